@@ -1,0 +1,167 @@
+"""Weight files in, named tensors out, without running anything that a file asks for (specification, section 2)."""
+
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
+from tensormask_server.network.tensormask import TensorMask
+
+# entries of older detectron2 files that follow from the configuration
+IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")
+
+
+class CheckpointError(ValueError):
+    """Weights that can't be used. The message names the file or the entry, and what was expected."""
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Reads the named float32 tensors of a .pkl, .pth or .safetensors file.
+
+    Nothing in the file is executed: of a pickle only numpy arrays and plain containers are admitted.
+
+    Raises:
+        CheckpointError: the file can't be read, holds something else, or would run code.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+        ".pkl": _read_pkl,
+        ".pth": _read_pth,
+        ".safetensors": load_file,
+    }
+    if path.suffix not in readers:
+        raise CheckpointError(f"{path} has the ending {path.suffix!r}; supported: {', '.join(readers)}")
+    try:
+        entries = readers[path.suffix](path)
+    except OSError as error:
+        raise CheckpointError(f"can't read the weights {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    return {name: _tensor(path, name, value) for name, value in entries.items() if not IGNORED.match(str(name))}
+
+
+def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
+    """Copies the tensors into the network.
+
+    Entries of the mask branch are left out when MASK_ON is False; every other entry must have its place.
+
+    Raises:
+        CheckpointError: an entry is missing, unknown, or of another shape.
+    """
+    expected = network.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights:
+            complaint = f"the weights have no entry {name}, expected with shape {_shape(tensor)}"
+            raise CheckpointError(f"{complaint}; {_hint(name, None, tensor)}")
+        if weights[name].shape != tensor.shape:
+            complaint = f"the weights' {name} has shape {_shape(weights[name])}, expected {_shape(tensor)}"
+            raise CheckpointError(f"{complaint}; {_hint(name, weights[name], tensor)}")
+    unknown = [name for name in weights if name not in expected]
+    if not network.config.head.mask_on:
+        unknown = [name for name in unknown if not name.startswith("head.mask_")]
+    if unknown:
+        complaint = f"the weights' {unknown[0]} has shape {_shape(weights[unknown[0]])}, and no place in the network"
+        raise CheckpointError(f"{complaint}; {_hint(unknown[0], weights[unknown[0]], None)}")
+    network.load_state_dict({name: weights[name] for name in expected})
+
+
+# --- reading files ----------------------------------------------------------------------------------------------------
+
+
+def _read_pkl(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = unpickle_arrays(file)
+    except RefusedPickle as error:
+        raise CheckpointError(f"{path} is refused: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle can raise anything
+        raise CheckpointError(f"{path} is not a pickle of arrays: {type(error).__name__}: {error}") from error
+    return _model_entries(path, content)
+
+
+def _read_pth(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error: ")[2].splitlines() or ["not a torch file"]
+        raise CheckpointError(f"{path} is refused, nothing but tensors and plain containers: {reason[0]}") from error
+    except OSError:
+        raise
+    except Exception as error:  # a broken archive can raise anything
+        raise CheckpointError(f"{path} is not a torch file: {type(error).__name__}: {error}") from error
+    return _model_entries(path, content)
+
+
+def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path} holds a {type(content).__name__}, expected a dict such as {{"model": …}}')
+    if "blobs" in content or content.get("matching_heuristics"):
+        raise CheckpointError(
+            f"{path} holds the weights of a backbone alone (for the start of a training); expected a trained TensorMask"
+        )
+    entries = content.get("model", content)
+    if not isinstance(entries, dict) or not entries:
+        raise CheckpointError(f'{path} has no "model" with named arrays in it')
+    return entries
+
+
+def _tensor(path: Path, name: Any, value: Any) -> Tensor:
+    if not isinstance(name, str) or not isinstance(value, np.ndarray | Tensor):
+        raise CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, expected an array with a name")
+    tensor = value.to(torch.float32) if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
+    if not tensor.isfinite().all():
+        raise CheckpointError(f"{path}: entry {name} holds values that are infinite or not a number")
+    return tensor
+
+
+# --- which key of the configuration is to blame -----------------------------------------------------------------------
+
+_KEY_OF_ABSENCE: tuple[tuple[str, str], ...] = (
+    (r"backbone\.bottom_up\.", "MODEL.RESNETS.DEPTH"),
+    (r"backbone\.fpn_", "MODEL.FPN.IN_FEATURES"),
+    (r"head\..*_subnet\.", "MODEL.TENSOR_MASK.NUM_CONVS"),
+    (r"head\.mask_pred_", "MODEL.ANCHOR_GENERATOR.SIZES"),
+    (r"head\.mask_fuse\.", "MODEL.TENSOR_MASK.BIPYRAMID_ON"),
+)
+# the first axis that differs: 0 is the outputs, 1 the inputs, 2 and 3 the kernel
+_KEY_OF_AXIS: tuple[tuple[str, str], ...] = (
+    (r"backbone\.bottom_up\.stem\..* 0", "MODEL.RESNETS.STEM_OUT_CHANNELS"),
+    (r"backbone\.bottom_up\.res.* [23]", "MODEL.RESNETS.DEPTH"),
+    (r"backbone\.bottom_up\.res.*conv2\..* 1", "MODEL.RESNETS.NUM_GROUPS"),
+    (r"backbone\.bottom_up\.res.*conv[12]\..* 0", "MODEL.RESNETS.WIDTH_PER_GROUP or DEPTH"),
+    (r"backbone\.bottom_up\.res", "MODEL.RESNETS.RES2_OUT_CHANNELS or DEPTH"),
+    (r"backbone\.(fpn_lateral\d|top_block\.p6)\..* 1", "MODEL.RESNETS.DEPTH or RES2_OUT_CHANNELS"),
+    (r"backbone\.(fpn|top_block)", "MODEL.FPN.OUT_CHANNELS"),
+    (r"head\..*_subnet\.0\..* 1", "MODEL.FPN.OUT_CHANNELS"),
+    (r"head\.cls_score\..* 0", "MODEL.TENSOR_MASK.NUM_CLASSES (or MODEL.ANCHOR_GENERATOR)"),
+    (r"head\.bbox_pred\..* 0", "MODEL.ANCHOR_GENERATOR"),
+    (r"head\.cls", "MODEL.TENSOR_MASK.CLS_CHANNELS"),
+    (r"head\.bbox", "MODEL.TENSOR_MASK.BBOX_CHANNELS"),
+    (r"head\.mask", "MODEL.TENSOR_MASK.MASK_CHANNELS"),
+)
+
+
+def _hint(name: str, found: Tensor | None, expected: Tensor | None) -> str:
+    if found is None or expected is None:
+        difference, rules = name, _KEY_OF_ABSENCE
+    else:
+        lengths = zip_longest(found.shape, expected.shape)
+        axis = next(axis for axis, (length, wanted) in enumerate(lengths) if length != wanted)
+        difference, rules = f"{name} {axis}", _KEY_OF_AXIS
+    keys = [key for pattern, key in rules if re.match(pattern, difference)]
+    return f"most likely {keys[0] if keys else 'MODEL'} in the configuration disagrees with the weights"
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))

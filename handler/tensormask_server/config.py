@@ -1,0 +1,277 @@
+"""detectron2 YAML in, typed dataclasses out: only what inference needs, and nothing ignored that would change it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, is_number, load_merged_yaml
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """MODEL.RESNETS"""
+
+    depth: int
+    num_groups: int
+    width_per_group: int
+    stride_in_1x1: bool
+    stem_out_channels: int
+    res2_out_channels: int
+    res5_dilation: int  # 2: res5 keeps res4's stride
+
+    @property
+    def last_stage(self) -> int:
+        """log2 of res5's stride: 5, or 4 when it is dilated."""
+        return 5 if self.res5_dilation == 1 else 4
+
+
+@dataclass(frozen=True)
+class FPNConfig:
+    """MODEL.FPN"""
+
+    in_features: tuple[str, ...]  # consecutive stages; the last has the stride of res5
+    out_channels: int
+    fuse_type: str  # "sum" or "avg"
+
+    @property
+    def out_features(self) -> tuple[str, ...]:
+        """The names of the pyramid's levels, finest first: one per stage and two above them."""
+        first, last = (int(self.in_features[i][3:]) for i in (0, -1))
+        return tuple(f"p{level}" for level in range(first, last + 3))
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """MODEL.ANCHOR_GENERATOR, one entry per level of HeadConfig.in_features"""
+
+    sizes: tuple[tuple[float, ...], ...]  # pixels of the resized picture
+    aspect_ratios: tuple[tuple[float, ...], ...]  # height / width
+
+    @property
+    def num_per_cell(self) -> int:
+        return len(self.sizes[0]) * len(self.aspect_ratios[0])
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """MODEL.TENSOR_MASK (the towers) and MODEL.MASK_ON"""
+
+    in_features: tuple[str, ...]  # "p2" … "p7", consecutive, finest first
+    num_classes: int
+    num_convs: int
+    cls_channels: int
+    bbox_channels: int
+    mask_channels: int
+    mask_on: bool
+    aligned_on: bool
+    bipyramid_on: bool
+
+    @property
+    def finest_stride(self) -> int:
+        return 1 << int(self.in_features[0][1:])
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """MODEL.TENSOR_MASK (the selection) and TEST"""
+
+    score_threshold: float  # scores strictly above it are kept
+    topk_candidates: int
+    nms_threshold: float  # boxes with an IoU strictly above it are dropped
+    bbox_reg_weights: tuple[float, float, float, float]
+    max_detections: int
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """INPUT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"""
+
+    format: str  # "BGR" or "RGB": the order of pixel_mean, of pixel_std and of the network's input channels
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    min_size: int  # the resized picture's shorter side; 0: no resizing
+    max_size: int  # and what its longer side never passes
+
+
+@dataclass(frozen=True)
+class TensorMaskConfig:
+    """Everything that TensorMask's inference depends on, from a detectron2 configuration."""
+
+    resnet: ResNetConfig
+    fpn: FPNConfig
+    anchors: AnchorConfig
+    head: HeadConfig
+    detection: DetectionConfig
+    input: InputConfig
+
+
+def load_config(path: str | Path) -> TensorMaskConfig:
+    """Reads a detectron2 YAML file of a TensorMask network, with its `_BASE_` files.
+
+    Raises:
+        ConfigError: the file can't be read, isn't YAML, or asks for something that isn't supported.
+    """
+    return parse_config(load_merged_yaml(path))
+
+
+def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
+    """Types and checks a merged detectron2 mapping. Defaults are detectron2's.
+
+    Raises:
+        ConfigError: a key has a value that isn't supported, or isn't known where only known keys can be right.
+    """
+    reader = KeyReader(tree)
+    _refuse_unsupported(reader)
+    resnet = _resnet(reader)
+    fpn = _fpn(reader, resnet)
+    head = _head(reader, fpn)
+    return TensorMaskConfig(
+        resnet=resnet,
+        fpn=fpn,
+        anchors=_anchors(reader, head),
+        head=head,
+        detection=_detection(reader),
+        input=_input(reader),
+    )
+
+
+# --- the sections -----------------------------------------------------------------------------------------------------
+
+
+def _refuse_unsupported(reader: KeyReader) -> None:
+    """Keys that would change the network's answers, and have one supported value."""
+    reader.choice("VERSION", 2, (2,))
+    reader.choice("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", ("TensorMask",))
+    reader.choice("MODEL.BACKBONE.NAME", "build_resnet_backbone", ("build_retinanet_resnet_fpn_backbone",))
+    reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN"))
+    reader.checked(
+        "MODEL.RESNETS.DEFORM_ON_PER_STAGE",
+        [False] * 4,
+        "[False, False, False, False] (no deformable convolutions)",
+        lambda v: is_list(v) and not any(v),
+    )
+    reader.choice("MODEL.FPN.NORM", "", ("",))
+    reader.choice("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator", ("DefaultAnchorGenerator",))
+    reader.checked("MODEL.ANCHOR_GENERATOR.OFFSET", 0.0, "0.0", lambda v: is_number(v) and v == 0)
+
+
+def _resnet(reader: KeyReader) -> ResNetConfig:
+    section = "MODEL.RESNETS"
+    known = "DEPTH NUM_GROUPS WIDTH_PER_GROUP STRIDE_IN_1X1 STEM_OUT_CHANNELS RES2_OUT_CHANNELS RES5_DILATION NORM"
+    ignored = "OUT_FEATURES DEFORM_ON_PER_STAGE DEFORM_MODULATED DEFORM_NUM_GROUPS"
+    reader.known_keys(section, (*known.split(), *ignored.split()))
+    config = ResNetConfig(
+        depth=reader.choice(f"{section}.DEPTH", 50, (18, 34, 50, 101, 152)),
+        num_groups=reader.integer(f"{section}.NUM_GROUPS", 1),
+        width_per_group=reader.integer(f"{section}.WIDTH_PER_GROUP", 64),
+        stride_in_1x1=reader.boolean(f"{section}.STRIDE_IN_1X1", True),
+        stem_out_channels=reader.integer(f"{section}.STEM_OUT_CHANNELS", 64),
+        res2_out_channels=reader.integer(f"{section}.RES2_OUT_CHANNELS", 256),
+        res5_dilation=reader.choice(f"{section}.RES5_DILATION", 1, (1, 2)),
+    )
+    if config.depth in (18, 34):
+        for key, value, only in (
+            ("RES2_OUT_CHANNELS", config.res2_out_channels, 64),
+            ("NUM_GROUPS", config.num_groups, 1),
+            ("RES5_DILATION", config.res5_dilation, 1),
+        ):
+            if value != only:
+                raise ConfigError(f"{section}.{key} is {value}; supported with {section}.DEPTH {config.depth}: {only}")
+    return config
+
+
+def _fpn(reader: KeyReader, resnet: ResNetConfig) -> FPNConfig:
+    reader.known_keys("MODEL.FPN", ("IN_FEATURES", "OUT_CHANNELS", "FUSE_TYPE", "NORM"))
+    # P6 is a stride-2 convolution of res5, so the stage below it must have res5's stride
+    stages = ("res2", "res3", "res4", "res5")[: resnet.last_stage - 1]
+    expected = f"{list(stages)} or the end of it, with MODEL.RESNETS.RES5_DILATION {resnet.res5_dilation}"
+    key = "MODEL.FPN.IN_FEATURES"
+    in_features = reader.checked(
+        key, [], expected, lambda v: is_list(v) and len(v) > 0 and tuple(v) == stages[-len(v) :]
+    )
+    return FPNConfig(
+        in_features=tuple(in_features),
+        out_channels=reader.integer("MODEL.FPN.OUT_CHANNELS", 256),
+        fuse_type=reader.choice("MODEL.FPN.FUSE_TYPE", "sum", ("sum", "avg")),
+    )
+
+
+def _anchors(reader: KeyReader, head: HeadConfig) -> AnchorConfig:
+    section = "MODEL.ANCHOR_GENERATOR"
+    reader.known_keys(section, ("NAME", "SIZES", "ASPECT_RATIOS", "ANGLES", "OFFSET"))
+    levels = len(head.in_features)
+    anchors = AnchorConfig(
+        sizes=_per_level(reader, f"{section}.SIZES", [[32, 64, 128, 256, 512]], levels),
+        aspect_ratios=_per_level(reader, f"{section}.ASPECT_RATIOS", [[0.5, 1.0, 2.0]], levels),
+    )
+    if head.mask_on and min(anchors.sizes[0]) < head.finest_stride:
+        raise ConfigError(
+            f"{section}.SIZES has {min(anchors.sizes[0]):g} on the finest level; supported there: "
+            f"{head.finest_stride} (its stride) or more, so that a mask has at least one pixel"
+        )
+    return anchors
+
+
+def _per_level(reader: KeyReader, key: str, default: list[list[float]], levels: int) -> tuple[tuple[float, ...], ...]:
+    """One list of numbers per level. A flat list, or a single one, holds for every level, as in detectron2."""
+    expected = f"a list of lists of positive numbers, one per level ({levels}) or one for all, of one length"
+    value = reader.checked(key, default, expected, lambda v: is_list(v) and len(v) > 0)
+    lists = value if is_list(value[0]) else [value]
+    lists = list(lists) * levels if len(lists) == 1 else lists
+    for numbers in lists:
+        good = is_list(numbers) and len(numbers) == len(lists[0]) > 0 and all(is_number(n) and n > 0 for n in numbers)
+        if not good or len(lists) != levels:
+            raise ConfigError(f"{key} is {value!r}; supported: {expected}")
+    return tuple(tuple(float(n) for n in numbers) for numbers in lists)
+
+
+def _head(reader: KeyReader, fpn: FPNConfig) -> HeadConfig:
+    section = "MODEL.TENSOR_MASK"
+    inference = "IN_FEATURES NUM_CLASSES NUM_CONVS CLS_CHANNELS BBOX_CHANNELS MASK_CHANNELS ALIGNED_ON BIPYRAMID_ON"
+    selection = "SCORE_THRESH_TEST TOPK_CANDIDATES_TEST NMS_THRESH_TEST BBOX_REG_WEIGHTS"
+    training = "FOCAL_LOSS_GAMMA FOCAL_LOSS_ALPHA MASK_LOSS_WEIGHT POSITIVE_WEIGHT"
+    reader.known_keys(section, (*inference.split(), *selection.split(), *training.split()))
+    levels = fpn.out_features
+    expected = f"consecutive levels of {list(levels)}, finest first, with MODEL.FPN.IN_FEATURES {list(fpn.in_features)}"
+    head = HeadConfig(
+        in_features=reader.consecutive(
+            f"{section}.IN_FEATURES", ("p2", "p3", "p4", "p5", "p6", "p7"), levels, expected
+        ),
+        num_classes=reader.integer(f"{section}.NUM_CLASSES", 80),
+        num_convs=reader.integer(f"{section}.NUM_CONVS", 4),
+        cls_channels=reader.integer(f"{section}.CLS_CHANNELS", 256),
+        bbox_channels=reader.integer(f"{section}.BBOX_CHANNELS", 128),
+        mask_channels=reader.integer(f"{section}.MASK_CHANNELS", 128),
+        mask_on=reader.boolean("MODEL.MASK_ON", False),
+        aligned_on=reader.boolean(f"{section}.ALIGNED_ON", False),
+        bipyramid_on=reader.boolean(f"{section}.BIPYRAMID_ON", False),
+    )
+    if head.bipyramid_on and not head.aligned_on:
+        raise ConfigError(f"{section}.BIPYRAMID_ON is True; supported with {section}.ALIGNED_ON False: False")
+    return head
+
+
+def _detection(reader: KeyReader) -> DetectionConfig:
+    section = "MODEL.TENSOR_MASK"
+    return DetectionConfig(
+        score_threshold=reader.number(f"{section}.SCORE_THRESH_TEST", 0.05, 0, 1),
+        topk_candidates=reader.integer(f"{section}.TOPK_CANDIDATES_TEST", 6000),
+        nms_threshold=reader.number(f"{section}.NMS_THRESH_TEST", 0.5, 0, 1),
+        bbox_reg_weights=reader.numbers(
+            f"{section}.BBOX_REG_WEIGHTS", (1.5, 1.5, 0.75, 0.75), "4 positive numbers", lambda n: n > 0
+        ),
+        max_detections=reader.integer("TEST.DETECTIONS_PER_IMAGE", 100),
+    )
+
+
+def _input(reader: KeyReader) -> InputConfig:
+    return InputConfig(
+        format=reader.choice("INPUT.FORMAT", "BGR", ("BGR", "RGB")),
+        pixel_mean=reader.numbers(
+            "MODEL.PIXEL_MEAN", (103.53, 116.28, 123.675), "3 numbers, one per channel", is_number
+        ),
+        pixel_std=reader.numbers("MODEL.PIXEL_STD", (1, 1, 1), "3 positive numbers, one per channel", lambda n: n > 0),
+        min_size=reader.integer("INPUT.MIN_SIZE_TEST", 800, least=0),
+        max_size=reader.integer("INPUT.MAX_SIZE_TEST", 1333),
+    )

@@ -1,0 +1,142 @@
+"""detectron2's YAML dialect: files with a `_BASE_`, dotted keys, Python literals in strings."""
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used. The message names the key, its value and what is supported."""
+
+
+def load_merged_yaml(path: str | Path) -> dict[str, Any]:
+    """The file's mapping over those of its `_BASE_` files, merged key by key; the child's keys win."""
+    return _load_merged(Path(path), ())
+
+
+class KeyReader:
+    """Looks up dotted keys, decodes Python literals in strings, and checks what it finds."""
+
+    def __init__(self, tree: Mapping[str, Any]):
+        self._tree = tree
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """The mapping under a dotted key; the whole tree under the empty one."""
+        node = self._tree
+        for part in filter(None, key.split(".")):
+            node = node.get(part, {})
+            if node is None:  # a key with nothing under it
+                node = {}
+            if not isinstance(node, dict):
+                raise ConfigError(f"{key} is {node!r}; expected a mapping")
+        return node
+
+    def get(self, key: str, default: Any) -> Any:
+        section, _, name = key.rpartition(".")
+        value = self.section(section).get(name, default)
+        if not isinstance(value, str):
+            return value
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return value
+
+    def checked(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
+        value = self.get(key, default)
+        if not accepts(value):
+            raise ConfigError(f"{key} is {value!r}; supported: {expected}")
+        return value
+
+    def integer(self, key: str, default: int, least: int = 1) -> int:
+        return int(self.checked(key, default, f"a whole number, {least} or more", lambda v: _is_int(v) and v >= least))
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        expected = f"a number from {low:g} to {high:g}"
+        return float(self.checked(key, default, expected, lambda v: is_number(v) and low <= v <= high))
+
+    def boolean(self, key: str, default: bool) -> bool:
+        return bool(self.checked(key, default, "True or False", lambda v: isinstance(v, bool)))
+
+    def choice(self, key: str, default: Any, choices: tuple[Any, ...]) -> Any:
+        expected = " or ".join(repr(choice) for choice in choices)
+        return self.checked(key, default, expected, lambda v: any(v == c and type(v) is type(c) for c in choices))
+
+    def numbers(self, key: str, default: tuple[float, ...], expected: str, accepts: Callable[[Any], bool]) -> Any:
+        value = self.checked(
+            key,
+            default,
+            expected,
+            lambda v: is_list(v) and len(v) == len(default) and all(is_number(n) and accepts(n) for n in v),
+        )
+        return tuple(float(n) for n in value)
+
+    def consecutive(self, key: str, default: tuple[str, ...], names: tuple[str, ...], expected: str) -> tuple[str, ...]:
+        """A run of the names, in their order."""
+        runs = [names[i:j] for i in range(len(names)) for j in range(i + 1, len(names) + 1)]
+        return tuple(self.checked(key, default, expected, lambda v: is_list(v) and tuple(v) in runs))
+
+    def known_keys(self, section: str, names: tuple[str, ...]) -> None:
+        for name in self.section(section):
+            if name not in names:
+                close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+                meant = f"; did you mean {close[0]}?" if close else ""
+                raise ConfigError(f"{section}.{name} is not a known key{meant} Supported: {', '.join(names)}")
+
+
+def _load_merged(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in children:
+        raise ConfigError(f"_BASE_ goes in a circle: {' -> '.join(str(p) for p in (*children, resolved))}")
+    tree = _read_yaml(path)
+    if "_BASE_" not in tree:
+        return tree
+    base = tree.pop("_BASE_")
+    names = base if isinstance(base, list) else [base]
+    merged: dict[str, Any] = {}
+    for name in names:
+        if not isinstance(name, str) or "://" in name:
+            raise ConfigError(f"_BASE_ in {path} is {name!r}; supported: the path of a local file")
+        merged = _merge(merged, _load_merged(path.parent / Path(name).expanduser(), (*children, resolved)))
+    return _merge(merged, tree)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} is not plain YAML: {reason}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {_kind(tree)}; expected a mapping such as detectron2's configurations")
+    return tree
+
+
+def _merge(base: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in child.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

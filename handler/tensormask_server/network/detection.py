@@ -1,0 +1,115 @@
+"""From class logits and box deltas to the detections of one picture (specification, section 7)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensormask_server.network.anchors import anchors_at, apply_deltas
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Locations of one picture, best score first, all of length N: where they are and what was predicted there."""
+
+    scores: Tensor  # float32, falling
+    classes: Tensor  # int64
+    levels: Tensor  # int64, 0 is the finest
+    y: Tensor  # int64, cell of the level
+    x: Tensor  # int64
+    anchors: Tensor  # int64, 0 … A-1
+    anchor_boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input
+    boxes: Tensor  # float32 (N, 4), likewise
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, indices: Tensor) -> "Candidates":
+        return Candidates(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+
+
+def best_candidates(
+    class_logits: list[Tensor],
+    box_deltas: list[Tensor],
+    cell_anchors: list[Tensor],
+    strides: list[int],
+    score_threshold: float,
+    topk: int,
+    bbox_reg_weights: tuple[float, float, float, float],
+) -> Candidates:
+    """The topk locations with scores strictly above the threshold, over all levels together.
+
+    Args:
+        class_logits: per level (A·K, H, W).
+        box_deltas: per level (A·4, H, W).
+        cell_anchors: per level float32 (A, 4).
+        strides: per level, pixels of the network's input per cell.
+    """
+    num_anchors = len(cell_anchors[0])
+    scores, places = [], []
+    for level, logits in enumerate(class_logits):
+        # the order of the flattened (y, x, a, k) decides between equal scores
+        level_scores = logits.float().sigmoid().permute(1, 2, 0)  # (H, W, A·K)
+        y, x, channel = (level_scores > score_threshold).nonzero(as_tuple=True)
+        scores.append(level_scores[y, x, channel])
+        places.append(torch.stack((torch.full_like(y, level), y, x, channel)))
+    all_scores, all_places = torch.cat(scores), torch.cat(places, dim=1)
+    all_scores, order = all_scores.sort(descending=True, stable=True)
+    levels, y, x, channel = all_places[:, order[:topk]]
+    num_classes = class_logits[0].shape[0] // num_anchors
+    anchors = channel // num_classes
+    anchor_boxes, boxes = _boxes(box_deltas, cell_anchors, strides, levels, y, x, anchors, bbox_reg_weights)
+    return Candidates(all_scores[:topk], channel % num_classes, levels, y, x, anchors, anchor_boxes, boxes)
+
+
+def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_detections: int) -> Candidates:
+    """Greedy, within each class: drops a box whose IoU with a kept, higher-scored one is strictly above the threshold.
+
+    Args:
+        candidates: best score first.
+
+    Returns:
+        At most max_detections of them, best score first.
+    """
+    # a few hundred steps, each depending on the one before: on the host, with one copy there and one back
+    boxes = candidates.boxes.cpu().numpy()
+    classes = candidates.classes.cpu().numpy()
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    alive = np.ones(len(boxes), dtype=bool)
+    kept: list[int] = []
+    best = 0
+    while len(kept) < max_detections and best < len(boxes):
+        kept.append(best)
+        alive[: best + 1] = False
+        rivals = best + 1 + np.flatnonzero(alive[best + 1 :] & (classes[best + 1 :] == classes[best]))
+        low = np.maximum(boxes[rivals, :2], boxes[best, :2])
+        high = np.minimum(boxes[rivals, 2:], boxes[best, 2:])
+        intersection = np.prod((high - low).clip(min=0), axis=1)
+        # an IoU above the threshold, written without a division that two empty boxes would make 0/0
+        union = areas[rivals] + areas[best] - intersection
+        alive[rivals[intersection > iou_threshold * union]] = False
+        rest = np.flatnonzero(alive[best + 1 :])
+        best = best + 1 + int(rest[0]) if len(rest) else len(boxes)
+    return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
+
+
+def _boxes(
+    box_deltas: list[Tensor],
+    cell_anchors: list[Tensor],
+    strides: list[int],
+    levels: Tensor,
+    y: Tensor,
+    x: Tensor,
+    anchors: Tensor,
+    bbox_reg_weights: tuple[float, float, float, float],
+) -> tuple[Tensor, Tensor]:
+    """Anchors and boxes of chosen locations, float32 (N, 4) each."""
+    anchor_boxes = cell_anchors[0].new_empty(len(levels), 4)
+    deltas = torch.empty_like(anchor_boxes)
+    for level, (level_deltas, level_anchors, stride) in enumerate(zip(box_deltas, cell_anchors, strides, strict=True)):
+        here = (levels == level).nonzero(as_tuple=True)[0]
+        at = (anchors[here], slice(None), y[here], x[here])
+        deltas[here] = level_deltas.view(-1, 4, *level_deltas.shape[1:])[at].float()
+        anchor_boxes[here] = anchors_at(level_anchors[anchors[here]], y[here], x[here], stride)
+    return anchor_boxes, apply_deltas(anchor_boxes, deltas, bbox_reg_weights)

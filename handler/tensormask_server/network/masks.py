@@ -1,0 +1,121 @@
+"""Masks of the detections alone, and their place on the picture (specification, sections 5 and 8)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tensormask_server.network.align import PAD_VALUE, mask_taps, window_taps
+
+# how many features are gathered at once (float32: 64 MB), whatever the number and the size of the masks
+CHUNK_ELEMENTS = 1 << 24
+
+
+def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor, scale: int) -> Tensor:
+    """`swap_align2nat` of a 1×1 convolution of the features, at some cells only and without the convolution's output.
+
+    Both are linear, so they can change places: a window of the features, averaged between the neighbours that the op
+    samples, times the convolution's weights, interpolated between mask entries. What lies outside counts as PAD_VALUE:
+    measured from that, it is zero, and a channel of ones, zero outside too, carries the bias.
+
+    Args:
+        features: (C, H, W).
+        weight, bias: of the 1×1 convolution, (V·V, C, 1, 1) and (V·V,).
+        y, x: (N,) int64, cells of a map that is λ times coarser than the features.
+        scale: λ.
+
+    Returns:
+        Mask logits, float32 (N, λV, λV).
+    """
+    mask_size = round(len(bias) ** 0.5)
+    window = scale * mask_size
+    rows, upper = window_taps(y, scale, mask_size)  # (N, λV)
+    columns, _ = window_taps(x, scale, mask_size)
+    sampled = _between_neighbours(features, upper)  # (H+3, W+3, C+1), position p at index p+2
+    rows = (rows + 2).clamp(0, sampled.shape[0] - 1).flatten()  # (N·λV,)
+    columns = (columns + 2).clamp(0, sampled.shape[1] - 1)
+    entries, upper_entry = mask_taps(scale, mask_size, features.device)
+    weights = _padded_weights(weight, bias)  # (V+2, C+1, V+2), entry i at index i+1
+    lower_entry = (1 - upper_entry).float()[:, None, None]
+    row_weights = weights[entries + 1] * lower_entry + weights[entries + 2] * (1 - lower_entry)  # (λV, C+1, V+2)
+    logits = sampled.new_empty(len(rows), window)
+    step = max(1, CHUNK_ELEMENTS // (window * sampled.shape[2]))
+    for start in range(0, len(rows), step):
+        item = torch.arange(start, min(start + step, len(rows)), device=rows.device)
+        patch = sampled[rows[item, None], columns[item // window]]  # (step, λV, C+1)
+        products = patch @ row_weights[item % window]  # (step, λV, V+2)
+        lower = products.gather(2, (entries + 1).expand(len(item), -1)[..., None])[..., 0]
+        higher = products.gather(2, (entries + 2).expand(len(item), -1)[..., None])[..., 0]
+        logits[item] = torch.lerp(lower, higher, upper_entry.float().expand_as(lower))
+    return logits.view(len(y), window, window) + PAD_VALUE
+
+
+def local_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The masks of a network without the aligned representation: the 1×1 convolution's channels at the cells.
+
+    Arguments as of `natural_masks`. Returns mask logits, float32 (N, V, V).
+    """
+    mask_size = round(len(bias) ** 0.5)
+    at_cells = features[:, y, x].float()  # (C, N)
+    logits = weight.float().flatten(1) @ at_cells + bias.float()[:, None]  # (V·V, N)
+    return logits.T.reshape(-1, mask_size, mask_size)
+
+
+def paste_mask(logits: Tensor, anchor: tuple[float, float, float, float], height: int, width: int, out: Tensor) -> None:
+    """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is ½ or more.
+
+    Only the pixels that the anchor reaches are computed.
+
+    Args:
+        logits: float32 (M, M).
+        anchor: x0 y0 x1 y1 in the picture's pixels, not clipped to it.
+        out: bool (height, width), all False; is written to.
+    """
+    x0, y0, x1, y1 = anchor
+    size = logits.shape[-1]
+    rows, row_lower, row_weights = _axis_samples(y0, y1, size, height, logits.device)
+    columns, column_lower, column_weights = _axis_samples(x0, x1, size, width, logits.device)
+    # a border of zeros: what is sampled between the mask's edge and one pixel outside of it
+    probabilities = F.pad(logits.sigmoid(), (1, 1, 1, 1))
+    by_row = torch.lerp(probabilities[row_lower], probabilities[row_lower + 1], row_weights[:, None])
+    values = torch.lerp(by_row[:, column_lower], by_row[:, column_lower + 1], column_weights)
+    out[rows, columns] = values >= 0.5
+
+
+def _between_neighbours(features: Tensor, upper: float) -> Tensor:
+    """The features with a channel of ones and zeros around, halfway between neighbours where `upper` is ½.
+
+    Returns:
+        float32 (H+3, W+3, C+1): at index p+2 the mean of positions p and p+1, or position p alone.
+    """
+    ones = torch.ones_like(features[:1])
+    padded = F.pad(torch.cat((features, ones)).float(), (2, 2, 2, 2)).permute(1, 2, 0).contiguous()
+    if upper == 0:
+        return padded[:-1, :-1]
+    by_row = padded[:-1] + padded[1:]
+    return (by_row[:, :-1] + by_row[:, 1:]) * 0.25
+
+
+def _padded_weights(weight: Tensor, bias: Tensor) -> Tensor:
+    """(V·V, C, 1, 1) and (V·V,) to (V+2, C+1, V+2), v first and u last, zeros around, the bias as the last channel."""
+    mask_size = round(len(bias) ** 0.5)
+    with_bias = torch.cat((weight.float().flatten(1), bias.float()[:, None] - PAD_VALUE), dim=1)
+    return F.pad(with_bias.view(mask_size, mask_size, -1), (0, 0, 1, 1, 1, 1)).transpose(1, 2)
+
+
+def _axis_samples(
+    low: float, high: float, size: int, length: int, device: torch.device
+) -> tuple[slice, Tensor, Tensor]:
+    """Where the pixel centres of one axis fall on a mask of `size` entries that lies over [low, high].
+
+    Returns:
+        The pixels that the mask reaches; for each the index of its lower neighbour in the mask with a border of one
+        entry, int64; and the weight of the upper one, float32.
+    """
+    entry = (high - low) / size  # pixels per mask entry; a sample within ½ entry of the edge still sees it
+    first = min(max(int(low - entry / 2) - 1, 0), length)
+    last = min(max(int(high + entry / 2) + 2, first), length)
+    centres = torch.arange(first, last, dtype=torch.float32, device=device) + 0.5
+    position = (centres - low) / (high - low) * size - 0.5
+    position = position.clamp(-1, size)  # beyond the border there are only zeros
+    lower = position.floor().clamp(max=size - 1)
+    return slice(first, last), lower.long() + 1, position - lower

@@ -1,0 +1,196 @@
+"""Pictures in, detections with their masks out: the one class that a Python user needs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.config import InputConfig, TensorMaskConfig, load_config
+from tensormask_server.network.masks import paste_mask
+from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.tensormask import NetworkOutput, TensorMask
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found on one picture, best score first; N things, on a picture of H×W pixels."""
+
+    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the picture's pixels, clipped to it
+    scores: np.ndarray  # float32 (N,), falling
+    classes: np.ndarray  # int64 (N,), 0 … NUM_CLASSES-1
+    masks: np.ndarray | None  # bool (N, H, W); None when MASK_ON is False
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def load_predictor(
+    config: str | Path, weights: str | Path, device: str | torch.device = "cpu", precision: str = "float32"
+) -> "Predictor":
+    """Builds the network of a detectron2 configuration with its weights.
+
+    Args:
+        config: a .yaml file.
+        weights: a .pkl or .pth file of detectron2, or a .safetensors one of the same entries.
+        device: as torch names it, "cpu" or "cuda:0".
+        precision: of the convolutions: "float32", "bfloat16" or "float16". Scores, boxes and the sampling of masks are
+            always in float32.
+
+    Raises:
+        ConfigError: the configuration can't be read or asks for something that isn't supported.
+        CheckpointError: the weights can't be read, aren't safe to read, or don't fit the configuration.
+        ValueError: the precision isn't one of these.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; supported: {', '.join(PRECISIONS)}")
+    network = TensorMask(load_config(config))
+    load_weights(network, load_checkpoint(weights))
+    return Predictor(network, torch.device(device), PRECISIONS[precision])
+
+
+class Predictor:
+    """A TensorMask network ready for pictures of any size. Made by `load_predictor`."""
+
+    def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype):
+        """Takes the network over: its norms are folded, its convolutions converted, and it moves to the device."""
+        fold_norms(network)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(dtype)
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.dtype = dtype
+
+    @property
+    def config(self) -> TensorMaskConfig:
+        return self.network.config
+
+    @torch.inference_mode()
+    def __call__(
+        self, pictures: Sequence[np.ndarray], score_thresholds: float | Sequence[float | None] | None = None
+    ) -> list[Detections]:
+        """Finds the things on each picture, as if it were alone; pictures of one shape run together.
+
+        Args:
+            pictures: each uint8 (H, W, 3), RGB.
+            score_thresholds: one for all pictures, or one for each; things with scores strictly above it are found.
+                None is the configuration's SCORE_THRESH_TEST.
+
+        Returns:
+            One `Detections` per picture, in order, on the host.
+
+        Raises:
+            ValueError: a picture isn't of that shape or type.
+        """
+        if score_thresholds is None or isinstance(score_thresholds, float | int):
+            score_thresholds = [score_thresholds] * len(pictures)
+        for picture in pictures:
+            _check_picture(picture)
+        inputs = [resize_picture(picture, self.config.input) for picture in pictures]
+        found: list[Detections | None] = [None] * len(pictures)
+        for group in _same_shaped(inputs, self.network.stride):
+            outputs = self._run([inputs[i] for i in group], [score_thresholds[i] for i in group])
+            for i, output in zip(group, outputs, strict=True):
+                found[i] = _on_picture(output, inputs[i].shape[:2], pictures[i].shape[:2])
+        return [detections for detections in found if detections is not None]
+
+    def _run(self, inputs: list[np.ndarray], score_thresholds: list[float | None]) -> list[NetworkOutput]:
+        """Resized pictures that are padded to one shape, through the network."""
+        batch = torch.stack([self._normalised(each) for each in inputs])
+        with self._exact_float32():
+            outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), score_thresholds)
+        return outputs
+
+    def _normalised(self, picture: np.ndarray) -> Tensor:
+        """uint8 RGB (h, w, 3) to float32 (3, H, W) in INPUT.FORMAT's order, padded with zeros right and bottom."""
+        options = self.config.input
+        channels = torch.from_numpy(picture).to(self.device).permute(2, 0, 1)
+        channels = channels.flip(0) if options.format == "BGR" else channels
+        mean, std = (
+            channels.new_tensor(each, dtype=torch.float32)[:, None, None]
+            for each in (options.pixel_mean, options.pixel_std)
+        )
+        height, width = picture.shape[:2]
+        padded_height, padded_width = _padded_shape(picture, self.network.stride)
+        return nn.functional.pad((channels - mean) / std, (0, padded_width - width, 0, padded_height - height))
+
+    def _exact_float32(self) -> AbstractContextManager[None]:
+        """On CUDA torch lets convolutions round float32 to TF32 unless told not to."""
+        if self.device.type == "cuda":
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return nullcontext()
+
+
+def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
+    """Resizes to the network's size with Pillow's bilinear, as the specification's section 3 says.
+
+    Args:
+        picture: uint8 (H, W, 3).
+
+    Returns:
+        uint8 (h, w, 3): the shorter side MIN_SIZE_TEST, or the longer MAX_SIZE_TEST where it would pass that.
+    """
+    height, width = picture.shape[:2]
+    if options.min_size == 0:
+        return np.ascontiguousarray(picture)
+    scale = options.min_size / min(height, width)
+    new_height, new_width = height * scale, width * scale
+    longer = max(new_height, new_width)
+    if longer > options.max_size:
+        new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))
+    # a picture far longer than it is wide would be left with no pixels
+    size = (max(1, int(new_width + 0.5)), max(1, int(new_height + 0.5)))
+    if size == (width, height):
+        return np.ascontiguousarray(picture)
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+
+
+def _check_picture(picture: np.ndarray) -> None:
+    good = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
+    if not good or picture.shape[2] != 3 or 0 in picture.shape:
+        found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise ValueError(f"a picture is {found}; expected uint8 (H, W, 3), RGB")
+
+
+def _padded_shape(picture: np.ndarray, stride: int) -> tuple[int, int]:
+    height, width = (-(-side // stride) * stride for side in picture.shape[:2])
+    return height, width
+
+
+def _same_shaped(inputs: list[np.ndarray], stride: int) -> Iterator[list[int]]:
+    """Groups the pictures' indices by their shape once padded."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, picture in enumerate(inputs):
+        groups.setdefault(_padded_shape(picture, stride), []).append(i)
+    yield from groups.values()
+
+
+def _on_picture(output: NetworkOutput, resized: tuple[int, ...], original: tuple[int, ...]) -> Detections:
+    """Boxes and masks from the resized picture to the original one (specification, sections 7 and 8)."""
+    candidates = output.candidates
+    height, width = original
+    scale = torch.tensor([width / resized[1], height / resized[0]] * 2, device=candidates.boxes.device)
+    limit = torch.tensor([width, height] * 2, device=candidates.boxes.device)
+    boxes = (candidates.boxes * scale).clamp(min=torch.zeros_like(limit), max=limit)
+    keep = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero(as_tuple=True)[0]
+    masks = None
+    if output.masks is not None:
+        anchors = (candidates.anchor_boxes * scale).tolist()
+        pasted = torch.zeros(len(keep), height, width, dtype=torch.bool, device=keep.device)
+        for out, i in zip(pasted, keep.tolist(), strict=True):
+            paste_mask(output.masks[i], anchors[i], height, width, out)
+        masks = pasted.cpu().numpy()
+    return Detections(
+        boxes=boxes[keep].cpu().numpy(),
+        scores=candidates.scores[keep].cpu().numpy(),
+        classes=candidates.classes[keep].cpu().numpy(),
+        masks=masks,
+    )
