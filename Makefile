@@ -1,0 +1,36 @@
+# Two commands are the whole set-up: make demo, make test.
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+ARCHIVE ?= model_store/tensormask.mar
+
+.PHONY: demo serve test lint clean
+
+demo: $(VENV)/.serve
+	$(BIN)/python -m demo
+
+serve: $(VENV)/.serve
+	$(BIN)/tensormask-server --archive $(ARCHIVE)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build logs demo/output model_store/*.mar *.egg-info handler/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed again only when what is to be installed has changed.
+$(VENV)/.serve: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.serve
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,dev]'
+	touch $@

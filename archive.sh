@@ -1,0 +1,6 @@
+#!/bin/sh
+# Packs a detectron2 TensorMask configuration and its weights as model_store/NAME.mar. Try: ./archive.sh --help
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+python=$here/.venv/bin/python
+[ -x "$python" ] || python=python3
+exec "$python" -m tensormask_server.archive --output "$here/model_store" "$@"

@@ -1,0 +1,240 @@
+"""A configuration and its weights to a checked model archive: what archive.sh runs."""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.classes import class_names
+from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.options import HandlerOptions
+from tensormask_server.predictor import PRECISIONS
+
+PACKAGE = Path(__file__).parent
+HANDLER = PACKAGE.parent / "tensormask_handler.py"
+WEIGHTS = "weights.safetensors"
+
+
+class ArchiveError(Exception):
+    """An archive that can't be made, in one line."""
+
+
+@dataclass(frozen=True)
+class ArchiveRequest:
+    """What goes into an archive."""
+
+    config: Path
+    weights: Path
+    classes: Path | None = None
+    name: str = "tensormask"
+    output: Path = Path("model_store")
+    workers: int = 1
+    batch_size: int = 1
+    max_batch_delay: int = 5  # ms
+    response_timeout: int = 120  # s
+    options: HandlerOptions = field(default_factory=HandlerOptions)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 and one line on stderr."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        request = archive_request(parsed)
+        archive = make_archive(request)
+    except (ArchiveError, ValueError) as error:  # every error of the configuration and the weights is a ValueError
+        print(f"archive.sh: {error}", file=sys.stderr)
+        return 2
+    print(f"\nTo serve it:\n  make serve ARCHIVE={archive}\nor, with Java on the PATH:")
+    print(f"  torchserve --start --ncs --ts-config config.properties --models {request.name}={archive.name}")
+    return 0
+
+
+def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say how an archive's server answers."""
+    defaults = ArchiveRequest(Path(), Path())
+    options = defaults.options
+    add = parser.add_argument
+    add("--name", default=defaults.name, help="the model's name, in its URL too (default: %(default)s)")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
+    add("--max-pixels", type=int, default=options.max_pixels, help="the largest picture's H·W (default: %(default)s)")
+    add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
+    add("--batch-size", type=int, default=defaults.batch_size, help="pictures at once; for GPUs (default: %(default)s)")
+    add(
+        "--max-batch-delay",
+        type=int,
+        default=defaults.max_batch_delay,
+        metavar="MS",
+        help="how long a request waits for others to fill its batch, in milliseconds (default: %(default)s)",
+    )
+    add(
+        "--response-timeout",
+        type=int,
+        default=defaults.response_timeout,
+        metavar="S",
+        help="seconds after which a request is given up and its worker started anew (default: %(default)s)",
+    )
+
+
+def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
+    """
+    Raises:
+        ValueError: an option's value can't be used.
+    """
+    for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
+        if getattr(parsed, name) < 1:
+            raise ArchiveError(f"--{name.replace('_', '-')} is {getattr(parsed, name)}; expected 1 or more")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
+        raise ArchiveError(f"--name is {parsed.name!r}; expected letters, digits, - and _")
+    return ArchiveRequest(
+        config=parsed.config,
+        weights=parsed.weights,
+        classes=parsed.classes,
+        name=parsed.name,
+        output=parsed.output,
+        workers=parsed.workers,
+        batch_size=parsed.batch_size,
+        max_batch_delay=parsed.max_batch_delay,
+        response_timeout=parsed.response_timeout,
+        options=HandlerOptions(
+            score_threshold=parsed.threshold, precision=parsed.precision, max_pixels=parsed.max_pixels
+        ),
+    )
+
+
+def make_archive(request: ArchiveRequest) -> Path:
+    """Checks everything by building the network, then writes the archive, whole or not at all.
+
+    Returns:
+        The path of the .mar.
+
+    Raises:
+        ArchiveError, ConfigError, CheckpointError, ClassNamesError: what is wrong, in one line.
+    """
+    tree = load_merged_yaml(request.config)
+    config = parse_config(tree)
+    check_sha256(request.weights)
+    network = _checked_network(config, request.weights)
+    names = class_names(config.head.num_classes, request.classes)
+    with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as staging:
+        stage = Path(staging)
+        save_file(network.state_dict(), stage / WEIGHTS)
+        content = stage / "content"
+        shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(HANDLER, stage)
+        (content / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+        (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+        (stage / "model-config.yaml").write_text(yaml.safe_dump(_model_config(request), sort_keys=False))
+        archive = _pack(stage, request)
+    _print_content(archive, request, config, names)
+    return archive
+
+
+def check_sha256(weights: Path) -> None:
+    """Where a file's name ends in six hex digits, as detectron2's published ones do, its SHA-256 starts with them.
+
+    Raises:
+        ArchiveError: it starts otherwise.
+    """
+    digits = re.search(r"[_-]([0-9a-f]{6})$", weights.stem)
+    if digits is None or not weights.is_file():
+        return
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if not sha256.startswith(digits[1]):
+        raise ArchiveError(
+            f"{weights} has the SHA-256 {sha256[:6]}…, and not {digits[1]}… as its name says: the file is damaged or "
+            "not the published one (if the digits mean something else, rename it)"
+        )
+
+
+def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
+    network = TensorMask(config)
+    load_weights(network, load_checkpoint(weights))
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [None])
+    return network
+
+
+def _model_config(request: ArchiveRequest) -> dict[str, object]:
+    return {
+        "minWorkers": request.workers,
+        "maxWorkers": request.workers,
+        "batchSize": request.batch_size,
+        "maxBatchDelay": request.max_batch_delay,
+        "responseTimeout": request.response_timeout,
+        "handler": asdict(request.options),
+    }
+
+
+def _pack(stage: Path, request: ArchiveRequest) -> Path:
+    """Runs torch-model-archiver on the staged files and puts its archive in place."""
+    packed = stage / f"{request.name}.mar"
+    archiver_temp = stage / "archiver"  # the archiver empties a folder of the model's name in its temporary folder
+    archiver_temp.mkdir()
+    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command += ["--model-name", request.name, "--version", "1.0", "--export-path", str(stage)]
+    command += ["--serialized-file", WEIGHTS, "--handler", HANDLER.name, "--extra-files", "content"]
+    command += ["--config-file", "model-config.yaml", "--archive-format", "zip-store"]
+    environment = {**os.environ, "TMPDIR": str(archiver_temp)}
+    result = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0 or not packed.is_file():
+        reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
+        raise ArchiveError(f"torch-model-archiver failed: {reason}")
+    archive = request.output / packed.name
+    partial = request.output / f".{packed.name}.partial"
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+        shutil.copy(packed, partial)
+        partial.replace(archive)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArchiveError(f"can't write {archive}: {error.strerror}") from error
+    return archive
+
+
+def _print_content(archive: Path, request: ArchiveRequest, config: TensorMaskConfig, names: Sequence[str]) -> None:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    masks = "masks" if config.head.mask_on else "boxes only (MASK_ON is False)"
+    network = f"R{config.resnet.depth}, {config.head.num_classes} classes, {masks}"
+    print(f"{archive}  ({archive.stat().st_size / 1e6:.1f} MB)")
+    print(f"  config.yaml          {request.config}: {network}")
+    print(f"  {WEIGHTS}  {request.weights}, as tensors alone")
+    print(f"  classes.txt          {shown}")
+    print(f"  model-config.yaml    {_one_line(_model_config(request))}")
+    print(f"  tensormask_server/   and {HANDLER.name}, which serve it")
+
+
+def _one_line(tree: dict[str, object]) -> str:
+    return yaml.safe_dump(tree, default_flow_style=True, sort_keys=False, width=1 << 20).strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="detectron2's .yaml")
+    parser.add_argument("--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
+    parser.add_argument("--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: 0.5)")
+    parser.add_argument("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
+    add_archive_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The names of the classes that a network tells apart."""
+
+from pathlib import Path
+
+# COCO's 80 classes in the order of the published weights
+# fmt: off
+COCO_CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
+
+
+class ClassNamesError(ValueError):
+    """A file of class names that can't be read or doesn't fit the network."""
+
+
+def class_names(num_classes: int, path: Path | None) -> tuple[str, ...]:
+    """The names in a text file, one a line; without a file COCO's for 80 classes, else "class 0", "class 1", …
+
+    Raises:
+        ClassNamesError: the file can't be read, or doesn't hold num_classes names.
+    """
+    if path is None:
+        return (
+            tuple(COCO_CLASSES) if num_classes == len(COCO_CLASSES) else tuple(f"class {i}" for i in range(num_classes))
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClassNamesError(f"can't read the class names {path}: {error}") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != num_classes:
+        raise ClassNamesError(
+            f"{path} holds {len(names)} class names; expected {num_classes}, one a line, as NUM_CLASSES says"
+        )
+    return names

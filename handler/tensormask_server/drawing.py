@@ -1,0 +1,48 @@
+"""Detections drawn on their picture, for people."""
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tensormask_server.predictor import Detections
+
+MASK_OPACITY = 0.45
+
+
+def draw_detections(picture: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
+    """
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        detections: of this picture.
+        class_names: by class number.
+
+    Returns:
+        A copy, uint8 (H, W, 3), RGB, with each thing's mask in a colour of its own, its box, name and score; the best
+        score on top.
+    """
+    canvas = picture.copy()
+    worst_first = range(len(detections) - 1, -1, -1)
+    if detections.masks is not None:
+        for i in worst_first:
+            mask = detections.masks[i]
+            canvas[mask] = (canvas[mask] * (1 - MASK_OPACITY) + np.array(_colour(i)) * MASK_OPACITY).astype(np.uint8)
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    size = max(10, min(image.size) // 40)
+    font = ImageFont.load_default(size)
+    for i in worst_first:
+        x0, y0, x1, y1 = detections.boxes[i].tolist()
+        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=_colour(i), width=max(1, size // 6))
+        label = f"{class_names[detections.classes[i]]} {detections.scores[i]:.2f}"
+        place = draw.textbbox((x0, max(0, y0 - 1.4 * size)), label, font=font)
+        draw.rectangle((place[0] - 2, place[1] - 2, place[2] + 2, place[3] + 2), fill=_colour(i))
+        draw.text((x0, max(0, y0 - 1.4 * size)), label, fill="black", font=font)
+    return np.array(image)
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """Light and far from its neighbours: hues a golden angle apart, so that black text is readable on each."""
+    red, green, blue = colorsys.hls_to_rgb(index * 0.61803 % 1, 0.62, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,0 +1,97 @@
+"""The tensormask-server command: one command from a configuration and weights to a server that answers."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
+from tensormask_server.java import JavaNotFound
+from tensormask_server.options import HandlerOptions
+from tensormask_server.torchserve import TorchServe, TorchServeError, read_properties, with_addresses
+
+PROPERTIES = Path(__file__).parents[2] / "config.properties"
+
+
+class _Stopped(BaseException):
+    """A signal asked us to stop."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until Ctrl-C or SIGTERM, and then returns 0; on a failure 1, on wrong arguments or files 2."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if bool(parsed.archive) == bool(parsed.config or parsed.weights):
+        parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
+    if not parsed.archive and not (parsed.config and parsed.weights):
+        parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, _stop)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
+            parsed.output = Path(output)
+            archive = parsed.archive or make_archive(archive_request(parsed))
+            _serve(archive, parsed)
+    except _Stopped:
+        print("stopped", flush=True)
+        return 0
+    except (TorchServeError, JavaNotFound) as error:
+        print(f"tensormask-server: {error}", file=sys.stderr)
+        return 1
+    except (ArchiveError, ValueError) as error:
+        print(f"tensormask-server: {error}", file=sys.stderr)
+        return 2
+    return 1
+
+
+def _serve(archive: Path, parsed: argparse.Namespace) -> None:
+    ports = (parsed.port, parsed.management_port, parsed.metrics_port)
+    properties = with_addresses(read_properties(parsed.ts_config), parsed.host, *ports)
+    with TorchServe(archive, properties, parsed.logs) as server:
+        server.wait_until_ready()
+        _print_ready(server)
+        server.wait()
+
+
+def _print_ready(server: TorchServe) -> None:
+    url = f"{server.url}/predictions/{server.name}"
+    token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
+    print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
+    print("Try:   python prepare_input.py PICTURE.jpg picture.json")
+    print(f"       curl {token}-H 'Content-Type: application/json' --data-binary @picture.json -o masks.gz {url}")
+    if token:
+        print('       where KEY is the "inference" key in key_file.json')
+    sys.stdout.flush()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tensormask-server",
+        description="Serves TensorMask over HTTP until Ctrl-C.",
+        add_help=False,  # -h is the host
+    )
+    add = parser.add_argument
+    add("--help", action="help", help="show this and exit")
+    add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
+    add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
+    add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")
+    add("-h", "--host", default="127.0.0.1", help="0.0.0.0: every machine, with tokens on (default: %(default)s)")
+    add("-p", "--port", type=int, default=8080, help="(default: %(default)s)")
+    add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
+    add("--management-port", type=int, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--metrics-port", type=int, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
+    add("--logs", type=Path, default=Path("logs"), metavar="DIR", help="(default: %(default)s)")
+    add_archive_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The `handler:` section of an archive's model-config.yaml, checked."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tensormask_server.predictor import PRECISIONS
+
+
+class OptionError(ValueError):
+    """An option that isn't known, or whose value can't be used. The message names both and what would be accepted."""
+
+
+@dataclass(frozen=True)
+class HandlerOptions:
+    """How a server answers; what a request may change itself is only the default here."""
+
+    score_threshold: float = 0.5  # things with scores strictly above it are found
+    precision: str = "float32"  # of the convolutions: float32, bfloat16 or float16
+    max_pixels: int = 4_194_304  # H·W of the largest picture
+    max_response_bytes: int = 60_000_000  # of one answer; must stay below max_response_size in config.properties
+
+    def __post_init__(self) -> None:
+        threshold = self.score_threshold
+        if not _is(threshold, int, float) or not 0 <= threshold <= 1:
+            raise OptionError(f"score_threshold is {threshold!r}; expected a number from 0 to 1")
+        if self.precision not in PRECISIONS:
+            raise OptionError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        for name in ("max_pixels", "max_response_bytes"):
+            value = getattr(self, name)
+            if not _is(value, int) or value < 1:
+                raise OptionError(f"{name} is {value!r}; expected a whole number, 1 or more")
+
+
+def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
+    """
+    Raises:
+        OptionError: an option isn't known, or has a value that can't be used.
+    """
+    if section is not None and not isinstance(section, Mapping):
+        raise OptionError(f"handler is {section!r}; expected a mapping of options")
+    names = [field.name for field in fields(HandlerOptions)]
+    for name in section or {}:
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise OptionError(f"handler.{name} is not a known option{meant} Known: {', '.join(names)}")
+    return HandlerOptions(**(section or {}))
+
+
+def _is(value: Any, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)

@@ -1,0 +1,212 @@
+"""One torchserve: started, watched until a worker is ready, and stopped with all that it started."""
+
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from tensormask_server.java import java_home
+
+ADDRESSES = ("inference_address", "management_address", "metrics_address")
+STOP_SECONDS = 20
+
+
+class TorchServeError(Exception):
+    """A torchserve that doesn't start or has ended, in one line."""
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The keys and values of a config.properties.
+
+    Raises:
+        TorchServeError: the file can't be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise TorchServeError(f"can't read {path}: {error.strerror}; --ts-config names another") from error
+    pairs = [line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#")]
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def with_addresses(
+    properties: Mapping[str, str], host: str, inference_port: int, management_port: int, metrics_port: int
+) -> dict[str, str]:
+    """The properties with these addresses: management and metrics on loopback, tokens on for any other host."""
+    changed = {
+        "inference_address": f"http://{host}:{inference_port}",
+        "management_address": f"http://127.0.0.1:{management_port}",
+        "metrics_address": f"http://127.0.0.1:{metrics_port}",
+        "grpc_inference_port": "0",  # any free one: nothing here uses gRPC
+        "grpc_management_port": "0",
+    }
+    if not _is_loopback(host):
+        changed["disable_token_authorization"] = "false"
+    return {**properties, **changed}
+
+
+class TorchServe:
+    """A torchserve process with one model. Use it as a context manager: leaving it leaves nothing running."""
+
+    def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path):
+        """
+        Args:
+            archive: the .mar; its name without the ending is the model's name.
+            properties: of config.properties.
+            log_dir: for TorchServe's logs, and what it prints, in console.log.
+        """
+        self.name = archive.stem
+        self.log_dir = log_dir
+        self._archive = archive.resolve()
+        self._properties = dict(properties)
+        self._log_read = 0
+
+    @property
+    def url(self) -> str:
+        """Of the inference address."""
+        return self._properties["inference_address"]
+
+    @property
+    def has_tokens(self) -> bool:
+        return self._properties.get("disable_token_authorization", "false") != "true"
+
+    def __enter__(self) -> "TorchServe":
+        """
+        Raises:
+            TorchServeError: a port is taken, or the archive isn't there.
+            JavaNotFound: there is no Java.
+        """
+        _check_archive(self._archive)
+        for key in ADDRESSES:
+            _check_port(key, self._properties[key])
+        # TorchServe keeps its pid file, sockets and unpacked models in the temporary folder: one server each
+        self._temp = tempfile.TemporaryDirectory(prefix="tensormask-serve-", ignore_cleanup_errors=True)
+        config = Path(self._temp.name) / "config.properties"
+        config.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
+        command += ["--ts-config", str(config), "--model-store", str(self._archive.parent)]
+        command += ["--models", f"{self.name}={self._archive.name}"]
+        logs = str(self.log_dir.resolve())
+        environment = {**os.environ, "JAVA_HOME": str(java_home()), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
+        environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+        environment.pop("TS_CONFIG_FILE", None)
+        self._console = self.log_dir / "console.log"
+        with self._console.open("wb") as console:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: a Ctrl-C reaches us alone, and the group can be ended
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Asks the frontend to end, waits for it, and ends whatever is left of its group."""
+        with contextlib.suppress(psutil.Error):
+            frontends = psutil.Process(self._process.pid).children()
+            for frontend in frontends:
+                frontend.terminate()
+            psutil.wait_procs(frontends, timeout=STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._temp.cleanup()
+
+    def wait_until_ready(self, timeout: float = 300) -> None:
+        """Returns when a worker answers: only its state tells, /ping says Healthy from the start.
+
+        Raises:
+            TorchServeError: the model can't be loaded, torchserve has ended, or the time is up.
+        """
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            self._check_alive()
+            if any(worker["status"] == "READY" for worker in self._workers()):
+                return
+            self._check_log()
+            time.sleep(0.1)
+        raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
+
+    def wait(self) -> None:
+        """Returns never: raises when torchserve has ended.
+
+        Raises:
+            TorchServeError: it has.
+        """
+        self._process.wait()
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        if self._process.poll() is not None:
+            lines = self._console.read_text(errors="replace").strip().splitlines()
+            causes = [line.strip() for line in lines if "Exception:" in line or "Error:" in line]
+            raise TorchServeError(f"torchserve has ended: {(causes or ['not by us'])[-1]} (see {self._console})")
+
+    def _check_log(self) -> None:
+        with self._console.open(errors="replace") as console:
+            console.seek(self._log_read)
+            text = console.read()
+            self._log_read = console.tell()
+        reason = re.search(r"LOAD FAILED: (.*)", text)
+        if reason:
+            raise TorchServeError(f"the model can't be loaded: {reason[1]}")
+        if "Load model failed" in text or "Backend worker process died" in text:
+            raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
+
+    def _workers(self) -> list[dict[str, Any]]:
+        """The workers as the management API describes them; none while it doesn't answer yet."""
+        request = urllib.request.Request(f"{self._properties['management_address']}/models/{self.name}")
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+            if self.has_tokens:
+                key = json.loads(Path("key_file.json").read_text())["management"]["key"]
+                request.add_header("Authorization", f"Bearer {key}")
+            with urllib.request.urlopen(request, timeout=5) as response:
+                workers: list[dict[str, Any]] = json.load(response)[0]["workers"]
+                return workers
+        return []
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_archive(archive: Path) -> None:
+    if not archive.is_file():
+        raise TorchServeError(f"there is no archive {archive}; archive.sh makes one")
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.getinfo("MAR-INF/MANIFEST.json")
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise TorchServeError(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
+
+
+def _check_port(key: str, address: str) -> None:
+    parts = urlsplit(address)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts.hostname, parts.port))
+        except OSError as error:
+            raise TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another port") from error

@@ -1,0 +1,152 @@
+"""A real torchserve for the tests: the tensormask-server command with the reference's small network."""
+
+import gzip
+import io
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from parity.cases import Case, load_case, write_weights
+from tensormask_server import Predictor, load_predictor
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = Path(sys.executable).with_name("tensormask-server")
+THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    content_type: str | None
+    body: bytes
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """As the published snippet reads it."""
+        assert self.status == 200, self.body
+        with gzip.open(io.BytesIO(self.body)) as file:
+            content: dict[str, torch.Tensor] = torch.load(io.BytesIO(file.read()), weights_only=True)
+        return content
+
+    def error(self) -> dict[str, str]:
+        content: dict[str, str] = json.loads(self.body)
+        return content
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server's addresses."""
+
+    ports: tuple[int, int, int]  # inference, management, metrics
+    name: str
+    process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[0]}/predictions/{self.name}"
+
+    def post(self, body: bytes, content_type: str | None = "application/json") -> Answer:
+        headers = {"Content-Type": content_type} if content_type else {}
+        return send(urllib.request.Request(self.url, data=body, headers=headers, method="POST"))
+
+    def manage(self, path: str = "", method: str = "GET") -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[1]}/models/{self.name}{path}", method=method)
+        return json.loads(send(request).body)
+
+    def worker_pids(self) -> list[int]:
+        return [worker["pid"] for worker in self.manage()[0]["workers"] if worker["status"] == "READY"]
+
+
+def send(request: urllib.request.Request) -> Answer:
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return Answer(response.status, response.headers.get("Content-Type"), response.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers.get("Content-Type"), error.read())
+
+
+def request_body(picture: np.ndarray, **options: object) -> bytes:
+    """The JSON of an RGB picture (H, W, 3)."""
+    return json.dumps({"img_data": picture.transpose(2, 0, 1).tolist(), **options}).encode()
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = tuple(each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def launched(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
+    """tensormask-server with these arguments on free ports, from `folder`, once it has said READY."""
+    ports = free_ports(3)
+    command = [str(LAUNCHER), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
+    process = subprocess.Popen(
+        [*command, *(str(argument) for argument in arguments)],
+        cwd=folder,
+        env={**environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if line.startswith("READY"):
+                break
+        else:
+            pytest.fail(f"tensormask-server ended:\n{''.join(printed)}")
+        name = line.split()[1].rpartition("/")[2]
+        yield Server((ports[0], ports[1], ports[2]), name, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def case() -> Case:
+    return load_case("tiny")
+
+
+@pytest.fixture(scope="session")
+def weights(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(case, tmp_path_factory.mktemp("weights") / "tiny.pkl")
+
+
+@pytest.fixture(scope="session")
+def archive(case: Case, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by archive.sh, with batches that wait long enough to come together."""
+    store = tmp_path_factory.mktemp("model_store")
+    command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", store]
+    command += ["--name", "tiny", "--threshold", THRESHOLD, "--batch-size", "4", "--max-batch-delay", "100"]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return store / "tiny.mar"
+
+
+@pytest.fixture(scope="session")
+def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that leave it as it was. Its PATH has no Java."""
+    with launched(tmp_path_factory.mktemp("server"), "--archive", archive, PATH="") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def predictor(case: Case, weights: Path) -> Predictor:
+    return load_predictor(case.config, weights)

@@ -1,0 +1,104 @@
+"""The tensormask-server command: one line for what goes wrong, and nothing left running."""
+
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+from parity.cases import Case
+
+from served.conftest import LAUNCHER, Server, free_ports, launched, request_body, send
+
+
+def started_by(server: Server) -> list[psutil.Process]:
+    """torchserve's wrapper, the JVM and the workers."""
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def run_launcher(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    ports = free_ports(3)
+    addresses = ["-p", ports[0], "--management-port", ports[1], "--metrics-port", ports[2]]
+    command = [str(word) for word in (LAUNCHER, *addresses, *arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], status: int, said: str) -> None:
+    assert result.returncode == status
+    [line] = result.stderr.strip().splitlines()
+    assert line.startswith("tensormask-server: ")
+    assert said in line
+
+
+def without(archive: Path, entry: str, copy: Path) -> Path:
+    """A copy of the archive without one of its files."""
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(copy, "w") as new:
+        for item in old.infolist():
+            if item.filename != entry:
+                new.writestr(item, old.read(item))
+    return copy
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_from_a_configuration_and_weights_to_an_answer_and_nothing_left(
+    tmp_path: Path, case: Case, weights: Path, number: signal.Signals
+) -> None:
+    with launched(tmp_path, "-cp", case.config, "-tp", weights, "-t", 0.9, "--name", "own", PATH="") as server:
+        assert server.name == "own"
+        assert len(server.post(request_body(case.picture)).tensors()["scores"]) < 3  # the threshold of -t
+        processes = started_by(server)
+        assert len(processes) >= 3
+        server.process.send_signal(number)
+        assert server.process.wait(timeout=60) == 0
+        assert not psutil.wait_procs(processes, timeout=10)[1]
+
+
+def test_a_dead_frontend_is_told_and_nothing_is_left(tmp_path: Path, archive: Path) -> None:
+    with launched(tmp_path, "--archive", archive) as server:
+        processes = started_by(server)
+        [frontend] = [process for process in processes if "org.pytorch.serve.ModelServer" in process.cmdline()]
+        frontend.kill()
+        assert server.process.wait(timeout=60) == 1
+        assert server.process.stdout is not None
+        assert "torchserve has ended" in server.process.stdout.read()
+        assert not psutil.wait_procs(processes, timeout=10)[1]
+
+
+def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run_launcher(tmp_path, "--archive", archive, "-p", port)
+    assert_one_line(result, 1, f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"), [("config.yaml", "config.yaml"), ("MAR-INF/MANIFEST.json", "not a model archive")]
+)
+def test_an_archive_that_can_not_be_loaded_is_told(tmp_path: Path, archive: Path, entry: str, said: str) -> None:
+    broken = without(archive, entry, tmp_path / "broken.mar")
+    assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, said)
+
+
+def test_wrong_files_are_told_before_anything_starts(tmp_path: Path, case: Case, weights: Path) -> None:
+    absent = run_launcher(tmp_path, "-cp", case.config, "-tp", "absent.pkl")
+    assert_one_line(absent, 2, "absent.pkl")
+    other = case.config.parents[1] / "r50" / "config.yaml"
+    assert_one_line(run_launcher(tmp_path, "-cp", other, "-tp", weights), 2, "MODEL.RESNETS.DEPTH")
+    assert_one_line(run_launcher(tmp_path, "--archive", "absent.mar"), 1, "absent.mar")
+
+
+def test_another_host_has_tokens_on_and_management_on_loopback(tmp_path: Path, archive: Path, case: Case) -> None:
+    with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", PATH="") as server:
+        assert server.post(request_body(case.picture)).status == 400  # TorchServe's answer to a missing token
+        key_file = tmp_path / "key_file.json"
+        assert key_file.stat().st_mode & 0o077 == 0
+        key = json.loads(key_file.read_text())["inference"]["key"]
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        assert send(urllib.request.Request(server.url, request_body(case.picture), headers)).status == 200
+        [frontend] = [each for each in started_by(server) if "org.pytorch.serve.ModelServer" in each.cmdline()]
+        listening = [each.laddr for each in frontend.net_connections() if each.status == "LISTEN"]
+        assert {place.port for place in listening if "127.0.0.1" not in place.ip} == {server.ports[0]}

@@ -1,0 +1,111 @@
+"""archive.sh: a whole, self-contained archive with no code in its weights, or one line and nothing."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from parity.cases import load_case, write_weights
+from safetensors.numpy import load
+
+ROOT = Path(__file__).parents[2]
+CONFIG = load_case("tiny").config
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(load_case("tiny"), tmp_path_factory.mktemp("weights") / "tiny.pkl")
+
+
+def archive_sh(output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [str(word) for word in (ROOT / "archive.sh", "--output", output, *arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=output)
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], output: Path, said: str) -> None:
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert list(output.iterdir()) == []
+
+
+def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\ndog\neel\n")
+    options = ["--threshold", "0.3", "--name", "five", "--classes", tmp_path / "names.txt", "--workers", "2"]
+    result = archive_sh(tmp_path, "--config", CONFIG, "--weights", weights, *options)
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(tmp_path / "five.mar") as archive:
+        names = set(archive.namelist())
+        assert {"tensormask_handler.py", "tensormask_server/network/masks.py", "MAR-INF/MANIFEST.json"} <= names
+        assert not [name for name in names if name.endswith((".pkl", ".pth", ".pyc"))]
+        assert archive.read("classes.txt").decode().split() == ["ant", "bee", "cat", "dog", "eel"]
+        settings = yaml.safe_load(archive.read("model-config.yaml"))
+        assert (settings["minWorkers"], settings["handler"]["score_threshold"]) == (2, 0.3)
+        assert yaml.safe_load(archive.read("config.yaml"))["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"] == 5
+        tensors = load(archive.read("weights.safetensors"))
+    assert {name: array.shape for name, array in tensors.items()} == load_case("tiny").shapes
+    assert "five.mar" in result.stdout
+    assert "torchserve --start" in result.stdout
+
+
+def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "child.yaml").write_text(f"_BASE_: {CONFIG}\nTEST:\n  DETECTIONS_PER_IMAGE: 3\n")
+    assert archive_sh(tmp_path, "--config", tmp_path / "child.yaml", "--weights", weights).returncode == 0
+    with zipfile.ZipFile(tmp_path / "tensormask.mar") as archive:
+        tree = yaml.safe_load(archive.read("config.yaml"))
+    assert "_BASE_" not in tree
+    assert (tree["TEST"]["DETECTIONS_PER_IMAGE"], tree["MODEL"]["RESNETS"]["DEPTH"]) == (3, 18)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "absent.yaml", "--weights", "{weights}"], "absent.yaml"),
+        (["--config", "{config}", "--weights", "absent.pkl"], "absent.pkl"),
+        (["--config", "{r50}", "--weights", "{weights}"], "MODEL.RESNETS.DEPTH"),
+        (["--config", "{config}", "--weights", "{config}"], "'.yaml'"),
+        (["--config", "{config}", "--weights", "{weights}", "--threshold", "2"], "score_threshold is 2"),
+        (["--config", "{config}", "--weights", "{weights}", "--name", "../x"], "--name is '../x'"),
+        (["--config", "{config}", "--weights", "{weights}", "--classes", "{config}"], "expected 5"),
+        (["--config", "{config}", "--weights", "{weights}", "--workers", "0"], "--workers is 0"),
+    ],
+)
+def test_what_can_not_work_is_one_line_and_no_archive(
+    tmp_path: Path, weights: Path, arguments: list[str], said: str
+) -> None:
+    places = {"config": CONFIG, "weights": weights, "r50": load_case("r50").config}
+    assert_refused(archive_sh(tmp_path, *(word.format(**places) for word in arguments)), tmp_path, said)
+
+
+def test_digits_in_the_name_are_checked_against_the_sha256(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "store"
+    output.mkdir()
+    wrong = Path(shutil.copy(weights, tmp_path / "model_final_e8df31.pkl"))
+    assert_refused(archive_sh(output, "--config", CONFIG, "--weights", wrong), output, "e8df31")
+    digits = hashlib.sha256(weights.read_bytes()).hexdigest()[:6]
+    right = Path(shutil.copy(weights, tmp_path / f"model_final_{digits}.pkl"))
+    assert archive_sh(output, "--config", CONFIG, "--weights", right).returncode == 0
+
+
+def test_an_archive_that_is_there_stays_when_a_new_one_fails(tmp_path: Path) -> None:
+    (tmp_path / "tensormask.mar").write_bytes(b"the old one")
+    assert archive_sh(tmp_path, "--config", CONFIG, "--weights", "absent.pkl").returncode == 2
+    assert (tmp_path / "tensormask.mar").read_bytes() == b"the old one"
+
+
+def test_the_package_alone_is_enough_to_read_the_archive(tmp_path: Path, weights: Path) -> None:
+    """What is in the archive runs by itself, whatever is installed of this project beside it."""
+    assert archive_sh(tmp_path, "--config", CONFIG, "--weights", weights).returncode == 0
+    zipfile.ZipFile(tmp_path / "tensormask.mar").extractall(tmp_path / "served")
+    code = (
+        "import tensormask_server as t, numpy as np; assert t.__file__.startswith(%r); "
+        "print(len(t.load_predictor('config.yaml', 'weights.safetensors')([np.zeros((9, 9, 3), np.uint8)])))"
+    )
+    command = [sys.executable, "-c", code % str(tmp_path)]
+    result = subprocess.run(command, cwd=tmp_path / "served", capture_output=True, text=True, env=dict(os.environ))
+    assert result.stdout == "1\n", result.stderr

@@ -1,0 +1,33 @@
+"""The handler's options: defaults, and an error for whatever can't be meant."""
+
+from typing import Any
+
+import pytest
+from tensormask_server.options import HandlerOptions, OptionError, handler_options
+
+
+def test_no_section_is_the_defaults() -> None:
+    assert handler_options(None) == handler_options({}) == HandlerOptions()
+    assert HandlerOptions().score_threshold == 0.5
+
+
+def test_given_options_are_taken() -> None:
+    assert handler_options({"score_threshold": 1, "precision": "bfloat16"}).precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"score_treshold": 0.5}, "did you mean score_threshold"),
+        ({"score_threshold": 1.5}, "score_threshold is 1.5; expected a number from 0 to 1"),
+        ({"score_threshold": True}, "score_threshold is True"),
+        ({"score_threshold": float("nan")}, "score_threshold is nan"),
+        ({"precision": "int8"}, "expected one of float32, bfloat16, float16"),
+        ({"max_pixels": 0}, "max_pixels is 0"),
+        ({"max_response_bytes": "1 MB"}, "max_response_bytes is '1 MB'"),
+        (["score_threshold"], "expected a mapping"),
+    ],
+)
+def test_an_option_that_can_not_be_meant_is_an_error(section: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        handler_options(section)
