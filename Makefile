@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
+OPTIONS ?=
 
 .PHONY: demo serve test lint clean
 
@@ -10,7 +11,7 @@ demo: $(VENV)/.serve
 	$(BIN)/python -m demo
 
 serve: $(VENV)/.serve
-	$(BIN)/tensormask-server --archive $(ARCHIVE)
+	$(BIN)/tensormask-server --archive $(ARCHIVE) $(OPTIONS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -51,7 +51,7 @@ class Server:
 
     ports: tuple[int, int, int]  # inference, management, metrics
     name: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None = None  # of the command, where that is what was started
 
     @property
     def url(self) -> str:
@@ -67,6 +67,13 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         return [worker["pid"] for worker in self.manage()[0]["workers"] if worker["status"] == "READY"]
+
+    def is_ready(self) -> bool:
+        """Whether a worker is; False while nothing answers yet."""
+        try:
+            return bool(self.worker_pids())
+        except (OSError, ValueError, KeyError):
+            return False
 
 
 def send(request: urllib.request.Request) -> Answer:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 from parity.cases import Case
@@ -32,18 +31,11 @@ def test_torchserve_start_serves_and_stop_stops(archive: Path, tmp_path: Path, c
     start = f"{TORCHSERVE} --start --ncs --ts-config config.properties --models tiny=tiny.mar"
     subprocess.run(start.split(), **options)
     try:
-        server = Server((ports[0], ports[1], ports[2]), "tiny", None)
+        server = Server((ports[0], ports[1], ports[2]), "tiny")
         end = time.monotonic() + 60
-        while not is_ready(server):
+        while not server.is_ready():
             assert time.monotonic() < end
             time.sleep(0.2)
         assert len(server.post(request_body(case.picture)).tensors()["scores"]) > 3
     finally:
         subprocess.run([TORCHSERVE, "--stop", "--foreground"], **options)
-
-
-def is_ready(server: Server) -> bool:
-    try:
-        return bool(server.worker_pids())
-    except (urllib.error.URLError, ConnectionError, KeyError, ValueError):
-        return False

@@ -1,0 +1,139 @@
+"""Every command and snippet of the README is run, in a copy of the project: only weights and ports are replaced."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from parity.cases import Case
+from tensormask_server import archive, launcher
+from tensormask_server.java import java_home
+
+from served.conftest import ROOT, Server, free_ports
+
+README = (ROOT / "README.md").read_text()
+SET_UP = {"make demo", "make test"}  # this test is part of them
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def shell_commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.strip().splitlines() if line not in SET_UP]
+
+
+class Reader:
+    """A person in the project's folder who types what the README says."""
+
+    def __init__(self, folder: Path, replaced: dict[str, str]):
+        self.folder = folder
+        self.replaced = replaced
+        self.ports = free_ports(5)
+        self.serving: subprocess.Popen[bytes] | None = None
+        self.environment = {**os.environ, "JAVA_HOME": str(java_home()), "TMPDIR": str(folder), "TEMP": str(folder)}
+        properties = folder / "config.properties"
+        grpc = f"grpc_inference_port={self.ports[3]}\ngrpc_management_port={self.ports[4]}\n"
+        properties.write_text(self._with_ports(properties.read_text()) + grpc)
+
+    def type(self, command: str) -> str:
+        for old, new in self.replaced.items():
+            command = command.replace(old, new)
+        command = self._with_ports(command)
+        if command.startswith((".venv/bin/tensormask-server", "make serve")):
+            return self._serve(command)
+        if command.startswith("curl"):
+            if self.serving is None:
+                self._serve("make serve")
+            command = command.replace("curl", "curl -sS --fail-with-body", 1)
+        result = subprocess.run(
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+        if "torchserve --start" in command:
+            self._wait_for_worker()
+        return result.stdout
+
+    def stop(self) -> None:
+        if self.serving is not None:
+            self.serving.terminate()
+            self.serving.wait(timeout=60)
+            self.serving = None
+
+    def _serve(self, command: str) -> str:
+        self.stop()
+        ports = f"-p {self.ports[0]} --management-port {self.ports[1]} --metrics-port {self.ports[2]}"
+        # -o: what is installed stays, it isn't this copy's
+        options = f"-o .venv/.serve OPTIONS='{ports}'" if command.startswith("make") else ports
+        command = f"{command} {options}"
+        environment = {**self.environment, "TMPDIR": "/tmp"}
+        with (self.folder / "printed").open("w") as printed:
+            self.serving = subprocess.Popen(
+                f"exec {command}", shell=True, cwd=self.folder, env=environment, stdout=printed, stderr=printed
+            )
+        end = time.monotonic() + 120
+        while "READY" not in (text := (self.folder / "printed").read_text()):
+            assert self.serving.poll() is None, text
+            assert time.monotonic() < end, text
+            time.sleep(0.1)
+        if (self.folder / "key_file.json").exists():
+            keys = json.loads((self.folder / "key_file.json").read_text())
+            self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"]}
+        return text
+
+    def _wait_for_worker(self) -> None:
+        server = Server((self.ports[0], self.ports[1], self.ports[2]), "tensormask")
+        end = time.monotonic() + 120
+        while not server.is_ready():
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+    def _with_ports(self, text: str) -> str:
+        for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):
+            text = text.replace(f":{port}", f":{free}")
+        return text
+
+
+@pytest.fixture
+def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
+    folder = tmp_path / "project"
+    left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    (folder / ".venv").symlink_to(sys.prefix)
+    shutil.copy(folder / "demo" / "astronaut.jpg", folder / "picture.jpg")
+    shutil.copy(case.config, folder / "config.yaml")
+    shutil.copy(weights, folder / "weights.pkl")
+    (folder / "model_store").mkdir()
+    replaced = {"configs/tensormask_R_50_FPN_6x.yaml": "config.yaml", "model_final_e8df31.pkl": "weights.pkl"}
+    typed = Reader(folder, replaced)
+    yield typed
+    typed.stop()
+
+
+def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = {command: reader.type(command) for command in shell_commands()}
+    assert any('"status": "READY"' in text for command, text in printed.items() if command.startswith("curl"))
+    monkeypatch.chdir(reader.folder)
+    for snippet in blocks("python"):
+        values = {"rgb": np.zeros((20, 30, 3), np.uint8)}
+        exec(snippet, values)
+        masks = values["answer"]["pred_masks"] if "answer" in values else values["detections"].masks
+        assert masks.shape[1:] == ((512, 512) if "answer" in values else (20, 30))
+
+
+@pytest.mark.parametrize("command", [archive, launcher])
+def test_every_option_is_in_the_readme_with_its_default(command: ModuleType) -> None:
+    rows = [line for line in README.splitlines() if line.startswith("| `-")]
+    for action in command._parser()._actions:
+        if action.dest != "help":
+            [row] = [line for line in rows if any(re.search(f"`{name}[` ]", line) for name in action.option_strings)]
+            default = action.default.name if isinstance(action.default, Path) else action.default
+            assert default is None or str(default) in row, action.option_strings
