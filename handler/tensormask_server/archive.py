@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"archive.sh: {error}", file=sys.stderr)
         return 2
     print(f"\nTo serve it:\n  make serve ARCHIVE={archive}\nor, with Java on the PATH:")
-    print(f"  torchserve --start --ncs --ts-config config.properties --models {request.name}={archive.name}")
+    print(f"  .venv/bin/torchserve --start --ncs --ts-config config.properties --models {request.name}={archive.name}")
     return 0
 
 

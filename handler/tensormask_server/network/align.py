@@ -38,21 +38,17 @@ def swap_align2nat(aligned: Tensor, scale: int, mask_size: int, pad_value: float
     return x.flatten(1, 2)
 
 
-def window_taps(cells: Tensor, scale: int, mask_size: int) -> tuple[Tensor, float]:
+def first_tap(scale: int, mask_size: int) -> tuple[int, float]:
     """Where the windows of cells lie on the aligned map, along one axis.
 
     Entry v of cell y's mask samples the map at y·λ + v − λV/2 + ½: halfway between two neighbours where λV is even, at
     one of them where it is odd.
 
-    Args:
-        cells: (…,) int64, y.
-
     Returns:
-        The lower neighbours' positions, int64 (…, λV), possibly outside the map; the upper ones' weight, ½ or 0.
+        Of cell 0 and entry 0 the lower neighbour's position, outside the map; the upper neighbours' weight, ½ or 0.
     """
     window = scale * mask_size
-    offsets = torch.arange(window, device=cells.device) - window // 2
-    return cells[..., None] * scale + offsets, (0.5 if window % 2 == 0 else 0.0)
+    return -(window // 2), (0.5 if window % 2 == 0 else 0.0)
 
 
 def mask_taps(scale: int, mask_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -69,9 +65,9 @@ def mask_taps(scale: int, mask_size: int, device: torch.device) -> tuple[Tensor,
 def _swap_axis(x: Tensor, scale: int) -> Tensor:
     """(N, V, H, …) to (N, λV, ⌈H/λ⌉, …), with zeros outside."""
     mask_size, length = x.shape[1:3]
+    first, upper_position = first_tap(scale, mask_size)
     cells = torch.arange(-(-length // scale), device=x.device)
-    positions, upper_position = window_taps(cells, scale, mask_size)
-    positions = positions.T  # (λV, ⌈H/λ⌉)
+    positions = first + torch.arange(scale * mask_size, device=x.device)[:, None] + scale * cells  # (λV, ⌈H/λ⌉)
     entries, upper_entry = (tap[:, None] for tap in mask_taps(scale, mask_size, x.device))  # (λV, 1)
     swapped = x.new_zeros(())
     for entry, entry_weight in ((entries, 1 - upper_entry), (entries + 1, upper_entry)):

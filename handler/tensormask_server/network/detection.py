@@ -50,10 +50,12 @@ def best_candidates(
     scores, places = [], []
     for level, logits in enumerate(class_logits):
         # the order of the flattened (y, x, a, k) decides between equal scores
-        level_scores = logits.float().sigmoid().permute(1, 2, 0)  # (H, W, A·K)
-        y, x, channel = (level_scores > score_threshold).nonzero(as_tuple=True)
-        scores.append(level_scores[y, x, channel])
-        places.append(torch.stack((torch.full_like(y, level), y, x, channel)))
+        level_scores = logits.permute(1, 2, 0).float().sigmoid().flatten()
+        indices = _topk_above(level_scores, score_threshold, topk)
+        cell, channel = indices // len(logits), indices % len(logits)
+        width = logits.shape[2]
+        scores.append(level_scores[indices])
+        places.append(torch.stack((torch.full_like(cell, level), cell // width, cell % width, channel)))
     all_scores, all_places = torch.cat(scores), torch.cat(places, dim=1)
     all_scores, order = all_scores.sort(descending=True, stable=True)
     levels, y, x, channel = all_places[:, order[:topk]]
@@ -92,6 +94,15 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
         rest = np.flatnonzero(alive[best + 1 :])
         best = best + 1 + int(rest[0]) if len(rest) else len(boxes)
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
+
+
+def _topk_above(scores: Tensor, threshold: float, topk: int) -> Tensor:
+    """Indices of the scores above the threshold, in order; of more than topk, those that can be among the topk."""
+    indices = (scores > threshold).nonzero(as_tuple=True)[0]
+    if len(indices) > topk:
+        chosen = scores[indices]
+        indices = indices[chosen >= chosen.topk(topk).values[-1]]
+    return indices
 
 
 def _boxes(

@@ -4,10 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tensormask_server.network.align import PAD_VALUE, mask_taps, window_taps
-
-# how many features are gathered at once (float32: 64 MB), whatever the number and the size of the masks
-CHUNK_ELEMENTS = 1 << 24
+from tensormask_server.network.align import PAD_VALUE, first_tap, mask_taps
 
 
 def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor, scale: int) -> Tensor:
@@ -28,25 +25,22 @@ def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: 
     """
     mask_size = round(len(bias) ** 0.5)
     window = scale * mask_size
-    rows, upper = window_taps(y, scale, mask_size)  # (N, λV)
-    columns, _ = window_taps(x, scale, mask_size)
-    sampled = _between_neighbours(features, upper)  # (H+3, W+3, C+1), position p at index p+2
-    rows = (rows + 2).clamp(0, sampled.shape[0] - 1).flatten()  # (N·λV,)
-    columns = (columns + 2).clamp(0, sampled.shape[1] - 1)
+    first, upper_position = first_tap(scale, mask_size)
+    sampled = _between_neighbours(features, upper_position)  # (H+1, W+1, C+1), position p at index p+1
     entries, upper_entry = mask_taps(scale, mask_size, features.device)
+    upper_entry = upper_entry.float()
     weights = _padded_weights(weight, bias)  # (V+2, C+1, V+2), entry i at index i+1
-    lower_entry = (1 - upper_entry).float()[:, None, None]
-    row_weights = weights[entries + 1] * lower_entry + weights[entries + 2] * (1 - lower_entry)  # (λV, C+1, V+2)
-    logits = sampled.new_empty(len(rows), window)
-    step = max(1, CHUNK_ELEMENTS // (window * sampled.shape[2]))
-    for start in range(0, len(rows), step):
-        item = torch.arange(start, min(start + step, len(rows)), device=rows.device)
-        patch = sampled[rows[item, None], columns[item // window]]  # (step, λV, C+1)
-        products = patch @ row_weights[item % window]  # (step, λV, V+2)
-        lower = products.gather(2, (entries + 1).expand(len(item), -1)[..., None])[..., 0]
-        higher = products.gather(2, (entries + 2).expand(len(item), -1)[..., None])[..., 0]
-        logits[item] = torch.lerp(lower, higher, upper_entry.float().expand_as(lower))
-    return logits.view(len(y), window, window) + PAD_VALUE
+    row_weights = torch.lerp(weights[entries + 1], weights[entries + 2], upper_entry[:, None, None])  # (λV, C+1, V+2)
+    entry_pairs = torch.stack((entries + 1, entries + 2), dim=1)  # (λV, 2)
+    masks = []
+    for cell_y, cell_x in zip(y.tolist(), x.tolist(), strict=True):
+        rows, v = _overlap(cell_y * scale + first + 1, window, sampled.shape[0])
+        columns, u = _overlap(cell_x * scale + first + 1, window, sampled.shape[1])
+        products = sampled[rows, columns] @ row_weights[v]  # (rows, columns, V+2)
+        lower, upper = products.gather(2, entry_pairs[u].expand(len(products), -1, -1)).unbind(2)
+        inside = torch.lerp(lower, upper, upper_entry[u])  # (rows, columns)
+        masks.append(F.pad(inside, (u.start, window - u.stop, v.start, window - v.stop)) + PAD_VALUE)
+    return torch.stack(masks) if masks else sampled.new_empty(0, window, window)
 
 
 def local_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -81,14 +75,20 @@ def paste_mask(logits: Tensor, anchor: tuple[float, float, float, float], height
     out[rows, columns] = values >= 0.5
 
 
+def _overlap(start: int, window: int, length: int) -> tuple[slice, slice]:
+    """What a window that starts at `start` covers of an axis of `length`, and with which part of itself."""
+    low, high = min(max(start, 0), length), min(max(start + window, 0), length)
+    return slice(low, high), slice(low - start, high - start)
+
+
 def _between_neighbours(features: Tensor, upper: float) -> Tensor:
-    """The features with a channel of ones and zeros around, halfway between neighbours where `upper` is ½.
+    """The features with a channel of ones, on zeros, halfway between neighbours where `upper` is ½.
 
     Returns:
-        float32 (H+3, W+3, C+1): at index p+2 the mean of positions p and p+1, or position p alone.
+        float32 (H+1, W+1, C+1): at index p+1 the mean of positions p and p+1, or position p alone.
     """
     ones = torch.ones_like(features[:1])
-    padded = F.pad(torch.cat((features, ones)).float(), (2, 2, 2, 2)).permute(1, 2, 0).contiguous()
+    padded = F.pad(torch.cat((features, ones)).float(), (1, 1, 1, 1)).permute(1, 2, 0).contiguous()
     if upper == 0:
         return padded[:-1, :-1]
     by_row = padded[:-1] + padded[1:]

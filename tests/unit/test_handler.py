@@ -1,0 +1,101 @@
+"""The handler between TorchServe's fields and its context, without a server."""
+
+import json
+import logging
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from parity.cases import load_case, write_weights
+from tensormask_handler import TensorMaskHandler
+from ts.context import Context, RequestProcessor
+
+ROOT = Path(__file__).parents[2]
+CASE = load_case("tiny")
+GOOD = {"body": json.dumps({"img_data": CASE.picture.transpose(2, 0, 1).tolist()}).encode()}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What TorchServe unpacks of an archive."""
+    folder = tmp_path_factory.mktemp("archive")
+    weights = write_weights(CASE, folder / "tiny.pkl")
+    command = [ROOT / "archive.sh", "--config", CASE.config, "--weights", weights, "--output", folder]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    zipfile.ZipFile(folder / "tensormask.mar").extractall(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Loading sets a variable for TorchServe's worker."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def context(model_dir: Path, requests: int = 1, **options: object) -> Context:
+    manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text())
+    settings = yaml.safe_load((model_dir / "model-config.yaml").read_text())
+    settings["handler"] |= options
+    made = Context("tensormask", str(model_dir), manifest, 8, None, "1.0", model_yaml_config=settings)
+    made.request_processor = [RequestProcessor({}) for _ in range(requests)]
+    return made
+
+
+def answers(model_dir: Path, data: list[Any], **options: object) -> list[tuple[int, str, bytes]]:
+    """Per request the status, the content type and the body."""
+    handler = TensorMaskHandler()
+    asked = context(model_dir, len(data), **options)
+    handler.initialize(asked)
+    bodies = handler.handle(data, asked)
+    states = [(asked.get_response_status(i)[0], asked.get_response_content_type(i)) for i in range(len(data))]
+    return [(*state, body) for state, body in zip(states, bodies, strict=True)]
+
+
+def test_each_request_of_a_batch_has_its_own_status(model_dir: Path) -> None:
+    results = answers(model_dir, [GOOD, {"body": b"{"}, {}, {"data": GOOD["body"]}])
+    kinds = [(status, kind) for status, kind, _ in results]
+    good, bad = (200, "application/gzip"), (400, "application/json")
+    assert kinds == [good, bad, bad, good]
+    assert results[0][2] == results[3][2]
+
+
+def test_an_answer_larger_than_allowed_is_a_400_and_not_a_dead_worker(model_dir: Path) -> None:
+    [(status, _, body)] = answers(model_dir, [GOOD], max_response_bytes=1000)
+    assert status == 400
+    assert "more than the 1000 allowed" in json.loads(body)["error"]
+    assert "threshold" in json.loads(body)["expected"]
+
+
+def test_the_default_limit_of_an_answer_is_below_torchserves_which_kills_the_worker(model_dir: Path) -> None:
+    properties = (ROOT / "config.properties").read_text()
+    [limit] = [line.partition("=")[2] for line in properties.splitlines() if line.startswith("max_response_size")]
+    assert context(model_dir).model_yaml_config["handler"]["max_response_bytes"] < int(limit)
+
+
+def test_a_batch_of_bad_requests_needs_no_network(model_dir: Path) -> None:
+    assert [status for status, _, _ in answers(model_dir, [{}, {}])] == [400, 400]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"treshold": 1}, "handler.treshold is not a known"), ({"precision": "int8"}, "int8")]
+)
+def test_what_can_not_be_loaded_is_logged_in_one_line(
+    model_dir: Path, options: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match=said), caplog.at_level(logging.ERROR):
+        TensorMaskHandler().initialize(context(model_dir, **options))
+    [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
+    assert said in line
+
+
+def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
+    TensorMaskHandler().initialize(context(model_dir))
+    assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
