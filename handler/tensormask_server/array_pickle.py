@@ -106,6 +106,12 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+    """numpy's own, of protocol 5: with order "K" the shape is that of the bytes, before a transposition by `axes`."""
+    array = _array(data, dtype, shape, "C" if order == "K" else order)
+    return array.transpose(axes) if order == "K" and axes is not None else array
+
+
 def _scalar(dtype: Any, data: Any) -> Any:
     return _array(data, dtype, (), "C")[()]
 
@@ -132,5 +138,5 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Stand(_Dtype),
     ("numpy.core.multiarray", "_reconstruct"): _Stand(lambda *_: _Array()),
     ("numpy.core.multiarray", "scalar"): _Stand(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Stand(_array),
+    ("numpy.core.numeric", "_frombuffer"): _Stand(_from_buffer),
 }

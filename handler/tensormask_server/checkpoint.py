@@ -94,8 +94,11 @@ def _read_pth(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2].splitlines() or ["not a torch file"]
-        raise CheckpointError(f"{path} is refused, nothing but tensors and plain containers: {reason[0]}") from error
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            raise CheckpointError(f"{path} is not a torch file: its content can't be read as one") from error
+        reason = f"it asks for {asked[1]}; only tensors and plain containers are admitted"
+        raise CheckpointError(f"{path} is refused: {reason}") from error
     except OSError:
         raise
     except Exception as error:  # a broken archive can raise anything
@@ -119,7 +122,10 @@ def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
 def _tensor(path: Path, name: Any, value: Any) -> Tensor:
     if not isinstance(name, str) or not isinstance(value, np.ndarray | Tensor):
         raise CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, expected an array with a name")
-    tensor = value.to(torch.float32) if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
+    if tensor.is_complex() or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise CheckpointError(f"{path}: entry {name} is complex, sparse or without data, expected plain numbers")
+    tensor = tensor.to(torch.float32)
     if not tensor.isfinite().all():
         raise CheckpointError(f"{path}: entry {name} holds values that are infinite or not a number")
     return tensor
@@ -130,6 +136,7 @@ def _tensor(path: Path, name: Any, value: Any) -> Tensor:
 _KEY_OF_ABSENCE: tuple[tuple[str, str], ...] = (
     (r"backbone\.bottom_up\.", "MODEL.RESNETS.DEPTH"),
     (r"backbone\.fpn_", "MODEL.FPN.IN_FEATURES"),
+    (r"head\.mask_subnet\.0\.", "MODEL.MASK_ON"),
     (r"head\..*_subnet\.", "MODEL.TENSOR_MASK.NUM_CONVS"),
     (r"head\.mask_pred_", "MODEL.ANCHOR_GENERATOR.SIZES"),
     (r"head\.mask_fuse\.", "MODEL.TENSOR_MASK.BIPYRAMID_ON"),

@@ -1,8 +1,8 @@
 """detectron2's YAML dialect: files with a `_BASE_`, dotted keys, Python literals in strings."""
 
 import ast
+import contextlib
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class KeyReader:
             return value
         try:
             return ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return value
 
     def checked(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
@@ -84,8 +84,8 @@ class KeyReader:
         for name in self.section(section):
             if name not in names:
                 close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-                meant = f"; did you mean {close[0]}?" if close else ""
-                raise ConfigError(f"{section}.{name} is not a known key{meant} Supported: {', '.join(names)}")
+                meant = f" (did you mean {close[0]}?)" if close else ""
+                raise ConfigError(f"{section}.{name} is not a known key{meant}; supported: {', '.join(names)}")
 
 
 def _load_merged(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
@@ -96,13 +96,17 @@ def _load_merged(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     if "_BASE_" not in tree:
         return tree
     base = tree.pop("_BASE_")
-    names = base if isinstance(base, list) else [base]
     merged: dict[str, Any] = {}
-    for name in names:
-        if not isinstance(name, str) or "://" in name:
-            raise ConfigError(f"_BASE_ in {path} is {name!r}; supported: the path of a local file")
-        merged = _merge(merged, _load_merged(path.parent / Path(name).expanduser(), (*children, resolved)))
+    for name in base if isinstance(base, list) else [base]:
+        merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved)))
     return _merge(merged, tree)
+
+
+def _base_path(child: Path, name: Any) -> Path:
+    if isinstance(name, str) and "://" not in name and "\0" not in name:
+        with contextlib.suppress(RuntimeError):  # the home of a user that isn't known
+            return child.parent / Path(name).expanduser()
+    raise ConfigError(f"_BASE_ in {child} is {name!r}; supported: the path of a local file")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -131,7 +135,7 @@ def _is_int(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18
 
 
 def is_list(value: Any) -> bool:

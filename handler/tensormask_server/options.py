@@ -44,8 +44,8 @@ def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
     for name in section or {}:
         if name not in names:
             close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            raise OptionError(f"handler.{name} is not a known option{meant} Known: {', '.join(names)}")
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise OptionError(f"handler.{name} is not a known option{meant}; known: {', '.join(names)}")
     return HandlerOptions(**(section or {}))
 
 

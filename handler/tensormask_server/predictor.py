@@ -88,16 +88,15 @@ class Predictor:
             One `Detections` per picture, in order, on the host.
 
         Raises:
-            ValueError: a picture isn't of that shape or type.
+            ValueError: a picture isn't of that shape or type, or there are more or fewer thresholds than pictures.
         """
-        if score_thresholds is None or isinstance(score_thresholds, float | int):
-            score_thresholds = [score_thresholds] * len(pictures)
+        thresholds = _one_each(score_thresholds, len(pictures))
         for picture in pictures:
             _check_picture(picture)
         inputs = [resize_picture(picture, self.config.input) for picture in pictures]
         found: list[Detections | None] = [None] * len(pictures)
         for group in _same_shaped(inputs, self.network.stride):
-            outputs = self._run([inputs[i] for i in group], [score_thresholds[i] for i in group])
+            outputs = self._run([inputs[i] for i in group], [thresholds[i] for i in group])
             for i, output in zip(group, outputs, strict=True):
                 found[i] = _on_picture(output, inputs[i].shape[:2], pictures[i].shape[:2])
         return [detections for detections in found if detections is not None]
@@ -139,8 +138,9 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
         uint8 (h, w, 3): the shorter side MIN_SIZE_TEST, or the longer MAX_SIZE_TEST where it would pass that.
     """
     height, width = picture.shape[:2]
+    as_it_is = np.require(picture, requirements=("C", "W"))  # torch takes no other
     if options.min_size == 0:
-        return np.ascontiguousarray(picture)
+        return as_it_is
     scale = options.min_size / min(height, width)
     new_height, new_width = height * scale, width * scale
     longer = max(new_height, new_width)
@@ -149,8 +149,16 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     # a picture far longer than it is wide would be left with no pixels
     size = (max(1, int(new_width + 0.5)), max(1, int(new_height + 0.5)))
     if size == (width, height):
-        return np.ascontiguousarray(picture)
+        return as_it_is
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+
+
+def _one_each(score_thresholds: float | Sequence[float | None] | None, count: int) -> list[float | None]:
+    if not isinstance(score_thresholds, Sequence | np.ndarray):
+        return [score_thresholds] * count
+    if len(score_thresholds) != count:
+        raise ValueError(f"there are {len(score_thresholds)} score_thresholds; expected one, or {count} as pictures")
+    return list(score_thresholds)
 
 
 def _check_picture(picture: np.ndarray) -> None:

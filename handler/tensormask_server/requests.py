@@ -116,7 +116,7 @@ def _diagnosed(body: bytes) -> dict[str, Any]:
     for key in request:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
+            meant = f" (did you mean {close[0]}?)" if close else ""
             raise BadRequest(f"the body has the unknown key {_shown(key)}{meant}")
     if "img_data" not in request:
         raise BadRequest("the body has no img_data")

@@ -1,0 +1,90 @@
+"""What pictures may be, how they are resized, and how everything else is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_network import assert_alike, noise, small_predictor
+from tensormask_server import Predictor
+from tensormask_server.config import InputConfig
+from tensormask_server.predictor import resize_picture
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return small_predictor()
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        (np.zeros((5, 6, 3), np.float32), r"float32 \(5, 6, 3\)"),
+        (np.zeros((5, 6, 3), np.int64), r"int64 \(5, 6, 3\)"),
+        (np.zeros((5, 6), np.uint8), r"uint8 \(5, 6\)"),
+        (np.zeros((3, 5, 6), np.uint8), r"uint8 \(3, 5, 6\)"),
+        (np.zeros((5, 6, 4), np.uint8), r"uint8 \(5, 6, 4\)"),
+        (np.zeros((1, 5, 6, 3), np.uint8), r"uint8 \(1, 5, 6, 3\)"),
+        (np.zeros((0, 6, 3), np.uint8), r"uint8 \(0, 6, 3\)"),
+        (np.zeros((5, 0, 3), np.uint8), r"uint8 \(5, 0, 3\)"),
+        ([[[1, 2, 3]]], "list"),
+        (torch.zeros(5, 6, 3, dtype=torch.uint8), "Tensor"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_what_it_is(predictor: Predictor, picture: Any, found: str) -> None:
+    with pytest.raises(ValueError, match=rf"a picture is {found}; expected uint8 \(H, W, 3\), RGB"):
+        predictor([noise(8, 8), picture])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("min_size", [0, 96])
+def test_a_picture_may_lie_in_memory_as_it_likes(min_size: int) -> None:
+    """Turned, cut out of a larger one, read-only as Pillow gives it; and it is not written to."""
+    predictor = small_predictor({"INPUT.MIN_SIZE_TEST": min_size})
+    picture = noise(96, 128)
+    larger = noise(200, 300)
+    larger[10:106, 20:148] = picture
+    read_only = picture.copy()
+    read_only.flags.writeable = False
+    [expected] = predictor([picture.copy()])
+    variants = [picture[:, ::-1].copy()[:, ::-1], larger[10:106, 20:148], np.asfortranarray(picture), read_only]
+    for found in (*predictor(variants), *predictor([np.asarray(Image.fromarray(picture))])):
+        assert_alike(found, expected)
+    assert np.array_equal(picture, noise(96, 128))
+
+
+@pytest.mark.parametrize(("order", "channels"), [("RGB", [0, 1, 2]), ("BGR", [2, 1, 0])])
+def test_the_network_sees_normalised_channels_in_its_order_and_zeros_around(order: str, channels: list[int]) -> None:
+    mean, std = [10.0, 20.0, 30.0], [1.0, 2.0, 4.0]
+    options = {"INPUT.FORMAT": order, "MODEL.PIXEL_MEAN": mean, "MODEL.PIXEL_STD": std, "INPUT.MIN_SIZE_TEST": 0}
+    predictor = small_predictor(options)
+    seen: list[torch.Tensor] = []
+    predictor.network.backbone.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    picture = noise(50, 70)
+    predictor([picture])
+    expected = np.zeros((3, 64, 96))
+    expected[:, :50, :70] = ((picture[..., channels] - np.array(mean)) / std).transpose(2, 0, 1)
+    np.testing.assert_allclose(seen[0].numpy(), expected[None], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((480, 640), (800, 1067)),
+        ((640, 480), (1067, 800)),
+        ((500, 1000), (667, 1333)),
+        ((1000, 333), (1333, 444)),
+        ((800, 1333), (800, 1333)),
+        ((1, 1), (800, 800)),
+        ((1, 5000), (1, 1333)),
+    ],
+)
+def test_pictures_are_resized_as_the_reference_does(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    options = InputConfig("BGR", (0, 0, 0), (1, 1, 1), 800, 1333)
+    picture = noise(*size)
+    ours = resize_picture(picture, options)
+    assert ours.shape == (*resized, 3)
+    pillows = Image.fromarray(picture).resize(resized[::-1], Image.Resampling.BILINEAR)
+    assert np.array_equal(ours, np.asarray(pillows))

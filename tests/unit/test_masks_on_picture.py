@@ -1,0 +1,96 @@
+"""A mask stretched over its anchor on the picture, against torch's own grid_sample over the whole picture."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensormask_server.network.masks import paste_mask
+from torch import Tensor
+
+Anchor = tuple[float, float, float, float]
+
+
+def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
+    """Section 8 of the specification, in float64: the mask's probability at the centre of every pixel, zero outside."""
+    x0, y0, x1, y1 = anchor
+    x = (torch.arange(width, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
+    y = (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1
+    grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+    probabilities = logits.double().sigmoid()[None, None]
+    return F.grid_sample(probabilities, grid[None], align_corners=False, padding_mode="zeros")[0, 0]
+
+
+def pasted(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
+    out = torch.zeros(height, width, dtype=torch.bool)
+    paste_mask(logits, anchor, height, width, out)
+    return out
+
+
+def assert_as_sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> None:
+    expected = sampled(logits, anchor, height, width)
+    # float32 may round a value on either side of ½; everything else is decided
+    decided = (expected - 0.5).abs() > 1e-4
+    assert torch.equal(pasted(logits, anchor, height, width)[decided], (expected >= 0.5)[decided])
+
+
+def random_logits(size: int, seed: int) -> Tensor:
+    return 4 * torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@st.composite
+def anchors(draw: st.DrawFn) -> Anchor:
+    """Anywhere around a picture of about 40 pixels; from a twentieth of a pixel to 50 pictures."""
+    x, y = draw(st.floats(-80, 120)), draw(st.floats(-80, 120))
+    width, height = (10 ** draw(st.floats(-1.3, 3.3)) for _ in range(2))
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+@settings(max_examples=300)
+@given(
+    anchor=anchors(),
+    size=st.integers(1, 16),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+)
+def test_pixels_are_on_where_the_sampled_mask_is(anchor: Anchor, size: int, height: int, width: int, seed: int) -> None:
+    assert_as_sampled(random_logits(size, seed), anchor, height, width)
+
+
+@pytest.mark.parametrize(
+    "anchor",
+    [
+        pytest.param((5.0, 6.0, 25.0, 16.0), id="inside"),
+        pytest.param((-7.3, -4.1, 12.2, 9.9), id="over the corner"),
+        pytest.param((20.4, 15.1, 60.0, 70.0), id="over the other corner"),
+        pytest.param((-900.0, -700.0, 1000.0, 800.0), id="all around the picture"),
+        pytest.param((-50.0, 3.0, -20.0, 20.0), id="left of it"),
+        pytest.param((31.0, 3.0, 60.0, 20.0), id="right of it by a pixel"),
+        pytest.param((3.0, 24.5, 20.0, 60.0), id="half a pixel below it"),
+        pytest.param((10.2, 10.2, 10.7, 10.7), id="in one pixel, on its centre"),
+        pytest.param((10.6, 10.6, 10.9, 10.9), id="in one pixel, beside its centre"),
+        pytest.param((3.0, 10.4, 28.0, 10.7), id="a line"),
+        pytest.param((-1e6, -1e6, -9e5, -9e5), id="far away"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 11, 60])
+def test_anchors_at_and_over_the_borders(anchor: Anchor, size: int) -> None:
+    assert_as_sampled(random_logits(size, seed=size), anchor, height=24, width=30)
+
+
+def test_a_probability_of_one_half_is_on() -> None:
+    assert pasted(torch.zeros(4, 4), (0.0, 0.0, 8.0, 8.0), 8, 8)[2:6, 2:6].all()
+    assert not pasted(torch.full((4, 4), -1e-3), (0.0, 0.0, 8.0, 8.0), 8, 8).any()
+
+
+def test_a_sure_mask_fills_its_anchor() -> None:
+    """And no pixel outside: at the anchor's edge the interpolation with the zeros around gives ½."""
+    expected = torch.zeros(20, 20, dtype=torch.bool)
+    expected[4:12, 6:18] = True
+    assert torch.equal(pasted(torch.full((8, 8), 50.0), (6.0, 4.0, 18.0, 12.0), 20, 20), expected)
+
+
+def test_a_large_picture_is_as_exact_as_a_small_one() -> None:
+    """A thin strip at the far end, where float32 positions are coarsest."""
+    assert_as_sampled(random_logits(15, seed=3), (19_000.3, 0.4, 19_950.8, 3.1), height=4, width=20_000)

@@ -1,0 +1,139 @@
+"""What a Python user is promised of the predictor's answers, alone and in batches, at every threshold."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from small_network import assert_alike, noise, small_network, small_predictor
+from tensormask_server import Detections, Predictor
+from torch import Tensor
+
+NOTHING = 0.9999  # a threshold that no score of these weights passes
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return small_predictor()
+
+
+def test_a_picture_gets_the_same_answer_alone_or_in_a_batch(predictor: Predictor) -> None:
+    sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
+    pictures = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
+    together = predictor(pictures)
+    assert [len(each) > 0 for each in together[:4]] == [True] * 4
+    for picture, found in zip(pictures, together, strict=True):
+        assert_alike(found, predictor([picture])[0])
+
+
+def test_no_pictures_get_no_answers(predictor: Predictor) -> None:
+    assert predictor([]) == []
+
+
+def test_every_field_has_its_shape_and_type(predictor: Predictor) -> None:
+    [found] = predictor([noise(100, 140)])
+    num = len(found)
+    assert num > 0
+    assert (found.boxes.shape, found.boxes.dtype) == ((num, 4), np.float32)
+    assert (found.scores.shape, found.scores.dtype) == ((num,), np.float32)
+    assert (found.classes.shape, found.classes.dtype) == ((num,), np.int64)
+    assert found.masks is not None
+    assert (found.masks.shape, found.masks.dtype) == ((num, 100, 140), np.bool_)
+
+
+def test_nothing_found_is_empty_fields_of_the_same_types(predictor: Predictor) -> None:
+    [found] = predictor([noise(50, 70)], NOTHING)
+    assert len(found) == 0
+    assert (found.boxes.shape, found.boxes.dtype) == ((0, 4), np.float32)
+    assert (found.scores.shape, found.scores.dtype) == ((0,), np.float32)
+    assert (found.classes.shape, found.classes.dtype) == ((0,), np.int64)
+    assert found.masks is not None
+    assert (found.masks.shape, found.masks.dtype) == ((0, 50, 70), np.bool_)
+
+
+def test_without_masks_the_boxes_are_the_same_and_masks_is_none(predictor: Predictor) -> None:
+    boxes_only = small_predictor({"MODEL.MASK_ON": False})
+    [with_masks], [without] = predictor([noise(100, 140)]), boxes_only([noise(100, 140)])
+    assert without.masks is None
+    assert boxes_only([noise(10, 10)], NOTHING)[0].masks is None
+    assert np.array_equal(without.classes, with_masks.classes)
+    np.testing.assert_allclose(without.boxes, with_masks.boxes, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 500), (800, 8), (32, 32)])
+@pytest.mark.parametrize("min_size", [0, 96])
+def test_pictures_of_extreme_shapes_are_answered(size: tuple[int, int], min_size: int) -> None:
+    low = small_predictor({"INPUT.MIN_SIZE_TEST": min_size, "MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.0001})
+    [found] = low([noise(*size)])
+    assert len(found) > 0
+    assert found.masks is not None
+    assert found.masks.shape == (len(found), *size)
+
+
+def test_scores_fall_and_boxes_lie_inside_the_picture(predictor: Predictor) -> None:
+    for height, width in [(100, 140), (233, 97)]:
+        [found] = predictor([noise(height, width)])
+        assert (np.diff(found.scores) <= 0).all()
+        assert ((found.scores > 0) & (found.scores < 1)).all()
+        assert ((found.classes >= 0) & (found.classes < 4)).all()
+        x0, y0, x1, y1 = found.boxes.T
+        assert ((x0 >= 0) & (x0 < x1) & (x1 <= width)).all()
+        assert ((y0 >= 0) & (y0 < y1) & (y1 <= height)).all()
+
+
+def test_boxes_that_leave_the_picture_are_dropped() -> None:
+    """All of them are moved right by three anchors here, some by more than is left of the picture."""
+    network = small_network()
+    with torch.no_grad():
+        network.head.bbox_pred.bias[0::4] = 3 * network.config.detection.bbox_reg_weights[0]
+    predictor = Predictor(network, torch.device("cpu"), torch.float32)
+    kept_by_the_network: list[Tensor] = []
+    network.register_forward_hook(lambda *call: kept_by_the_network.append(call[2][0].candidates.boxes))
+    [found] = predictor([noise(100, 140)])
+    outside = int((kept_by_the_network[0][:, 0] >= 134).sum())  # of the resized picture's width
+    assert outside > 0
+    assert len(found) == len(kept_by_the_network[0]) - outside > 0
+    assert (found.boxes[:, 2] > found.boxes[:, 0]).all()
+    assert found.masks is not None
+    assert len(found.masks) == len(found)
+
+
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+def prefix(found: Detections, threshold: float) -> Detections:
+    num = int((found.scores > threshold).sum())
+    masks = None if found.masks is None else found.masks[:num]
+    return Detections(found.boxes[:num], found.scores[:num], found.classes[:num], masks)
+
+
+def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: Predictor) -> None:
+    [every] = predictor([noise(100, 140)], 0.05)
+    thresholds = [float(every.scores[i]) for i in (0, len(every) // 2)] + [0.3, 0.6]
+    for threshold in thresholds:
+        [found] = predictor([noise(100, 140)], threshold)
+        assert_alike(found, prefix(every, threshold))
+
+
+def test_each_picture_may_have_its_threshold(predictor: Predictor) -> None:
+    pictures = [noise(100, 140, seed=seed) for seed in range(3)]
+    thresholds = [None, 0.5, NOTHING]
+    together = predictor(pictures, thresholds)
+    for picture, threshold, found in zip(pictures, thresholds, together, strict=True):
+        assert_alike(found, predictor([picture], threshold)[0])
+    assert len(together[0]) > len(together[1]) > len(together[2]) == 0
+
+
+@pytest.mark.parametrize("threshold", [0, 1, np.float32(0.5), np.float64(0.5)])
+def test_a_threshold_may_be_any_number(predictor: Predictor, threshold: float) -> None:
+    pictures = [noise(64, 64)] * 2
+    for found, expected in zip(
+        predictor(pictures, threshold), predictor(pictures, [float(threshold)] * 2), strict=True
+    ):
+        assert_alike(found, expected)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5], [0.5, 0.5, 0.5]])
+def test_as_many_thresholds_as_pictures_are_required(predictor: Predictor, thresholds: Sequence[float]) -> None:
+    with pytest.raises(ValueError, match=rf"{len(thresholds)} score_thresholds; expected one, or 2"):
+        predictor([noise(32, 32)] * 2, thresholds)

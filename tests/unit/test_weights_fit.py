@@ -1,0 +1,149 @@
+"""Weights of another network are refused by the entry, both shapes, and the key of the configuration that disagrees.
+
+Each case makes the weights of one configuration and loads them into the network of another.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from small_network import shapes, small_config
+from tensormask_server.checkpoint import CheckpointError, load_weights
+from tensormask_server.network.tensormask import TensorMask
+from torch import Tensor
+
+BASIC_BLOCKS = {"MODEL.RESNETS.DEPTH": 18, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64}
+WIDER_GROUPS = {"MODEL.RESNETS.NUM_GROUPS": 4, "MODEL.RESNETS.WIDTH_PER_GROUP": 2}
+HEAD = "MODEL.TENSOR_MASK"
+FROM_P3 = {f"{HEAD}.IN_FEATURES": ["p3", "p4", "p5"], "MODEL.ANCHOR_GENERATOR.SIZES": [[16, 24]]}
+FROM_RES3 = FROM_P3 | {"MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"]}
+NO_BIPYRAMID = {f"{HEAD}.BIPYRAMID_ON": False}
+SIZES = {"MODEL.ANCHOR_GENERATOR.SIZES": [[16, 24]]}
+OTHER_SIZES = {"MODEL.ANCHOR_GENERATOR.SIZES": [[16, 28]]}
+
+Changes = Mapping[str, Any]
+
+
+def weights_of(changes: Changes) -> dict[str, Tensor]:
+    return {name: torch.zeros(shape) for name, shape in shapes(changes).items()}
+
+
+def complaint(weights: Mapping[str, Tensor], config: Changes) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(TensorMask(small_config(config)), weights)
+    return str(caught.value)
+
+
+OF_ANOTHER_SHAPE: list[tuple[Changes, Changes, str, str]] = [
+    ({f"{HEAD}.NUM_CLASSES": 7}, {}, "head.cls_score.weight", f"{HEAD}.NUM_CLASSES"),
+    ({f"{HEAD}.CLS_CHANNELS": 8}, {}, "head.cls_subnet.0.weight", f"{HEAD}.CLS_CHANNELS"),
+    ({f"{HEAD}.BBOX_CHANNELS": 16}, {}, "head.bbox_subnet.0.weight", f"{HEAD}.BBOX_CHANNELS"),
+    ({f"{HEAD}.MASK_CHANNELS": 16}, {}, "head.mask_subnet.0.weight", f"{HEAD}.MASK_CHANNELS"),
+    ({"MODEL.ANCHOR_GENERATOR.SIZES": [[16]]}, {}, "head.cls_score.weight", "MODEL.ANCHOR_GENERATOR"),
+    ({"MODEL.FPN.OUT_CHANNELS": 24}, {}, "backbone.fpn_lateral2.weight", "MODEL.FPN.OUT_CHANNELS"),
+    ({"MODEL.RESNETS.STEM_OUT_CHANNELS": 8}, {}, "stem.conv1.weight", "MODEL.RESNETS.STEM_OUT_CHANNELS"),
+    ({}, BASIC_BLOCKS, "res2.0.conv1.weight", "DEPTH"),
+    (WIDER_GROUPS, {}, "res2.0.conv2.weight", "MODEL.RESNETS.NUM_GROUPS"),
+    (
+        {"MODEL.RESNETS.WIDTH_PER_GROUP": 4},
+        {},
+        "res2.0.conv1.weight",
+        "MODEL.RESNETS.WIDTH_PER_GROUP",
+    ),
+    (
+        {"MODEL.RESNETS.RES2_OUT_CHANNELS": 16},
+        {},
+        "res2.0.conv3.weight",
+        "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("weights", "config", "entry", "key"), OF_ANOTHER_SHAPE, ids=[each[3] for each in OF_ANOTHER_SHAPE]
+)
+def test_another_shape_is_told_with_both_and_the_key(weights: Changes, config: Changes, entry: str, key: str) -> None:
+    message = complaint(weights_of(weights), config)
+    found = re.fullmatch(
+        r"the weights' (\S+) has shape (\(.*\)), expected (\(.*\)); most likely (.*) in the .*", message
+    )
+    assert found is not None, message
+    name, *found_and_expected, blamed = found.groups()
+    assert name.endswith(entry)
+    assert found_and_expected == [str(shapes(weights)[name]), str(shapes(config)[name])]
+    assert key in blamed
+
+
+MISSING: list[tuple[Changes, Changes, str, str]] = [
+    ({}, {"MODEL.RESNETS.DEPTH": 101}, "res4.6.conv1.weight", "MODEL.RESNETS.DEPTH"),
+    (FROM_RES3, FROM_P3, "backbone.fpn_lateral2.weight", "MODEL.FPN.IN_FEATURES"),
+    ({}, {f"{HEAD}.NUM_CONVS": 2}, "head.cls_subnet.2.weight", f"{HEAD}.NUM_CONVS"),
+    (SIZES, OTHER_SIZES, "head.mask_pred_07.weight", "MODEL.ANCHOR_GENERATOR.SIZES"),
+    (NO_BIPYRAMID, {}, "head.mask_fuse.0.weight", f"{HEAD}.BIPYRAMID_ON"),
+    ({"MODEL.MASK_ON": False}, {}, "head.mask_subnet.0.weight", "MODEL.MASK_ON"),
+]
+
+
+@pytest.mark.parametrize(
+    ("weights", "config", "entry", "key"), MISSING, ids=[f"{each[3]} for {each[2]}" for each in MISSING]
+)
+def test_a_missing_entry_is_told_with_its_shape_and_the_key(
+    weights: Changes, config: Changes, entry: str, key: str
+) -> None:
+    message = complaint(weights_of(weights), config)
+    found = re.fullmatch(
+        r"the weights have no entry (\S+), expected with shape (\(.*\)); most likely (.*) in .*", message
+    )
+    assert found is not None, message
+    name, shape, blamed = found.groups()
+    assert name.endswith(entry)
+    assert shape == str(shapes(config)[name])
+    assert key in blamed
+
+
+UNKNOWN: list[tuple[Changes, Changes, str, str]] = [
+    ({"MODEL.RESNETS.DEPTH": 101}, {}, "res4.6.conv1.weight", "MODEL.RESNETS.DEPTH"),
+    (FROM_P3, FROM_RES3, "backbone.fpn_lateral2.weight", "MODEL.FPN.IN_FEATURES"),
+    ({f"{HEAD}.NUM_CONVS": 2}, {}, "head.cls_subnet.2.weight", f"{HEAD}.NUM_CONVS"),
+    ({}, NO_BIPYRAMID, "head.mask_fuse.0.weight", f"{HEAD}.BIPYRAMID_ON"),
+]
+
+
+@pytest.mark.parametrize(
+    ("weights", "config", "entry", "key"), UNKNOWN, ids=[f"{each[3]} for {each[2]}" for each in UNKNOWN]
+)
+def test_an_entry_without_a_place_is_told_with_its_shape_and_the_key(
+    weights: Changes, config: Changes, entry: str, key: str
+) -> None:
+    message = complaint(weights_of(weights), config)
+    found = re.fullmatch(
+        r"the weights' (\S+) has shape (\(.*\)), and no place in the network; most likely (.*) in .*", message
+    )
+    assert found is not None, message
+    name, shape, blamed = found.groups()
+    assert name.endswith(entry)
+    assert shape == str(shapes(weights)[name])
+    assert key in blamed
+
+
+def test_weights_that_fit_are_all_copied() -> None:
+    network = TensorMask(small_config())
+    weights = {name: torch.full(shape, float(index)) for index, (name, shape) in enumerate(shapes().items(), start=1)}
+    load_weights(network, weights)
+    entries = network.state_dict()
+    assert set(entries) == set(weights)
+    assert all(torch.equal(entries[name], weights[name]) for name in entries)
+
+
+def test_the_mask_branch_may_be_left_over_where_masks_are_off() -> None:
+    load_weights(TensorMask(small_config({"MODEL.MASK_ON": False})), weights_of({}))
+
+
+def test_nothing_is_copied_when_anything_is_wrong() -> None:
+    network = TensorMask(small_config())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        load_weights(network, weights_of({f"{HEAD}.NUM_CLASSES": 7}))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
