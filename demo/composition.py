@@ -84,11 +84,10 @@ def compose(
 def _placements(rng: np.random.Generator, size: int) -> list[tuple[float, np.ndarray]]:
     """Longer sides and centres (x, y), in pixels; the earlier ones tend to be the larger, which lie behind."""
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
-    area = (size / 256) ** 2  # a larger picture holds more
     count, largest = {
         "ordinary": (rng.integers(2, 8), 0.9 * size),
-        "crowded": (rng.integers(12, 12 + max(1, int(14 * area))), 0.3 * size),
-        "tiny": (rng.integers(6, 6 + max(1, int(14 * area))), 32.0),
+        "crowded": (rng.integers(12, 26), 0.3 * size),
+        "tiny": (rng.integers(6, 20), 32.0),
         "cut": (rng.integers(2, 7), 0.9 * size),
     }[str(kind)]
     sides = np.exp(rng.uniform(np.log(SMALLEST), np.log(largest), count))

@@ -61,7 +61,6 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         sampler=range(done, config.solver.max_iter),
         num_workers=run.workers,
         prefetch_factor=4 if run.workers else None,
-        pin_memory=device.type == "cuda",
     )
     report = _Report(run.out, done, config.solver.max_iter)
     for iteration, batch in enumerate(loader, start=done):
@@ -112,6 +111,7 @@ class _Report:
 
     def __init__(self, out: Path, done: int, total: int):
         self.shown = _is_first()
+        self.summed = 0
         self.sums: dict[str, Tensor] = {}
         self.started = time.monotonic()
         if self.shown:
@@ -123,12 +123,13 @@ class _Report:
         if not self.shown:
             return
         self.bar.update()
+        self.summed += 1
         self.sums = {name: self.sums.get(name, 0) + loss for name, loss in losses.items()}
         if (iteration + 1) % REPORT_PERIOD == 0:
-            means = {name: round(float(total) / REPORT_PERIOD, 4) for name, total in self.sums.items()}
+            means = {name: round(float(total) / self.summed, 4) for name, total in self.sums.items()}
             self.bar.set_postfix(means)
             seconds = round(time.monotonic() - self.started, 1)
             line = {"iteration": iteration + 1, "lr": rate, **means, "seconds": seconds}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            self.sums = {}
+            self.summed, self.sums = 0, {}

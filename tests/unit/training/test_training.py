@@ -56,7 +56,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path) -> None:
     config = write_config(tmp_path / "config.yaml", MAX_ITER=2, BASE_LR=1e-5)
-    launch = {1: ["-m", "training"], 2: ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training"]}
+    launch = {
+        1: ["-m", "training"],
+        2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"],
+    }
     for processes, command in launch.items():
         out = str(tmp_path / str(processes))
         options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
