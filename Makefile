@@ -33,5 +33,5 @@ $(VENV)/.serve: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,dev]'
 	touch $@

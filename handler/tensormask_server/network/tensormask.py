@@ -65,6 +65,22 @@ class TensorMask(nn.Module):
         pyramid = self.backbone(pictures)
         return [pyramid[name] for name in self.config.head.in_features]
 
+    def mask_logits(self, features: Tensor, level: int, size_index: int, y: Tensor, x: Tensor) -> Tensor:
+        """The masks of some cells of a level, differentiable.
+
+        Args:
+            features: of one picture, (C, H, W), from the head's `mask_features` for this level.
+            size_index: which of the anchor sizes.
+            y, x: (N,) int64.
+
+        Returns:
+            float32 (N, M, M), M by level and anchor size.
+        """
+        mask_pred = self.head.mask_pred(size_index)
+        if self.config.head.aligned_on:
+            return natural_masks(features, *mask_pred, y, x, scale=self.head.mask_scale(level))
+        return local_masks(features, *mask_pred, y, x)
+
     def _detect(
         self, class_logits: list[Tensor], box_deltas: list[Tensor], score_threshold: float | None
     ) -> Candidates:
@@ -88,11 +104,6 @@ class TensorMask(nn.Module):
             chosen = ((candidates.levels == level) & (size_indices == size_index)).nonzero(as_tuple=True)[0]
             if len(chosen) == 0:
                 continue
-            mask_pred = self.head.mask_pred(size_index)
-            y, x = candidates.y[chosen], candidates.x[chosen]
-            if self.config.head.aligned_on:
-                logits = natural_masks(features, *mask_pred, y, x, scale=self.head.mask_scale(level))
-            else:
-                logits = local_masks(features, *mask_pred, y, x)
+            logits = self.mask_logits(features, level, size_index, candidates.y[chosen], candidates.x[chosen])
             for index, mask in zip(chosen.tolist(), logits, strict=True):
                 masks[index] = mask

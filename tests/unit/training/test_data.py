@@ -1,0 +1,79 @@
+"""Batches: what is read, scaled, flipped and padded, and in which order."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_training import DISC, SIZE, SQUARE, write_config, write_data
+
+from training.data import Batches, CocoFolder
+from training.settings import load_training_config
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> CocoFolder:
+    return CocoFolder(write_data(tmp_path / "data"))
+
+
+def _batches(tmp_path: Path, data: CocoFolder, count: int = 2, sizes: tuple[int, ...] = (SIZE,), **options: object):
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    pictures = dataclasses.replace(config.pictures, min_sizes=sizes, **options)
+    return Batches(data, pictures, config.network.input, stride=32, pictures_per_batch=count, seed=3)
+
+
+def test_polygons_and_run_lengths_agree_with_the_pixels(data: CocoFolder) -> None:
+    assert data.category_ids == [DISC, SQUARE]
+    classes, masks = data.classes_and_masks(0)
+    assert classes == [0, 1]
+    picture = data.picture(0)
+    for mask, colour in zip(masks, ((200, 40, 40), (40, 60, 220)), strict=True):
+        np.testing.assert_array_equal(mask > 0, (picture == colour).all(axis=-1))
+
+
+def test_crowds_are_left_out(data: CocoFolder) -> None:
+    path = data.folder / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert CocoFolder(data.folder).classes_and_masks(0)[0] == [1]
+
+
+def test_each_epoch_shows_every_picture_once(tmp_path: Path, data: CocoFolder) -> None:
+    batches = _batches(tmp_path, data, count=1)
+    for epoch in range(4):
+        counts = sorted(len(batches[2 * epoch + i].instances[0].classes) for i in range(2))
+        assert counts == [1, 2]
+
+
+def test_a_batch_depends_on_its_iteration_alone(tmp_path: Path, data: CocoFolder) -> None:
+    first, second = (_batches(tmp_path, data, sizes=(64, 96, 128), flip=True) for _ in range(2))
+    for iteration in (5, 0, 3):
+        assert torch.equal(first[iteration].pictures, second[iteration].pictures)
+
+
+def test_boxes_go_round_the_masks_after_scaling_and_flipping(tmp_path: Path, data: CocoFolder) -> None:
+    batches = _batches(tmp_path, data, sizes=(64, 160), flip=True)
+    for iteration in range(6):
+        batch = batches[iteration]
+        assert batch.pictures.shape[-1] in (64, 160)
+        for each in batch.instances:
+            for box, mask in zip(each.boxes.long().tolist(), each.masks, strict=True):
+                rows, columns = mask.nonzero(as_tuple=True)
+                assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_smaller_pictures_are_padded_right_and_below(tmp_path: Path, data: CocoFolder) -> None:
+    path = data.folder / "images" / "1.png"
+    Image.open(path).crop((0, 0, SIZE, SIZE // 2)).resize((2 * SIZE, SIZE)).save(path)
+    content = json.loads((data.folder / "instances.json").read_text())
+    content["images"][1] |= {"width": 2 * SIZE, "height": SIZE}
+    (data.folder / "instances.json").write_text(json.dumps(content))
+    batch = _batches(tmp_path, CocoFolder(data.folder))[0]
+    assert batch.pictures.shape == (2, 3, SIZE, 2 * SIZE)
+    smaller = [len(each.classes) for each in batch.instances].index(2)
+    assert not batch.pictures[smaller, :, :, SIZE:].any()
+    assert batch.instances[smaller].masks.shape == (2, SIZE, 2 * SIZE)

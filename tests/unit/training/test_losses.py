@@ -1,0 +1,41 @@
+"""The losses against their formulas, written plainly."""
+
+import torch
+import torch.nn.functional as F
+from tensormask_server.network.align import swap_align2nat
+from tensormask_server.network.masks import natural_masks
+
+from training.losses import focal_loss
+
+
+def test_focal_loss_is_the_papers() -> None:
+    torch.manual_seed(0)
+    logits, targets = 3 * torch.randn(50), (torch.rand(50) < 0.3).float()
+    p = logits.double().sigmoid()
+    on = -0.3 * (1 - p) ** 3 * p.log()
+    off = -0.7 * p**3 * (1 - p).log()
+    expected = torch.where(targets > 0, on, off).sum()
+    torch.testing.assert_close(focal_loss(logits, targets, gamma=3.0, alpha=0.3).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_focal_loss_is_finite_for_wild_logits() -> None:
+    logits = torch.tensor([-200.0, 200.0], requires_grad=True)
+    focal_loss(logits, torch.tensor([1.0, 0.0]), gamma=3.0, alpha=0.3).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([-0.3, 0.7]))
+
+
+def test_masks_at_some_cells_have_the_gradients_of_masks_at_all() -> None:
+    torch.manual_seed(0)
+    features, weight, bias = torch.randn(5, 12, 16), torch.randn(9, 5, 1, 1), torch.randn(9)
+    y, x = torch.tensor([0, 2, 5, 2]), torch.tensor([7, 3, 0, 3])
+    inputs = [tensor.requires_grad_() for tensor in (features, weight, bias)]
+    by_cell = natural_masks(*inputs, y, x, scale=2)
+    everywhere = swap_align2nat(F.conv2d(features[None], weight, bias), scale=2, mask_size=3)[0]
+    dense = everywhere[:, y, x].T.reshape(4, 6, 6)
+    torch.testing.assert_close(by_cell, dense, rtol=1e-5, atol=1e-5)
+    seed = torch.randn_like(dense)
+    for few, all_of_it in zip(
+        torch.autograd.grad(by_cell, inputs, seed), torch.autograd.grad(dense, inputs, seed), strict=True
+    ):
+        torch.testing.assert_close(few, all_of_it, rtol=1e-4, atol=1e-5)

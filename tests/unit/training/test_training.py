@@ -1,0 +1,116 @@
+"""Training as a whole: it fits, goes on where it was stopped, and is the same in one process or two."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_training import write_config, write_data
+from tensormask_server import load_predictor
+from tensormask_server.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.config import load_config
+from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.network.tensormask import TensorMask
+
+from training.data import CocoFolder
+from training.network import build_network
+from training.settings import load_training_config
+from training.trainer import Run, train
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data") / "two")
+
+
+def test_two_pictures_are_fitted(tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=110, STEPS=[80], WARMUP_ITERS=10)
+    out = tmp_path / "out"
+    train(load_training_config(config), Run(data=data, out=out, optimizer="adamw", workers=0))
+    predictor = load_predictor(out / "config.yaml", out / "weights.pkl")
+    folder = CocoFolder(data)
+    for index in range(len(folder)):
+        (found,) = predictor([folder.picture(index)], 0.5)
+        classes, masks = folder.classes_and_masks(index)
+        assert sorted(found.classes.tolist()) == sorted(classes)
+        for category, mask in zip(classes, masks > 0, strict=True):
+            answer = found.masks[found.classes.tolist().index(category)]
+            assert (answer & mask).sum() / (answer | mask).sum() > 0.9
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: Path) -> None:
+    whole = train(
+        load_training_config(write_config(tmp_path / "4.yaml", norm="BN")), Run(data, tmp_path / "whole", workers=0)
+    )
+    for iterations in (2, 4):
+        config = load_training_config(write_config(tmp_path / f"{iterations}.yaml", norm="BN", MAX_ITER=iterations))
+        parts = train(config, Run(data, tmp_path / "parts", workers=0))
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", MAX_ITER=2, BASE_LR=1e-5)
+    launch = {
+        1: ["-m", "training"],
+        2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"],
+    }
+    for processes, command in launch.items():
+        out = str(tmp_path / str(processes))
+        options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
+        subprocess.run(
+            [sys.executable, *command, *options, "--device", "cpu"],
+            check=True,
+            cwd=ROOT,
+            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+        )
+    start = build_network(load_training_config(config)).state_dict()
+    one, two = (load_checkpoint(tmp_path / str(processes) / "weights.pkl") for processes in (1, 2))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in one.items())
+
+
+def test_other_classes_start_from_the_same_weights_but_for_the_class_layer(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    trained = train(config, Run(data, tmp_path / "out", workers=0))
+    other = write_config(tmp_path / "other.yaml")
+    other.write_text(other.read_text().replace("NUM_CLASSES: 2", "NUM_CLASSES: 7"))
+    network = build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+    for name, tensor in trained.state_dict().items():
+        if name.startswith("head.cls_score"):
+            assert len(network.state_dict()[name]) == 2 * 7
+        else:
+            assert torch.equal(network.state_dict()[name], tensor), name
+
+
+def test_the_weights_file_is_detectron2s(tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=1)
+    train(load_training_config(config), Run(data, tmp_path / "out", workers=0))
+    with (tmp_path / "out" / "weights.pkl").open("rb") as file:
+        content = pickle.load(file)
+    assert set(content) == {"model", "__author__"}
+    assert all(type(array) is np.ndarray and array.dtype == np.float32 for array in content["model"].values())
+    assert set(content["model"]) == set(TensorMask(load_config(tmp_path / "out" / "config.yaml")).state_dict())
+
+
+def test_a_wrong_number_of_classes_is_named(tmp_path: Path, data: Path) -> None:
+    config = write_config(tmp_path / "config.yaml")
+    config.write_text(config.read_text().replace("NUM_CLASSES: 2", "NUM_CLASSES: 3"))
+    with pytest.raises(ConfigError, match=r"NUM_CLASSES is 3; .* has 2 categories"):
+        train(load_training_config(config), Run(data, tmp_path / "out", workers=0))
+
+
+def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    train(config, Run(data, tmp_path / "out", workers=0))
+    other = tmp_path / "other.yaml"
+    other.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32\n", "OUT_CHANNELS: 16\n", 1))
+    with pytest.raises(CheckpointError, match="OUT_CHANNELS"):
+        build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")

@@ -1,0 +1,58 @@
+"""python -m training --config YAML --data FOLDER --out FOLDER; under torchrun, on several processes."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from tensormask_server.checkpoint import CheckpointError
+from tensormask_server.detectron2_yaml import ConfigError
+from torch import distributed
+
+from training.schedule import OPTIMIZERS
+from training.settings import load_training_config
+from training.trainer import Run, train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Trains a TensorMask network.")
+    parser.add_argument("--config", type=Path, required=True, help="a detectron2 configuration")
+    parser.add_argument("--data", type=Path, required=True, help="a folder with images/ and instances.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights; goes on from what is there")
+    parser.add_argument("--weights", type=Path, help="a .pkl or .pth file to start from")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
+    parser.add_argument("--threads", type=int, help="of each process on the CPU; torch's choice if left out")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    if "WORLD_SIZE" in os.environ:  # started by torchrun
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    run = Run(
+        data=args.data,
+        out=args.out,
+        weights=args.weights,
+        device=str(device),
+        precision=args.precision,
+        optimizer=args.optimizer,
+        workers=args.workers,
+        seed=args.seed,
+    )
+    try:
+        train(load_training_config(args.config), run)
+    except (ConfigError, CheckpointError) as error:
+        parser.exit(2, f"{error}\n")
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

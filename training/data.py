@@ -1,0 +1,178 @@
+"""Batches from a folder in COCO's format, each a function of the seed and the iteration alone."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as rle
+from tensormask_server.config import InputConfig
+from tensormask_server.predictor import resize_picture
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.settings import PictureConfig
+
+Annotation = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The things of one picture, all of length M."""
+
+    classes: Tensor  # int64 (M,), 0 … NUM_CLASSES-1
+    boxes: Tensor  # float32 (M, 4), x0 y0 x1 y1 of the masks, in pixels of the network's input
+    masks: Tensor  # uint8 (M, H, W), 0 or 1
+
+    def to(self, device: torch.device) -> "Instances":
+        return Instances(self.classes.to(device), self.boxes.to(device), self.masks.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    pictures: Tensor  # float32 (N, 3, H, W), normalised, zeros right and bottom of the smaller ones
+    instances: list[Instances]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.pictures.to(device), [each.to(device) for each in self.instances])
+
+
+class CocoFolder:
+    """A folder with images/ and instances.json. Crowd annotations are left out."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        content = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
+        # contiguous classes in the order of COCO's ids, as detectron2 maps them
+        self.category_ids = sorted(category["id"] for category in content["categories"])
+        self.images: list[dict[str, Any]] = content["images"]
+        self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
+        for annotation in content["annotations"]:
+            if not annotation.get("iscrowd", 0):
+                self._annotations[annotation["image_id"]].append(annotation)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def picture(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3), RGB."""
+        with Image.open(self.folder / "images" / self.images[index]["file_name"]) as image:
+            return np.array(image.convert("RGB"))
+
+    def classes_and_masks(self, index: int) -> tuple[list[int], np.ndarray]:
+        """The picture's M classes, and masks uint8 (M, H, W), 0 or 1."""
+        image = self.images[index]
+        height, width = image["height"], image["width"]
+        annotations = self._annotations[image["id"]]
+        classes = [self.category_ids.index(annotation["category_id"]) for annotation in annotations]
+        encoded = [_encoded(annotation["segmentation"], height, width) for annotation in annotations]
+        masks = rle.decode(encoded).transpose(2, 0, 1) if encoded else np.zeros((0, height, width), np.uint8)
+        return classes, masks
+
+
+class Batches(Dataset[Batch]):
+    """The batch of each iteration: pictures in a new order in each epoch, scaled to one drawn size and flipped."""
+
+    def __init__(
+        self,
+        data: CocoFolder,
+        options: PictureConfig,
+        normalisation: InputConfig,
+        stride: int,
+        pictures_per_batch: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """
+        Args:
+            normalisation: the channels' order, mean and deviation.
+            stride: the network's; pictures are padded to a multiple of it.
+            pictures_per_batch: over all processes, of which this one gets every world_size-th picture.
+        """
+        self.data = data
+        self.options = options
+        self.normalisation = normalisation
+        self.stride = stride
+        self.pictures_per_batch = pictures_per_batch
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+
+    def __getitem__(self, iteration: int) -> Batch:
+        rng = np.random.default_rng([self.seed, 1, iteration])
+        size = int(rng.choice(self.options.min_sizes))
+        flips = rng.random(self.pictures_per_batch) < (0.5 if self.options.flip else 0)
+        examples = []
+        for i in range(self.rank, self.pictures_per_batch, self.world_size):
+            epoch, place = divmod(iteration * self.pictures_per_batch + i, len(self.data))
+            index = int(_order(len(self.data), self.seed, epoch)[place])
+            examples.append(self._example(index, size, bool(flips[i])))
+        return _padded(examples, self.stride)
+
+    def _example(self, index: int, size: int, flip: bool) -> tuple[Tensor, Instances]:
+        options = dataclasses.replace(self.normalisation, min_size=size, max_size=self.options.max_size)
+        picture = resize_picture(self.data.picture(index), options)
+        classes, masks = self.data.classes_and_masks(index)
+        masks = _resized_masks(masks, *picture.shape[:2])
+        if flip:
+            picture, masks = picture[:, ::-1], masks[..., ::-1]
+        channels = picture[..., ::-1] if options.format == "BGR" else picture
+        mean, std = (np.array(each, np.float32) for each in (options.pixel_mean, options.pixel_std))
+        normalised = torch.from_numpy((channels - mean) / std)
+        return normalised.permute(2, 0, 1), _instances(classes, masks)
+
+
+@lru_cache(maxsize=2)
+def _order(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, epoch]).permutation(length)
+
+
+def _encoded(segmentation: Any, height: int, width: int) -> Any:
+    """COCO's polygons, or its RLE as a list or compressed, as one compressed RLE."""
+    if isinstance(segmentation, list):
+        return rle.merge(rle.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return rle.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def _resized_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    if masks.shape[1:] == (height, width):
+        return masks
+    resized = np.empty((len(masks), height, width), np.uint8)
+    for out, mask in zip(resized, masks, strict=True):
+        scaled = Image.fromarray(mask * 255).resize((width, height), Image.Resampling.BILINEAR)
+        out[:] = np.asarray(scaled) >= 128
+    return resized
+
+
+def _instances(classes: list[int], masks: np.ndarray) -> Instances:
+    """Leaves out the masks that have no pixel left."""
+    boxes, kept = [], []
+    for i, mask in enumerate(masks):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            kept.append(i)
+            boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return Instances(
+        classes=torch.tensor([classes[i] for i in kept], dtype=torch.int64),
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        masks=torch.from_numpy(np.ascontiguousarray(masks[kept])),
+    )
+
+
+def _padded(examples: list[tuple[Tensor, Instances]], stride: int) -> Batch:
+    height, width = (-(-max(picture.shape[axis] for picture, _ in examples) // stride) * stride for axis in (1, 2))
+    pictures = torch.zeros(len(examples), 3, height, width)
+    instances = []
+    for out, (picture, each) in zip(pictures, examples, strict=True):
+        out[:, : picture.shape[1], : picture.shape[2]] = picture
+        padding = (0, width - picture.shape[2], 0, height - picture.shape[1])
+        instances.append(dataclasses.replace(each, masks=torch.nn.functional.pad(each.masks, padding)))
+    return Batch(pictures, instances)

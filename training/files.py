@@ -1,0 +1,47 @@
+"""What a training writes: its state, to go on from, and the network's weights and configuration, as detectron2 does."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from training.network import named_weights
+from training.settings import TrainingConfig
+
+STATE = "state.pth"
+WEIGHTS = "weights.pkl"
+CONFIG = "config.yaml"
+
+
+def save(out: Path, config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer, done: int) -> None:
+    """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "iteration": done}
+    weights = {name: tensor.numpy() for name, tensor in named_weights(network).items()}
+    _replace(out / STATE, lambda path: torch.save(state, path))
+    content = {"model": weights, "__author__": "tensormask-segmentation-server"}
+    _replace(out / WEIGHTS, lambda path: path.write_bytes(pickle.dumps(content, protocol=4)))
+    _replace(out / CONFIG, lambda path: path.write_text(yaml.safe_dump(dict(config.tree)), encoding="utf-8"))
+
+
+def resume(out: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Puts a saved state back, if there is one.
+
+    Returns:
+        The iterations already done.
+    """
+    if not (out / STATE).exists():
+        return 0
+    state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["iteration"])
+
+
+def _replace(path: Path, write: Any) -> None:
+    partial = path.with_suffix(".part")
+    write(partial)
+    partial.replace(path)

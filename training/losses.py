@@ -1,0 +1,129 @@
+"""The paper's losses: focal for the classes, L1 for the boxes, cross entropy for the masks."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from tensormask_server.network.anchors import anchors_at
+from tensormask_server.network.tensormask import TensorMask
+from torch import Tensor, distributed, nn
+
+from training.data import Batch
+from training.settings import LossConfig
+from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets
+
+
+class Losses(nn.Module):
+    """A network with its losses in one module, as DistributedDataParallel wants it."""
+
+    def __init__(self, network: TensorMask, config: LossConfig):
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """
+        Returns:
+            "class", "box" and with MASK_ON "mask": float32 scalars, weighted, whose sum is to be minimised. Over
+            several processes their mean is what one process would get for all pictures.
+        """
+        network = self.network
+        features = network.features(batch.pictures)
+        class_logits = network.head.class_logits(features)
+        box_deltas = network.head.box_deltas(features)
+        positives = [
+            assign(batch.instances, self._cell_anchors(level), network.strides[level], *logits.shape[-2:])
+            for level, logits in enumerate(class_logits)
+        ]
+        # each process divides by its share of all foreground, as the gradients are averaged over the processes
+        foreground = _mean_over_processes(batch.pictures.new_tensor(float(sum(map(len, positives))))).clamp(min=1)
+        losses = {
+            "class": self._class_loss(class_logits, batch, positives) / foreground,
+            "box": self._box_loss(box_deltas, batch, positives) / foreground,
+        }
+        if network.config.head.mask_on:
+            losses["mask"] = self.config.mask_weight * self._mask_loss(features, batch, positives) / foreground
+        return losses
+
+    def _class_loss(self, class_logits: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
+        num_classes = self.network.config.head.num_classes
+        loss = class_logits[0].new_zeros((), dtype=torch.float32)
+        for logits, located in zip(class_logits, positives, strict=True):
+            targets = torch.zeros_like(logits, dtype=torch.float32)
+            classes = _of_instances([each.classes for each in batch.instances], located)
+            targets[located.pictures, located.anchors * num_classes + classes, located.y, located.x] = 1
+            loss = loss + focal_loss(logits.float(), targets, self.config.focal_gamma, self.config.focal_alpha)
+        return loss
+
+    def _box_loss(self, box_deltas: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
+        loss = box_deltas[0].new_zeros((), dtype=torch.float32)
+        weights = self.network.config.detection.bbox_reg_weights
+        for level, (deltas, located) in enumerate(zip(box_deltas, positives, strict=True)):
+            by_anchor = deltas.reshape(len(deltas), -1, 4, *deltas.shape[2:])  # (N, A, 4, H, W)
+            predicted = by_anchor[located.pictures, located.anchors, :, located.y, located.x].float()
+            boxes = _of_instances([each.boxes for each in batch.instances], located)
+            targets = box_targets(self._anchors(located, level), boxes, weights)
+            loss = loss + F.l1_loss(predicted, targets, reduction="sum")
+        return loss
+
+    def _mask_loss(self, features: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
+        # an anchor size without a positive still takes part, as DistributedDataParallel wants of every parameter
+        head = self.network.head
+        mask_branch = (tensor for name, tensor in head.named_parameters() if name.startswith("mask_"))
+        loss = torch.stack([tensor.float().sum() * 0 for tensor in mask_branch]).sum()
+        integrals = [mask_integrals(each.masks) for each in batch.instances]
+        levels = [level for level, located in enumerate(positives) if len(located)]
+        for level, mask_features in head.mask_features(features, levels):
+            for located, logits in self._mask_logits(mask_features, positives[level], level):
+                of_picture = integrals[int(located.pictures[0])]
+                anchors = self._anchors(located, level)
+                targets = mask_targets(of_picture, located.instances, anchors, logits.shape[-1])
+                weights = 1 + (self.config.positive_weight - 1) * targets
+                entries = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
+                loss = loss + entries.flatten(1).mean(dim=1).sum()
+        return loss
+
+    def _mask_logits(self, features: Tensor, positives: Positives, level: int) -> Iterator[tuple[Positives, Tensor]]:
+        """Positives of one picture and anchor size with their logits, float32 (P, M, M)."""
+        config = self.network.config
+        sizes = positives.anchors // len(config.anchors.aspect_ratios[0])
+        for picture in sorted(set(positives.pictures.tolist())):
+            for size in sorted(set(sizes.tolist())):
+                chosen = positives[(positives.pictures == picture) & (sizes == size)]
+                if len(chosen):
+                    # in float32 whatever the precision of the convolutions, as at inference
+                    with torch.autocast(features.device.type, enabled=False):
+                        yield chosen, self.network.mask_logits(features[picture], level, size, chosen.y, chosen.x)
+
+    def _cell_anchors(self, level: int) -> Tensor:
+        return self.network.get_buffer(f"cell_anchors_{level}")
+
+    def _anchors(self, positives: Positives, level: int) -> Tensor:
+        """float32 (P, 4), x0 y0 x1 y1 in pixels of the network's input."""
+        cell_anchors = self._cell_anchors(level)[positives.anchors]
+        return anchors_at(cell_anchors, positives.y, positives.x, self.network.strides[level])
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
+    """−α·(1−p)^γ·log p, with 1−α and 1−p for what is off; summed.
+
+    Args:
+        logits, targets: float32 of one shape; targets 0 or 1.
+    """
+    on = 2 * targets - 1
+    wrong = torch.sigmoid(-logits * on)  # 1 − p of the right answer
+    weights = (1 - alpha) + (2 * alpha - 1) * targets
+    return (weights * wrong.pow(gamma) * F.softplus(-logits * on)).sum()
+
+
+def _of_instances(values: list[Tensor], positives: Positives) -> Tensor:
+    """The values, per picture (M, …), of the instance of each positive: (P, …)."""
+    starts = torch.tensor([0, *(len(each) for each in values)], device=values[0].device).cumsum(0)
+    return torch.cat(values)[starts[positives.pictures] + positives.instances]
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    if distributed.is_initialized():
+        distributed.all_reduce(value)
+        value /= distributed.get_world_size()
+    return value

@@ -1,0 +1,139 @@
+"""What training reads of a detectron2 configuration, beside what inference does: typed, with detectron2's defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """MODEL.TENSOR_MASK (the losses)"""
+
+    focal_gamma: float
+    focal_alpha: float
+    mask_weight: float
+    positive_weight: float  # of a mask's entries that are on
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """SOLVER"""
+
+    base_lr: float
+    momentum: float
+    weight_decay: float
+    weight_decay_norm: float
+    max_iter: int
+    schedule: str  # "WarmupMultiStepLR" or "WarmupCosineLR"
+    steps: tuple[int, ...]  # iterations at which the multi-step schedule multiplies the rate by gamma
+    gamma: float
+    warmup_iters: int
+    warmup_factor: float
+    pictures_per_batch: int  # over all processes
+    checkpoint_period: int  # iterations
+    clip_norm: float | None  # of all gradients together
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """INPUT (training)"""
+
+    min_sizes: tuple[int, ...]  # shorter sides, of which each batch draws one
+    max_size: int  # and what a longer side never passes
+    flip: bool
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that a training depends on, from a detectron2 configuration."""
+
+    tree: Mapping[str, Any]  # the merged configuration itself
+    network: TensorMaskConfig
+    norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN" or "SyncBN"
+    losses: LossConfig
+    solver: SolverConfig
+    pictures: PictureConfig
+
+
+def load_training_config(path: str | Path) -> TrainingConfig:
+    """Reads a detectron2 YAML file with its `_BASE_` files.
+
+    Raises:
+        ConfigError: the file can't be read, or a key has a value that isn't supported.
+    """
+    tree = load_merged_yaml(path)
+    reader = KeyReader(tree)
+    return TrainingConfig(
+        tree=tree,
+        network=parse_config(tree),
+        norm=reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN")),
+        losses=_losses(reader),
+        solver=_solver(reader),
+        pictures=_pictures(reader),
+    )
+
+
+def _losses(reader: KeyReader) -> LossConfig:
+    section = "MODEL.TENSOR_MASK"
+    return LossConfig(
+        focal_gamma=reader.number(f"{section}.FOCAL_LOSS_GAMMA", 3.0, 0, 10),
+        focal_alpha=reader.number(f"{section}.FOCAL_LOSS_ALPHA", 0.3, 0, 1),
+        mask_weight=reader.number(f"{section}.MASK_LOSS_WEIGHT", 2.0, 0, 1000),
+        positive_weight=reader.number(f"{section}.POSITIVE_WEIGHT", 1.5, 0, 1000),
+    )
+
+
+def _solver(reader: KeyReader) -> SolverConfig:
+    weight_decay = reader.number("SOLVER.WEIGHT_DECAY", 1e-4, 0, 1)
+    reader.choice("SOLVER.WARMUP_METHOD", "linear", ("linear",))
+    return SolverConfig(
+        base_lr=reader.number("SOLVER.BASE_LR", 0.001, 0, 100),
+        momentum=reader.number("SOLVER.MOMENTUM", 0.9, 0, 1),
+        weight_decay=weight_decay,
+        weight_decay_norm=reader.number("SOLVER.WEIGHT_DECAY_NORM", 0.0, 0, 1),
+        max_iter=reader.integer("SOLVER.MAX_ITER", 40000),
+        schedule=reader.choice(
+            "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", ("WarmupMultiStepLR", "WarmupCosineLR")
+        ),
+        steps=_integers(reader, "SOLVER.STEPS", (30000,)),
+        gamma=reader.number("SOLVER.GAMMA", 0.1, 0, 1),
+        warmup_iters=reader.integer("SOLVER.WARMUP_ITERS", 1000, least=0),
+        warmup_factor=reader.number("SOLVER.WARMUP_FACTOR", 0.001, 0, 1),
+        pictures_per_batch=reader.integer("SOLVER.IMS_PER_BATCH", 16),
+        checkpoint_period=reader.integer("SOLVER.CHECKPOINT_PERIOD", 5000),
+        clip_norm=_clip_norm(reader),
+    )
+
+
+def _clip_norm(reader: KeyReader) -> float | None:
+    if not reader.boolean("SOLVER.CLIP_GRADIENTS.ENABLED", False):
+        return None
+    reader.choice("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value", ("full_model",))
+    reader.choice("SOLVER.CLIP_GRADIENTS.NORM_TYPE", 2.0, (2.0,))
+    return reader.number("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, 0, 1e9)
+
+
+def _pictures(reader: KeyReader) -> PictureConfig:
+    sampling = reader.choice("INPUT.MIN_SIZE_TRAIN_SAMPLING", "choice", ("choice", "range"))
+    min_sizes = _integers(reader, "INPUT.MIN_SIZE_TRAIN", (800,))
+    if not min_sizes or min(min_sizes) < 1:
+        raise ConfigError(f"INPUT.MIN_SIZE_TRAIN is {min_sizes!r}; supported: one or more sizes in pixels")
+    if sampling == "range":
+        min_sizes = tuple(range(min(min_sizes), max(min_sizes) + 1))
+    return PictureConfig(
+        min_sizes=min_sizes,
+        max_size=reader.integer("INPUT.MAX_SIZE_TRAIN", 1333),
+        flip=reader.choice("INPUT.RANDOM_FLIP", "horizontal", ("horizontal", "none")) == "horizontal",
+    )
+
+
+def _integers(reader: KeyReader, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = reader.get(key, default)
+    numbers = value if is_list(value) else [value]
+    if not all(type(number) is int for number in numbers):
+        raise ConfigError(f"{key} is {value!r}; supported: a whole number or a list of them")
+    return tuple(numbers)

@@ -1,0 +1,135 @@
+"""The loop: batches in, weights out, resumable at every checkpoint."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.network.tensormask import TensorMask
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from training import files
+from training.data import Batch, Batches, CocoFolder
+from training.losses import Losses
+from training.network import build_network, in_channels_last
+from training.schedule import build_optimizer, learning_rate, set_learning_rate
+from training.settings import TrainingConfig
+
+REPORT_PERIOD = 20  # iterations
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to train, beside what the configuration says."""
+
+    data: Path  # a folder in COCO's format
+    out: Path
+    weights: Path | None = None  # to start from
+    device: str = "cpu"
+    precision: str = "float32"  # of the convolutions; or "bfloat16"
+    optimizer: str = "sgd"
+    workers: int = 2  # processes that make batches
+    seed: int = 0
+
+
+def train(config: TrainingConfig, run: Run) -> TensorMask:
+    """Trains until MAX_ITER, from the state in the output folder if there is one; in one process of several or alone.
+
+    Returns:
+        The trained network, in training mode.
+
+    Raises:
+        ConfigError: NUM_CLASSES isn't the data's number of categories.
+    """
+    torch.manual_seed(run.seed)
+    device = torch.device(run.device)
+    network = build_network(config, run.weights).to(device)
+    in_channels_last(network)
+    optimizer = build_optimizer(network, config.solver, run.optimizer)
+    done = files.resume(run.out, network, optimizer)
+    losses: nn.Module = Losses(network, config.losses)
+    if distributed.is_initialized():
+        losses = DistributedDataParallel(losses, [device] if device.type == "cuda" else None)
+    loader = DataLoader(
+        _batches(config, run, network.stride),
+        batch_size=None,
+        sampler=range(done, config.solver.max_iter),
+        num_workers=run.workers,
+        prefetch_factor=4 if run.workers else None,
+    )
+    report = _Report(run.out, done, config.solver.max_iter)
+    for iteration, batch in enumerate(loader, start=done):
+        rate = learning_rate(config.solver, iteration)
+        set_learning_rate(optimizer, rate)
+        report(iteration, rate, _step(losses, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
+        due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
+        if due and _is_first():
+            files.save(run.out, config, network, optimizer, iteration + 1)
+    return network
+
+
+def _step(
+    losses: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str, clip_norm: float | None
+) -> dict[str, Tensor]:
+    with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        parts: dict[str, Tensor] = losses(batch)
+    optimizer.zero_grad()
+    torch.autograd.backward(list(parts.values()))
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(losses.parameters(), clip_norm)
+    optimizer.step()
+    return {name: loss.detach() for name, loss in parts.items()}
+
+
+def _batches(config: TrainingConfig, run: Run, stride: int) -> Batches:
+    data = CocoFolder(run.data)
+    if len(data.category_ids) != config.network.head.num_classes:
+        raise ConfigError(
+            f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "
+            f"{run.data / 'instances.json'} has {len(data.category_ids)} categories"
+        )
+    rank, world_size = (
+        (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    )
+    per_batch = config.solver.pictures_per_batch
+    if per_batch % world_size:
+        raise ConfigError(f"SOLVER.IMS_PER_BATCH is {per_batch}; supported: a multiple of the {world_size} processes")
+    return Batches(data, config.pictures, config.network.input, stride, per_batch, run.seed, rank, world_size)
+
+
+def _is_first() -> bool:
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+class _Report:
+    """A progress bar with the losses and the time left, and the same as lines of metrics.jsonl."""
+
+    def __init__(self, out: Path, done: int, total: int):
+        self.shown = _is_first()
+        self.summed = 0
+        self.sums: dict[str, Tensor] = {}
+        self.started = time.monotonic()
+        if self.shown:
+            out.mkdir(parents=True, exist_ok=True)
+            self.path = out / "metrics.jsonl"
+            self.bar = tqdm(total=total, initial=done, unit="step", smoothing=0.05, dynamic_ncols=True)
+
+    def __call__(self, iteration: int, rate: float, losses: dict[str, Tensor]) -> None:
+        if not self.shown:
+            return
+        self.bar.update()
+        self.summed += 1
+        self.sums = {name: self.sums.get(name, 0) + loss for name, loss in losses.items()}
+        if (iteration + 1) % REPORT_PERIOD == 0:
+            means = {name: round(float(total) / self.summed, 4) for name, total in self.sums.items()}
+            self.bar.set_postfix(means)
+            seconds = round(time.monotonic() - self.started, 1)
+            line = {"iteration": iteration + 1, "lr": rate, **means, "seconds": seconds}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            self.summed, self.sums = 0, {}
