@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test lint clean
+.PHONY: demo serve test lint bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -20,6 +20,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.serve
+	$(BIN)/python -m bench.around_the_network
 
 clean:
 	rm -rf $(VENV) build logs demo/output model_store/*.mar *.egg-info handler/*.egg-info

@@ -7,6 +7,7 @@ arrays need stand for functions of this module, which check what they are given;
 import math
 import pickle
 import pickletools
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -70,7 +71,7 @@ class _Dtype:
     __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any):
-        if not isinstance(code, str) or code.lstrip("<>=|")[:1] not in ("f", "i", "u", "b"):
+        if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?([fiu]\d+|b1)", code):
             raise RefusedPickle(f"it holds an array of type {code!r}; only arrays of numbers are admitted")
         self.dtype = np.dtype(code)
 

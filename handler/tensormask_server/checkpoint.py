@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"can't read the weights {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    return {name: _tensor(path, name, value) for name, value in entries.items() if not IGNORED.match(str(name))}
+    return {name: _tensor(path, name, value) for name, value in entries.items() if not _is_ignored(name)}
 
 
 def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
@@ -109,22 +109,30 @@ def _read_pth(path: Path) -> Mapping[str, Any]:
 def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, expected a dict such as {{"model": …}}')
-    if "blobs" in content or content.get("matching_heuristics"):
+    # dict's own methods: a file may hide them behind attributes of its OrderedDict
+    if "blobs" in content or dict.get(content, "matching_heuristics") is True:
         raise CheckpointError(
             f"{path} holds the weights of a backbone alone (for the start of a training); expected a trained TensorMask"
         )
-    entries = content.get("model", content)
+    entries = dict.get(content, "model", content)
     if not isinstance(entries, dict) or not entries:
         raise CheckpointError(f'{path} has no "model" with named arrays in it')
-    return entries
+    return dict(dict.items(entries))
+
+
+def _is_ignored(name: Any) -> bool:
+    return isinstance(name, str) and IGNORED.match(name) is not None
 
 
 def _tensor(path: Path, name: Any, value: Any) -> Tensor:
-    if not isinstance(name, str) or not isinstance(value, np.ndarray | Tensor):
+    if not isinstance(name, str):
+        raise CheckpointError(f"{path}: an entry's name is a {type(name).__name__}, expected a string")
+    if not isinstance(value, np.ndarray | Tensor):
         raise CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, expected an array with a name")
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
-    if tensor.is_complex() or tensor.layout != torch.strided or tensor.device.type != "cpu":
-        raise CheckpointError(f"{path}: entry {name} is complex, sparse or without data, expected plain numbers")
+    plain = not tensor.is_complex() and not tensor.is_quantized and tensor.layout == torch.strided
+    if not plain or tensor.device.type != "cpu" or tensor.untyped_storage().nbytes() < tensor.nbytes:
+        raise CheckpointError(f"{path}: entry {name} is complex, sparse, quantized or without data of its own")
     tensor = tensor.to(torch.float32)
     if not tensor.isfinite().all():
         raise CheckpointError(f"{path}: entry {name} holds values that are infinite or not a number")

@@ -89,10 +89,10 @@ class KeyReader:
 
 
 def _load_merged(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    tree = _read_yaml(path)  # first: what can't be read can't be resolved either
     resolved = path.resolve()
     if resolved in children:
         raise ConfigError(f"_BASE_ goes in a circle: {' -> '.join(str(p) for p in (*children, resolved))}")
-    tree = _read_yaml(path)
     if "_BASE_" not in tree:
         return tree
     base = tree.pop("_BASE_")

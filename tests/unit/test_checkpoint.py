@@ -175,7 +175,8 @@ def test_a_backbone_alone_is_told_apart(content: dict[str, Any], tmp_path: Path)
         ({"model": None}, 'has no "model" with named arrays'),
         ({"model": {"w": "text"}}, "entry 'w' is a str, expected an array"),
         ({"model": {"w": [np.ones(1)]}}, "entry 'w' is a list, expected an array"),
-        ({"model": {3: np.ones(1)}}, "entry 3 is a ndarray, expected an array with a name"),
+        ({"model": {10**5000: np.ones(1)}}, "an entry's name is a int, expected a string"),
+        ({"model": {"w": "text"}, "matching_heuristics": np.ones(2)}, "entry 'w' is a str"),
         ({"model": {"w": np.array([1.0, np.nan])}}, "entry w holds values that are infinite or not a number"),
         ({"model": {"w": np.array([-np.inf])}}, "entry w holds values that are infinite or not a number"),
         ({"model": {"w": np.array([1j])}}, "an array of type 'c16'"),
@@ -195,6 +196,7 @@ def test_a_pickle_of_something_else_is_refused(content: Any, complaint: str, tmp
         pytest.param(torch.tensor([1j]), id="complex"),
         pytest.param(torch.ones(2, device="meta"), id="without data"),
         pytest.param(torch.eye(2).to_sparse(), id="sparse"),
+        pytest.param(torch.ones(1).expand(10**12), id="a million times its data"),
     ],
 )
 def test_a_torch_file_of_tensors_that_are_no_weights_is_refused(tensor: torch.Tensor, tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_a_circle_of_bases_is_refused_with_its_files(tmp_path: Path) -> None:
     assert str(caught.value).endswith(f"{one} -> {two} -> {one}")
 
 
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(ConfigError, match=r"can't read the configuration .*loop\.yaml"):
+        load_config(tmp_path / "loop.yaml")
+
+
 @pytest.mark.parametrize("base", ["3", "null", "[3]", "https://example.com/base.yaml"])
 def test_a_base_that_is_no_local_file_is_refused(base: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"_BASE_ in .*child\.yaml is .*; supported: the path of a local file"):

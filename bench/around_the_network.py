@@ -1,0 +1,81 @@
+"""What a request costs around the network, beside the plain way: python -m bench.around_the_network
+
+The plain way is that of a first Flask server for this network: json.loads and numpy in, torch.save and gzip's level 9
+out. Both ways run alternately in one process, so that their ratio means something on a busy machine too.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from tensormask_server import Detections
+from tensormask_server.requests import parse_request
+from tensormask_server.responses import gzipped_torch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times what is done around the network, in ours and the plain way.")
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--masks", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=9)
+    parsed = parser.parse_args()
+    body, detections = example(parsed.height, parsed.width, parsed.masks)
+    stages: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "JSON to a picture": (lambda: plain_picture(body), lambda: parse_request(body, max_pixels=1 << 30)),
+        "masks to gzipped torch": (lambda: plain_answer(detections), lambda: gzipped_torch(detections)),
+    }
+    print(f"{parsed.height}×{parsed.width} pixels, {parsed.masks} masks, median of {parsed.rounds} rounds\n")
+    print(f"| {'stage':24} | plain way, ms | ours, ms | ratio |\n|---|---:|---:|---:|")
+    totals = np.zeros(2)
+    for name, ways in stages.items():
+        plain, ours = medians(ways, parsed.rounds)
+        totals += plain, ours
+        print(f"| {name:24} | {plain:13.1f} | {ours:8.1f} | {plain / ours:4.1f}× |")
+    print(f"| {'both':24} | {totals[0]:13.1f} | {totals[1]:8.1f} | {totals[0] / totals[1]:4.1f}× |")
+
+
+def example(height: int, width: int, count: int) -> tuple[bytes, Detections]:
+    """A picture of noise as JSON, and masks of discs and bars, as large as things on pictures are."""
+    random = np.random.default_rng(0)
+    body = json.dumps({"img_data": random.integers(0, 256, (3, height, width)).tolist()}).encode()
+    y, x = np.mgrid[:height, :width]
+    masks = np.empty((count, height, width), bool)
+    for mask in masks:
+        centre_y, centre_x, radius = random.uniform((0, 0, 10), (height, width, 150))
+        mask[:] = (y - centre_y) ** 2 + ((x - centre_x) / random.uniform(0.3, 3)) ** 2 < radius**2
+    scores = np.linspace(1, 0.5, count, dtype=np.float32)
+    return body, Detections(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
+
+
+def plain_picture(body: bytes) -> np.ndarray:
+    return np.array(json.loads(body)["img_data"], dtype=np.uint8).transpose(1, 2, 0)
+
+
+def plain_answer(detections: Detections) -> bytes:
+    packed = io.BytesIO()
+    torch.save(
+        {"pred_masks": torch.from_numpy(detections.masks), "scores": torch.from_numpy(detections.scores)}, packed
+    )
+    return gzip.compress(packed.getvalue(), 9)
+
+
+def medians(ways: tuple[Callable[[], object], ...], rounds: int) -> list[float]:
+    """Milliseconds of each way, after one round that isn't counted."""
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds + 1):
+        for spent, way in zip(times, ways, strict=True):
+            start = time.perf_counter()
+            way()
+            spent.append(1000 * (time.perf_counter() - start))
+    return [median(spent[1:]) for spent in times]
+
+
+if __name__ == "__main__":
+    main()
