@@ -71,6 +71,18 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected a whole number from 1 to 65535")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    if ":" in text or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host for TorchServe; expected a name or IPv4 address")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tensormask-server",
@@ -82,11 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
     add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
     add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")
-    add("-h", "--host", default="127.0.0.1", help="0.0.0.0: every machine, with tokens on (default: %(default)s)")
-    add("-p", "--port", type=int, default=8080, help="(default: %(default)s)")
+    add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all machines, with tokens (default: %(default)s)")
+    add("-p", "--port", type=_port, default=8080, help="(default: %(default)s)")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
-    add("--management-port", type=int, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
-    add("--metrics-port", type=int, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--metrics-port", type=_port, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
     add("--logs", type=Path, default=Path("logs"), metavar="DIR", help="(default: %(default)s)")
     add_archive_arguments(parser)
