@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
     add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
     add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")
-    add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all machines, with tokens (default: %(default)s)")
+    add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all, with tokens (default: %(default)s)")
     add("-p", "--port", type=_port, default=8080, help="(default: %(default)s)")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
