@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,8 +49,7 @@ class CocoFolder:
     def __init__(self, folder: Path):
         self.folder = folder
         content = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
-        # contiguous classes in the order of COCO's ids, as detectron2 maps them
-        self.category_ids = sorted(category["id"] for category in content["categories"])
+        self.category_ids = category_ids(content)
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
         for annotation in content["annotations"]:
@@ -73,6 +73,15 @@ class CocoFolder:
         encoded = [_encoded(annotation["segmentation"], height, width) for annotation in annotations]
         masks = rle.decode(encoded).transpose(2, 0, 1) if encoded else np.zeros((0, height, width), np.uint8)
         return classes, masks
+
+
+def category_ids(annotations: Mapping[str, Any]) -> list[int]:
+    """COCO's category of each class, 0 … NUM_CLASSES-1: sorted by id, whatever gaps there are, as detectron2 maps them.
+
+    Args:
+        annotations: the content of a COCO annotation file.
+    """
+    return sorted(category["id"] for category in annotations["categories"])
 
 
 class Batches(Dataset[Batch]):
