@@ -1,0 +1,198 @@
+"""Measures a running server's accuracy on pictures with COCO annotations.
+
+python bench/evaluate.py --url http://127.0.0.1:8080/predictions/NAME --annotations instances.json --images DIR
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensormask_server.pictures import PictureError, read_picture
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
+from bench.client import Client, NoAnswer, Unreachable
+from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate
+from training.data import category_ids
+
+Image = Mapping[str, Any]  # COCO's entry of a picture
+LINE_START = b'{"image_id": '  # of each line of a results file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints box and mask AP.
+
+    Returns:
+        0; 1 where pictures had no answer; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        annotations = read_annotations(parsed.annotations)
+        images = annotations["images"]
+        _check_pictures(images, parsed.images)
+        answered = read_results(parsed.results)
+        if not answered.keys() <= {image["id"] for image in images}:
+            raise EvaluationError(f"{parsed.results} has other pictures than {parsed.annotations}")
+        client, ids = Client(parsed.url, parsed.token), category_ids(annotations)
+
+        def results_of(image: Image) -> list[Result]:
+            detections = client.detect(_picture(image, parsed.images), parsed.threshold)
+            return coco_results(image["id"], detections, ids)
+
+        errors = gather(images, results_of, answered, parsed.results, parsed.concurrency)
+        results = [result for of_picture in answered.values() for result in of_picture]
+        print(table(evaluate(annotations, results)))
+    except (EvaluationError, Unreachable, OSError) as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("evaluate.py: stopped; with --results the same command goes on from here", file=sys.stderr)
+        return 130
+    if errors:
+        count = f"{errors} of {len(images)} pictures"
+        print(f"evaluate.py: {count} had no answer, and count as if nothing was found on them", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        EvaluationError: it isn't an annotation file in COCO's format.
+        OSError: it can't be read.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise EvaluationError(f"{path} is not JSON: {error}") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise EvaluationError(f"{path} has no list {key!r}; expected an annotation file in COCO's format")
+    return content
+
+
+def read_results(path: Path) -> dict[int, list[Result]]:
+    """The results of each picture that was answered in an earlier run; none where there is no such file.
+
+    The last line is cut off where a run that was killed has left it half-written.
+
+    Raises:
+        EvaluationError: it is a file of another kind.
+    """
+    if not path.exists():
+        return {}
+    *lines, rest = path.read_bytes().split(b"\n")
+    answered = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            content = json.loads(line)
+            answered[content["image_id"]] = content["results"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvaluationError(f"{path}, line {number}, holds no results; name another --results") from error
+    if not rest.startswith(LINE_START[: len(rest)]):
+        raise EvaluationError(f"{path} ends with something else than results; name another --results")
+    if rest:
+        os.truncate(path, path.stat().st_size - len(rest))
+    return answered
+
+
+def gather(
+    images: Sequence[Image],
+    results_of: Callable[[Image], list[Result]],
+    answered: dict[int, list[Result]],
+    path: Path,
+    concurrency: int,
+) -> int:
+    """Has the pictures answered that aren't yet, and adds each to `answered` and, as a line, to the file.
+
+    Returns:
+        How many had no answer; why is told on stderr.
+    """
+    errors = 0
+    with (
+        path.open("a", encoding="utf-8") as file,
+        tqdm(total=len(images), initial=len(answered), unit="picture") as progress,
+        ThreadPoolExecutor(concurrency) as pool,
+    ):
+        futures = {pool.submit(results_of, image): image for image in images if image["id"] not in answered}
+        try:
+            for future in as_completed(futures):
+                image = futures[future]
+                try:
+                    results = future.result()
+                except (NoAnswer, PictureError) as error:
+                    errors += 1
+                    progress.write(f"{image['file_name']}: {error}", file=sys.stderr)
+                else:
+                    file.write(json.dumps({"image_id": image["id"], "results": results}) + "\n")
+                    file.flush()  # so that a kill loses no more than one line
+                    answered[image["id"]] = results
+                progress.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return errors
+
+
+def table(scores: Scores) -> str:
+    """In percent, as papers give them."""
+    lines = ["".join(f"{name:>8}" for name in ("", "AP", "AP50", "AP75", "APs", "APm", "APl"))]
+    lines.append(f"{'box':>8}{_percent(scores.boxes)}")
+    if scores.masks is not None:
+        lines.append(f"{'mask':>8}{_percent(scores.masks)}")
+    return "\n".join(lines)
+
+
+def _percent(scores: AveragePrecision) -> str:
+    each = (scores.ap, scores.ap50, scores.ap75, scores.small, scores.medium, scores.large)
+    return "".join(f"{'–' if math.isnan(score) else f'{100 * score:.2f}':>8}" for score in each)
+
+
+def _check_pictures(images: Sequence[Image], folder: Path) -> None:
+    if not images:
+        raise EvaluationError("the annotation file has no pictures")
+    absent = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+    if absent:
+        raise EvaluationError(
+            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, {absent[0]} for one"
+        )
+
+
+def _picture(image: Image, folder: Path) -> np.ndarray:
+    """
+    Raises:
+        PictureError: it can't be read, or is of another size than its annotations are for.
+    """
+    picture = read_picture(folder / image["file_name"])
+    height, width = picture.shape[:2]
+    if (height, width) != (image["height"], image["width"]):
+        raise PictureError(f"has {height}×{width} pixels, and annotations for {image['height']}×{image['width']}")
+    return picture
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measures a running server's box and mask AP on COCO annotations.")
+    add = parser.add_argument
+    add("--url", type=_http, required=True, help="of the model: http://127.0.0.1:8080/predictions/NAME")
+    add("--annotations", type=Path, required=True, metavar="FILE.json", help="instances in COCO's format")
+    add("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    add("--results", type=Path, default=os.devnull, metavar="FILE.jsonl", help="kept here, to go on after a stop")
+    add("--threshold", type=float, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
+    add("--concurrency", type=int, default=4, help="pictures at a time (default: %(default)s)")
+    add("--token", help="for a server that wants one")
+    return parser
+
+
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{url} doesn't start with http:// or https://")
+    return url
+
+
+if __name__ == "__main__":
+    sys.exit(main())

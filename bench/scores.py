@@ -1,0 +1,115 @@
+"""Detections to COCO's results, and results to COCO's scores, as detectron2 computes them."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tensormask_server import Detections
+
+Result = dict[
+    str, Any
+]  # image_id, category_id, score, bbox (x y w h), segmentation (compressed RLE) where masks are made
+
+
+class EvaluationError(Exception):
+    """Annotations, pictures or results that can't be evaluated, in one line."""
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's scores, 0…1; NaN where nothing is annotated that could be found."""
+
+    ap: float  # the mean over IoU 0.5, 0.55 … 0.95
+    ap50: float
+    ap75: float
+    small: float  # under 32² pixels, of the annotated mask
+    medium: float
+    large: float  # over 96²
+
+
+@dataclass(frozen=True)
+class Scores:
+    boxes: AveragePrecision
+    masks: AveragePrecision | None  # None for results without masks
+
+
+def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Scores:
+    """Scores results on all pictures of the annotations; one without results counts as one where nothing was found.
+
+    Args:
+        annotations: the content of a COCO annotation file.
+        results: of `coco_results`.
+
+    Raises:
+        EvaluationError: an annotation lacks its box, its area or its mask.
+    """
+    has_masks = not results or any("segmentation" in result for result in results)
+    _check_annotations(annotations["annotations"], ("bbox", "area", "segmentation") if has_masks else ("bbox", "area"))
+    truth = COCO()
+    # copied, because COCOeval writes into them; and numbered anew, because it takes a match with number 0 for none
+    numbered = [{"iscrowd": 0, **each, "id": i} for i, each in enumerate(annotations["annotations"], start=1)]
+    truth.dataset = {**annotations, "annotations": numbered}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        boxes = _average_precision(truth, [_without(result, "segmentation") for result in results], "bbox")
+        if not has_masks:
+            return Scores(boxes, None)
+        # without the box, so that a thing is small or large by its mask's area, and not by its box's
+        return Scores(boxes, _average_precision(truth, [_without(result, "bbox") for result in results], "segm"))
+
+
+def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
+    """One picture's detections as COCO writes them.
+
+    Args:
+        category_ids: of each class.
+
+    Raises:
+        EvaluationError: a class is found that has no category.
+    """
+    if len(detections) and detections.classes.max() >= len(category_ids):
+        raise EvaluationError(
+            f"the network finds class {detections.classes.max()}, where the annotation file has only "
+            f"{len(category_ids)} categories; expected those that the network was trained on"
+        )
+    results: list[Result] = [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[class_index],
+            "score": score,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+        }
+        for class_index, score, (x0, y0, x1, y1) in zip(
+            detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
+        )
+    ]
+    if detections.masks is not None:
+        encoded = rle.encode(np.asfortranarray(detections.masks.transpose(1, 2, 0).astype(np.uint8)))
+        for result, mask in zip(results, encoded, strict=True):
+            result["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
+    return results
+
+
+def _check_annotations(annotations: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+    for annotation in annotations:
+        for key in keys:
+            if key not in annotation:
+                raise EvaluationError(f"annotation {annotation.get('id')} has no {key!r}; COCO's scores need it")
+
+
+def _average_precision(truth: COCO, results: list[Result], kind: str) -> AveragePrecision:
+    evaluation = COCOeval(truth, truth.loadRes(results) if results else COCO(), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return AveragePrecision(*(float("nan") if score < 0 else float(score) for score in evaluation.stats[:6]))
+
+
+def _without(result: Result, key: str) -> Result:
+    return {name: value for name, value in result.items() if name != key}

@@ -1,0 +1,299 @@
+"""Accuracy: what counts as right, which category a class is, and a client that a busy server doesn't discourage."""
+
+import gzip
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from PIL import Image
+from pycocotools import mask as rle
+from tensormask_server import Detections
+from tensormask_server.requests import parse_request
+from tensormask_server.responses import gzipped_torch
+
+from bench import evaluate as command
+from bench.client import Client, NoAnswer, Unreachable, read_answer, request_body
+from bench.scores import EvaluationError, coco_results, evaluate
+from training.data import category_ids
+
+CATEGORIES = [70, 3, 18]  # as they stand in the file: with gaps, and not in order
+HEIGHT, WIDTH = 120, 160
+RIGHT = np.array([15, 0, 15, 0], np.float32)
+
+
+def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
+    """Squares of these sides, one of each class."""
+    random = np.random.default_rng(seed)
+    boxes = np.array(
+        [[x := int(random.integers(0, 40)), y := int(random.integers(0, 20)), x + s, y + s] for s in sides]
+    )
+    masks = np.zeros((len(sides), HEIGHT, WIDTH), bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    scores = np.linspace(0.9, 0.5, len(sides), dtype=np.float32)
+    return Detections(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
+
+
+def annotated(found: dict[int, Detections]) -> dict:
+    """Annotations that are these detections, numbered from 0."""
+    content: dict = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
+    content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in found]
+    results = [each for i, detections in found.items() for each in coco_results(i, detections, category_ids(content))]
+    content["annotations"] = [
+        {**each, "id": number, "area": int(rle.area(each["segmentation"]))} for number, each in enumerate(results)
+    ]
+    return content
+
+
+@pytest.fixture
+def found() -> dict[int, Detections]:
+    return {image_id: things(image_id) for image_id in (7, 9, 40)}
+
+
+def results_of(found: dict[int, Detections]) -> list[dict]:
+    return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
+
+
+def test_a_perfect_answer_scores_one_at_every_size(found: dict[int, Detections]) -> None:
+    scores = evaluate(annotated(found), results_of(found))
+    for part in (scores.boxes, scores.masks):
+        assert (part.ap, part.ap50, part.ap75, part.small, part.medium, part.large) == pytest.approx((1,) * 6)
+
+
+def test_shifted_boxes_lower_the_box_scores_alone(found: dict[int, Detections]) -> None:
+    """By 15 pixels: a side of 20 then overlaps by 1/7 of the union, one of 50 by 7/13, and one of 100 by 17/23."""
+    shifted = {image_id: replace(one, boxes=one.boxes + RIGHT) for image_id, one in found.items()}
+    scores = evaluate(annotated(found), results_of(shifted))
+    assert scores.boxes.ap50 == pytest.approx(2 / 3)
+    assert scores.boxes.ap75 == pytest.approx(0)
+    # IoU 0.5 alone is reached by the second; 0.5, 0.55 … 0.7 by the third
+    assert (scores.boxes.small, scores.boxes.medium, scores.boxes.large) == pytest.approx((0, 0.1, 0.5))
+    assert scores.masks.ap == pytest.approx(1)
+
+
+def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
+    """A thin thing with a large box is a small thing; COCO's tools look at the box when a result has one."""
+    mask = np.zeros((1, HEIGHT, WIDTH), bool)
+    mask[0, np.arange(110), np.arange(110)] = True
+    thin = Detections(np.array([[0, 0, 110, 110]], np.float32), np.array([0.5], np.float32), np.zeros(1, int), mask)
+    wrong = replace(thin, scores=np.array([0.9], np.float32), masks=mask[:, ::-1])
+    both = Detections(*(np.concatenate([getattr(one, name) for one in (thin, wrong)]) for name in vars(thin)))
+    scores = evaluate(annotated({1: thin}), results_of({1: both}))
+    assert scores.masks.small == pytest.approx(0.5)  # the wrong one is small too, and so it counts there
+    assert np.isnan(scores.masks.large)
+
+
+def test_pictures_without_results_count_as_empty(found: dict[int, Detections]) -> None:
+    assert evaluate(annotated(found), []).masks.ap == 0
+    half = {image_id: one for image_id, one in found.items() if image_id != 9}
+    assert 0.5 < evaluate(annotated(found), results_of(half)).boxes.ap < 0.7
+
+
+def test_a_network_without_masks_has_box_scores(found: dict[int, Detections]) -> None:
+    without = {image_id: replace(one, masks=None) for image_id, one in found.items()}
+    scores = evaluate(annotated(found), results_of(without))
+    assert scores.boxes.ap == pytest.approx(1)
+    assert scores.masks is None
+    assert command.table(scores).splitlines()[1].split() == ["box", *["100.00"] * 6]
+
+
+def test_evaluation_leaves_its_arguments_as_they_were(found: dict[int, Detections]) -> None:
+    annotations, results = annotated(found), results_of(found)
+    before = json.dumps([annotations, results])
+    evaluate(annotations, results)
+    assert json.dumps([annotations, results]) == before
+
+
+def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detections]) -> None:
+    assert category_ids(annotated(found)) == [3, 18, 70]
+    assert [each["category_id"] for each in coco_results(1, things(0), [3, 18, 70])] == [3, 18, 70]
+    with pytest.raises(EvaluationError, match="class 2, where the annotation file has only 2 categories"):
+        coco_results(1, things(0), [3, 18])
+
+
+def test_an_annotation_without_its_area_is_named(found: dict[int, Detections]) -> None:
+    annotations = annotated(found)
+    del annotations["annotations"][4]["area"]
+    with pytest.raises(EvaluationError, match="annotation 4 has no 'area'"):
+        evaluate(annotations, results_of(found))
+
+
+@given(st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))), st.floats(0, 1))
+def test_the_server_reads_the_picture_that_was_sent(picture: np.ndarray, threshold: float) -> None:
+    request = parse_request(request_body(picture, threshold), max_pixels=100)
+    np.testing.assert_array_equal(request.picture, picture)
+    assert request.score_threshold == threshold
+
+
+def test_an_answer_is_read_as_it_was_meant() -> None:
+    expected = things(3)
+    answer = read_answer(gzipped_torch(expected))
+    for name, values in vars(expected).items():
+        np.testing.assert_array_equal(getattr(answer, name), values)
+
+
+def gzipped(content: object) -> bytes:
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    return gzip.compress(packed.getvalue())
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", gzip.compress(b"hello"), gzipped({}), gzipped([1]), gzipped(Path())])
+def test_something_else_than_an_answer_is_told(body: bytes) -> None:
+    with pytest.raises(NoAnswer, match="something else than detections"):
+        read_answer(body)
+
+
+class Stub(HTTPServer):
+    """Gives these answers in turn, None ending the connection; without any left, detections."""
+
+    answers: list[tuple[int, bytes] | None]
+    tokens: list[str | None]
+
+
+class StubHandler(BaseHTTPRequestHandler):
+    server: Stub
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.tokens.append(self.headers["Authorization"])
+        answer = self.server.answers.pop(0) if self.server.answers else (200, gzipped_torch(things(0)))
+        if answer is not None:
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with Stub(("127.0.0.1", 0), StubHandler) as server:
+        server.answers, server.tokens = [], []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(stub: Stub) -> Client:
+    return Client(f"http://127.0.0.1:{stub.server_port}/predictions/any", token="abc", waits=(0, 0, 0))
+
+
+PICTURE = np.zeros((2, 2, 3), np.uint8)
+BUSY = (503, b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}')
+
+
+def test_a_busy_server_or_a_lost_connection_is_tried_again(stub: Stub, client: Client) -> None:
+    stub.answers = [BUSY, None, BUSY]
+    assert len(client.detect(PICTURE, 0.05)) == 3
+    assert stub.tokens == ["Bearer abc"] * 4
+
+
+def test_a_server_that_stays_busy_is_told(stub: Stub, client: Client) -> None:
+    stub.answers = [BUSY] * 4
+    with pytest.raises(NoAnswer, match="503 no worker, 4 times"):
+        client.detect(PICTURE, 0.05)
+
+
+def test_another_error_is_told_at_once_in_the_servers_words(stub: Stub, client: Client) -> None:
+    for body, text in (
+        (b'{"error": "too large", "expected": "less"}', "too large"),
+        (b"", "without"),
+        (b"[]", r"\[\]"),
+    ):
+        stub.answers = [(400, body)]
+        with pytest.raises(NoAnswer, match=f"400 {text}"):
+            client.detect(PICTURE, 0.05)
+    assert len(stub.tokens) == 3
+
+
+def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write_folder(tmp_path, {7: things(7)})
+    assert command.main([*arguments, "--url", "http://127.0.0.1:1/predictions/any"]) == 2
+    assert last_line(capsys).startswith("evaluate.py: no server answers at http://127.0.0.1:1/predictions/any: ")
+    with pytest.raises(Unreachable):
+        Client("http://127.0.0.1:1/").detect(PICTURE, 0.05)
+
+
+def write_folder(folder: Path, found: dict[int, Detections]) -> list[str]:
+    """The command's arguments for a folder of black pictures with these annotations."""
+    annotations = annotated(found)
+    (folder / "instances.json").write_text(json.dumps(annotations))
+    (folder / "images").mkdir()
+    for image in annotations["images"]:
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images" / image["file_name"])
+    return ["--annotations", str(folder / "instances.json"), "--images", str(folder / "images")]
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_error_on_one_picture_is_told_and_counted(
+    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*write_folder(tmp_path, found), "--url", client.url, "--concurrency", "1"]
+    arguments += ["--results", str(tmp_path / "results.jsonl")]
+    Image.new("RGB", (WIDTH, HEIGHT + 1)).save(tmp_path / "images" / "40.png")
+    stub.answers = [(500, b'{"message": "worker died"}')]
+    assert command.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "7.png: 500 worker died" in printed.err
+    assert "40.png: has 121×160 pixels, and annotations for 120×160" in printed.err
+    assert "2 of 3 pictures had no answer" in printed.err.splitlines()[-1]
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["AP", "box", "mask"]
+    # and only those are asked for again
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "40.png")
+    stub.tokens.clear()
+    assert command.main(arguments) == 0
+    assert len(stub.tokens) == 2
+
+
+def test_a_half_written_last_line_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    whole = '{"image_id": 7, "results": []}\n'
+    for half in ("", "{", '{"image_id": 9, "resul', '{"image_id": 9, "results": []}'):
+        path.write_text(whole + half)
+        assert command.read_results(path) == {7: []}
+        assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("content", ['{"images": []}', "7\n", '{"image_id": 7}\n', "half a\nline"])
+def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(content)
+    with pytest.raises(EvaluationError, match="name another --results"):
+        command.read_results(path)
+    assert path.read_text() == content
+
+
+def test_what_can_not_be_measured_is_told_before_anything_is_sent(
+    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*write_folder(tmp_path, found), "--url", client.url]
+    results = tmp_path / "results.jsonl"
+    results.write_text('{"image_id": 8, "results": []}\n')
+    assert command.main([*arguments, "--results", str(results)]) == 2
+    assert "results.jsonl has other pictures than" in last_line(capsys)
+    (tmp_path / "images" / "9.png").unlink()
+    assert command.main(arguments) == 2
+    assert f"1 of the annotation file's 3 pictures are not in {tmp_path / 'images'}, 9.png for one" in last_line(capsys)
+    for content, reason in (("{", "is not JSON"), ("[]", "has no list 'images'"), ('{"images": []}', "'annotations'")):
+        (tmp_path / "instances.json").write_text(content)
+        assert command.main(arguments) == 2
+        assert reason in last_line(capsys)
+    assert stub.tokens == []
