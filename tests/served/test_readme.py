@@ -21,6 +21,7 @@ from served.conftest import ROOT, Server, free_ports
 
 README = (ROOT / "README.md").read_text()
 SET_UP = {"make demo", "make test"}  # this test is part of them
+DOWNLOADS = "curl -O http://images.cocodataset.org/"  # 1 GB; `write_coco` lays a picture where they would be
 
 
 def blocks(language: str) -> list[str]:
@@ -28,7 +29,18 @@ def blocks(language: str) -> list[str]:
 
 
 def shell_commands() -> list[str]:
-    return [line for block in blocks("sh") for line in block.strip().splitlines() if line not in SET_UP]
+    lines = [line for block in blocks("sh") for line in block.strip().splitlines() if line not in SET_UP]
+    return [line for line in lines if not line.startswith(DOWNLOADS)]
+
+
+def write_coco(folder: Path, picture: Path) -> None:
+    """COCO val2017 with one picture, on which there is nothing to find."""
+    (folder / "val2017").mkdir()
+    shutil.copy(picture, folder / "val2017")
+    image = {"id": 1, "file_name": picture.name, "height": 512, "width": 512}
+    content = {"images": [image], "annotations": [], "categories": [{"id": number} for number in range(1, 81)]}
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
 
 
 class Reader:
@@ -111,6 +123,7 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     shutil.copy(folder / "demo" / "astronaut.jpg", folder / "picture.jpg")
     shutil.copy(case.config, folder / "config.yaml")
     shutil.copy(weights, folder / "weights.pkl")
+    write_coco(folder, folder / "picture.jpg")
     (folder / "model_store").mkdir()
     replaced = {"configs/tensormask_R_50_FPN_6x.yaml": "config.yaml", "model_final_e8df31.pkl": "weights.pkl"}
     typed = Reader(folder, replaced)
@@ -121,6 +134,8 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
 def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = {command: reader.type(command) for command in shell_commands()}
     assert any('"status": "READY"' in text for command, text in printed.items() if command.startswith("curl"))
+    [scores] = [text for command, text in printed.items() if "evaluate.py" in command]
+    assert [line.split()[0] for line in scores.splitlines()] == ["AP", "box", "mask"]
     monkeypatch.chdir(reader.folder)
     for snippet in blocks("python"):
         values = {"rgb": np.zeros((20, 30, 3), np.uint8)}
