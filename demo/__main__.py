@@ -1,21 +1,18 @@
 """make demo: a picture through archive.sh, torchserve and curl, and its masks drawn on it."""
 
-import gzip
-import io
 import shlex
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
 from PIL import Image
 from tensormask_server.classes import COCO_CLASSES
 from tensormask_server.drawing import draw_detections
 from tensormask_server.pictures import read_picture
-from tensormask_server.predictor import Detections
 from tensormask_server.torchserve import TorchServe, read_properties, with_addresses
 
+from bench.client import read_answer
 from demo.synthetic import write_synthetic_weights
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +39,7 @@ def main() -> None:
         upload = ("-H", "Content-Type: application/json", "--data-binary", f"@{request}")
         _run("curl", "--fail-with-body", "-sS", *upload, "-o", answer, url)
     print("5. The masks, drawn on the picture")
-    found = _detections(answer)
+    found = read_answer(answer.read_bytes())
     picture = read_picture(PICTURE)
     result = OUTPUT / "result.png"
     Image.fromarray(draw_detections(picture, found, COCO_CLASSES)).save(result)
@@ -54,14 +51,6 @@ def _run(*command: object) -> None:
     words = [str(word) for word in command]
     print(f"   $ {shlex.join(words)}", flush=True)
     subprocess.run(words, check=True, cwd=ROOT)
-
-
-def _detections(answer: Path) -> Detections:
-    """As any client reads the answer."""
-    with gzip.open(answer) as file:
-        tensors = torch.load(io.BytesIO(file.read()), weights_only=True)
-    arrays = [tensors[name].numpy() for name in ("pred_boxes", "scores", "pred_classes", "pred_masks")]
-    return Detections(*arrays)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
+from tensormask_server.pictures import read_picture
 from tensormask_server.predictor import resize_picture
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -61,8 +62,7 @@ class CocoFolder:
 
     def picture(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3), RGB."""
-        with Image.open(self.folder / "images" / self.images[index]["file_name"]) as image:
-            return np.array(image.convert("RGB"))
+        return read_picture(self.folder / "images" / self.images[index]["file_name"])
 
     def classes_and_masks(self, index: int) -> tuple[list[int], np.ndarray]:
         """The picture's M classes, and masks uint8 (M, H, W), 0 or 1."""
