@@ -60,7 +60,7 @@ def _print_ready(server: TorchServe) -> None:
     url = f"{server.url}/predictions/{server.name}"
     token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
     print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
-    print("Try:   python prepare_input.py PICTURE.jpg picture.json")
+    print("Try:   .venv/bin/python prepare_input.py PICTURE.jpg picture.json")
     print(f"       curl {token}-H 'Content-Type: application/json' --data-binary @picture.json -o masks.gz {url}")
     if token:
         print('       where KEY is the "inference" key in key_file.json')

@@ -141,8 +141,10 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     as_it_is = np.require(picture, requirements=("C", "W"))  # torch takes no other
     if options.min_size == 0:
         return as_it_is
-    scale = options.min_size / min(height, width)
-    new_height, new_width = height * scale, width * scale
+    shorter = min(height, width)
+    new_height, new_width = (
+        float(options.min_size) if side == shorter else options.min_size / shorter * side for side in (height, width)
+    )
     longer = max(new_height, new_width)
     if longer > options.max_size:
         new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))

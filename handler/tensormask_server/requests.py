@@ -107,7 +107,9 @@ def _diagnosed(body: bytes) -> dict[str, Any]:
         raise
     except RecursionError as error:
         raise BadRequest("the body is nested too deep") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadRequest("the body is not JSON but bytes; prepare_input.py makes JSON of a picture file") from error
+    except json.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     except ValueError as error:  # Python's own limit, thousands of digits
         raise BadRequest("the body has a number that is too long") from error
