@@ -13,6 +13,7 @@ from tensormask_server.java import JavaNotFound
 from tensormask_server.options import HandlerOptions
 from tensormask_server.torchserve import TorchServe, TorchServeError, read_properties, with_addresses
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PROPERTIES = Path(__file__).parents[2] / "config.properties"
 
 
@@ -28,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
     if not parsed.archive and not (parsed.config and parsed.weights):
         parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(name, _stop)
+    for number in SIGNALS:
+        signal.signal(number, _stop)
     try:
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
@@ -68,6 +69,8 @@ def _print_ready(server: TorchServe) -> None:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    for number in SIGNALS:  # an impatient second one must not break off the stopping
+        signal.signal(number, signal.SIG_IGN)
     raise _Stopped
 
 

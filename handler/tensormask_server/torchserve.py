@@ -95,6 +95,7 @@ class TorchServe:
         _check_archive(self._archive)
         for key in ADDRESSES:
             _check_port(key, self._properties[key])
+        java = java_home()
         # TorchServe keeps its pid file, sockets and unpacked models in the temporary folder: one server each
         self._temp = tempfile.TemporaryDirectory(prefix="tensormask-serve-", ignore_cleanup_errors=True)
         config = Path(self._temp.name) / "config.properties"
@@ -104,7 +105,7 @@ class TorchServe:
         command += ["--ts-config", str(config), "--model-store", str(self._archive.parent)]
         command += ["--models", f"{self.name}={self._archive.name}"]
         logs = str(self.log_dir.resolve())
-        environment = {**os.environ, "JAVA_HOME": str(java_home()), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
+        environment = {**os.environ, "JAVA_HOME": str(java), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
         environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
         environment.pop("TS_CONFIG_FILE", None)
         self._console = self.log_dir / "console.log"

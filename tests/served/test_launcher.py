@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -53,6 +54,8 @@ def test_from_a_configuration_and_weights_to_an_answer_and_nothing_left(
         processes = started_by(server)
         assert len(processes) >= 3
         server.process.send_signal(number)
+        time.sleep(0.1)
+        server.process.send_signal(number)  # as impatient people do
         assert server.process.wait(timeout=60) == 0
         assert not psutil.wait_procs(processes, timeout=10)[1]
 
