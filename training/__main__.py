@@ -26,6 +26,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
     parser.add_argument("--threads", type=int, help="of each process on the CPU; torch's choice if left out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; 1 helps random weights"
+    )
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -44,6 +47,7 @@ def main() -> None:
         optimizer=args.optimizer,
         workers=args.workers,
         seed=args.seed,
+        semantic_weight=args.semantic_weight,
     )
     try:
         train(load_training_config(args.config), run)

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
+from training.losses import Losses
 from training.network import named_weights
 from training.settings import TrainingConfig
 
@@ -16,18 +16,18 @@ WEIGHTS = "weights.pkl"
 CONFIG = "config.yaml"
 
 
-def save(out: Path, config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer, done: int) -> None:
+def save(out: Path, config: TrainingConfig, losses: Losses, optimizer: torch.optim.Optimizer, done: int) -> None:
     """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "iteration": done}
-    weights = {name: tensor.numpy() for name, tensor in named_weights(network).items()}
+    state = {"losses": losses.state_dict(), "optimizer": optimizer.state_dict(), "iteration": done}
+    weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     _replace(out / STATE, lambda path: torch.save(state, path))
     content = {"model": weights, "__author__": "tensormask-segmentation-server"}
     _replace(out / WEIGHTS, lambda path: path.write_bytes(pickle.dumps(content, protocol=4)))
     _replace(out / CONFIG, lambda path: path.write_text(yaml.safe_dump(dict(config.tree)), encoding="utf-8"))
 
 
-def resume(out: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer) -> int:
     """Puts a saved state back, if there is one.
 
     Returns:
@@ -36,7 +36,7 @@ def resume(out: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> i
     if not (out / STATE).exists():
         return 0
     state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["model"])
+    losses.load_state_dict(state["losses"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["iteration"])
 

@@ -8,24 +8,36 @@ from tensormask_server.network.anchors import anchors_at
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, distributed, nn
 
-from training.data import Batch
+from training.data import Batch, Instances
 from training.settings import LossConfig
 from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets
 
 
 class Losses(nn.Module):
-    """A network with its losses in one module, as DistributedDataParallel wants it."""
+    """A network with its losses in one module, as DistributedDataParallel wants it.
 
-    def __init__(self, network: TensorMask, config: LossConfig):
+    The paper's losses see an anchor or two of each thing. A network that starts from random weights learns faster with
+    a loss that sees every pixel, too: which class it shows, by a 1×1 convolution of its own that inference never meets.
+    """
+
+    def __init__(self, network: TensorMask, config: LossConfig, semantic_weight: float = 0.0):
+        """
+        Args:
+            semantic_weight: of the loss that sees every pixel; 0 leaves it out.
+        """
         super().__init__()
         self.network = network
         self.config = config
+        self.semantic_weight = semantic_weight
+        if semantic_weight:
+            num_classes = network.config.head.num_classes
+            self.semantic = nn.Conv2d(network.config.fpn.out_channels, num_classes + 1, 1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """
         Returns:
-            "class", "box" and with MASK_ON "mask": float32 scalars, weighted, whose sum is to be minimised. Over
-            several processes their mean is what one process would get for all pictures.
+            "class", "box", with MASK_ON "mask", with a weight "semantic": float32 scalars, weighted, whose sum is to be
+            minimised. Over several processes their mean is what one process would get for all pictures.
         """
         network = self.network
         features = network.features(batch.pictures)
@@ -43,6 +55,8 @@ class Losses(nn.Module):
         }
         if network.config.head.mask_on:
             losses["mask"] = self.config.mask_weight * self._mask_loss(features, batch, positives) / foreground
+        if self.semantic_weight:
+            losses["semantic"] = self.semantic_weight * self._semantic_loss(features, batch)
         return losses
 
     def _class_loss(self, class_logits: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
@@ -94,6 +108,26 @@ class Losses(nn.Module):
                     # in float32 whatever the precision of the convolutions, as at inference
                     with torch.autocast(features.device.type, enabled=False):
                         yield chosen, self.network.mask_logits(features[picture], level, size, chosen.y, chosen.x)
+
+    def _semantic_loss(self, features: list[Tensor], batch: Batch) -> Tensor:
+        """Cross entropy at each cell, the mean over the cells and the levels."""
+        labels = torch.stack([self._labels(each) for each in batch.instances])  # (N, H, W)
+        losses = []
+        for feature, stride in zip(features, self.network.strides, strict=True):
+            if min(labels.shape[-2:]) >= stride:
+                targets = labels[:, stride // 2 :: stride, stride // 2 :: stride]  # at the cells' centres
+                logits = self.semantic(feature)[..., : targets.shape[1], : targets.shape[2]]
+                losses.append(F.cross_entropy(logits.float(), targets))
+        return torch.stack(losses).mean()
+
+    def _labels(self, instances: Instances) -> Tensor:
+        """The class of each pixel, int64 (H, W), NUM_CLASSES where there is nothing."""
+        labels = torch.full(
+            instances.masks.shape[1:], self.network.config.head.num_classes, device=instances.classes.device
+        )
+        for name, mask in zip(instances.classes, instances.masks, strict=True):
+            labels = torch.where(mask.bool(), name, labels)
+        return labels
 
     def _cell_anchors(self, level: int) -> Tensor:
         return self.network.get_buffer(f"cell_anchors_{level}")

@@ -35,6 +35,7 @@ class Run:
     optimizer: str = "sgd"
     workers: int = 2  # processes that make batches
     seed: int = 0
+    semantic_weight: float = 0.0  # of the loss that sees every pixel
 
 
 def train(config: TrainingConfig, run: Run) -> TensorMask:
@@ -50,11 +51,12 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     device = torch.device(run.device)
     network = build_network(config, run.weights).to(device)
     in_channels_last(network)
-    optimizer = build_optimizer(network, config.solver, run.optimizer)
-    done = files.resume(run.out, network, optimizer)
-    losses: nn.Module = Losses(network, config.losses)
+    losses = Losses(network, config.losses, run.semantic_weight).to(device)
+    optimizer = build_optimizer(losses, config.solver, run.optimizer)
+    done = files.resume(run.out, losses, optimizer)
+    learner: nn.Module = losses
     if distributed.is_initialized():
-        losses = DistributedDataParallel(losses, [device] if device.type == "cuda" else None)
+        learner = DistributedDataParallel(losses, [device] if device.type == "cuda" else None)
     loader = DataLoader(
         _batches(config, run, network.stride),
         batch_size=None,
@@ -66,22 +68,22 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     for iteration, batch in enumerate(loader, start=done):
         rate = learning_rate(config.solver, iteration)
         set_learning_rate(optimizer, rate)
-        report(iteration, rate, _step(losses, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
+        report(iteration, rate, _step(learner, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
         due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
         if due and _is_first():
-            files.save(run.out, config, network, optimizer, iteration + 1)
+            files.save(run.out, config, losses, optimizer, iteration + 1)
     return network
 
 
 def _step(
-    losses: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str, clip_norm: float | None
+    learner: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str, clip_norm: float | None
 ) -> dict[str, Tensor]:
     with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        parts: dict[str, Tensor] = losses(batch)
+        parts: dict[str, Tensor] = learner(batch)
     optimizer.zero_grad()
     torch.autograd.backward(list(parts.values()))
     if clip_norm is not None:
-        nn.utils.clip_grad_norm_(losses.parameters(), clip_norm)
+        nn.utils.clip_grad_norm_(learner.parameters(), clip_norm)
     optimizer.step()
     return {name: loss.detach() for name, loss in parts.items()}
 

@@ -1,11 +1,17 @@
 """The losses against their formulas, written plainly."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
+from small_training import write_config
 from tensormask_server.network.align import swap_align2nat
 from tensormask_server.network.masks import natural_masks
 
-from training.losses import focal_loss
+from training.data import Batch, Instances
+from training.losses import Losses, focal_loss
+from training.network import build_network
+from training.settings import load_training_config
 
 
 def test_focal_loss_is_the_papers() -> None:
@@ -39,3 +45,24 @@ def test_masks_at_some_cells_have_the_gradients_of_masks_at_all() -> None:
         torch.autograd.grad(by_cell, inputs, seed), torch.autograd.grad(dense, inputs, seed), strict=True
     ):
         torch.testing.assert_close(few, all_of_it, rtol=1e-4, atol=1e-5)
+
+
+def test_the_semantic_loss_asks_each_cell_what_its_centre_shows(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    network = build_network(config)
+    side = 128  # of P2 … P7 the last, of stride 128, has one cell
+    masks = torch.zeros(2, side, side, dtype=torch.uint8)
+    masks[0, 10:50, 20:60], masks[1, 70:128, 0:128] = 1, 1
+    instances = Instances(torch.tensor([1, 0]), torch.tensor([[20, 10, 60, 50], [0, 70, 128, 128.0]]), masks)
+    batch = Batch(torch.randn(1, 3, side, side), [instances])
+    losses = Losses(network, config.losses, semantic_weight=2.0)
+    expected = []
+    for feature, stride in zip(network.features(batch.pictures), network.strides, strict=True):
+        probabilities = losses.semantic(feature)[0].softmax(dim=0)  # (K + 1, H, W), the last of nothing
+        for y in range(side // stride):
+            for x in range(side // stride):
+                at = (slice(None), y * stride + stride // 2, x * stride + stride // 2)
+                shown = next((c for c, mask in zip((1, 0), masks[at], strict=True) if mask), 2)
+                expected.append(-probabilities[shown, y, x].log() / (side // stride) ** 2)
+    torch.testing.assert_close(losses(batch)["semantic"], 2 * torch.stack(expected).sum() / len(network.strides))

@@ -45,11 +45,12 @@ def test_two_pictures_are_fitted(tmp_path: Path, data: Path) -> None:
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: Path) -> None:
     whole = train(
-        load_training_config(write_config(tmp_path / "4.yaml", norm="BN")), Run(data, tmp_path / "whole", workers=0)
+        load_training_config(write_config(tmp_path / "4.yaml", norm="BN")),
+        Run(data, tmp_path / "whole", workers=0, semantic_weight=1.0),
     )
     for iterations in (2, 4):
         config = load_training_config(write_config(tmp_path / f"{iterations}.yaml", norm="BN", MAX_ITER=iterations))
-        parts = train(config, Run(data, tmp_path / "parts", workers=0))
+        parts = train(config, Run(data, tmp_path / "parts", workers=0, semantic_weight=1.0))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
@@ -63,6 +64,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path) -> None:
     for processes, command in launch.items():
         out = str(tmp_path / str(processes))
         options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
+        options += ["--semantic-weight", "1"]
         subprocess.run(
             [sys.executable, *command, *options, "--device", "cpu"],
             check=True,
