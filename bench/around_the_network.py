@@ -28,7 +28,10 @@ def main() -> None:
     parsed = parser.parse_args()
     body, detections = example(parsed.height, parsed.width, parsed.masks)
     stages: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "JSON to a picture": (lambda: plain_picture(body), lambda: parse_request(body, max_pixels=1 << 30)),
+        "JSON to a picture": (
+            lambda: plain_picture(body),
+            lambda: parse_request({"body": body}, {}, 1 << 30, ("thing",)),
+        ),
         "masks to gzipped torch": (lambda: plain_answer(detections), lambda: gzipped_torch(detections)),
     }
     print(f"{parsed.height}×{parsed.width} pixels, {parsed.masks} masks, median of {parsed.rounds} rounds\n")

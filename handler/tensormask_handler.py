@@ -1,17 +1,23 @@
-"""TorchServe's entry point: the pictures of a batch of requests in, an answer for each out."""
+"""TorchServe's entry point: the requests of a batch in, an answer for each out."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.classes import class_names
+from tensormask_server.job import Job
 from tensormask_server.options import handler_options
-from tensormask_server.predictor import Detections, load_predictor
-from tensormask_server.requests import BadRequest, SegmentationRequest, parse_request
-from tensormask_server.responses import error_json, gzipped_torch
+from tensormask_server.predictor import PredictionOptions, load_predictor
+from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.responses import Found, Model, error_json
+from tensormask_server.timing import Stopwatch
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
@@ -46,6 +52,10 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self.options = handler_options((context.model_yaml_config or {}).get("handler"))
         weights = model_dir / context.manifest["model"]["serializedFile"]
         self.predictor = load_predictor(model_dir / "config.yaml", weights, self.device, self.options.precision)
+        with weights.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
+        self.model = Model(context.manifest["model"]["modelName"], names, sha256)
         self.predictor([np.zeros((480, 640, 3), np.uint8)])
         logger.info("ready on %s, %s, with options %s", self.device, self.options.precision, self.options)
 
@@ -55,56 +65,62 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         answers: list[bytes] = self.postprocess(self.inference(self.preprocess(data)))
         return answers
 
-    def preprocess(self, data: list[Mapping[str, Any]]) -> list[SegmentationRequest | BadRequest]:
+    def preprocess(self, data: list[Mapping[str, Any]]) -> list[Job]:
         """
         Args:
-            data: per request TorchServe's fields, the body under "body".
+            data: per request TorchServe's fields: the body under "body", or a form's, and what the query says.
 
         Returns:
-            Per request the picture and its options, or what is wrong with it.
+            Per request its pictures and options, or what is wrong with it.
         """
-        return [self._parsed(fields) for fields in data]
+        return [self._parsed(index, fields) for index, fields in enumerate(data)]
 
-    def inference(self, requests: list[SegmentationRequest | BadRequest]) -> list[Detections | BadRequest]:
-        """The network, for the good requests of the batch together."""
-        good = [request for request in requests if isinstance(request, SegmentationRequest)]
-        default = self.options.score_threshold
-        thresholds = [default if each.score_threshold is None else each.score_threshold for each in good]
-        found = iter(self.predictor([request.picture for request in good], thresholds))
-        return [next(found) if isinstance(request, SegmentationRequest) else request for request in requests]
+    def inference(self, jobs: list[Job]) -> list[Job]:
+        """The network, for all pictures of the batch together."""
+        items = [item for job in jobs if job.request for item in job.request.items]
+        stopwatch = Stopwatch()
+        results = iter(self.predictor([item.picture for item in items], [self._wanted(i) for i in items], stopwatch))
+        for job in jobs:
+            if job.request:
+                job.founds = [Found(item.picture, next(results), self.model) for item in job.request.items]
+                job.stopwatch.seconds |= stopwatch.seconds
+        return jobs
 
-    def postprocess(self, results: list[Detections | BadRequest]) -> list[bytes]:
-        """The bytes of each answer; its status and content type go to TorchServe's context."""
-        return [self._answer(index, result) for index, result in enumerate(results)]
+    def postprocess(self, jobs: list[Job]) -> list[bytes]:
+        """The bytes of each answer; its status and headers go to TorchServe's context."""
+        return [self._answer(index, job) for index, job in enumerate(jobs)]
 
-    def _parsed(self, fields: Mapping[str, Any]) -> SegmentationRequest | BadRequest:
+    def _parsed(self, index: int, fields: Mapping[str, Any]) -> Job:
+        job = Job()
+        headers = self.context.get_all_request_header(index)
         try:
-            return parse_request(_body(fields), self.options.max_pixels)
+            with job.stopwatch("decode"):
+                job.request = parse_request(fields, headers, self.options.max_pixels, self.model.class_names)
         except BadRequest as error:
-            return error
+            job.error = error
+        return job
 
-    def _answer(self, index: int, result: Detections | BadRequest) -> bytes:
-        if isinstance(result, Detections):
-            answer = gzipped_torch(result)
+    def _wanted(self, item: SegmentationRequest) -> PredictionOptions:
+        wanted = item.options.prediction
+        if wanted.score_threshold is None:
+            return replace(wanted, score_threshold=self.options.score_threshold)
+        return wanted
+
+    def _answer(self, index: int, job: Job) -> bytes:
+        try:
+            body, content_type = job.encoded()
+            instances = sum(len(found.detections) for found in job.founds)
             limit = self.options.max_response_bytes
-            if len(answer) <= limit:
-                self.context.set_response_content_type(index, "application/gzip")
-                return answer
-            result = BadRequest(
-                f"the answer, {len(result)} masks, has {len(answer)} bytes, more than the {limit} allowed",
-                "a smaller picture or a higher threshold",
-            )
-        self.context.set_response_status(400, "Bad Request", index)
-        self.context.set_response_content_type(index, "application/json")
-        return error_json(result)
-
-
-def _body(fields: Mapping[str, Any]) -> Any:
-    """The request's body, or a file sent as the form field "data"."""
-    for name in ("body", "data"):
-        if name in fields:
-            return fields[name]
-    raise BadRequest(
-        "the request came as a form, and its body was lost: curl -d sends one unless told otherwise",
-        "curl -H 'Content-Type: application/json' --data-binary @picture.json, or curl -T picture.json",
-    )
+            if len(body) > limit:
+                raise BadRequest(
+                    f"the answer, {instances} masks, has {len(body)} bytes, more than the {limit} allowed",
+                    "a smaller picture, a higher score_threshold, fewer max_detections or format coco",
+                )
+        except BadRequest as error:
+            self.context.set_response_status(400, "Bad Request", index)
+            self.context.set_response_content_type(index, "application/json")
+            return error_json(error)
+        self.context.set_response_content_type(index, content_type)
+        self.context.set_response_header(index, "X-Instance-Count", str(instances))
+        self.context.set_response_header(index, "Server-Timing", job.stopwatch.server_timing())
+        return body

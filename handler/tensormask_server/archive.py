@@ -20,6 +20,7 @@ from tensormask_server.checkpoint import load_checkpoint, load_weights
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions
 from tensormask_server.predictor import PRECISIONS
@@ -167,7 +168,8 @@ def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
     network = TensorMask(config)
     load_weights(network, load_checkpoint(weights))
     with torch.inference_mode():
-        network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [None])
+        nothing = Selection(score_threshold=1.0, nms_threshold=1.0, max_detections=1)
+        network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [nothing])
     return network
 
 

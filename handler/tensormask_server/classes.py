@@ -1,5 +1,6 @@
 """The names of the classes that a network tells apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 # COCO's 80 classes in the order of the published weights
@@ -15,6 +16,16 @@ COCO_CLASSES = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
+# COCO's category ids are 1 … 90, these left out
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = dict(zip(COCO_CLASSES, (i for i in range(1, 91) if i not in COCO_GAPS), strict=True))
+
+
+def category_ids(names: Sequence[str]) -> tuple[int, ...]:
+    """The ids in COCO's results format: COCO's own where every class has a name of COCO's, else 1, 2, 3, …"""
+    if all(name in COCO_IDS for name in names):
+        return tuple(COCO_IDS[name] for name in names)
+    return tuple(range(1, len(names) + 1))
 
 
 class ClassNamesError(ValueError):

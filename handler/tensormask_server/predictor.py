@@ -12,11 +12,24 @@ from torch import Tensor, nn
 
 from tensormask_server.checkpoint import load_checkpoint, load_weights
 from tensormask_server.config import InputConfig, TensorMaskConfig, load_config
+from tensormask_server.network.detection import Selection
 from tensormask_server.network.masks import paste_mask
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
+from tensormask_server.timing import Stopwatch
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """What to find on a picture; None stands for the configuration's own value."""
+
+    score_threshold: float | None = None  # scores strictly above it
+    nms_threshold: float | None = None  # a box with an IoU strictly above it to a better one of its class is dropped
+    max_detections: int | None = None
+    classes: tuple[int, ...] | None = None  # these alone, rising; None: all
+    mask_threshold: float = 0.5  # above 0: a mask is on where the probability is this or more
 
 
 @dataclass(frozen=True)
@@ -75,37 +88,54 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(
-        self, pictures: Sequence[np.ndarray], score_thresholds: float | Sequence[float | None] | None = None
+        self,
+        pictures: Sequence[np.ndarray],
+        options: "float | PredictionOptions | Sequence[PredictionOptions]" = PredictionOptions(),
+        stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
         """Finds the things on each picture, as if it were alone; pictures of one shape run together.
 
         Args:
             pictures: each uint8 (H, W, 3), RGB.
-            score_thresholds: one for all pictures, or one for each; things with scores strictly above it are found.
-                None is the configuration's SCORE_THRESH_TEST.
+            options: for all pictures, or one for each; a number is a score threshold.
+            stopwatch: counts the time of "resize", "network" and "masks".
 
         Returns:
             One `Detections` per picture, in order, on the host.
 
         Raises:
-            ValueError: a picture isn't of that shape or type, or there are more or fewer thresholds than pictures.
+            ValueError: a picture isn't of that shape or type, or there are more or fewer options than pictures.
         """
-        thresholds = _one_each(score_thresholds, len(pictures))
+        each_options = _one_each(options, len(pictures))
         for picture in pictures:
             _check_picture(picture)
-        inputs = [resize_picture(picture, self.config.input) for picture in pictures]
+        watch = stopwatch or Stopwatch()
+        with watch("resize"):
+            inputs = [resize_picture(picture, self.config.input) for picture in pictures]
         found: list[Detections | None] = [None] * len(pictures)
         for group in _same_shaped(inputs, self.network.stride):
-            outputs = self._run([inputs[i] for i in group], [thresholds[i] for i in group])
-            for i, output in zip(group, outputs, strict=True):
-                found[i] = _on_picture(output, inputs[i].shape[:2], pictures[i].shape[:2])
+            with watch("network"):
+                outputs = self._run([inputs[i] for i in group], [self._selection(each_options[i]) for i in group])
+            with watch("masks"):
+                for i, output in zip(group, outputs, strict=True):
+                    shapes = inputs[i].shape[:2], pictures[i].shape[:2]
+                    found[i] = _on_picture(output, each_options[i].mask_threshold, *shapes)
         return [detections for detections in found if detections is not None]
 
-    def _run(self, inputs: list[np.ndarray], score_thresholds: list[float | None]) -> list[NetworkOutput]:
+    def _selection(self, options: PredictionOptions) -> Selection:
+        own = self.config.detection
+        return Selection(
+            own.score_threshold if options.score_threshold is None else options.score_threshold,
+            own.nms_threshold if options.nms_threshold is None else options.nms_threshold,
+            own.max_detections if options.max_detections is None else options.max_detections,
+            options.classes,
+        )
+
+    def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
         """Resized pictures that are padded to one shape, through the network."""
         batch = torch.stack([self._normalised(each) for each in inputs])
         with self._exact_float32():
-            outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), score_thresholds)
+            outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
         return outputs
 
     def _normalised(self, picture: np.ndarray) -> Tensor:
@@ -155,12 +185,16 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
-def _one_each(score_thresholds: float | Sequence[float | None] | None, count: int) -> list[float | None]:
-    if not isinstance(score_thresholds, Sequence | np.ndarray):
-        return [score_thresholds] * count
-    if len(score_thresholds) != count:
-        raise ValueError(f"there are {len(score_thresholds)} score_thresholds; expected one, or {count} as pictures")
-    return list(score_thresholds)
+def _one_each(
+    options: float | PredictionOptions | Sequence[PredictionOptions], count: int
+) -> Sequence[PredictionOptions]:
+    if isinstance(options, PredictionOptions):
+        return [options] * count
+    if not isinstance(options, Sequence):
+        return [PredictionOptions(score_threshold=float(options))] * count
+    if len(options) != count:
+        raise ValueError(f"there are {len(options)} options; expected one, or {count} as pictures")
+    return options
 
 
 def _check_picture(picture: np.ndarray) -> None:
@@ -183,7 +217,9 @@ def _same_shaped(inputs: list[np.ndarray], stride: int) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def _on_picture(output: NetworkOutput, resized: tuple[int, ...], original: tuple[int, ...]) -> Detections:
+def _on_picture(
+    output: NetworkOutput, mask_threshold: float, resized: tuple[int, ...], original: tuple[int, ...]
+) -> Detections:
     """Boxes and masks from the resized picture to the original one (specification, sections 7 and 8)."""
     candidates = output.candidates
     height, width = original
@@ -196,7 +232,7 @@ def _on_picture(output: NetworkOutput, resized: tuple[int, ...], original: tuple
         anchors = (candidates.anchor_boxes * scale).tolist()
         pasted = torch.zeros(len(keep), height, width, dtype=torch.bool, device=keep.device)
         for out, i in zip(pasted, keep.tolist(), strict=True):
-            paste_mask(output.masks[i], anchors[i], height, width, out)
+            paste_mask(output.masks[i], anchors[i], mask_threshold, height, width, out)
         masks = pasted.cpu().numpy()
     return Detections(
         boxes=boxes[keep].cpu().numpy(),

@@ -1,16 +1,62 @@
-"""Detections or an error to the bytes of a response."""
+"""Detections or an error to the bytes of a response: each format of one result."""
 
+import base64
 import io
 import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from contourpy import FillType, contour_generator
 from isal import igzip
+from PIL import Image
+from pycocotools import mask as rle
 
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.classes import category_ids
+from tensormask_server.drawing import draw_detections
 from tensormask_server.predictor import Detections
-from tensormask_server.requests import BadRequest
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little
-GZIP_LEVEL = 1
+COMPRESSION_LEVEL = 1
+# what the drawn picture is compressed with: twice as fast as Pillow's own 6, a little larger
+PNG_LEVEL = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """Whose answers these are."""
+
+    name: str
+    class_names: tuple[str, ...]
+    weights_sha256: str  # of the archive's weights, hexadecimal
+
+
+@dataclass(frozen=True)
+class Found:
+    """One picture with what was found on it."""
+
+    picture: np.ndarray  # uint8 (H, W, 3), RGB
+    detections: Detections
+    model: Model
+
+
+def encode(found: Found, kind: str) -> tuple[bytes, str]:
+    """
+    Args:
+        kind: one of request_options.FORMATS.
+
+    Returns:
+        The bytes and their content type.
+
+    Raises:
+        BadRequest: the format needs masks, and the network makes none.
+    """
+    encoder, content_type = ENCODERS[kind]
+    return encoder(found), content_type
 
 
 def gzipped_torch(detections: Detections) -> bytes:
@@ -20,19 +66,170 @@ def gzipped_torch(detections: Detections) -> bytes:
         A gzip of torch.save's {"pred_masks": bool (N, H, W), "scores": float32 (N,), "pred_classes": int64 (N,),
         "pred_boxes": float32 (N, 4)}; without "pred_masks" where the network makes none.
     """
-    tensors = {
-        "scores": torch.from_numpy(detections.scores),
-        "pred_classes": torch.from_numpy(detections.classes),
-        "pred_boxes": torch.from_numpy(detections.boxes),
-    }
-    if detections.masks is not None:
-        tensors["pred_masks"] = torch.from_numpy(detections.masks)
     packed = io.BytesIO()
-    with igzip.IGzipFile(fileobj=packed, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as file:
-        torch.save(tensors, file)
+    with igzip.IGzipFile(fileobj=packed, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
+        torch.save({name: torch.from_numpy(array) for name, array in _arrays(detections).items()}, file)
     return packed.getvalue()
+
+
+def npz(detections: Detections) -> bytes:
+    """The same arrays as `numpy.load` opens them, without torch."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
+        for name, array in _arrays(detections).items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, COMPRESSION_LEVEL
+            )
+    return packed.getvalue()
+
+
+def coco(found: Found) -> dict[str, Any]:
+    """{"instances": COCO's results, "width", "height", "model", "weights_sha256"}; masks as compressed RLE."""
+    detections, model = found.detections, found.model
+    ids = category_ids(model.class_names)
+    results: list[dict[str, Any]] = [
+        {
+            "category_id": ids[number],
+            "category_name": model.class_names[number],
+            "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+            "score": round(score, 6),
+        }
+        for number, score, (x0, y0, x1, y1) in zip(
+            detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
+        )
+    ]
+    if detections.masks is not None:
+        for result, mask in zip(results, detections.masks, strict=True):
+            encoded = rle.encode(np.asfortranarray(mask).view(np.uint8))
+            result["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+    height, width = found.picture.shape[:2]
+    about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
+    return {"instances": results, **about}
+
+
+def png(found: Found) -> bytes:
+    """The picture with masks, boxes, names and scores drawn on it."""
+    return _png(Image.fromarray(draw_detections(found.picture, found.detections, found.model.class_names)))
+
+
+def labelmap(found: Found) -> bytes:
+    """A PNG of 16 bits: 0 is background, and i the i-th best instance, which hides the worse ones below it."""
+    masks = _masks(found.detections)
+    labels = np.zeros(found.picture.shape[:2], np.uint16)
+    for i in range(len(masks), 0, -1):
+        labels[masks[i - 1]] = i
+    return _png(Image.fromarray(labels))
+
+
+def polygons(found: Found) -> dict[str, Any]:
+    """LabelMe's JSON, with the picture in it. A mask of several pieces is as many shapes of one group_id.
+
+    An outline, in pixels of the picture, runs midway between the centres of the outermost pixels and of their
+    neighbours: a pixel is of the mask where its centre is inside. Polygons have no holes; a mask's are filled.
+    """
+    shapes = []
+    detections = found.detections
+    for group, (mask, number) in enumerate(zip(_masks(detections), detections.classes.tolist(), strict=True), start=1):
+        outlines = _outlines(mask)
+        for outline in outlines:
+            shapes.append(
+                {
+                    "label": found.model.class_names[number],
+                    "points": outline,
+                    "group_id": group if len(outlines) > 1 else None,
+                    "description": f"score {detections.scores[group - 1]:.3f}",
+                    "shape_type": "polygon",
+                    "flags": {},
+                }
+            )
+    height, width = found.picture.shape[:2]
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": "picture.png",
+        "imageData": base64.b64encode(_png(Image.fromarray(found.picture))).decode(),
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+
+
+def predictions(founds: list[Found], kinds: list[str]) -> bytes:
+    """KServe's v1: {"predictions": […]}, in the formats that are JSON.
+
+    Raises:
+        BadRequest: another format is asked for.
+    """
+    return _json({"predictions": [_tree(found, kind) for found, kind in zip(founds, kinds, strict=True)]})
+
+
+def inference_outputs(founds: list[Found], kinds: list[str]) -> bytes:
+    """The Open Inference Protocol: one BYTES tensor, a JSON text for each picture.
+
+    Raises:
+        BadRequest: another format is asked for.
+    """
+    texts = [_json(_tree(found, kind)).decode() for found, kind in zip(founds, kinds, strict=True)]
+    output = {"name": "predictions", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+    return _json({"model_name": founds[0].model.name, "outputs": [output]})
 
 
 def error_json(error: BadRequest) -> bytes:
     """{"error": what was wrong, "expected": what would be accepted}, UTF-8."""
-    return json.dumps({"error": error.error, "expected": error.expected}, ensure_ascii=False).encode()
+    return _json({"error": error.error, "expected": error.expected})
+
+
+def _tree(found: Found, kind: str) -> dict[str, Any]:
+    if kind not in TREES:
+        raise BadRequest(
+            f"format is {kind}, which isn't JSON, and several pictures are answered in JSON", "format: coco or polygons"
+        )
+    return TREES[kind](found)
+
+
+def _json(tree: Mapping[str, Any]) -> bytes:
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _arrays(detections: Detections) -> dict[str, np.ndarray]:
+    arrays = {"scores": detections.scores, "pred_classes": detections.classes, "pred_boxes": detections.boxes}
+    return arrays if detections.masks is None else {**arrays, "pred_masks": detections.masks}
+
+
+def _masks(detections: Detections) -> np.ndarray:
+    if detections.masks is None:
+        raise BadRequest("this network finds boxes alone, no masks", "format: coco, png, torch or npz")
+    return detections.masks
+
+
+def _png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_level=PNG_LEVEL)
+    return content.getvalue()
+
+
+def _outlines(mask: np.ndarray) -> list[list[list[float]]]:
+    """Of each piece the outer boundary, x y in pixels; a pixel's centre is at a half."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return []
+    y0, x0 = rows[0], columns[0]
+    inside = np.pad(mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1).astype(np.float64)
+    contours = contour_generator(z=inside, fill_type=FillType.OuterOffset)
+    pieces: Any = contours.filled(0.5, np.inf)
+    # a piece's points are its outer boundary, the last point the first one again, and then its holes
+    outers = [points[: offsets[1] - 1] for points, offsets in zip(*pieces, strict=True)]
+    return [(outer + np.array([x0 - 0.5, y0 - 0.5])).tolist() for outer in outers]
+
+
+TREES: dict[str, Callable[[Found], dict[str, Any]]] = {"coco": coco, "polygons": polygons}
+ENCODERS: dict[str, tuple[Callable[[Found], bytes], str]] = {
+    "torch": (lambda found: gzipped_torch(found.detections), "application/gzip"),
+    "npz": (lambda found: npz(found.detections), "application/zip"),
+    "png": (png, "image/png"),
+    "labelmap": (labelmap, "image/png"),
+    "coco": (lambda found: _json(coco(found)), "application/json"),
+    "polygons": (lambda found: _json(polygons(found)), "application/json"),
+}

@@ -23,7 +23,8 @@ def zeros(height: int, width: int) -> bytes:
 BAD_BODIES = {
     "empty": (b"", "no body"),
     "not JSON": (b"a picture", "not JSON"),
-    "a JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "prepare_input.py"),
+    "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the picture"),
+    "other bytes": (b"\x00\xff\xfe", "neither JSON nor a picture"),
     "truncated": (b'{"img_data": [[[1, 2], [3', "not JSON"),
     "deep": (b"[" * 100_000, "nested too deep"),
     "an array": (b"[1, 2]", "a JSON array"),

@@ -130,9 +130,9 @@ def test_an_annotation_without_its_area_is_named(found: dict[int, Detections]) -
 
 @given(st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))), st.floats(0, 1))
 def test_the_server_reads_the_picture_that_was_sent(picture: np.ndarray, threshold: float) -> None:
-    request = parse_request(request_body(picture, threshold), max_pixels=100)
-    np.testing.assert_array_equal(request.picture, picture)
-    assert request.score_threshold == threshold
+    (item,) = parse_request({"body": request_body(picture, threshold)}, {}, 100, ()).items
+    np.testing.assert_array_equal(item.picture, picture)
+    assert item.options.prediction.score_threshold == threshold
 
 
 def test_an_answer_is_read_as_it_was_meant() -> None:

@@ -23,7 +23,7 @@ def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
 
 def pasted(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
     out = torch.zeros(height, width, dtype=torch.bool)
-    paste_mask(logits, anchor, height, width, out)
+    paste_mask(logits, anchor, 0.5, height, width, out)
     return out
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from small_network import assert_alike, noise, small_predictor
 from tensormask_server import load_predictor
 from tensormask_server.network.align import swap_align2nat
+from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
@@ -67,7 +68,7 @@ def test_every_detection_has_the_mask_of_its_level_cell_and_size(aligned: bool, 
     )
     network = predictor.network
     pictures = torch.from_numpy(noise(128, 160)).permute(2, 0, 1)[None].float() - 114
-    [output] = network(pictures, [0.0])
+    [output] = network(pictures, [Selection(0.0, 0.5, 200)])
     found = output.candidates
     assert output.masks is not None
     assert set((found.anchors // 3).tolist()) == {0, 1, 2}

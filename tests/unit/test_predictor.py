@@ -1,12 +1,11 @@
 """What a Python user is promised of the predictor's answers, alone and in batches, at every threshold."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
 from small_network import assert_alike, noise, small_network, small_predictor
-from tensormask_server import Detections, Predictor
+from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.timing import Stopwatch
 from torch import Tensor
 
 NOTHING = 0.9999  # a threshold that no score of these weights passes
@@ -115,25 +114,78 @@ def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: 
         assert_alike(found, prefix(every, threshold))
 
 
-def test_each_picture_may_have_its_threshold(predictor: Predictor) -> None:
+def test_each_picture_may_have_its_options(predictor: Predictor) -> None:
     pictures = [noise(100, 140, seed=seed) for seed in range(3)]
-    thresholds = [None, 0.5, NOTHING]
-    together = predictor(pictures, thresholds)
-    for picture, threshold, found in zip(pictures, thresholds, together, strict=True):
-        assert_alike(found, predictor([picture], threshold)[0])
+    options = [PredictionOptions(score_threshold=threshold) for threshold in (None, 0.5, NOTHING)]
+    together = predictor(pictures, options)
+    for picture, each, found in zip(pictures, options, together, strict=True):
+        assert_alike(found, predictor([picture], each)[0])
     assert len(together[0]) > len(together[1]) > len(together[2]) == 0
 
 
 @pytest.mark.parametrize("threshold", [0, 1, np.float32(0.5), np.float64(0.5)])
 def test_a_threshold_may_be_any_number(predictor: Predictor, threshold: float) -> None:
     pictures = [noise(64, 64)] * 2
-    for found, expected in zip(
-        predictor(pictures, threshold), predictor(pictures, [float(threshold)] * 2), strict=True
-    ):
+    options = [PredictionOptions(score_threshold=float(threshold))] * 2
+    for found, expected in zip(predictor(pictures, threshold), predictor(pictures, options), strict=True):
         assert_alike(found, expected)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0.5], [0.5, 0.5, 0.5]])
-def test_as_many_thresholds_as_pictures_are_required(predictor: Predictor, thresholds: Sequence[float]) -> None:
-    with pytest.raises(ValueError, match=rf"{len(thresholds)} score_thresholds; expected one, or 2"):
-        predictor([noise(32, 32)] * 2, thresholds)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_as_many_options_as_pictures_are_required(predictor: Predictor, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"{count} options; expected one, or 2"):
+        predictor([noise(32, 32)] * 2, [PredictionOptions()] * count)
+
+
+# --- other options ----------------------------------------------------------------------------------------------------
+
+
+def test_some_classes_are_what_all_classes_have_of_them(predictor: Predictor) -> None:
+    [every] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000))
+    classes = tuple(sorted(set(every.classes.tolist()))[1::2])
+    assert classes
+    [found] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000, classes=classes))
+    chosen = np.isin(every.classes, classes)
+    assert every.masks is not None
+    expected = Detections(every.boxes[chosen], every.scores[chosen], every.classes[chosen], every.masks[chosen])
+    assert_alike(found, expected)
+    assert 0 < len(found) < len(every)
+
+
+def test_no_class_is_no_detection(predictor: Predictor) -> None:
+    [found] = predictor([noise(100, 140)], PredictionOptions(classes=()))
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_detections_are_the_best(predictor: Predictor, count: int) -> None:
+    [every] = predictor([noise(100, 140)])
+    [found] = predictor([noise(100, 140)], PredictionOptions(max_detections=count))
+    assert_alike(found, prefix(every, float(every.scores[count])))
+    assert len(found) == count
+
+
+def test_boxes_may_overlap_less_or_more(predictor: Predictor) -> None:
+    counts = []
+    for threshold in (0.0, 0.5, 1.0):
+        options = PredictionOptions(nms_threshold=threshold, max_detections=1000, score_threshold=0.05)
+        counts.append(len(predictor([noise(100, 140)], options)[0]))
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor: Predictor) -> None:
+    smaller, larger = (
+        predictor([noise(100, 140)], PredictionOptions(mask_threshold=threshold))[0] for threshold in (0.6, 0.4)
+    )
+    np.testing.assert_array_equal(smaller.boxes, larger.boxes)
+    assert smaller.masks is not None
+    assert larger.masks is not None
+    assert (larger.masks >= smaller.masks).all()
+    assert larger.masks.sum() > smaller.masks.sum() > 0
+
+
+def test_the_time_of_each_part_is_told(predictor: Predictor) -> None:
+    stopwatch = Stopwatch()
+    predictor([noise(100, 140), noise(40, 40)], stopwatch=stopwatch)
+    assert set(stopwatch.seconds) == {"resize", "network", "masks"}
+    assert all(seconds > 0 for seconds in stopwatch.seconds.values())

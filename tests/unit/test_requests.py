@@ -1,6 +1,10 @@
-"""JSON requests: every good one to the same picture as the standard library gives, every bad one to a BadRequest."""
+"""Requests: every good one to its picture and options, every bad one to a BadRequest."""
 
+import base64
+import gzip
+import io
 import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -8,9 +12,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tensormask_server.requests import BadRequest, parse_request
+from PIL import Image
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.requests import Request, SegmentationRequest, parse_request
 
 MANY = 1 << 20
+CLASSES = ("cat", "dog", "hot dog")
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
+
+
+def parsed(body: Any, max_pixels: int = MANY, headers: dict[str, str] | None = None, **fields: bytes) -> Request:
+    return parse_request({"body": body, **fields}, headers or {}, max_pixels, CLASSES)
+
+
+def one(*arguments: Any, **fields: Any) -> SegmentationRequest:
+    (item,) = parsed(*arguments, **fields).items
+    return item
+
+
+def encoded(kind: str, picture: np.ndarray = PICTURE, **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, kind, **options)
+    return content.getvalue()
+
+
+def b64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
 
 pictures = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (3, *size)))
 layouts = st.sampled_from([None, 1, "\t"])
@@ -19,33 +48,34 @@ layouts = st.sampled_from([None, 1, "\t"])
 @given(picture=pictures, indent=layouts, threshold=st.none() | st.floats(0, 1))
 def test_any_layout_of_json_gives_the_picture(picture: np.ndarray, indent: Any, threshold: float | None) -> None:
     body = json.dumps({"threshold": threshold, "img_data": picture.tolist()}, indent=indent).encode()
-    request = parse_request(body, MANY)
+    request = one(body)
     np.testing.assert_array_equal(request.picture, picture.transpose(1, 2, 0))
     assert request.picture.dtype == np.uint8
     assert request.picture.flags.c_contiguous
-    assert request.score_threshold == threshold
+    assert request.options.prediction.score_threshold == threshold
+    assert request.format == "torch"
 
 
-@pytest.mark.parametrize("body", [bytes, bytearray, bytes.decode, json.loads])
+@pytest.mark.parametrize("body", [bytes, bytearray, bytes.decode])
 def test_a_body_may_come_decoded(body: Any) -> None:
-    request = parse_request(body(b'{"img_data": [[[1]], [[2]], [[3]]]}'), MANY)
+    request = one(body(b'{"img_data": [[[1]], [[2]], [[3]]]}'))
     np.testing.assert_array_equal(request.picture, [[[1, 2, 3]]])
 
 
 def test_bgr_is_turned_into_rgb() -> None:
-    request = parse_request(b'{"img_data": [[[1]], [[2]], [[3]]], "channel_order": "bgr"}', MANY)
+    request = one(b'{"img_data": [[[1]], [[2]], [[3]]], "channel_order": "bgr"}')
     np.testing.assert_array_equal(request.picture, [[[3, 2, 1]]])
 
 
 def test_a_byte_order_mark_does_not_matter() -> None:
-    assert parse_request(b'\xef\xbb\xbf{"img_data": [[[1]], [[2]], [[3]]]}', MANY).picture.shape == (1, 1, 3)
+    assert one(b'\xef\xbb\xbf{"img_data": [[[1]], [[2]], [[3]]]}').picture.shape == (1, 1, 3)
 
 
 def test_a_picture_larger_than_allowed_is_refused_with_both_sizes() -> None:
     body = json.dumps({"img_data": np.zeros((3, 5, 6), int).tolist()}).encode()
-    assert parse_request(body, 30).picture.shape == (5, 6, 3)
+    assert one(body, 30).picture.shape == (5, 6, 3)
     with pytest.raises(BadRequest, match="5×6 = 30 pixels, more than the 29 allowed"):
-        parse_request(body, 29)
+        parsed(body, 29)
 
 
 json_values = st.recursive(
@@ -57,7 +87,7 @@ json_values = st.recursive(
 @given(value=json_values)
 def test_any_img_data_is_a_picture_or_a_bad_request(value: Any) -> None:
     try:
-        request = parse_request(json.dumps({"img_data": value}).encode(), MANY)
+        request = one(json.dumps({"img_data": value}).encode())
     except BadRequest as error:
         assert error.error
         assert error.expected
@@ -71,7 +101,7 @@ def test_any_img_data_is_a_picture_or_a_bad_request(value: Any) -> None:
 @given(body=st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | json_values.map(json.dumps))
 def test_any_bytes_are_a_request_or_a_bad_request(body: Any) -> None:
     with pytest.raises(BadRequest):  # none of these has img_data with a picture in it
-        parse_request(body, MANY)
+        parsed(body)
 
 
 @given(picture=pictures, data=st.data())
@@ -81,4 +111,208 @@ def test_one_cut_or_changed_row_is_found(picture: np.ndarray, data: st.DataObjec
     row = data.draw(st.integers(0, len(planes[0]) - 1))
     planes[plane][row] = data.draw(st.sampled_from([planes[plane][row] + [0], [planes[plane][row]], 0, None, "", {}]))
     with pytest.raises(BadRequest):
-        parse_request(json.dumps({"img_data": planes}).encode(), MANY)
+        parsed(json.dumps({"img_data": planes}).encode())
+
+
+# --- encoded pictures -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("GIF", {}), ("JPEG", {})],
+)
+def test_a_pictures_bytes_are_told_by_their_content(kind: str, options: dict[str, Any]) -> None:
+    request = one(encoded(kind, **options))
+    if kind in ("GIF", "JPEG"):  # lossy
+        assert request.picture.shape == PICTURE.shape
+    else:
+        np.testing.assert_array_equal(request.picture, PICTURE)
+    assert request.format == "coco"
+
+
+def test_a_picture_is_turned_as_its_exif_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    np.testing.assert_array_equal(one(encoded("PNG", exif=exif)).picture, np.rot90(PICTURE, -1))
+
+
+@pytest.mark.parametrize(("side", "said"), [(12_000, "12000×12000 = 144000000"), (100_000, "hundreds of millions of")])
+def test_a_large_picture_is_refused_before_it_is_decoded(side: int, said: str) -> None:
+    content = bytearray(encoded("PNG"))
+    content[16:24] = side.to_bytes(4, "big") * 2  # its size, in a header whose checksum is wrong now
+    header = bytes(content[12:29])
+    content[29:33] = zlib.crc32(header).to_bytes(4, "big")
+    with pytest.raises(BadRequest, match=f"{said} pixels, more than the 1048576 allowed"):
+        parsed(bytes(content))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
+def test_a_truncated_picture_is_refused(kind: str) -> None:
+    content = encoded(kind, RNG.integers(0, 256, (64, 64, 3), np.uint8))
+    for length in (12, len(content) // 2):
+        with pytest.raises(BadRequest, match=r"can't read the picture|is not a picture"):
+            parsed(content[:length])
+
+
+@pytest.mark.parametrize("field", ["data", "image", "file"])
+def test_a_form_holds_the_picture_and_options_beside_it(field: str) -> None:
+    fields = {field: bytearray(encoded("PNG")), "score_threshold": bytearray(b"0.25"), "format": bytearray(b"png")}
+    (item,) = parse_request(fields, {}, MANY, CLASSES).items
+    np.testing.assert_array_equal(item.picture, PICTURE)
+    assert item.options.prediction.score_threshold == 0.25
+    assert item.format == "png"
+
+
+def test_a_picture_in_another_field_is_answered_with_the_right_call() -> None:
+    with pytest.raises(BadRequest, match='picture in its field "upload"') as told:
+        parse_request({"upload": encoded("PNG")}, {}, MANY, CLASSES)
+    assert "/predict?format=png" in told.value.expected
+
+
+def test_a_gzipped_body_is_named() -> None:
+    with pytest.raises(BadRequest, match="compressed by gzip"):
+        parsed(gzip.compress(b"{}"))
+
+
+# --- JSON of other shapes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_base64(prefix: str) -> None:
+    request = one(json.dumps({"image": prefix + b64(encoded("PNG")), "classes": ["dog", 0]}).encode())
+    np.testing.assert_array_equal(request.picture, PICTURE)
+    assert request.options.prediction.classes == (0, 1)
+    assert request.format == "coco"
+
+
+def test_several_instances_each_with_its_options_and_common_ones() -> None:
+    image = b64(encoded("PNG"))
+    instances = [image, {"b64": image}, {"image": image, "max_detections": 7}, {"img_data": PICTURE.tolist()}]
+    request = parsed(json.dumps({"instances": instances, "max_detections": 3}).encode())
+    assert request.protocol == "v1"
+    assert [item.options.prediction.max_detections for item in request.items] == [3, 3, 7, 3]
+    for item in request.items:
+        np.testing.assert_array_equal(item.picture, PICTURE)
+        assert item.format == "coco"
+
+
+V2_INPUTS = {
+    "flat": {
+        "datatype": "UINT8",
+        "shape": [2, 6, 8, 3],
+        "data": [*PICTURE.ravel().tolist(), *PICTURE.ravel().tolist()],
+    },
+    "nested": {"datatype": "UINT8", "shape": [2, 6, 8, 3], "data": [PICTURE.tolist(), PICTURE.tolist()]},
+    "bytes": {"datatype": "BYTES", "shape": [2], "data": [b64(encoded("PNG"))] * 2},
+}
+
+
+@pytest.mark.parametrize("name", V2_INPUTS)
+def test_the_open_inference_protocol(name: str) -> None:
+    content = {"inputs": [{"name": "image", **V2_INPUTS[name]}], "parameters": {"score_threshold": 0.1}}
+    request = parsed(json.dumps(content).encode())
+    assert request.protocol == "v2"
+    assert len(request.items) == 2
+    for item in request.items:
+        np.testing.assert_array_equal(item.picture, PICTURE)
+        assert item.options.prediction.score_threshold == 0.1
+
+
+WRONG_JSON = {
+    "not base64": ({"image": "*"}, "image is not base64"),
+    "not a string": ({"image": 7}, "image is 7"),
+    "not a picture": ({"image": b64(b"hello")}, "not a picture"),
+    "both": ({"image": "", "img_data": [[[1]], [[2]], [[3]]]}, "both img_data and image"),
+    "order of an image": ({"image": b64(encoded("PNG")), "channel_order": "BGR"}, "channel_order is for img_data"),
+    "no instances": ({"instances": []}, "instances is a JSON array"),
+    "a wrong instance": ({"instances": [b64(encoded("PNG")), 3]}, r"instances\[1\]: it is 3"),
+    "an unknown option": ({"instances": ["x"], "formt": "png"}, "did you mean format"),
+    "two inputs": ({"inputs": [{}, {}]}, "not a list of one object"),
+    "no datatype": ({"inputs": [{}]}, "datatype null"),
+    "floats": (
+        {"inputs": [{"datatype": "UINT8", "shape": [1, 1, 3], "data": [0.5, 1, 2]}]},
+        "something else than whole",
+    ),
+    "too few": (
+        {"inputs": [{"datatype": "UINT8", "shape": [1, 2, 3], "data": [1, 2, 3]}]},
+        "has 3 values, and shape 6",
+    ),
+    "wrong shape": ({"inputs": [{"datatype": "UINT8", "shape": [2, 1, 3], "data": [[[1, 2, 3]]]}]}, "have the shape"),
+    "negative shape": ({"inputs": [{"datatype": "UINT8", "shape": [-1, 1, 3], "data": [1]}]}, "has the shape"),
+    "parameters": ({"inputs": [], "parameters": 3}, "parameters is 3"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_JSON)
+def test_what_is_wrong_is_named(name: str) -> None:
+    content, said = WRONG_JSON[name]
+    with pytest.raises(BadRequest, match=said):
+        parsed(json.dumps(content).encode())
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_word_counts() -> None:
+    body = json.dumps({"image": b64(encoded("PNG")), "threshold": 0.1}).encode()
+    headers = {"X-Score-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
+    wanted = one(body, MANY, headers, score_threshold=b"0.2", max_detections=b"4").options.prediction
+    assert (wanted.score_threshold, wanted.max_detections, wanted.nms_threshold) == (0.1, 4, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"accept": "*/*"}, "coco"),
+        ({"Accept": "image/png;q=0.9, */*"}, "png"),
+        ({"Accept": "image/png", "Format": "labelmap"}, "labelmap"),
+        ({"Format": "labelmap", "Accept": "image/png"}, "labelmap"),
+    ],
+)
+def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
+    assert one(encoded("PNG"), MANY, headers).format == expected
+    assert one(encoded("PNG"), MANY, headers, format=b"npz").format == "npz"
+
+
+GOOD_OPTIONS = {
+    "score_threshold": [(0, 0.0), (1, 1.0), ("0.5", 0.5)],
+    "nms_threshold": [(0.5, 0.5)],
+    "mask_threshold": [(0.01, 0.01), (1, 1.0)],
+    "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
+    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ("", ()), ([], ()), (2, (2,))],
+}
+BAD_OPTIONS = {
+    "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
+    "nms_threshold": [2],
+    "mask_threshold": [0, 1.1],
+    "max_detections": [-1, 1001, 0.5, "many"],
+    "classes": ["dgo", 3, -1, [None], True, 0.5],
+    "format": ["gif", 1, []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"), [(n, *pair) for n, pairs in GOOD_OPTIONS.items() for pair in pairs]
+)
+def test_good_options(name: str, value: Any, meant: Any) -> None:
+    body = json.dumps({"image": b64(encoded("PNG")), name: value}).encode()
+    assert getattr(one(body).options.prediction, name) == meant
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in BAD_OPTIONS.items() for value in values])
+def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None:
+    with pytest.raises(BadRequest, match=name) as told:
+        parsed(json.dumps({"image": b64(encoded("PNG")), name: value}).encode())
+    assert told.value.expected.startswith(f"{name}: ")
+
+
+def test_the_nearest_known_name_is_told() -> None:
+    with pytest.raises(BadRequest, match="did you mean max_detections"):
+        parsed(encoded("PNG"), max_detection=b"3")
+    with pytest.raises(BadRequest, match="did you mean dog"):
+        parsed(encoded("PNG"), classes=b"dgo")
+
+
+def test_one_option_by_two_names_is_refused() -> None:
+    with pytest.raises(BadRequest, match="same option"):
+        parsed(encoded("PNG"), threshold=b"0.1", score_threshold=b"0.1")

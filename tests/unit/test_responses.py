@@ -1,5 +1,6 @@
-"""Answers open with the tools that the first server's users have."""
+"""Each format opens with the tools of those who use it, and holds the same masks as the others."""
 
+import base64
 import gzip
 import io
 import json
@@ -8,9 +9,22 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
 from tensormask_server import Detections
-from tensormask_server.requests import BadRequest
-from tensormask_server.responses import error_json, gzipped_torch
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.responses import (
+    Found,
+    Model,
+    encode,
+    error_json,
+    gzipped_torch,
+    inference_outputs,
+    labelmap,
+    polygons,
+    predictions,
+)
 
 
 def some_detections(count: int, with_masks: bool = True) -> Detections:
@@ -64,3 +78,139 @@ def test_it_compresses_about_as_well_as_zlib() -> None:
 
 def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
     assert json.loads(error_json(BadRequest("a × b", "c…"))) == {"error": "a × b", "expected": "c…"}
+
+
+# --- one result in every format ---------------------------------------------------------------------------------------
+
+CLASS_NAMES = ("ant", "cat", "hot dog")
+
+
+def shapes(with_masks: bool = True) -> Found:
+    """Rectangles, ellipses, two in two pieces, one with a hole, one empty, one of a pixel, over one another."""
+    random = np.random.default_rng(3)
+    masks = np.zeros((9, 50, 70), bool)
+    for mask in masks[:6]:
+        image = Image.new("1", (70, 50))
+        draw = ImageDraw.Draw(image)
+        for _ in range(random.integers(1, 3)):
+            x, y = random.integers(-5, 50), random.integers(-5, 40)
+            draw.ellipse((x, y, x + random.integers(1, 40), y + random.integers(1, 40)), fill=1)
+        mask[:] = np.array(image)
+    masks[6, 10:40, 10:60], masks[6, 20:30, 30:40] = True, False
+    masks[8, 49, 69] = True
+    detections = Detections(
+        boxes=random.random((9, 4), np.float32) * 20 + np.array([0, 0, 30, 30], np.float32),
+        scores=np.linspace(0.9, 0.1, 9, dtype=np.float32),
+        classes=np.arange(9) % 3,
+        masks=masks if with_masks else None,
+    )
+    picture = random.integers(0, 256, (50, 70, 3), np.uint8)
+    return Found(picture, detections, Model("small", CLASS_NAMES, "0123abcd"))
+
+
+def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
+    np.testing.assert_array_equal(content["pred_masks"], detections.masks)
+    np.testing.assert_array_equal(content["pred_boxes"], detections.boxes)
+    np.testing.assert_array_equal(content["scores"], detections.scores)
+    np.testing.assert_array_equal(content["pred_classes"], detections.classes)
+
+
+def test_npz_holds_the_arrays_of_torch() -> None:
+    body, content_type = encode(shapes(), "npz")
+    assert content_type == "application/zip"
+    with np.load(io.BytesIO(body), allow_pickle=False) as content:
+        assert set(content) == set(opened(encode(shapes(), "torch")[0]))
+        assert_same_detections(dict(content), shapes().detections)
+        assert content["pred_masks"].dtype == bool
+
+
+def test_coco_is_read_by_pycocotools() -> None:
+    found = shapes()
+    content = json.loads(encode(found, "coco")[0])
+    assert (content["width"], content["height"]) == (70, 50)
+    assert (content["model"], content["weights_sha256"]) == ("small", "0123abcd")
+    masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
+    np.testing.assert_array_equal(masks, found.detections.masks)
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": 5, "width": 70, "height": 50}],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
+    }
+    truth.createIndex()
+    loaded = truth.loadRes([{"image_id": 5, **each} for each in content["instances"]])
+    assert len(loaded.anns) == 9
+    for each, box, number in zip(content["instances"], found.detections.boxes, found.detections.classes, strict=True):
+        x, y, width, height = each["bbox"]
+        np.testing.assert_allclose((x, y, x + width, y + height), box, atol=0.011)
+        assert truth.cats[each["category_id"]]["name"] == each["category_name"] == CLASS_NAMES[number]
+
+
+def test_classes_with_cocos_names_have_cocos_ids() -> None:
+    found = shapes()
+    model = Model("small", ("toothbrush", "person", "hair drier"), "")
+    instances = json.loads(encode(Found(found.picture, found.detections, model), "coco")[0])["instances"]
+    assert [each["category_id"] for each in instances[:3]] == [90, 1, 89]
+
+
+def test_the_label_map_shows_the_best_on_top() -> None:
+    found = shapes()
+    image = Image.open(io.BytesIO(labelmap(found)))
+    assert image.mode == "I;16"
+    assert found.detections.masks is not None
+    expected = np.where(found.detections.masks.any(0), found.detections.masks.argmax(0) + 1, 0)
+    np.testing.assert_array_equal(np.array(image), expected)
+
+
+def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
+    found = shapes()
+    content = polygons(found)
+    assert found.detections.masks is not None
+    drawn = np.zeros_like(found.detections.masks)
+    y, x = np.mgrid[:50, :70] + 0.5
+    ungrouped = [number for number, mask in enumerate(found.detections.masks) if mask.any()]
+    for shape in content["shapes"]:
+        number = next(i for i in ungrouped if shape["description"] == f"score {found.detections.scores[i]:.3f}")
+        assert shape["label"] == CLASS_NAMES[number % 3]
+        points = np.array(shape["points"])
+        inside = np.zeros((50, 70), bool)  # by the even-odd rule
+        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+            if y0 != y1:
+                inside ^= ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+        drawn[number] |= inside
+    expected = found.detections.masks.copy()
+    expected[6, 20:30, 30:40] = True
+    np.testing.assert_array_equal(drawn, expected)
+    picture = Image.open(io.BytesIO(base64.b64decode(content["imageData"])))
+    np.testing.assert_array_equal(np.array(picture), found.picture)
+
+
+def test_png_is_the_picture_with_something_drawn_where_there_are_masks() -> None:
+    body, content_type = encode(shapes(), "png")
+    assert content_type == "image/png"
+    drawn = np.array(Image.open(io.BytesIO(body)))
+    assert drawn.shape == shapes().picture.shape
+    assert (drawn != shapes().picture).any()
+
+
+@pytest.mark.parametrize("kind", ["labelmap", "polygons"])
+def test_a_format_of_masks_needs_masks(kind: str) -> None:
+    with pytest.raises(BadRequest, match="no masks"):
+        encode(shapes(with_masks=False), kind)
+
+
+@pytest.mark.parametrize("kind", ["coco", "png", "npz", "torch"])
+def test_boxes_alone_have_the_other_formats(kind: str) -> None:
+    assert encode(shapes(with_masks=False), kind)[0]
+
+
+def test_several_pictures_are_answered_in_json() -> None:
+    founds = [shapes(), shapes()]
+    alone = [json.loads(encode(shapes(), kind)[0]) for kind in ("coco", "polygons")]
+    assert json.loads(predictions(founds, ["coco", "polygons"])) == {"predictions": alone}
+    content = json.loads(inference_outputs(founds, ["coco", "polygons"]))
+    [output] = content["outputs"]
+    assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
+    assert [json.loads(text) for text in output["data"]] == alone
+    with pytest.raises(BadRequest, match="format is png"):
+        predictions(founds, ["coco", "png"])

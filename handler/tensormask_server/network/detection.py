@@ -10,6 +10,16 @@ from tensormask_server.network.anchors import anchors_at, apply_deltas
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which locations of a picture become detections."""
+
+    score_threshold: float  # scores strictly above it
+    nms_threshold: float  # a box with an IoU strictly above it to a better one of its class is dropped
+    max_detections: int
+    classes: tuple[int, ...] | None = None  # these alone, rising; None: all
+
+
+@dataclass(frozen=True)
 class Candidates:
     """Locations of one picture, best score first, all of length N: where they are and what was predicted there."""
 
@@ -34,11 +44,11 @@ def best_candidates(
     box_deltas: list[Tensor],
     cell_anchors: list[Tensor],
     strides: list[int],
-    score_threshold: float,
+    selection: Selection,
     topk: int,
     bbox_reg_weights: tuple[float, float, float, float],
 ) -> Candidates:
-    """The topk locations with scores strictly above the threshold, over all levels together.
+    """The topk locations of the selection's classes and above its score threshold, over all levels together.
 
     Args:
         class_logits: per level (A·K, H, W).
@@ -47,11 +57,16 @@ def best_candidates(
         strides: per level, pixels of the network's input per cell.
     """
     num_anchors = len(cell_anchors[0])
+    classes = selection.classes
+    if classes is not None:
+        class_logits = [
+            logits.view(num_anchors, -1, *logits.shape[1:])[:, list(classes)].flatten(0, 1) for logits in class_logits
+        ]
     scores, places = [], []
     for level, logits in enumerate(class_logits):
         # the order of the flattened (y, x, a, k) decides between equal scores
         level_scores = logits.permute(1, 2, 0).float().sigmoid().flatten()
-        indices = _topk_above(level_scores, score_threshold, topk)
+        indices = _topk_above(level_scores, selection.score_threshold, topk)
         cell, channel = indices // len(logits), indices % len(logits)
         width = logits.shape[2]
         scores.append(level_scores[indices])
@@ -62,7 +77,10 @@ def best_candidates(
     num_classes = class_logits[0].shape[0] // num_anchors
     anchors = channel // num_classes
     anchor_boxes, boxes = _boxes(box_deltas, cell_anchors, strides, levels, y, x, anchors, bbox_reg_weights)
-    return Candidates(all_scores[:topk], channel % num_classes, levels, y, x, anchors, anchor_boxes, boxes)
+    found = channel % num_classes
+    if classes is not None:
+        found = torch.tensor(classes, device=found.device)[found]
+    return Candidates(all_scores[:topk], found, levels, y, x, anchors, anchor_boxes, boxes)
 
 
 def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_detections: int) -> Candidates:

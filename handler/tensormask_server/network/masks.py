@@ -54,14 +54,17 @@ def local_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Te
     return logits.T.reshape(-1, mask_size, mask_size)
 
 
-def paste_mask(logits: Tensor, anchor: tuple[float, float, float, float], height: int, width: int, out: Tensor) -> None:
-    """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is ½ or more.
+def paste_mask(
+    logits: Tensor, anchor: tuple[float, float, float, float], threshold: float, height: int, width: int, out: Tensor
+) -> None:
+    """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is enough.
 
     Only the pixels that the anchor reaches are computed.
 
     Args:
         logits: float32 (M, M).
         anchor: x0 y0 x1 y1 in the picture's pixels, not clipped to it.
+        threshold: what is enough; above 0, as outside the anchor the probability is 0.
         out: bool (height, width), all False; is written to.
     """
     x0, y0, x1, y1 = anchor
@@ -72,7 +75,7 @@ def paste_mask(logits: Tensor, anchor: tuple[float, float, float, float], height
     probabilities = F.pad(logits.sigmoid(), (1, 1, 1, 1))
     by_row = torch.lerp(probabilities[row_lower], probabilities[row_lower + 1], row_weights[:, None])
     values = torch.lerp(by_row[:, column_lower], by_row[:, column_lower + 1], column_weights)
-    out[rows, columns] = values >= 0.5
+    out[rows, columns] = values >= threshold
 
 
 def _overlap(start: int, window: int, length: int) -> tuple[slice, slice]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.network.anchors import cell_anchors
-from tensormask_server.network.detection import Candidates, best_candidates, non_maximum_suppression
+from tensormask_server.network.detection import Candidates, Selection, best_candidates, non_maximum_suppression
 from tensormask_server.network.fpn import FPN
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.masks import local_masks, natural_masks
@@ -34,12 +34,12 @@ class TensorMask(nn.Module):
         for level, sizes_and_ratios in enumerate(zip(config.anchors.sizes, config.anchors.aspect_ratios, strict=True)):
             self.register_buffer(f"cell_anchors_{level}", cell_anchors(*sizes_and_ratios), persistent=False)
 
-    def forward(self, pictures: Tensor, score_thresholds: Sequence[float | None]) -> list[NetworkOutput]:
+    def forward(self, pictures: Tensor, selections: Sequence[Selection]) -> list[NetworkOutput]:
         """
         Args:
             pictures: (N, 3, H, W), normalised, channels in the order of INPUT.FORMAT, H and W multiples of
                 `stride`.
-            score_thresholds: one per picture; None is SCORE_THRESH_TEST.
+            selections: one per picture.
 
         Returns:
             For each picture its detections, best score first, in pixels of `pictures`.
@@ -48,8 +48,8 @@ class TensorMask(nn.Module):
         class_logits = self.head.class_logits(features)
         box_deltas = self.head.box_deltas(features)
         candidates = [
-            self._detect([logits[i] for logits in class_logits], [deltas[i] for deltas in box_deltas], score_threshold)
-            for i, score_threshold in enumerate(score_thresholds)
+            self._detect([logits[i] for logits in class_logits], [deltas[i] for deltas in box_deltas], selection)
+            for i, selection in enumerate(selections)
         ]
         if not self.config.head.mask_on:
             return [NetworkOutput(each, None) for each in candidates]
@@ -81,20 +81,18 @@ class TensorMask(nn.Module):
             return natural_masks(features, *mask_pred, y, x, scale=self.head.mask_scale(level))
         return local_masks(features, *mask_pred, y, x)
 
-    def _detect(
-        self, class_logits: list[Tensor], box_deltas: list[Tensor], score_threshold: float | None
-    ) -> Candidates:
+    def _detect(self, class_logits: list[Tensor], box_deltas: list[Tensor], selection: Selection) -> Candidates:
         options = self.config.detection
         candidates = best_candidates(
             class_logits,
             box_deltas,
             [self.get_buffer(f"cell_anchors_{level}") for level in range(len(self.strides))],
             self.strides,
-            options.score_threshold if score_threshold is None else score_threshold,
+            selection,
             options.topk_candidates,
             options.bbox_reg_weights,
         )
-        return non_maximum_suppression(candidates, options.nms_threshold, options.max_detections)
+        return non_maximum_suppression(candidates, selection.nms_threshold, selection.max_detections)
 
     def _fill_masks(self, features: Tensor, candidates: Candidates, level: int, masks: list[Tensor]) -> None:
         """Puts the mask logits of one level's candidates into their places in `masks`."""

@@ -1,0 +1,35 @@
+"""One HTTP request on its way from its bytes to its answer's."""
+
+from dataclasses import dataclass, field
+
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.requests import Request
+from tensormask_server.responses import Found, encode, inference_outputs, predictions
+from tensormask_server.timing import Stopwatch
+
+
+@dataclass
+class Job:
+    """What is known of a request so far."""
+
+    request: Request | None = None
+    founds: list[Found] = field(default_factory=list)  # one per picture
+    error: BadRequest | None = None  # why there is no request
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def encoded(self) -> tuple[bytes, str]:
+        """The answer's bytes and content type.
+
+        Raises:
+            BadRequest: there is no request, or it can't be answered in the format that it asks for.
+        """
+        if self.request is None:
+            assert self.error is not None
+            raise self.error
+        kinds = [item.format for item in self.request.items]
+        with self.stopwatch("encode"):
+            if self.request.protocol == "v1":
+                return predictions(self.founds, kinds), "application/json"
+            if self.request.protocol == "v2":
+                return inference_outputs(self.founds, kinds), "application/json"
+            return encode(self.founds[0], kinds[0])

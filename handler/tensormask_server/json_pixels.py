@@ -1,0 +1,141 @@
+"""JSON with a picture's pixels in it: fast where it is well-formed, and able to say what is wrong where it isn't."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import simdjson
+
+from tensormask_server.bad_request import BadRequest, json_type, shown
+
+EXPECTED_PIXELS = "(3, H, W), RGB, whole numbers from 0 to 255"
+
+
+def parse_json(body: bytes, expected: str) -> dict[str, Any]:
+    """
+    Args:
+        expected: what an error says would be accepted in place of this body.
+
+    Returns:
+        The object's keys and values, of `img_data` a uint8 array, (3, H, W) or (H, W, 3) as it was sent.
+
+    Raises:
+        BadRequest: it isn't a JSON object, or has an `img_data` that isn't a picture.
+    """
+    try:
+        document = simdjson.Parser().parse(body)
+        if isinstance(document, simdjson.Object):
+            request = _fast(document, body.count(b"["))
+            if request is not None:
+                return request
+    except (ValueError, TypeError, RuntimeError, OverflowError):
+        pass  # what is wrong is told by the slow way
+    return _diagnosed(body, expected)
+
+
+def pixels_of_lists(planes: Any) -> np.ndarray:
+    """Nested lists to uint8, of the same shape.
+
+    Raises:
+        BadRequest: with the first fault in them and where it is.
+    """
+    shape = _shape_of_first(planes)
+    if not isinstance(planes, list):
+        raise BadRequest(f"img_data is {shown(planes)}, not a list", EXPECTED_PIXELS)
+    if 0 in shape:
+        raise BadRequest("img_data is empty", EXPECTED_PIXELS)
+    if len(shape) != 3:
+        raise BadRequest(f"img_data is nested {len(shape)} deep, not 3", EXPECTED_PIXELS)
+    for i, plane in enumerate(planes):
+        _check_list(plane, shape[1], f"img_data[{i}]")
+        for j, row in enumerate(plane):
+            _check_list(row, shape[2], f"img_data[{i}][{j}]")
+            for k, value in enumerate(row):
+                if type(value) is not int or not 0 <= value <= 255:
+                    raise BadRequest(f"img_data[{i}][{j}][{k}] is {shown(value)}", EXPECTED_PIXELS)
+    return np.array(planes, np.uint8)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """(3, H, W) to (H, W, 3); (H, W, 3) is told by its last axis, where the first isn't 3 too.
+
+    Raises:
+        BadRequest: there aren't three channels.
+    """
+    if array.shape[0] == 3:
+        return array.transpose(1, 2, 0)
+    if array.shape[2] == 3:
+        return array
+    raise BadRequest(f"img_data has shape {array.shape}, with {array.shape[0]} channels", EXPECTED_PIXELS)
+
+
+def _fast(document: simdjson.Object, num_brackets: int) -> dict[str, Any] | None:
+    """A well-formed request straight into a buffer; None where that isn't certain."""
+    keys = list(document.keys())
+    if "img_data" not in keys or len(set(keys)) < len(keys):
+        return None
+    others = {key: document[key] for key in keys if key != "img_data"}
+    if any(isinstance(each, simdjson.Object | simdjson.Array) for each in others.values()):
+        return None
+    if any("[" in each for each in (*keys, *others.values()) if isinstance(each, str)):
+        return None
+    planes: Any = document["img_data"]
+    num_rows = {len(plane) for plane in planes}
+    lengths = {len(row) for plane in planes for row in plane}
+    # as_buffer flattens any nesting; with this many lists and one length each, there is only one shape
+    if len(num_rows) != 1 or len(lengths) != 1 or num_brackets != 1 + len(planes) * (1 + min(num_rows)):
+        return None
+    values = np.frombuffer(planes.as_buffer(of_type="u"), dtype=np.uint64)
+    shape = (len(planes), *num_rows, *lengths)
+    if len(values) != math.prod(shape) or len(values) == 0 or values.max() > 255:
+        return None
+    return {"img_data": values.astype(np.uint8).reshape(shape), **others}
+
+
+def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
+    """The same by the standard library: slower, and able to say what is wrong."""
+    try:
+        request = json.loads(body, object_pairs_hook=_without_duplicates)
+    except _DuplicateKeyError as error:
+        raise BadRequest(f"the body has the key {shown(error.args[0])} twice", expected) from error
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deep", expected) from error
+    except UnicodeDecodeError as error:
+        raise BadRequest("the body is neither JSON nor a picture of a known kind", expected) from error
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}", expected) from error
+    except ValueError as error:  # Python's own limit, thousands of digits
+        raise BadRequest("the body has a number that is too long", expected) from error
+    if not isinstance(request, dict):
+        raise BadRequest(f"the body is a JSON {json_type(request)}, not an object", expected)
+    if "img_data" in request:
+        return {**request, "img_data": pixels_of_lists(request["img_data"])}
+    return request
+
+
+class _DuplicateKeyError(Exception):
+    """A JSON object has a key twice, and which one is meant nobody knows."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _DuplicateKeyError(next(key for key in keys if keys.count(key) > 1))
+    return unique
+
+
+def _shape_of_first(value: Any) -> tuple[int, ...]:
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
+def _check_list(value: Any, length: int, name: str) -> None:
+    if not isinstance(value, list):
+        raise BadRequest(f"{name} is {shown(value)}, not a list", EXPECTED_PIXELS)
+    if len(value) != length:
+        raise BadRequest(f"{name} has length {len(value)}, where the first such list has {length}", EXPECTED_PIXELS)

@@ -1,0 +1,136 @@
+"""What a request may ask for, by the same names wherever it says so: JSON keys, form fields, the query or headers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensormask_server.bad_request import BadRequest, meant, shown
+from tensormask_server.predictor import PredictionOptions
+
+FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
+ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
+MOST_DETECTIONS = 1000
+# by the Accept header; what isn't here leaves the choice to the server
+FORMAT_OF_TYPE = {
+    "application/json": "coco",
+    "image/png": "png",
+    "application/gzip": "torch",
+    "application/zip": "npz",
+}
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The options of one picture."""
+
+    prediction: PredictionOptions
+    format: str | None = None  # one of FORMATS; None: by the kind of request
+
+
+def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> RequestOptions:
+    """
+    Args:
+        asked: option names and their values, of JSON's types; a text that is a number counts as one.
+
+    Raises:
+        BadRequest: an option isn't known, is there twice, or has a value that can't be used.
+    """
+    values: dict[str, Any] = {}
+    for name, value in asked.items():
+        option = ALIASES.get(name, name)
+        if option not in OPTIONS:
+            raise BadRequest(f"{shown(name)} is not a known option{meant(name, OPTIONS)}", f"{', '.join(OPTIONS)}")
+        if option in values:
+            raise BadRequest(f"{name} and {option} are the same option", "one of them")
+        if value is not None:
+            values[option] = OPTIONS[option](option, _number_of_text(value), class_names)
+    chosen = values.pop("format", None)
+    return RequestOptions(PredictionOptions(**values), chosen)
+
+
+def options_of_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    """The headers that are options: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case."""
+    asked = {}
+    for header, value in headers.items():
+        name = header.lower().removeprefix("x-").replace("-", "_")
+        if name in OPTIONS:
+            asked[name] = value
+        elif name == "accept":
+            types = (part.partition(";")[0].strip().lower() for part in value.split(","))
+            asked_type = next((FORMAT_OF_TYPE[each] for each in types if each in FORMAT_OF_TYPE), None)
+            if asked_type is not None:
+                asked.setdefault("format", asked_type)
+    return asked
+
+
+def _number_of_text(value: Any) -> Any:
+    """Queries, forms and headers hold texts alone."""
+    if not isinstance(value, str):
+        return value
+    for number in (int, float):
+        try:
+            return number(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _probability(name: str, value: Any, _: Sequence[str]) -> float:
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number from 0 to 1")
+    return float(value)
+
+
+def _mask_threshold(name: str, value: Any, _: Sequence[str]) -> float:
+    if not _is_number(value) or not 0 < value <= 1:
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number above 0, at most 1")
+    return float(value)
+
+
+def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
+    if not _is_number(value) or not 0 <= value <= MOST_DETECTIONS or value != int(value):
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a whole number from 0 to {MOST_DETECTIONS}")
+    return int(value)
+
+
+def _format(name: str, value: Any, _: Sequence[str]) -> str:
+    if not isinstance(value, str) or value.lower() not in FORMATS:
+        near = meant(value, FORMATS) if isinstance(value, str) else ""
+        raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}")
+    return value.lower()
+
+
+def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
+    """Names and numbers, in a list or with commas between."""
+    if isinstance(value, str):
+        value = [_number_of_text(part.strip()) for part in value.split(",") if part.strip()]
+    elif not isinstance(value, list):
+        value = [value]
+    return tuple(sorted({_class(name, each, class_names) for each in value}))
+
+
+def _class(name: str, value: Any, class_names: Sequence[str]) -> int:
+    by_name = {each.lower(): number for number, each in enumerate(class_names)}
+    if isinstance(value, str) and value.lower() in by_name:
+        return by_name[value.lower()]
+    if _is_number(value) and value in range(len(class_names)):
+        return int(value)
+    near = meant(value, by_name) if isinstance(value, str) else ""
+    some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
+    expected = f"{name}: class names or numbers from 0 to {len(class_names) - 1}, with commas between: {some}"
+    raise BadRequest(f"{name} has {shown(value)}, which is no class of this network{near}", expected)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
+    "score_threshold": _probability,
+    "max_detections": _max_detections,
+    "classes": _classes,
+    "nms_threshold": _probability,
+    "mask_threshold": _mask_threshold,
+    "format": _format,
+}

@@ -1,0 +1,157 @@
+"""Pictures sent as they are, options in every place, and answers in every format, over HTTP."""
+
+import base64
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity.cases import Case
+from PIL import Image
+from pycocotools import mask as rle
+from tensormask_server import Predictor
+
+from served.conftest import THRESHOLD, Answer, Server
+
+
+@pytest.fixture
+def picture(case: Case, tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(case.picture).save(path)
+    return path
+
+
+def curl(*arguments: object) -> tuple[Answer, dict[str, str]]:
+    """The answer and its headers, their names in small letters."""
+    command = ["curl", "-sS", "-i", "-H", "Expect:", *(str(argument) for argument in arguments)]
+    head, _, body = subprocess.run(command, capture_output=True, check=True).stdout.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return Answer(int(status.split()[1]), headers.get("content-type"), body), headers
+
+
+def base(server: Server) -> str:
+    return f"http://127.0.0.1:{server.ports[0]}"
+
+
+def spelt(arguments: tuple[str, ...], picture: Path, server: Server) -> list[str]:
+    return [each.replace("{}", str(picture)).replace("{base}", base(server)) for each in arguments]
+
+
+def test_a_picture_file_is_answered_with_cocos_results(
+    server: Server, predictor: Predictor, case: Case, picture: Path
+) -> None:
+    answer, headers = curl("-T", picture, server.url)
+    [expected] = predictor([case.picture], THRESHOLD)
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    content = json.loads(answer.body)
+    assert [each["score"] for each in content["instances"]] == pytest.approx(expected.scores.tolist(), abs=1e-5)
+    masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
+    np.testing.assert_array_equal(masks, expected.masks)
+    assert content["model"] == "tiny"
+    assert len(content["weights_sha256"]) == 64
+    assert headers["x-instance-count"] == str(len(expected))
+    parts = [part.partition(";dur=") for part in headers["server-timing"].split(", ")]
+    assert [name for name, _, _ in parts] == ["decode", "resize", "network", "masks", "encode"]
+    assert all(float(milliseconds) >= 0 for _, _, milliseconds in parts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [
+        ("torch", "application/gzip"),
+        ("npz", "application/zip"),
+        ("coco", "application/json"),
+        ("png", "image/png"),
+        ("labelmap", "image/png"),
+        ("polygons", "application/json"),
+    ],
+)
+def test_each_format_has_the_same_masks(
+    server: Server, predictor: Predictor, case: Case, picture: Path, kind: str, content_type: str
+) -> None:
+    answer, _ = curl("-T", picture, f"{base(server)}/tiny/predict?format={kind}")
+    assert (answer.status, answer.content_type) == (200, content_type), answer.body
+    [expected] = predictor([case.picture], THRESHOLD)
+    assert expected.masks is not None
+    if kind == "torch":
+        np.testing.assert_array_equal(answer.tensors()["pred_masks"], expected.masks)
+    elif kind == "npz":
+        np.testing.assert_array_equal(np.load(io.BytesIO(answer.body))["pred_masks"], expected.masks)
+    elif kind == "coco":
+        masks = [rle.decode(each["segmentation"]) for each in json.loads(answer.body)["instances"]]
+        np.testing.assert_array_equal(masks, expected.masks)
+    elif kind == "labelmap":
+        labels = np.array(Image.open(io.BytesIO(answer.body)))
+        np.testing.assert_array_equal(labels > 0, expected.masks.any(axis=0))
+    elif kind == "png":
+        assert Image.open(io.BytesIO(answer.body)).size == case.picture.shape[1::-1]
+    else:
+        labels_found = {shape["label"] for shape in json.loads(answer.body)["shapes"]}
+        assert labels_found == {f"class {number}" for number in expected.classes}
+
+
+PLACES = {
+    "query": ("-T", "{}", "{base}/tiny/predict?max_detections=1&format=npz"),
+    "headers": ("-T", "{}", "-H", "Max-Detections: 1", "-H", "FORMAT: npz", "{base}/predictions/tiny"),
+    "accept": ("-T", "{}", "-H", "X-max_detections: 1", "-H", "Accept: application/zip", "{base}/predictions/tiny"),
+    "form": ("-F", "data=@{}", "-F", "max_detections=1", "-F", "format=npz", "{base}/predictions/tiny"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_options_count_wherever_they_stand(server: Server, picture: Path, place: str) -> None:
+    answer, _ = curl(*spelt(PLACES[place], picture, server))
+    assert answer.status == 200, answer.body
+    assert len(np.load(io.BytesIO(answer.body))["scores"]) == 1
+
+
+def test_base64_in_json(server: Server, picture: Path) -> None:
+    body = json.dumps({"image": base64.b64encode(picture.read_bytes()).decode(), "max_detections": 2}).encode()
+    answer = server.post(body)
+    assert len(json.loads(answer.body)["instances"]) == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/predictions/tiny"])
+def test_kserves_first_protocol(server: Server, picture: Path, tmp_path: Path, path: str) -> None:
+    image = base64.b64encode(picture.read_bytes()).decode()
+    (tmp_path / "v1.json").write_text(
+        json.dumps({"instances": [{"b64": image}, {"image": image, "max_detections": 1}]})
+    )
+    answer, _ = curl("--json", f"@{tmp_path / 'v1.json'}", base(server) + path)
+    every, one = json.loads(answer.body)["predictions"]
+    alone, _ = curl("-T", picture, server.url)
+    for content, expected in ((every, json.loads(alone.body)["instances"]), (one, every["instances"][:1])):
+        assert [each["segmentation"] for each in content["instances"]] == [each["segmentation"] for each in expected]
+        scores = [each["score"] for each in content["instances"]]
+        assert scores == pytest.approx([each["score"] for each in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/predictions/tiny"])
+def test_the_open_inference_protocol(server: Server, case: Case, picture: Path, tmp_path: Path, path: str) -> None:
+    tensor = {"name": "image", "datatype": "UINT8", "shape": list(case.picture.shape), "data": case.picture.tolist()}
+    (tmp_path / "v2.json").write_text(json.dumps({"inputs": [tensor]}))
+    answer, _ = curl("--json", f"@{tmp_path / 'v2.json'}", base(server) + path)
+    [output] = json.loads(answer.body)["outputs"]
+    alone, _ = curl("-T", picture, server.url)
+    assert [json.loads(text) for text in output["data"]] == [json.loads(alone.body)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-T", "{}", "{base}/tiny/predict?max_detection=1"), "did you mean max_detections?"),
+        (("-T", "{}", "{base}/tiny/predict?format=gif"), 'format is "gif"'),
+        (("-T", "{}", "{base}/tiny/predict?classes=unicorn"), '"unicorn", which is no class of this network'),
+        (("-T", "{}", "-H", "score-threshold: 2", "{base}/predictions/tiny"), "score_threshold is 2"),
+        (("-F", "upload=@{}", "{base}/predictions/tiny"), "expected it in one of data"),
+        (("-F", "data=@{}", "-F", "mask_threshold=0", "{base}/predictions/tiny"), "mask_threshold is 0"),
+    ],
+)
+def test_a_wrong_option_or_place_is_named(server: Server, picture: Path, arguments: tuple[str, ...], said: str) -> None:
+    answer, _ = curl(*spelt(arguments, picture, server))
+    assert answer.status == 400
+    assert said in answer.error()["error"]
+    assert answer.error()["expected"]
