@@ -14,6 +14,7 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.classes import class_names
 from tensormask_server.job import Job
 from tensormask_server.options import handler_options
+from tensormask_server.page import asks_for_page, try_it_page
 from tensormask_server.predictor import PredictionOptions, load_predictor
 from tensormask_server.requests import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
@@ -56,6 +57,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.manifest["model"]["modelName"], names, sha256)
+        self.page = try_it_page(self.options.max_pixels)
         self.predictor([np.zeros((480, 640, 3), np.uint8)])
         logger.info("ready on %s, %s, with options %s", self.device, self.options.precision, self.options)
 
@@ -91,8 +93,10 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return [self._answer(index, job) for index, job in enumerate(jobs)]
 
     def _parsed(self, index: int, fields: Mapping[str, Any]) -> Job:
-        job = Job()
         headers = self.context.get_all_request_header(index)
+        job = Job(asks_for_page=asks_for_page(fields, headers))
+        if job.asks_for_page:
+            return job
         try:
             with job.stopwatch("decode"):
                 job.request = parse_request(fields, headers, self.options.max_pixels, self.model.class_names)
@@ -107,6 +111,10 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return wanted
 
     def _answer(self, index: int, job: Job) -> bytes:
+        if job.asks_for_page:
+            self.context.set_response_content_type(index, "text/html; charset=utf-8")
+            self.context.set_response_header(index, "Content-Security-Policy", self.page.content_security_policy)
+            return self.page.html
         try:
             body, content_type = job.encoded()
             instances = sum(len(found.detections) for found in job.founds)

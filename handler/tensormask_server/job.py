@@ -15,6 +15,7 @@ class Job:
     request: Request | None = None
     founds: list[Found] = field(default_factory=list)  # one per picture
     error: BadRequest | None = None  # why there is no request
+    asks_for_page: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def encoded(self) -> tuple[bytes, str]:

@@ -1,0 +1,68 @@
+"""A real Chromium, Debian's, at a real server."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from parity.cases import Case, load_case, write_weights
+from playwright.sync_api import Browser, Page, sync_playwright
+from served.conftest import ROOT, Server, launched
+
+NUM_CLASSES = 5  # of the tiny network
+HOSTILE_NAME = "<img src=x onerror=\"document.title='run'\">"
+
+
+@pytest.fixture(scope="session")
+def case() -> Case:
+    return load_case("tiny")
+
+
+@pytest.fixture(scope="session")
+def server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose class names are markup."""
+    folder = tmp_path_factory.mktemp("browser")
+    weights = write_weights(case, folder / "tiny.pkl")
+    classes = folder / "classes.txt"
+    classes.write_text("".join(f"{HOSTILE_NAME} {number}\n" for number in range(NUM_CLASSES)))
+    command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", folder]
+    command += ["--name", "tiny", "--classes", classes, "--max-pixels", "40000"]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    with launched(folder, "--archive", folder / "tiny.mar", PATH="") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox doesn't start for root
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened; whatever the browser complains about fails the test."""
+    opened = browser.new_page(viewport={"width": 1200, "height": 800})
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.goto(server.url)
+    yield opened
+    opened.close()
+    expected = "the server responded with a status of 400"
+    assert [text for text in complaints if expected not in text] == []
+
+
+@pytest.fixture
+def picture(case: Case, tmp_path: Path) -> Path:
+    from PIL import Image
+
+    path = tmp_path / "it's a picture.png"
+    Image.fromarray(case.picture).save(path)
+    return path
