@@ -1,50 +1,70 @@
-"""make demo: a picture through archive.sh, torchserve and curl, and its masks drawn on it."""
+"""make demo: pictures through archive.sh, torchserve and curl, and their masks drawn on them."""
 
+import gzip
+import io
+import json
 import shlex
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from PIL import Image
-from tensormask_server.classes import COCO_CLASSES
-from tensormask_server.drawing import draw_detections
-from tensormask_server.pictures import read_picture
+import torch
 from tensormask_server.torchserve import TorchServe, read_properties, with_addresses
 
-from bench.client import read_answer
-from demo.synthetic import write_synthetic_weights
-
 ROOT = Path(__file__).parents[1]
-CONFIG = Path("demo/synthetic.yaml")
-PICTURE = Path("demo/astronaut.jpg")
+MODEL = Path("demo/model")
+# one that the data set's code composed, of drawings that the training never saw, and one that a browser drew
+PICTURES = (Path("demo/pictures/composed.jpg"), Path("demo/pictures/page.png"))
 OUTPUT = Path("demo/output")
+THRESHOLD = 0.4
 
 
 def main() -> None:
     """Each step as a user would do it, from the project's folder."""
     OUTPUT.mkdir(exist_ok=True)
-    weights, request, answer = OUTPUT / "synthetic.pkl", OUTPUT / "picture.json", OUTPUT / "masks.gz"
-    print("1. A network: no trained weights here, so these are random, and what they find is noise")
-    write_synthetic_weights(CONFIG, weights)
-    print("2. A model archive of it")
-    _run("./archive.sh", "--config", CONFIG, "--weights", weights, "--name", "demo", "--threshold", "0.3")
-    print("3. torchserve with this archive")
+    print("1. A model archive of the demo's network")
+    weights = (
+        "--config",
+        MODEL / "config.yaml",
+        "--weights",
+        MODEL / "weights.pkl",
+        "--classes",
+        MODEL / "classes.txt",
+    )
+    _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD)
+    print("2. torchserve with this archive")
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
     with TorchServe(Path("model_store/demo.mar"), properties, Path("logs")) as server:
         server.wait_until_ready()
-        print("4. The picture as JSON, posted with curl")
-        _run(sys.executable, "prepare_input.py", PICTURE, request)
-        url = f"{server.url}/predictions/demo"
-        upload = ("-H", "Content-Type: application/json", "--data-binary", f"@{request}")
-        _run("curl", "--fail-with-body", "-sS", *upload, "-o", answer, url)
-    print("5. The masks, drawn on the picture")
-    found = read_answer(answer.read_bytes())
-    picture = read_picture(PICTURE)
-    result = OUTPUT / "result.png"
-    Image.fromarray(draw_detections(picture, found, COCO_CLASSES)).save(result)
-    print(f"\n{len(found)} masks of {picture.shape[1]}×{picture.shape[0]} pixels:")
-    print(f"  {answer}  (torch, gzipped)\n  {result}  (to look at)")
+        print("3. Pictures as they are, answered with pictures and with COCO's results")
+        for picture in PICTURES:
+            drawn, results = OUTPUT / f"{picture.stem}.png", OUTPUT / f"{picture.stem}.json"
+            _curl("-T", picture, "-o", drawn, f"{server.url}/demo/predict?format=png")
+            _curl("-T", picture, "-o", results, f"{server.url}/predictions/demo")
+            print(f"   {_told(results)}")
+        print("4. The same as JSON, answered with a gzip of torch's bytes")
+        request, answer = OUTPUT / "picture.json", OUTPUT / "masks.gz"
+        _run(sys.executable, "prepare_input.py", PICTURES[0], request)
+        json_type = ("-H", "Content-Type: application/json")
+        _curl(*json_type, "--data-binary", f"@{request}", "-o", answer, f"{server.url}/predictions/demo")
+        with gzip.open(answer) as file:
+            masks = torch.load(io.BytesIO(file.read()), weights_only=True)["pred_masks"]
+        print(f"   pred_masks {tuple(masks.shape)}, {masks.dtype}")
+    print("\nLook at")
+    for picture in PICTURES:
+        print(f"  {OUTPUT / picture.stem}.png")
+    print("and serve it, with a page for browsers at http://127.0.0.1:8080/predictions/demo, by")
+    print("  make serve ARCHIVE=model_store/demo.mar")
+
+
+def _curl(*arguments: object) -> None:
+    _run("curl", "--fail-with-body", "-sS", *arguments)
+
+
+def _told(results: Path) -> str:
+    instances = json.loads(results.read_text(encoding="utf-8"))["instances"]
+    return ", ".join(f"{each['category_name']} {each['score']:.2f}" for each in instances) or "nothing"
 
 
 def _run(*command: object) -> None:

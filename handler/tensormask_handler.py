@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensormask_server.bad_request import BadRequest
+from tensormask_server.bad_request import BadRequest, fault_of
 from tensormask_server.classes import class_names
 from tensormask_server.job import Job
+from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
 from tensormask_server.page import asks_for_page, try_it_page
 from tensormask_server.predictor import PredictionOptions, load_predictor
@@ -20,6 +21,7 @@ from tensormask_server.requests import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
 from tensormask_server.timing import Stopwatch
 from ts.context import Context
+from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.manifest["model"]["modelName"], names, sha256)
+        self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
         self.page = try_it_page(self.options.max_pixels)
         self.predictor([np.zeros((480, 640, 3), np.uint8)])
         logger.info("ready on %s, %s, with options %s", self.device, self.options.precision, self.options)
@@ -78,19 +81,39 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return [self._parsed(index, fields) for index, fields in enumerate(data)]
 
     def inference(self, jobs: list[Job]) -> list[Job]:
-        """The network, for all pictures of the batch together."""
-        items = [item for job in jobs if job.request for item in job.request.items]
-        stopwatch = Stopwatch()
-        results = iter(self.predictor([item.picture for item in items], [self._wanted(i) for i in items], stopwatch))
-        for job in jobs:
-            if job.request:
-                job.founds = [Found(item.picture, next(results), self.model) for item in job.request.items]
-                job.stopwatch.seconds |= stopwatch.seconds
+        """The network, for all pictures of the batch together; one by one where that fails, so that one alone fails."""
+        good = [job for job in jobs if job.request]
+        try:
+            self._detect(good)
+        except Exception:
+            logger.exception("a batch of %d failed, and is tried again one by one", len(good))
+            for job in good:
+                self._detect_alone(job)
         return jobs
 
     def postprocess(self, jobs: list[Job]) -> list[bytes]:
         """The bytes of each answer; its status and headers go to TorchServe's context."""
-        return [self._answer(index, job) for index, job in enumerate(jobs)]
+        answers = [self._answer(index, job) for index, job in enumerate(jobs)]
+        self.metrics.count(jobs)
+        return answers
+
+    def _detect(self, jobs: list[Job]) -> None:
+        items = [item for job in jobs if job.request for item in job.request.items]
+        stopwatch = Stopwatch()
+        results = iter(self.predictor([item.picture for item in items], [self._wanted(i) for i in items], stopwatch))
+        for job in jobs:
+            assert job.request is not None
+            job.founds = [Found(item.picture, next(results), self.model) for item in job.request.items]
+            job.stopwatch.seconds |= stopwatch.seconds
+
+    def _detect_alone(self, job: Job) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what the failed batch left
+        try:
+            self._detect([job])
+        except Exception as error:
+            logger.exception("a request failed")
+            job.request, job.error = None, fault_of(error)
 
     def _parsed(self, index: int, fields: Mapping[str, Any]) -> Job:
         headers = self.context.get_all_request_header(index)
@@ -102,6 +125,9 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
                 job.request = parse_request(fields, headers, self.options.max_pixels, self.model.class_names)
         except BadRequest as error:
             job.error = error
+        except Exception as error:
+            logger.exception("a request could not be read")
+            job.error = fault_of(error)
         return job
 
     def _wanted(self, item: SegmentationRequest) -> PredictionOptions:
@@ -123,12 +149,20 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
                 raise BadRequest(
                     f"the answer, {instances} masks, has {len(body)} bytes, more than the {limit} allowed",
                     "a smaller picture, a higher score_threshold, fewer max_detections or format coco",
+                    "answer",
                 )
         except BadRequest as error:
-            self.context.set_response_status(400, "Bad Request", index)
-            self.context.set_response_content_type(index, "application/json")
-            return error_json(error)
+            return self._refusal(index, job, error)
+        except Exception as error:
+            logger.exception("an answer could not be made")
+            return self._refusal(index, job, fault_of(error))
         self.context.set_response_content_type(index, content_type)
         self.context.set_response_header(index, "X-Instance-Count", str(instances))
         self.context.set_response_header(index, "Server-Timing", job.stopwatch.server_timing())
         return body
+
+    def _refusal(self, index: int, job: Job, error: BadRequest) -> bytes:
+        job.error = error
+        self.context.set_response_status(*error.status, index)
+        self.context.set_response_content_type(index, "application/json")
+        return error_json(error)

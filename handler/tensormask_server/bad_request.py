@@ -9,10 +9,44 @@ from typing import Any
 class BadRequest(ValueError):
     """A request that can't be answered, with what was wrong and what would be accepted."""
 
-    def __init__(self, error: str, expected: str):
+    status = (400, "Bad Request")
+
+    def __init__(self, error: str, expected: str, reason: str = "body"):
+        """
+        Args:
+            reason: for the metrics, what the fault is in: "body", "option", "picture", "pixels" (too many) or "answer"
+                (too large); where the server couldn't, "memory" or "server".
+        """
         super().__init__(error)
         self.error = error
         self.expected = expected
+        self.reason = reason
+
+
+class OutOfMemoryError(BadRequest):
+    """A picture that this server hasn't the memory for."""
+
+    status = (507, "Insufficient Storage")
+
+    def __init__(self) -> None:
+        expected = "a smaller picture, a higher score_threshold or fewer max_detections"
+        super().__init__("the server has not enough memory for this picture", expected, "memory")
+
+
+class ServerFaultError(BadRequest):
+    """A picture on which this server failed; its log says why, and the answer doesn't."""
+
+    status = (500, "Internal Server Error")
+
+    def __init__(self) -> None:
+        super().__init__("the server failed on this picture", "any other picture; the server's log says why", "server")
+
+
+def fault_of(error: Exception) -> BadRequest:
+    """What a client is told of an exception that isn't a BadRequest."""
+    # torch's errors on CPUs have no type of their own
+    of_memory = isinstance(error, MemoryError) or "memory" in str(error).lower()
+    return OutOfMemoryError() if of_memory else ServerFaultError()
 
 
 def shown(value: Any) -> str:

@@ -14,7 +14,7 @@ class Job:
 
     request: Request | None = None
     founds: list[Found] = field(default_factory=list)  # one per picture
-    error: BadRequest | None = None  # why there is no request
+    error: BadRequest | None = None  # why there is no request, or no answer
     asks_for_page: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 

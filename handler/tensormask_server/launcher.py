@@ -61,10 +61,11 @@ def _print_ready(server: TorchServe) -> None:
     url = f"{server.url}/predictions/{server.name}"
     token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
     print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
-    print("Try:   .venv/bin/python prepare_input.py PICTURE.jpg picture.json")
-    print(f"       curl {token}-H 'Content-Type: application/json' --data-binary @picture.json -o masks.gz {url}")
+    print(f"Try:   curl {token}-T PICTURE.jpg -o masks.png '{server.url}/{server.name}/predict?format=png'")
     if token:
         print('       where KEY is the "inference" key in key_file.json')
+    else:
+        print(f"       or open {url} in a browser")
     sys.stdout.flush()
 
 

@@ -40,9 +40,9 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
     for name, value in asked.items():
         option = ALIASES.get(name, name)
         if option not in OPTIONS:
-            raise BadRequest(f"{shown(name)} is not a known option{meant(name, OPTIONS)}", f"{', '.join(OPTIONS)}")
+            raise BadRequest(f"{shown(name)} is not a known option{meant(name, OPTIONS)}", ", ".join(OPTIONS), "option")
         if option in values:
-            raise BadRequest(f"{name} and {option} are the same option", "one of them")
+            raise BadRequest(f"{name} and {option} are the same option", "one of them", "option")
         if value is not None:
             values[option] = OPTIONS[option](option, _number_of_text(value), class_names)
     chosen = values.pop("format", None)
@@ -78,26 +78,26 @@ def _number_of_text(value: Any) -> Any:
 
 def _probability(name: str, value: Any, _: Sequence[str]) -> float:
     if not _is_number(value) or not 0 <= value <= 1:
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number from 0 to 1")
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number from 0 to 1", "option")
     return float(value)
 
 
 def _mask_threshold(name: str, value: Any, _: Sequence[str]) -> float:
     if not _is_number(value) or not 0 < value <= 1:
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number above 0, at most 1")
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number above 0, at most 1", "option")
     return float(value)
 
 
 def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     if not _is_number(value) or not 0 <= value <= MOST_DETECTIONS or value != int(value):
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a whole number from 0 to {MOST_DETECTIONS}")
+        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a whole number from 0 to {MOST_DETECTIONS}", "option")
     return int(value)
 
 
 def _format(name: str, value: Any, _: Sequence[str]) -> str:
     if not isinstance(value, str) or value.lower() not in FORMATS:
         near = meant(value, FORMATS) if isinstance(value, str) else ""
-        raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}")
+        raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}", "option")
     return value.lower()
 
 
@@ -119,7 +119,7 @@ def _class(name: str, value: Any, class_names: Sequence[str]) -> int:
     near = meant(value, by_name) if isinstance(value, str) else ""
     some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
     expected = f"{name}: class names or numbers from 0 to {len(class_names) - 1}, with commas between: {some}"
-    raise BadRequest(f"{name} has {shown(value)}, which is no class of this network{near}", expected)
+    raise BadRequest(f"{name} has {shown(value)}, which is no class of this network{near}", expected, "option")
 
 
 def _is_number(value: Any) -> bool:

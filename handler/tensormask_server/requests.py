@@ -134,7 +134,7 @@ class _JsonReader:
             try:
                 items.append(self._item(_instance(instance), common))
             except BadRequest as error:
-                raise BadRequest(f"instances[{number}]: {error.error}", error.expected) from error
+                raise BadRequest(f"instances[{number}]: {error.error}", error.expected, error.reason) from error
         return Request(items, "v1")
 
     def _v2(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> Request:
@@ -189,12 +189,14 @@ def _decoded(content: bytes, max_pixels: int) -> np.ndarray:
     except TooManyPixelsError as error:
         raise _too_large(str(error), max_pixels) from error
     except PictureError as error:
-        raise BadRequest(str(error), EXPECTED_BODY) from error
+        raise BadRequest(str(error), EXPECTED_BODY, "picture") from error
 
 
 def _too_large(found: str, max_pixels: int) -> BadRequest:
     return BadRequest(
-        f"{found}, more than the {max_pixels} allowed", f"a picture of at most {max_pixels} pixels: resize it first"
+        f"{found}, more than the {max_pixels} allowed",
+        f"a picture of at most {max_pixels} pixels: resize it first",
+        "pixels",
     )
 
 

@@ -184,7 +184,9 @@ def error_json(error: BadRequest) -> bytes:
 def _tree(found: Found, kind: str) -> dict[str, Any]:
     if kind not in TREES:
         raise BadRequest(
-            f"format is {kind}, which isn't JSON, and several pictures are answered in JSON", "format: coco or polygons"
+            f"format is {kind}, which isn't JSON, and several pictures are answered in JSON",
+            "format: coco or polygons",
+            "option",
         )
     return TREES[kind](found)
 
@@ -200,7 +202,7 @@ def _arrays(detections: Detections) -> dict[str, np.ndarray]:
 
 def _masks(detections: Detections) -> np.ndarray:
     if detections.masks is None:
-        raise BadRequest("this network finds boxes alone, no masks", "format: coco, png, torch or npz")
+        raise BadRequest("this network finds boxes alone, no masks", "format: coco, png, torch or npz", "option")
     return detections.masks
 
 

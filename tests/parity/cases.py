@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from demo.synthetic_weights import synthetic_state
+from parity.synthetic_weights import synthetic_state
 
 FOLDER = Path(__file__).parent / "cases"
 CASES = tuple(sorted(path.name for path in FOLDER.iterdir()))

@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 from parity.cases import Case
+from PIL import Image
+from playwright._impl._driver import compute_driver_executable
 from tensormask_server import archive, launcher
 from tensormask_server.java import java_home
 
@@ -37,10 +39,21 @@ def write_coco(folder: Path, picture: Path) -> None:
     """COCO val2017 with one picture, on which there is nothing to find."""
     (folder / "val2017").mkdir()
     shutil.copy(picture, folder / "val2017")
-    image = {"id": 1, "file_name": picture.name, "height": 512, "width": 512}
+    image = {"id": 1, "file_name": picture.name, "height": 150, "width": 200}
     content = {"images": [image], "annotations": [], "categories": [{"id": number} for number in range(1, 81)]}
     (folder / "annotations").mkdir()
     (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+
+
+def run_javascript(snippet: str) -> str:
+    """With the Node.js that comes with Playwright."""
+    node, _ = compute_driver_executable()
+    script = (
+        f'import {{ readFileSync }} from "node:fs";\nconst picture = readFileSync("picture.jpg");\n{snippet}\n'
+        "console.log(JSON.stringify(instances));"
+    )
+    command = [str(node), "--input-type=module", "--eval", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 class Reader:
@@ -54,12 +67,12 @@ class Reader:
         self.environment = {**os.environ, "JAVA_HOME": str(java_home()), "TMPDIR": str(folder), "TEMP": str(folder)}
         properties = folder / "config.properties"
         grpc = f"grpc_inference_port={self.ports[3]}\ngrpc_management_port={self.ports[4]}\n"
-        properties.write_text(self._with_ports(properties.read_text()) + grpc)
+        properties.write_text(self.with_ports(properties.read_text()) + grpc)
 
     def type(self, command: str) -> str:
         for old, new in self.replaced.items():
             command = command.replace(old, new)
-        command = self._with_ports(command)
+        command = self.with_ports(command)
         if command.startswith((".venv/bin/tensormask-server", "make serve")):
             return self._serve(command)
         if command.startswith("curl"):
@@ -108,7 +121,7 @@ class Reader:
             assert time.monotonic() < end
             time.sleep(0.2)
 
-    def _with_ports(self, text: str) -> str:
+    def with_ports(self, text: str) -> str:
         for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):
             text = text.replace(f":{port}", f":{free}")
         return text
@@ -120,12 +133,21 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=left_out)
     (folder / ".venv").symlink_to(sys.prefix)
-    shutil.copy(folder / "demo" / "astronaut.jpg", folder / "picture.jpg")
+    Image.fromarray(case.picture).save(folder / "picture.jpg")
+    (folder / "pictures").mkdir()
+    shutil.copy(folder / "picture.jpg", folder / "pictures")
     shutil.copy(case.config, folder / "config.yaml")
     shutil.copy(weights, folder / "weights.pkl")
     write_coco(folder, folder / "picture.jpg")
     (folder / "model_store").mkdir()
-    replaced = {"configs/tensormask_R_50_FPN_6x.yaml": "config.yaml", "model_final_e8df31.pkl": "weights.pkl"}
+    archive_demo = ["./archive.sh", "--name", "demo", "--config", "demo/model/config.yaml"]
+    archive_demo += ["--weights", "demo/model/weights.pkl", "--classes", "demo/model/classes.txt"]
+    subprocess.run(archive_demo, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # what make demo leaves
+    replaced = {
+        "configs/tensormask_R_50_FPN_6x.yaml": "config.yaml",
+        "model_final_e8df31.pkl": "weights.pkl",
+        "classes=cat,dog": "classes=0,1",
+    }
     typed = Reader(folder, replaced)
     yield typed
     typed.stop()
@@ -136,12 +158,19 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
     assert any('"status": "READY"' in text for command, text in printed.items() if command.startswith("curl"))
     [scores] = [text for command, text in printed.items() if "evaluate.py" in command]
     assert [line.split()[0] for line in scores.splitlines()] == ["AP", "box", "mask"]
+    assert Image.open(reader.folder / "drawn.png").size == Image.open(reader.folder / "labels.png").size == (200, 150)
     monkeypatch.chdir(reader.folder)
     for snippet in blocks("python"):
         values = {"rgb": np.zeros((20, 30, 3), np.uint8)}
-        exec(snippet, values)
-        masks = values["answer"]["pred_masks"] if "answer" in values else values["detections"].masks
-        assert masks.shape[1:] == ((512, 512) if "answer" in values else (20, 30))
+        exec(reader.with_ports(snippet), values)
+        if "answer" in values:
+            assert values["answer"]["pred_masks"].shape[1:] == (150, 200)
+        elif "found" in values:
+            assert values["found"].masks.shape[1:] == (150, 200)
+        else:
+            assert values["detections"].masks.shape[1:] == (20, 30)
+    (snippet,) = blocks("js")
+    assert "score" in run_javascript(reader.with_ports(snippet))
 
 
 @pytest.mark.parametrize("command", [archive, launcher])

@@ -1,22 +1,36 @@
 """The handler between TorchServe's fields and its context, without a server."""
 
+import io
 import json
 import logging
 import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ts
 import yaml
 from parity.cases import load_case, write_weights
+from PIL import Image
 from tensormask_handler import TensorMaskHandler
 from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 ROOT = Path(__file__).parents[2]
+
+
+def _png(side: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), "orange").save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
 CASE = load_case("tiny")
+PNG_OF_64_MEGAPIXELS = _png(8000)
 GOOD = {"body": json.dumps({"img_data": CASE.picture.transpose(2, 0, 1).tolist()}).encode()}
 
 
@@ -44,7 +58,9 @@ def context(model_dir: Path, requests: int = 1, **options: object) -> Context:
     manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text())
     settings = yaml.safe_load((model_dir / "model-config.yaml").read_text())
     settings["handler"] |= options
-    made = Context("tensormask", str(model_dir), manifest, 8, None, "1.0", model_yaml_config=settings)
+    cache = MetricsCacheYamlImpl(Path(ts.__file__).parent / "configs" / "metrics.yaml")
+    cache.initialize_cache()
+    made = Context("tensormask", str(model_dir), manifest, 8, None, "1.0", metrics=cache, model_yaml_config=settings)
     made.request_processor = [RequestProcessor({}) for _ in range(requests)]
     return made
 
@@ -99,3 +115,32 @@ def test_what_can_not_be_loaded_is_logged_in_one_line(
 def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
     TensorMaskHandler().initialize(context(model_dir))
     assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
+
+
+SCARCE_MEMORY = """
+import json, resource, sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+import numpy as np, torch
+from test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
+torch.set_num_threads(1)
+handler, asked = TensorMaskHandler(), context(Path(sys.argv[3]), 3, max_pixels=1 << 30, score_threshold=0.01)
+handler.initialize(asked)
+handler.handle([GOOD], asked)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[4]) * 2**20,) * 2)
+bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS}, GOOD], asked)
+print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
+print(json.loads(bodies[1])["error"])
+"""
+
+
+# less than decoding takes, and less than its masks take
+@pytest.mark.parametrize("megabytes", [200, 900])
+def test_a_picture_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int) -> None:
+    command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    printed = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
+    assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this picture"], (
+        printed.stderr
+    )

@@ -1,0 +1,59 @@
+"""What Prometheus gets to see, and that the dashboard asks for nothing else."""
+
+import json
+import re
+import time
+import urllib.request
+
+from parity.cases import Case
+from tensormask_server.metrics import COUNTERS, HISTOGRAMS
+
+from served.conftest import ROOT, Server, request_body
+
+
+def exported(server: Server) -> dict[str, float]:
+    """The samples by their name and labels, but the host's."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=60) as response:
+        lines = response.read().decode().splitlines()
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {re.sub(r'[Hh]ostname="[^"]*",|,?}$', "", name).rstrip("{,"): float(value) for name, _, value in samples}
+
+
+def exported_with(server: Server, name: str, least: float) -> dict[str, float]:
+    """TorchServe reads a worker's metrics from its log, a moment after the answer."""
+    end = time.monotonic() + 30
+    while (samples := exported(server)).get(name, 0) < least:
+        assert time.monotonic() < end, samples
+        time.sleep(0.2)
+    return samples
+
+
+def test_requests_are_counted(server: Server, case: Case) -> None:
+    bad = 'tensormask_bad_requests_total{model_name="tiny",reason="option"'
+    assert server.post(request_body(case.picture)).status == 200
+    assert server.post(request_body(case.picture, threshold=2)).status == 400
+    before = exported_with(server, bad, 1)
+    answer = server.post(request_body(case.picture))
+    server.post(request_body(case.picture, threshold=3))
+    after = exported_with(server, bad, before[bad] + 1)
+    height, width = case.picture.shape[:2]
+    for name, more in {"pictures": 1, "batches": 1, "pixels": height * width}.items():
+        key = f'tensormask_{name}_total{{model_name="tiny"'
+        assert after[key] - before[key] == more, name
+    instances = 'tensormask_instances_total{model_name="tiny"'
+    assert after[instances] - before[instances] == len(answer.tensors()["scores"])
+    for name in HISTOGRAMS:
+        assert after[f'{name}_count{{model_name="tiny"'] - before[f'{name}_count{{model_name="tiny"'] == 1
+        assert after[f'{name}_sum{{model_name="tiny"'] > before[f'{name}_sum{{model_name="tiny"']
+
+
+def test_the_dashboard_asks_for_what_is_exported(server: Server, case: Case) -> None:
+    server.post(b"{}")
+    server.post(request_body(case.picture))
+    samples = exported_with(server, 'tensormask_bad_requests_total{model_name="tiny",reason="body"', 1)
+    names = {name.partition("{")[0] for name in samples}
+    dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    metrics = {name for expression in asked for name in re.findall(r"\b(?:tensormask|ts|Requests)\w+", expression)}
+    assert metrics <= names
+    assert {re.sub("_(sum|count|bucket)$", "", name) for name in metrics} >= {*HISTOGRAMS, *COUNTERS}
