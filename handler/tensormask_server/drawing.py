@@ -26,20 +26,32 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
     worst_first = range(len(detections) - 1, -1, -1)
     if detections.masks is not None:
         for i in worst_first:
-            mask = detections.masks[i]
-            canvas[mask] = (canvas[mask] * (1 - MASK_OPACITY) + np.array(_colour(i)) * MASK_OPACITY).astype(np.uint8)
+            _tint(canvas, detections.masks[i], _colour(i))
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     size = max(10, min(image.size) // 40)
     font = ImageFont.load_default(size)
     for i in worst_first:
         x0, y0, x1, y1 = detections.boxes[i].tolist()
-        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=_colour(i), width=max(1, size // 6))
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_colour(i), width=max(1, size // 6))
         label = f"{class_names[detections.classes[i]]} {detections.scores[i]:.2f}"
         place = draw.textbbox((x0, max(0, y0 - 1.4 * size)), label, font=font)
         draw.rectangle((place[0] - 2, place[1] - 2, place[2] + 2, place[3] + 2), fill=_colour(i))
         draw.text((x0, max(0, y0 - 1.4 * size)), label, fill="black", font=font)
     return np.array(image)
+
+
+def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Mixes the colour into the mask's pixels; through a table, as there are only 256 values."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if len(rows) == 0:
+        return
+    inside = mask[rows[0] : rows[-1] + 1]
+    band = canvas[rows[0] : rows[-1] + 1]
+    mixed = np.arange(256)[:, None] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
+    for channel, table in enumerate(mixed.astype(np.uint8).T):
+        plane = band[..., channel]
+        np.copyto(plane, table[plane], where=inside)
 
 
 def _colour(index: int) -> tuple[int, int, int]:

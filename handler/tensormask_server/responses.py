@@ -13,12 +13,12 @@ import torch
 from contourpy import FillType, contour_generator
 from isal import igzip
 from PIL import Image
-from pycocotools import mask as rle
 
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.classes import category_ids
 from tensormask_server.drawing import draw_detections
 from tensormask_server.predictor import Detections
+from tensormask_server.run_lengths import encode_mask
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little
 COMPRESSION_LEVEL = 1
@@ -102,8 +102,7 @@ def coco(found: Found) -> dict[str, Any]:
     ]
     if detections.masks is not None:
         for result, mask in zip(results, detections.masks, strict=True):
-            encoded = rle.encode(np.asfortranarray(mask).view(np.uint8))
-            result["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+            result["segmentation"] = encode_mask(mask)
     height, width = found.picture.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
     return {"instances": results, **about}

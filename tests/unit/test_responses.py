@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
+from tensormask_server.drawing import MASK_OPACITY, draw_detections
 from tensormask_server.responses import (
     Found,
     Model,
@@ -214,3 +215,27 @@ def test_several_pictures_are_answered_in_json() -> None:
     assert [json.loads(text) for text in output["data"]] == alone
     with pytest.raises(BadRequest, match="format is png"):
         predictions(founds, ["coco", "png"])
+
+
+def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
+    found = shapes()
+    boxes = found.detections.boxes.copy()
+    boxes[0], boxes[1] = (10, 10, 10.3, 10.2), (69.9, 49.9, 70, 50)
+    detections = Detections(boxes, found.detections.scores, found.detections.classes, found.detections.masks)
+    assert encode(Found(found.picture, detections, found.model), "png")[0]
+
+
+def test_a_masks_pixels_are_tinted_and_no_others() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    mask = np.zeros((1, 40, 60), bool)
+    mask[0, 25:35, 20:50] = True
+    box = np.array([[20, 25, 50, 35]], np.float32)
+    detections = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), mask)
+    drawn = draw_detections(picture, detections, [""])
+    inside = np.zeros((40, 60), bool)
+    inside[30:34, 22:48] = True  # away from the box's lines and the label
+    outside = ~mask[0] & (np.arange(40)[:, None] > 36)
+    np.testing.assert_array_equal(drawn[outside], picture[outside])
+    tint = drawn[inside].astype(float) - (1 - MASK_OPACITY) * picture[inside]
+    assert tint.std(axis=0).max() < 0.6  # one colour, but for rounding
+    assert tint.mean() > 30
