@@ -1,0 +1,79 @@
+"""The client and its command at a real server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity.cases import Case
+from PIL import Image
+from tensormask_server import Predictor
+from tensormask_server.client import Client, Refused
+
+from served.conftest import THRESHOLD, Server
+
+
+@pytest.fixture
+def folder(case: Case, tmp_path: Path) -> Path:
+    """Pictures in a folder with another in it, and a file that only looks like one."""
+    (tmp_path / "pictures" / "more").mkdir(parents=True)
+    Image.fromarray(case.picture).save(tmp_path / "pictures" / "one.png")
+    Image.fromarray(case.picture[:90]).save(tmp_path / "pictures" / "more" / "two.PNG")
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
+    return tmp_path / "pictures"
+
+
+def run(server: Server, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tensormask_server.client", str(folder), "--url", server.url]
+    return subprocess.run(
+        [*command, "--out", str(folder.parent / "out"), *options], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "array"])
+def test_the_client_has_what_the_predictor_finds(
+    server: Server, predictor: Predictor, case: Case, folder: Path, kind: str
+) -> None:
+    path = folder / "one.png"
+    picture = {"path": path, "bytes": path.read_bytes(), "array": case.picture}[kind]
+    found = Client(server.url).predict(picture)
+    [expected] = predictor([case.picture], THRESHOLD)
+    assert len(found) == len(expected) > 3
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.02)
+    assert found.names == tuple(f"class {number}" for number in expected.classes)
+    np.testing.assert_array_equal(found.category_ids, expected.classes + 1)
+
+
+def test_options_are_sent(server: Server, case: Case) -> None:
+    found = Client(server.url).predict(case.picture, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
+    assert len(found) <= 3
+    assert set(found.names) <= {"class 4", "class 0"}
+    with pytest.raises(Refused, match="400: score_threshold is 2; expected: score_threshold: a number from 0 to 1"):
+        Client(server.url).predict(case.picture, score_threshold=2)
+
+
+def test_a_folder_is_answered_and_a_broken_picture_does_not_stop_it(server: Server, folder: Path) -> None:
+    result = run(server, folder)
+    assert result.returncode == 1
+    assert "broken.jpg: 400: " in result.stderr
+    assert "3/3" in result.stderr
+    out = folder.parent / "out"
+    assert json.loads((out / "one.json").read_text())["height"] == 150
+    assert json.loads((out / "more" / "two.json").read_text())["height"] == 90
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["one.json", "two.json"]
+
+
+def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    assert run(server, folder, "--format", "png", "--max-detections", "1").returncode == 0
+    one = folder.parent / "out" / "one.png"
+    assert Image.open(one).size == (200, 150)
+    one.write_text("left alone")
+    (folder.parent / "out" / "more" / "two.png").unlink()
+    assert run(server, folder, "--format", "png").returncode == 0
+    assert one.read_text() == "left alone"
+    assert Image.open(folder.parent / "out" / "more" / "two.png").size == (200, 90)

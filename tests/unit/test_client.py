@@ -1,0 +1,129 @@
+"""The client's reading and writing against pycocotools and Pillow, and its patience with a server that is busy."""
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from pycocotools import mask as rle
+from tensormask_server.client import Client, Refused, Unavailable, decode_mask, encode_png, main
+
+ANSWER = json.dumps({"instances": [], "width": 2, "height": 1}).encode()
+PIXEL = np.zeros((1, 2, 3), np.uint8)
+AT_ONCE = (0.0, 0.0)  # waits
+
+masks = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+pictures = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (*size, 3)))
+
+
+@given(mask=masks)
+def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> None:
+    encoded = rle.encode(np.asfortranarray(mask).view(np.uint8))
+    decoded = decode_mask({"size": encoded["size"], "counts": encoded["counts"].decode()})
+    np.testing.assert_array_equal(decoded, mask)
+
+
+@given(picture=pictures)
+def test_the_png_is_the_array(picture: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(encode_png(picture)))), picture)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
+def test_another_array_is_refused(picture: np.ndarray) -> None:
+    with pytest.raises(Refused, match=r"expected uint8 \(H, W, 3\), RGB"):
+        encode_png(picture)
+
+
+def test_neither_torch_nor_pillow_is_imported() -> None:
+    code = "import sys, tensormask_server.client; print({'torch', 'PIL', 'ts'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
+
+
+@contextmanager
+def answering(*answers: tuple[int, bytes] | None) -> Iterator[str]:
+    """A server that gives these answers in turn, None by closing the connection; the last one for ever."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/predictions/x"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_busy_server_and_a_broken_connection_are_tried_again() -> None:
+    with answering((503, b"{}"), None, (200, ANSWER)) as url:
+        assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
+
+
+def test_a_server_that_stays_busy_is_told() -> None:
+    with (
+        answering((503, b'{"message": "queue full"}')) as url,
+        pytest.raises(Unavailable, match="503: queue full, 3 times"),
+    ):
+        Client(url, waits=AT_ONCE).predict(PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (400, b'{"error": "no", "expected": "yes"}', "400: no; expected: yes"),
+        (413, b"", "shrink it, or raise max_request_size"),
+        (404, b'{"message": "Model not found"}', "404: Model not found"),
+        (500, b"", "500: without a word"),
+        (200, b"<html>", "isn't this server's"),
+        (200, b'{"instances": [{}]}', "isn't this server's"),
+    ],
+)
+def test_another_answer_is_told(status: int, body: bytes, said: str) -> None:
+    with answering((status, body)) as url, pytest.raises(Refused, match=said):
+        Client(url, waits=()).predict(PIXEL)
+
+
+def test_nobody_there_is_told() -> None:
+    with answering((200, ANSWER)) as url:
+        pass
+    with pytest.raises(Unavailable, match="no server answers at"):
+        Client(url, waits=AT_ONCE).predict(PIXEL)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(Refused, match="treshold is not an option; the options are score_threshold"):
+        Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)
+
+
+def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as status:
+        main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"])
+    assert status.value.code == 2
+    assert "no pictures there" in capsys.readouterr().err
