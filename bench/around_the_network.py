@@ -1,7 +1,8 @@
 """What a request costs around the network, beside the plain way: python -m bench.around_the_network
 
 The plain way is that of a first Flask server for this network: json.loads and numpy in, torch.save and gzip's level 9
-out. Both ways run alternately in one process, so that their ratio means something on a busy machine too.
+out; or Pillow in, and each mask through pycocotools out. Both ways run alternately in one process, so that their ratio
+means something on a busy machine too.
 """
 
 import argparse
@@ -14,9 +15,11 @@ from statistics import median
 
 import numpy as np
 import torch
+from PIL import Image
+from pycocotools import mask as rle
 from tensormask_server import Detections
 from tensormask_server.requests import parse_request
-from tensormask_server.responses import gzipped_torch
+from tensormask_server.responses import Found, Model, encode
 
 
 def main() -> None:
@@ -26,35 +29,65 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=9)
     parsed = parser.parse_args()
-    body, detections = example(parsed.height, parsed.width, parsed.masks)
-    stages: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "JSON to a picture": (
-            lambda: plain_picture(body),
-            lambda: parse_request({"body": body}, {}, 1 << 30, ("thing",)),
-        ),
-        "masks to gzipped torch": (lambda: plain_answer(detections), lambda: gzipped_torch(detections)),
+    picture, detections = example(parsed.height, parsed.width, parsed.masks)
+    found = Found(picture, detections, Model("bench", ("thing",), ""))
+    body, jpeg = json.dumps({"img_data": picture.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(picture)
+    routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
+        "JSON in, torch out": {
+            "JSON to a picture": (lambda: plain_picture(body), lambda: parsed_request(body)),
+            "masks to gzipped torch": (lambda: plain_answer(detections), lambda: encode(found, "torch")),
+        },
+        "JPEG in, COCO out": {
+            "JPEG to a picture": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
+            "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(found, "coco")),
+        },
     }
     print(f"{parsed.height}×{parsed.width} pixels, {parsed.masks} masks, median of {parsed.rounds} rounds\n")
     print(f"| {'stage':24} | plain way, ms | ours, ms | ratio |\n|---|---:|---:|---:|")
-    totals = np.zeros(2)
-    for name, ways in stages.items():
-        plain, ours = medians(ways, parsed.rounds)
-        totals += plain, ours
-        print(f"| {name:24} | {plain:13.1f} | {ours:8.1f} | {plain / ours:4.1f}× |")
-    print(f"| {'both':24} | {totals[0]:13.1f} | {totals[1]:8.1f} | {totals[0] / totals[1]:4.1f}× |")
+    for route, stages in routes.items():
+        totals = np.zeros(2)
+        for name, ways in stages.items():
+            plain, ours = medians(ways, parsed.rounds)
+            totals += plain, ours
+            print(f"| {name:24} | {plain:13.1f} | {ours:8.1f} | {plain / ours:4.1f}× |")
+        print(f"| {route:24} | {totals[0]:13.1f} | {totals[1]:8.1f} | {totals[0] / totals[1]:4.1f}× |")
 
 
-def example(height: int, width: int, count: int) -> tuple[bytes, Detections]:
-    """A picture of noise as JSON, and masks of discs and bars, as large as things on pictures are."""
+def example(height: int, width: int, count: int) -> tuple[np.ndarray, Detections]:
+    """A picture of noise, and masks of discs and bars, as large as things on pictures are."""
     random = np.random.default_rng(0)
-    body = json.dumps({"img_data": random.integers(0, 256, (3, height, width)).tolist()}).encode()
+    picture = random.integers(0, 256, (height, width, 3), np.uint8)
     y, x = np.mgrid[:height, :width]
     masks = np.empty((count, height, width), bool)
     for mask in masks:
         centre_y, centre_x, radius = random.uniform((0, 0, 10), (height, width, 150))
         mask[:] = (y - centre_y) ** 2 + ((x - centre_x) / random.uniform(0.3, 3)) ** 2 < radius**2
     scores = np.linspace(1, 0.5, count, dtype=np.float32)
-    return body, Detections(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
+    return picture, Detections(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
+
+
+def jpeg_of(picture: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG")
+    return content.getvalue()
+
+
+def parsed_request(body: bytes) -> object:
+    return parse_request({"body": body}, {}, 1 << 30, ("thing",))
+
+
+def plain_decoded(jpeg: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+
+def plain_results(detections: Detections) -> bytes:
+    assert detections.masks is not None
+    results = []
+    for mask, score in zip(detections.masks, detections.scores, strict=True):
+        segmentation = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+        segmentation["counts"] = segmentation["counts"].decode()
+        results.append({"category_id": 1, "score": float(score), "segmentation": segmentation})
+    return json.dumps(results).encode()
 
 
 def plain_picture(body: bytes) -> np.ndarray:
