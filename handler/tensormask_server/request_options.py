@@ -55,13 +55,21 @@ def options_of_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     for header, value in headers.items():
         name = header.lower().removeprefix("x-").replace("-", "_")
         if name in OPTIONS:
-            asked[name] = value
+            asked[name] = _as_utf8(value)
         elif name == "accept":
             types = (part.partition(";")[0].strip().lower() for part in value.split(","))
             asked_type = next((FORMAT_OF_TYPE[each] for each in types if each in FORMAT_OF_TYPE), None)
             if asked_type is not None:
                 asked.setdefault("format", asked_type)
     return asked
+
+
+def _as_utf8(header: str) -> str:
+    """TorchServe reads headers as Latin-1; clients that write other letters write UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _number_of_text(value: Any) -> Any:

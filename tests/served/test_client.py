@@ -48,32 +48,49 @@ def test_the_client_has_what_the_predictor_finds(
     np.testing.assert_array_equal(found.category_ids, expected.classes + 1)
 
 
+def test_the_answer_says_whose_it_is_and_how_long_it_took(server: Server, case: Case) -> None:
+    found = Client(server.url).predict(case.picture)
+    assert (found.height, found.width) == case.picture.shape[:2]
+    assert (found.model, len(found.weights_sha256)) == ("tiny", 64)
+    assert set(found.timing) == {"decode", "resize", "network", "masks", "encode"}
+
+
+def test_a_file_over_the_servers_limit_is_told_so(server: Server) -> None:
+    with pytest.raises(Refused, match=r"413 the picture has 68\.0 MB, more than the server takes"):
+        Client(server.url).predict(b"\xff\xd8\xff" + bytes(68_000_000))
+
+
+def test_any_letters_reach_the_server(server: Server, case: Case) -> None:
+    with pytest.raises(Refused, match='classes has "k\\\\u00e4tzchen \\\\u732b"'):
+        Client(server.url).predict(case.picture, classes="kätzchen 猫")
+
+
 def test_options_are_sent(server: Server, case: Case) -> None:
     found = Client(server.url).predict(case.picture, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
     assert len(found) <= 3
     assert set(found.names) <= {"class 4", "class 0"}
-    with pytest.raises(Refused, match="400: score_threshold is 2; expected: score_threshold: a number from 0 to 1"):
+    with pytest.raises(Refused, match="400 score_threshold is 2; expected score_threshold: a number from 0 to 1"):
         Client(server.url).predict(case.picture, score_threshold=2)
 
 
 def test_a_folder_is_answered_and_a_broken_picture_does_not_stop_it(server: Server, folder: Path) -> None:
     result = run(server, folder)
     assert result.returncode == 1
-    assert "broken.jpg: 400: " in result.stderr
+    assert "broken.jpg: 400 " in result.stderr
     assert "3/3" in result.stderr
     out = folder.parent / "out"
-    assert json.loads((out / "one.json").read_text())["height"] == 150
-    assert json.loads((out / "more" / "two.json").read_text())["height"] == 90
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["one.json", "two.json"]
+    assert json.loads((out / "one.png.json").read_text())["height"] == 150
+    assert json.loads((out / "more" / "two.PNG.json").read_text())["height"] == 90
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["one.png.json", "two.PNG.json"]
 
 
 def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> None:
     (folder / "broken.jpg").unlink()
     assert run(server, folder, "--format", "png", "--max-detections", "1").returncode == 0
-    one = folder.parent / "out" / "one.png"
+    one = folder.parent / "out" / "one.png.png"
     assert Image.open(one).size == (200, 150)
     one.write_text("left alone")
-    (folder.parent / "out" / "more" / "two.png").unlink()
+    (folder.parent / "out" / "more" / "two.PNG.png").unlink()
     assert run(server, folder, "--format", "png").returncode == 0
     assert one.read_text() == "left alone"
-    assert Image.open(folder.parent / "out" / "more" / "two.png").size == (200, 90)
+    assert Image.open(folder.parent / "out" / "more" / "two.PNG.png").size == (200, 90)

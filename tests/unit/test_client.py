@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as rle
-from tensormask_server.client import Client, Refused, Unavailable, decode_mask, encode_png, main
+from tensormask_server.client import BadPicture, Busy, Client, Refused, Unreachable, WrongServer, WrongToken, encode_png
+from tensormask_server.client_command import main
+from tensormask_server.instances import decode_mask
 
-ANSWER = json.dumps({"instances": [], "width": 2, "height": 1}).encode()
+ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 AT_ONCE = (0.0, 0.0)  # waits
 
@@ -29,7 +31,7 @@ pictures = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda size: 
 @given(mask=masks)
 def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> None:
     encoded = rle.encode(np.asfortranarray(mask).view(np.uint8))
-    decoded = decode_mask({"size": encoded["size"], "counts": encoded["counts"].decode()})
+    decoded = decode_mask(encoded["counts"].decode(), *encoded["size"])
     np.testing.assert_array_equal(decoded, mask)
 
 
@@ -40,7 +42,7 @@ def test_the_png_is_the_array(picture: np.ndarray) -> None:
 
 @pytest.mark.parametrize("picture", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
 def test_another_array_is_refused(picture: np.ndarray) -> None:
-    with pytest.raises(Refused, match=r"expected uint8 \(H, W, 3\), RGB"):
+    with pytest.raises(BadPicture, match=r"expected uint8 \(H, W, 3\), RGB"):
         encode_png(picture)
 
 
@@ -63,6 +65,7 @@ def answering(*answers: tuple[int, bytes] | None) -> Iterator[str]:
                 self.close_connection = True
                 return
             self.send_response(answer[0])
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer[1])))
             self.end_headers()
             self.wfile.write(answer[1])
@@ -89,41 +92,48 @@ def test_a_busy_server_and_a_broken_connection_are_tried_again() -> None:
 def test_a_server_that_stays_busy_is_told() -> None:
     with (
         answering((503, b'{"message": "queue full"}')) as url,
-        pytest.raises(Unavailable, match="503: queue full, 3 times"),
+        pytest.raises(Busy, match="503 queue full, 3 times"),
     ):
         Client(url, waits=AT_ONCE).predict(PIXEL)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "kind", "said"),
     [
-        (400, b'{"error": "no", "expected": "yes"}', "400: no; expected: yes"),
-        (413, b"", "shrink it, or raise max_request_size"),
-        (404, b'{"message": "Model not found"}', "404: Model not found"),
-        (500, b"", "500: without a word"),
-        (200, b"<html>", "isn't this server's"),
-        (200, b'{"instances": [{}]}', "isn't this server's"),
+        (400, b'{"error": "no", "expected": "yes"}', Refused, "400 no; expected yes"),
+        (413, b"", Refused, "413 the picture has 0.0 MB, more than .* max_request_size"),
+        (400, b'{"type": "InvalidKeyException", "message": "no"}', WrongToken, "wants a token: 400 no; expected the"),
+        (404, b'{"message": "Model not found"}', WrongServer, "404 Model not found"),
+        (500, b"", Refused, "500 Internal Server Error"),
+        (200, b"<html>", WrongServer, "something else than this server's answers"),
+        (200, b'{"instances": [{}]}', WrongServer, "something else than this server's answers"),
     ],
 )
-def test_another_answer_is_told(status: int, body: bytes, said: str) -> None:
-    with answering((status, body)) as url, pytest.raises(Refused, match=said):
+def test_another_answer_is_told(status: int, body: bytes, kind: type[Exception], said: str) -> None:
+    with answering((status, body)) as url, pytest.raises(kind, match=said):
         Client(url, waits=()).predict(PIXEL)
 
 
 def test_nobody_there_is_told() -> None:
     with answering((200, ANSWER)) as url:
         pass
-    with pytest.raises(Unavailable, match="no server answers at"):
+    with pytest.raises(Unreachable, match="no server answers at"):
         Client(url, waits=AT_ONCE).predict(PIXEL)
 
 
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(Refused, match="treshold is not an option; the options are score_threshold"):
+    with pytest.raises(TypeError, match="'treshold' is not an option; expected score_threshold"):
         Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)
 
 
 def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as status:
-        main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"])
-    assert status.value.code == 2
-    assert "no pictures there" in capsys.readouterr().err
+    assert main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"]) == 2
+    assert "no pictures in" in capsys.readouterr().err
+    assert main([str(tmp_path), "--url", "nowhere", "--out", "x"]) == 2
+    assert "expected http://HOST:8080/predictions/MODEL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("counts", ["", "~", "é", "P", "1", "11111"])
+def test_run_lengths_of_another_mask_are_refused(counts: str) -> None:
+    with pytest.raises(ValueError):
+        decode_mask(counts, 2, 2)
