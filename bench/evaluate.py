@@ -4,21 +4,25 @@ python bench/evaluate.py --url http://127.0.0.1:8080/predictions/NAME --annotati
 """
 
 import argparse
+import io
 import json
 import math
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tensormask_server import Detections
+from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
-from bench.client import Client, NoAnswer, Unreachable
 from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate
 from training.data import category_ids
 
@@ -43,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client, ids = Client(parsed.url, parsed.token), category_ids(annotations)
 
         def results_of(image: Image) -> list[Result]:
-            detections = client.detect(_picture(image, parsed.images), parsed.threshold)
-            return coco_results(image["id"], detections, ids)
+            picture = _picture(image, parsed.images)
+            # npz: boxes and scores as the network gave them, where COCO's format rounds
+            answer = client.answer(picture, "npz", score_threshold=parsed.threshold)
+            return coco_results(image["id"], read_detections(answer.body), ids)
 
         errors = gather(images, results_of, answered, parsed.results, parsed.concurrency)
         results = [result for of_picture in answered.values() for result in of_picture]
@@ -75,6 +81,31 @@ def read_annotations(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise EvaluationError(f"{path} has no list {key!r}; expected an annotation file in COCO's format")
     return content
+
+
+def read_detections(npz: bytes) -> Detections:
+    """
+    Args:
+        npz: an answer in this format.
+
+    Raises:
+        WrongServer: it isn't one of this server's.
+    """
+    try:
+        with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
+            masks = arrays.get("pred_masks")
+            return Detections(arrays["pred_boxes"], arrays["scores"], arrays["pred_classes"], masks)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise WrongServer(f"an answer with something else than detections: {npz[:60]!r}") from error
 
 
 def read_results(path: Path) -> dict[int, list[Result]]:
