@@ -17,7 +17,7 @@ MODEL = Path("demo/model")
 # one that the data set's code composed, of drawings that the training never saw, and one that a browser drew
 PICTURES = (Path("demo/pictures/composed.jpg"), Path("demo/pictures/page.png"))
 OUTPUT = Path("demo/output")
-THRESHOLD = 0.4
+THRESHOLD = 0.45
 
 
 def main() -> None:

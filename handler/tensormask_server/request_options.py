@@ -49,10 +49,12 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
     return RequestOptions(PredictionOptions(**values), chosen)
 
 
-def options_of_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that are options: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case."""
     asked = {}
     for header, value in headers.items():
+        if not isinstance(value, str):  # TorchServe puts the query there, too
+            continue
         name = header.lower().removeprefix("x-").replace("-", "_")
         if name in OPTIONS:
             asked[name] = _as_utf8(value)
