@@ -35,9 +35,10 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
         x0, y0, x1, y1 = detections.boxes[i].tolist()
         draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_colour(i), width=max(1, size // 6))
         label = f"{class_names[detections.classes[i]]} {detections.scores[i]:.2f}"
-        place = draw.textbbox((x0, max(0, y0 - 1.4 * size)), label, font=font)
+        corner = (max(0, min(x0, image.width - draw.textlength(label, font=font))), max(0, y0 - 1.4 * size))
+        place = draw.textbbox(corner, label, font=font)
         draw.rectangle((place[0] - 2, place[1] - 2, place[2] + 2, place[3] + 2), fill=_colour(i))
-        draw.text((x0, max(0, y0 - 1.4 * size)), label, fill="black", font=font)
+        draw.text(corner, label, fill="black", font=font)
     return np.array(image)
 
 

@@ -239,3 +239,12 @@ def test_a_masks_pixels_are_tinted_and_no_others() -> None:
     tint = drawn[inside].astype(float) - (1 - MASK_OPACITY) * picture[inside]
     assert tint.std(axis=0).max() < 0.6  # one colour, but for rounding
     assert tint.mean() > 30
+
+
+def test_a_label_at_the_right_edge_is_drawn_whole() -> None:
+    picture = np.zeros((100, 200, 3), np.uint8)
+    box = np.array([[190, 50, 200, 60]], np.float32)
+    detections = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), None)
+    label = draw_detections(picture, detections, ["a long name"])[36:50]
+    lit = np.flatnonzero(label.any(axis=(0, 2)))
+    assert lit[-1] - lit[0] > 60
