@@ -156,13 +156,16 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         except Exception as error:
             logger.exception("an answer could not be made")
             return self._refusal(index, job, fault_of(error))
-        self.context.set_response_content_type(index, content_type)
-        self.context.set_response_header(index, "X-Instance-Count", str(instances))
-        self.context.set_response_header(index, "Server-Timing", job.stopwatch.server_timing())
+        self._describe(index, job, content_type, instances)
         return body
 
     def _refusal(self, index: int, job: Job, error: BadRequest) -> bytes:
         job.error = error
         self.context.set_response_status(*error.status, index)
-        self.context.set_response_content_type(index, "application/json")
+        self._describe(index, job, "application/json", 0)
         return error_json(error)
+
+    def _describe(self, index: int, job: Job, content_type: str, instances: int) -> None:
+        self.context.set_response_content_type(index, content_type)
+        self.context.set_response_header(index, "X-Instance-Count", str(instances))
+        self.context.set_response_header(index, "Server-Timing", job.stopwatch.server_timing())

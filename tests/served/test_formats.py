@@ -151,7 +151,9 @@ def test_the_open_inference_protocol(server: Server, case: Case, picture: Path, 
     ],
 )
 def test_a_wrong_option_or_place_is_named(server: Server, picture: Path, arguments: tuple[str, ...], said: str) -> None:
-    answer, _ = curl(*spelt(arguments, picture, server))
+    answer, headers = curl(*spelt(arguments, picture, server))
     assert answer.status == 400
+    assert headers["x-instance-count"] == "0"
+    assert headers["server-timing"].startswith("decode;dur=")
     assert said in answer.error()["error"]
     assert answer.error()["expected"]
