@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each process on the CPU; torch's choice if left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; 1 helps random weights"
+        "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; for random weights"
     )
     args = parser.parse_args()
     if args.threads:

@@ -16,8 +16,8 @@ from training.targets import Positives, assign, box_targets, mask_integrals, mas
 class Losses(nn.Module):
     """A network with its losses in one module, as DistributedDataParallel wants it.
 
-    The paper's losses see an anchor or two of each thing. A network that starts from random weights learns faster with
-    a loss that sees every pixel, too: which class it shows, by a 1×1 convolution of its own that inference never meets.
+    The paper's losses see an anchor or two of each thing. The semantic loss, for networks that start from random
+    weights, sees every pixel: which class it shows, by a 1×1 convolution of its own that inference never meets.
     """
 
     def __init__(self, network: TensorMask, config: LossConfig, semantic_weight: float = 0.0):

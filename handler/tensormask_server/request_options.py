@@ -31,20 +31,17 @@ class RequestOptions:
 def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> RequestOptions:
     """
     Args:
-        asked: option names and their values, of JSON's types; a text that is a number counts as one.
+        asked: option names (no aliases) and their values, of JSON's types; a text that is a number counts as one.
 
     Raises:
-        BadRequest: an option isn't known, is there twice, or has a value that can't be used.
+        BadRequest: an option isn't known, or has a value that can't be used.
     """
     values: dict[str, Any] = {}
     for name, value in asked.items():
-        option = ALIASES.get(name, name)
-        if option not in OPTIONS:
+        if name not in OPTIONS:
             raise BadRequest(f"{shown(name)} is not a known option{meant(name, OPTIONS)}", ", ".join(OPTIONS), "option")
-        if option in values:
-            raise BadRequest(f"{name} and {option} are the same option", "one of them", "option")
         if value is not None:
-            values[option] = OPTIONS[option](option, _number_of_text(value), class_names)
+            values[name] = OPTIONS[name](name, _number_of_text(value), class_names)
     chosen = values.pop("format", None)
     return RequestOptions(PredictionOptions(**values), chosen)
 

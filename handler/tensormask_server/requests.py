@@ -83,7 +83,8 @@ def parse_request(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        return Request([SegmentationRequest(_decoded(content, max_pixels), parse_options(outer, class_names))], "plain")
+        options = parse_options(outer, class_names)
+        return Request([SegmentationRequest(_decoded(content, max_pixels), options)], "plain")
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     return _JsonReader(max_pixels, class_names).request(parse_json(content, EXPECTED_BODY), outer)
@@ -233,7 +234,7 @@ def _unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
     """Under one name each, so that what is said nearer to the picture replaces what is said farther away."""
     for alias, name in ALIASES.items():
         if alias in options and name in options:
-            raise BadRequest(f"{alias} and {name} are the same option", f"{name} alone")
+            raise BadRequest(f"{alias} and {name} are the same option", f"{name} alone", "option")
     return {ALIASES.get(name, name): value for name, value in options.items()}
 
 

@@ -1,5 +1,7 @@
 """What a Python user is promised of the predictor's answers, alone and in batches, at every threshold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +184,24 @@ def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor:
     assert larger.masks is not None
     assert (larger.masks >= smaller.masks).all()
     assert larger.masks.sum() > smaller.masks.sum() > 0
+
+
+@pytest.mark.parametrize("options", [{"max_detections": 2}, {"score_threshold": 0.5}, {"classes": (1,)}])
+def test_what_is_not_asked_for_has_no_mask_computed(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = small_predictor()
+    cells: list[int] = []
+    mask_logits = predictor.network.mask_logits
+
+    def counted(features: Tensor, level: int, size_index: int, y: Tensor, x: Tensor) -> Tensor:
+        cells.append(len(y))
+        return mask_logits(features, level, size_index, y, x)
+
+    monkeypatch.setattr(predictor.network, "mask_logits", counted)
+    predictor([noise(100, 140)])
+    every = sum(cells)
+    cells.clear()
+    predictor([noise(100, 140)], PredictionOptions(**options))
+    assert sum(cells) < every
 
 
 def test_the_time_of_each_part_is_told(predictor: Predictor) -> None:
