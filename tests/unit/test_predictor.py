@@ -1,5 +1,6 @@
 """What a Python user is promised of the predictor's answers, alone and in batches, at every threshold."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -186,9 +187,10 @@ def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor:
     assert larger.masks.sum() > smaller.masks.sum() > 0
 
 
-@pytest.mark.parametrize("options", [{"max_detections": 2}, {"score_threshold": 0.5}, {"classes": (1,)}])
-def test_what_is_not_asked_for_has_no_mask_computed(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("less", ["max_detections", "score_threshold", "classes"])
+def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = small_predictor()
+    picture = noise(100, 140)
     cells: list[int] = []
     mask_logits = predictor.network.mask_logits
 
@@ -197,11 +199,19 @@ def test_what_is_not_asked_for_has_no_mask_computed(options: dict[str, Any], mon
         return mask_logits(features, level, size_index, y, x)
 
     monkeypatch.setattr(predictor.network, "mask_logits", counted)
-    predictor([noise(100, 140)])
+    all_of_them = PredictionOptions(max_detections=1000, score_threshold=0.3)
+    [everything] = predictor([picture], all_of_them)
     every = sum(cells)
     cells.clear()
-    predictor([noise(100, 140)], PredictionOptions(**options))
-    assert sum(cells) < every
+    middle = len(everything) // 2
+    values: dict[str, Any] = {
+        "max_detections": middle,
+        "score_threshold": float(everything.scores[middle]),
+        "classes": (int(everything.classes[0]),),
+    }
+    [fewer] = predictor([picture], replace(all_of_them, **{less: values[less]}))
+    assert sum(cells) == len(fewer)
+    assert 0 < len(fewer) < len(everything) == every
 
 
 def test_the_time_of_each_part_is_told(predictor: Predictor) -> None:
