@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from tensormask_server.network.anchors import anchors_at
+from tensormask_server.network.regions import Region
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, distributed, nn
 
@@ -87,7 +88,11 @@ class Losses(nn.Module):
         loss = torch.stack([tensor.float().sum() * 0 for tensor in mask_branch]).sum()
         integrals = [mask_integrals(each.masks) for each in batch.instances]
         levels = [level for level, located in enumerate(positives) if len(located)]
-        for level, mask_features in head.mask_features(features, levels):
+        with_finest = {0, *levels} if levels and head.config.bipyramid_on else levels
+        towers = {level: head.mask_tower(features[level]) for level in with_finest}
+        for level in levels:
+            mask_map = towers[0 if head.config.bipyramid_on else level]
+            mask_features = head.mask_features(towers, level, Region(0, 0, *mask_map.shape[-2:]))
             for located, logits in self._mask_logits(mask_features, positives[level], level):
                 of_picture = integrals[int(located.pictures[0])]
                 anchors = self._anchors(located, level)

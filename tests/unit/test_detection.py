@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensormask_server.network.anchors import apply_deltas, cell_anchors
-from tensormask_server.network.detection import Candidates, Selection, best_candidates, non_maximum_suppression
+from tensormask_server.network.detection import (
+    Candidates,
+    Selection,
+    best_candidates,
+    deltas_of,
+    non_maximum_suppression,
+)
 from torch import Tensor
 
 WEIGHTS = (1.5, 1.5, 0.75, 0.75)
@@ -63,7 +69,7 @@ def box_by_definition(anchor: Box, deltas: list[float]) -> Box:
 
 def found_by_us(logits: list[Tensor], deltas: list[Tensor], threshold: float, topk: int) -> Candidates:
     anchors = [cell_anchors(tuple(size * stride / 4 for size in SIZES), RATIOS) for stride in STRIDES]
-    return best_candidates(logits, deltas, anchors, STRIDES, Selection(threshold, 0.6, 100), topk, WEIGHTS)
+    return best_candidates(logits, deltas_of(deltas), anchors, STRIDES, Selection(threshold, 0.6, 100), topk, WEIGHTS)
 
 
 def locations(found: Candidates) -> list[Location]:

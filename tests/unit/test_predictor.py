@@ -194,9 +194,9 @@ def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pyte
     cells: list[int] = []
     mask_logits = predictor.network.mask_logits
 
-    def counted(features: Tensor, level: int, size_index: int, y: Tensor, x: Tensor) -> Tensor:
+    def counted(features: Tensor, level: int, size_index: int, y: Tensor, *others: Any) -> Tensor:
         cells.append(len(y))
-        return mask_logits(features, level, size_index, y, x)
+        return mask_logits(features, level, size_index, y, *others)
 
     monkeypatch.setattr(predictor.network, "mask_logits", counted)
     all_of_them = PredictionOptions(max_detections=1000, score_threshold=0.3)

@@ -1,5 +1,7 @@
 """From class logits and box deltas to the detections of one picture (specification, section 7)."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +9,9 @@ import torch
 from torch import Tensor
 
 from tensormask_server.network.anchors import anchors_at, apply_deltas
+
+# box deltas of chosen locations: levels, y, x and anchors, int64 (N,) each, to float32 (N, 4)
+DeltasAt = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Candidates:
 
 def best_candidates(
     class_logits: list[Tensor],
-    box_deltas: list[Tensor],
+    box_deltas: DeltasAt,
     cell_anchors: list[Tensor],
     strides: list[int],
     selection: Selection,
@@ -52,7 +57,7 @@ def best_candidates(
 
     Args:
         class_logits: per level (A·K, H, W).
-        box_deltas: per level (A·4, H, W).
+        box_deltas: gives those of some locations, once they are known.
         cell_anchors: per level float32 (A, 4).
         strides: per level, pixels of the network's input per cell.
     """
@@ -65,18 +70,18 @@ def best_candidates(
     scores, places = [], []
     for level, logits in enumerate(class_logits):
         # the order of the flattened (y, x, a, k) decides between equal scores
-        level_scores = logits.permute(1, 2, 0).float().sigmoid().flatten()
-        indices = _topk_above(level_scores, selection.score_threshold, topk)
+        indices, level_scores = _topk_above(logits.permute(1, 2, 0).flatten(), selection.score_threshold, topk)
         cell, channel = indices // len(logits), indices % len(logits)
         width = logits.shape[2]
-        scores.append(level_scores[indices])
+        scores.append(level_scores)
         places.append(torch.stack((torch.full_like(cell, level), cell // width, cell % width, channel)))
     all_scores, all_places = torch.cat(scores), torch.cat(places, dim=1)
     all_scores, order = all_scores.sort(descending=True, stable=True)
     levels, y, x, channel = all_places[:, order[:topk]]
     num_classes = class_logits[0].shape[0] // num_anchors
     anchors = channel // num_classes
-    anchor_boxes, boxes = _boxes(box_deltas, cell_anchors, strides, levels, y, x, anchors, bbox_reg_weights)
+    anchor_boxes = _anchor_boxes(cell_anchors, strides, levels, y, x, anchors)
+    boxes = apply_deltas(anchor_boxes, box_deltas(levels, y, x, anchors), bbox_reg_weights)
     found = channel % num_classes
     if classes is not None:
         found = torch.tensor(classes, device=found.device)[found]
@@ -114,31 +119,47 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
 
 
-def _topk_above(scores: Tensor, threshold: float, topk: int) -> Tensor:
-    """Indices of the scores above the threshold, in order; of more than topk, those that can be among the topk."""
-    indices = (scores > threshold).nonzero(as_tuple=True)[0]
+def deltas_of(box_deltas: list[Tensor]) -> DeltasAt:
+    """Takes the deltas of locations from those of all, per level (A·4, H, W)."""
+
+    def deltas_at(levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor) -> Tensor:
+        deltas = torch.empty(len(levels), 4, device=levels.device)
+        for level, level_deltas in enumerate(box_deltas):
+            here = (levels == level).nonzero(as_tuple=True)[0]
+            if len(here):
+                by_anchor = level_deltas.view(-1, 4, *level_deltas.shape[1:])
+                deltas[here] = by_anchor[anchors[here], :, y[here], x[here]].float()
+        return deltas
+
+    return deltas_at
+
+
+def _topk_above(logits: Tensor, threshold: float, topk: int) -> tuple[Tensor, Tensor]:
+    """Of all logits of a level, (N,), those with scores above the threshold, in order; of more than topk, those that
+    can be among the topk.
+
+    Returns:
+        Their indices, int64, and scores, float32.
+    """
+    # most logits are far below: they are dropped by a comparison with a logit that no rounding lifts to the threshold
+    surely_below = threshold * (1 - 1e-5)
+    cut = math.log(surely_below / (1 - surely_below)) if surely_below > 0 else -math.inf
+    indices = (logits >= cut).nonzero(as_tuple=True)[0]
+    scores = logits[indices].float().sigmoid()
+    above = scores > threshold
+    indices, scores = indices[above], scores[above]
     if len(indices) > topk:
-        chosen = scores[indices]
-        indices = indices[chosen >= chosen.topk(topk).values[-1]]
-    return indices
+        among = scores >= scores.topk(topk).values[-1]
+        indices, scores = indices[among], scores[among]
+    return indices, scores
 
 
-def _boxes(
-    box_deltas: list[Tensor],
-    cell_anchors: list[Tensor],
-    strides: list[int],
-    levels: Tensor,
-    y: Tensor,
-    x: Tensor,
-    anchors: Tensor,
-    bbox_reg_weights: tuple[float, float, float, float],
-) -> tuple[Tensor, Tensor]:
-    """Anchors and boxes of chosen locations, float32 (N, 4) each."""
+def _anchor_boxes(
+    cell_anchors: list[Tensor], strides: list[int], levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor
+) -> Tensor:
+    """The anchors of chosen locations, float32 (N, 4)."""
     anchor_boxes = cell_anchors[0].new_empty(len(levels), 4)
-    deltas = torch.empty_like(anchor_boxes)
-    for level, (level_deltas, level_anchors, stride) in enumerate(zip(box_deltas, cell_anchors, strides, strict=True)):
+    for level, (level_anchors, stride) in enumerate(zip(cell_anchors, strides, strict=True)):
         here = (levels == level).nonzero(as_tuple=True)[0]
-        at = (anchors[here], slice(None), y[here], x[here])
-        deltas[here] = level_deltas.view(-1, 4, *level_deltas.shape[1:])[at].float()
         anchor_boxes[here] = anchors_at(level_anchors[anchors[here]], y[here], x[here], stride)
-    return anchor_boxes, apply_deltas(anchor_boxes, deltas, bbox_reg_weights)
+    return anchor_boxes

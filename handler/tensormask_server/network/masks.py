@@ -7,7 +7,15 @@ from torch import Tensor
 from tensormask_server.network.align import PAD_VALUE, first_tap, mask_taps
 
 
-def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor, scale: int) -> Tensor:
+def natural_masks(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    y: Tensor,
+    x: Tensor,
+    scale: int,
+    corner: tuple[int, int] = (0, 0),
+) -> Tensor:
     """`swap_align2nat` of a 1×1 convolution of the features, at some cells only and without the convolution's output.
 
     Both are linear, so they can change places: a window of the features, averaged between the neighbours that the op
@@ -15,10 +23,11 @@ def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: 
     measured from that, it is zero, and a channel of ones, zero outside too, carries the bias.
 
     Args:
-        features: (C, H, W).
+        features: (C, H, W), a map or the part of it that holds the windows of all these cells.
         weight, bias: of the 1×1 convolution, (V·V, C, 1, 1) and (V·V,).
-        y, x: (N,) int64, cells of a map that is λ times coarser than the features.
+        y, x: (N,) int64, cells of a map that is λ times coarser.
         scale: λ.
+        corner: the row and the column of the map where the features begin.
 
     Returns:
         Mask logits, float32 (N, λV, λV).
@@ -34,8 +43,8 @@ def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: 
     entry_pairs = torch.stack((entries + 1, entries + 2), dim=1)  # (λV, 2)
     masks = []
     for cell_y, cell_x in zip(y.tolist(), x.tolist(), strict=True):
-        rows, v = _overlap(cell_y * scale + first + 1, window, sampled.shape[0])
-        columns, u = _overlap(cell_x * scale + first + 1, window, sampled.shape[1])
+        rows, v = _overlap(cell_y * scale + first + 1 - corner[0], window, sampled.shape[0])
+        columns, u = _overlap(cell_x * scale + first + 1 - corner[1], window, sampled.shape[1])
         products = sampled[rows, columns] @ row_weights[v]  # (rows, columns, V+2)
         lower, upper = products.gather(2, entry_pairs[u].expand(len(products), -1, -1)).unbind(2)
         inside = torch.lerp(lower, upper, upper_entry[u])  # (rows, columns)
@@ -43,13 +52,15 @@ def natural_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: 
     return torch.stack(masks) if masks else sampled.new_empty(0, window, window)
 
 
-def local_masks(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor) -> Tensor:
+def local_masks(
+    features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor, corner: tuple[int, int] = (0, 0)
+) -> Tensor:
     """The masks of a network without the aligned representation: the 1×1 convolution's channels at the cells.
 
     Arguments as of `natural_masks`. Returns mask logits, float32 (N, V, V).
     """
     mask_size = round(len(bias) ** 0.5)
-    at_cells = features[:, y, x].float()  # (C, N)
+    at_cells = features[:, y - corner[0], x - corner[1]].float()  # (C, N)
     logits = weight.float().flatten(1) @ at_cells + bias.float()[:, None]  # (V·V, N)
     return logits.T.reshape(-1, mask_size, mask_size)
 

@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.network.anchors import cell_anchors
-from tensormask_server.network.detection import Candidates, Selection, best_candidates, non_maximum_suppression
+from tensormask_server.network.detection import (
+    Candidates,
+    DeltasAt,
+    Selection,
+    best_candidates,
+    deltas_of,
+    non_maximum_suppression,
+)
 from tensormask_server.network.fpn import FPN
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.masks import local_masks, natural_masks
+from tensormask_server.network.regions import Region, grouped, merged
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,8 @@ class TensorMask(nn.Module):
     def __init__(self, config: TensorMaskConfig):
         super().__init__()
         self.config = config
+        # boxes and masks only around what the class tower found: fewer operations, in more and smaller pieces
+        self.only_where_needed = True
         self.backbone = FPN(config.fpn, config.resnet)
         self.head = TensorMaskHead(config.head, config.anchors, config.fpn.out_channels)
         self.stride = 2**config.resnet.last_stage  # pictures come in multiples of it
@@ -46,42 +59,64 @@ class TensorMask(nn.Module):
         """
         features = self.features(pictures)
         class_logits = self.head.class_logits(features)
-        box_deltas = self.head.box_deltas(features)
-        candidates = [
-            self._detect([logits[i] for logits in class_logits], [deltas[i] for deltas in box_deltas], selection)
-            for i, selection in enumerate(selections)
-        ]
-        if not self.config.head.mask_on:
-            return [NetworkOutput(each, None) for each in candidates]
-        masks: list[list[Tensor]] = [[each.scores.new_empty(0)] * len(each) for each in candidates]
-        levels = sorted({level for each in candidates for level in each.levels.tolist()})
-        for level, mask_features in self.head.mask_features(features, levels):
-            for i, each in enumerate(candidates):
-                self._fill_masks(mask_features[i], each, level, masks[i])
-        return [NetworkOutput(*pair) for pair in zip(candidates, masks, strict=True)]
+        if not self.only_where_needed:
+            return self._outputs(features, class_logits, selections)
+        # one picture after the other, as each has places of its own where boxes and masks are needed
+        outputs: list[NetworkOutput] = []
+        for i, selection in enumerate(selections):
+            of_picture = [each[i : i + 1] for each in features], [each[i : i + 1] for each in class_logits]
+            outputs += self._outputs(*of_picture, [selection])
+        return outputs
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """The head's input, finest level first."""
         pyramid = self.backbone(pictures)
         return [pyramid[name] for name in self.config.head.in_features]
 
-    def mask_logits(self, features: Tensor, level: int, size_index: int, y: Tensor, x: Tensor) -> Tensor:
+    def mask_logits(
+        self,
+        features: Tensor,
+        level: int,
+        size_index: int,
+        y: Tensor,
+        x: Tensor,
+        corner: tuple[int, int] = (0, 0),
+    ) -> Tensor:
         """The masks of some cells of a level, differentiable.
 
         Args:
             features: of one picture, (C, H, W), from the head's `mask_features` for this level.
             size_index: which of the anchor sizes.
             y, x: (N,) int64.
+            corner: the row and the column of the mask map where the features begin.
 
         Returns:
             float32 (N, M, M), M by level and anchor size.
         """
         mask_pred = self.head.mask_pred(size_index)
         if self.config.head.aligned_on:
-            return natural_masks(features, *mask_pred, y, x, scale=self.head.mask_scale(level))
-        return local_masks(features, *mask_pred, y, x)
+            return natural_masks(features, *mask_pred, y, x, self.head.mask_scale(level), corner)
+        return local_masks(features, *mask_pred, y, x, corner)
 
-    def _detect(self, class_logits: list[Tensor], box_deltas: list[Tensor], selection: Selection) -> Candidates:
+    def _outputs(
+        self, features: list[Tensor], class_logits: list[Tensor], selections: Sequence[Selection]
+    ) -> list[NetworkOutput]:
+        """What is found in each picture of a batch."""
+        box_deltas: list[DeltasAt]
+        if self.only_where_needed:
+            box_deltas = [partial(self._deltas_where_needed, features)]
+        else:
+            everywhere = self.head.box_deltas(features)
+            box_deltas = [deltas_of([deltas[i] for deltas in everywhere]) for i in range(len(selections))]
+        candidates = [
+            self._detect([logits[i] for logits in class_logits], deltas_at, selection)
+            for i, (deltas_at, selection) in enumerate(zip(box_deltas, selections, strict=True))
+        ]
+        if not self.config.head.mask_on:
+            return [NetworkOutput(each, None) for each in candidates]
+        return [NetworkOutput(*pair) for pair in zip(candidates, self._masks(features, candidates), strict=True)]
+
+    def _detect(self, class_logits: list[Tensor], box_deltas: DeltasAt, selection: Selection) -> Candidates:
         options = self.config.detection
         candidates = best_candidates(
             class_logits,
@@ -94,14 +129,87 @@ class TensorMask(nn.Module):
         )
         return non_maximum_suppression(candidates, selection.nms_threshold, selection.max_detections)
 
-    def _fill_masks(self, features: Tensor, candidates: Candidates, level: int, masks: list[Tensor]) -> None:
-        """Puts the mask logits of one level's candidates into their places in `masks`."""
-        # the anchors of a cell are all ratios of the first size, then of the next
-        size_indices = candidates.anchors // len(self.config.anchors.aspect_ratios[0])
+    def _deltas_where_needed(
+        self, features: list[Tensor], levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor
+    ) -> Tensor:
+        """The box deltas of some locations of one picture, computed around these alone."""
+        cells = torch.stack((y, x, y + 1, x + 1), dim=1)
+        regions = [
+            merged(cells[levels == level].numpy(), self.head.box_reach, *feature.shape[-2:])
+            for level, feature in enumerate(features)
+        ]
+        return deltas_of([deltas[0] for deltas in self.head.box_deltas(features, regions)])(levels, y, x, anchors)
+
+    def _masks(self, features: list[Tensor], candidates: list[Candidates]) -> list[list[Tensor]]:
+        """Of each picture the mask logits of its candidates."""
+        masks: list[list[Tensor]] = [[each.scores.new_empty(0)] * len(each) for each in candidates]
+        shapes = [(feature.shape[2], feature.shape[3]) for feature in features]
+        areas = self._mask_areas(candidates, shapes)
+        needed: dict[int, list[Region]] = {}
+        for level, region, _ in areas:
+            for tower, part in self.head.needed_of_towers(level, region, shapes).items():
+                needed.setdefault(tower, []).append(part)
+        towers = {
+            level: self.head.mask_tower(
+                features[level], merged(np.array(regions), self.head.config.num_convs, *shapes[level])
+            )
+            for level, regions in needed.items()
+        }
+        for level, region, chosen in areas:
+            mask_features = self.head.mask_features(towers, level, region)
+            for i, indices in enumerate(chosen):
+                self._fill_masks(mask_features[i], candidates[i], level, indices, region, masks[i])
+        return masks
+
+    def _mask_areas(
+        self, candidates: list[Candidates], shapes: list[tuple[int, int]]
+    ) -> list[tuple[int, Region, list[Tensor]]]:
+        """Where masks are made: levels, regions of their mask maps, and of each picture the candidates made there."""
+        areas = []
+        for level in sorted({level for each in candidates for level in each.levels.tolist()}):
+            map_shape = shapes[0 if self.config.head.bipyramid_on else level]
+            here = [(each.levels == level).nonzero(as_tuple=True)[0] for each in candidates]
+            if self.only_where_needed:
+                windows = self._windows(candidates[0], here[0], level, *map_shape)
+                for region, group in grouped(windows, 1, *map_shape):
+                    areas.append((level, region, [here[0][torch.from_numpy(group)]]))
+            else:
+                areas.append((level, Region(0, 0, *map_shape), here))
+        return areas
+
+    def _windows(self, candidates: Candidates, indices: Tensor, level: int, height: int, width: int) -> np.ndarray:
+        """The part of a level's mask map that each candidate's mask is made of, int64 (N, 4), top left bottom right."""
+        scale = self.head.mask_scale(level)
+        windows = np.empty((len(indices), 4), np.int64)
+        size_indices = self._size_indices(candidates)[indices].tolist()
+        for window, y, x, size_index in zip(
+            windows, candidates.y[indices].tolist(), candidates.x[indices].tolist(), size_indices, strict=True
+        ):
+            first, length = self.head.mask_window(level, size_index)
+            window[:2] = y * scale + first, x * scale + first
+            window[2:] = window[:2] + length
+        return windows.clip(0, (height, width, height, width))
+
+    def _fill_masks(
+        self,
+        features: Tensor,
+        candidates: Candidates,
+        level: int,
+        indices: Tensor,
+        region: Region,
+        masks: list[Tensor],
+    ) -> None:
+        """Puts the mask logits of some of a level's candidates into their places in `masks`."""
+        size_indices = self._size_indices(candidates)[indices]
         for size_index in range(len(self.head.mask_sizes)):
-            chosen = ((candidates.levels == level) & (size_indices == size_index)).nonzero(as_tuple=True)[0]
+            chosen = indices[size_indices == size_index]
             if len(chosen) == 0:
                 continue
-            logits = self.mask_logits(features, level, size_index, candidates.y[chosen], candidates.x[chosen])
+            y, x = candidates.y[chosen], candidates.x[chosen]
+            logits = self.mask_logits(features, level, size_index, y, x, (region.top, region.left))
             for index, mask in zip(chosen.tolist(), logits, strict=True):
                 masks[index] = mask
+
+    def _size_indices(self, candidates: Candidates) -> Tensor:
+        # the anchors of a cell are all ratios of the first size, then of the next
+        return candidates.anchors // len(self.config.anchors.aspect_ratios[0])
