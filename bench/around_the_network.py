@@ -63,7 +63,7 @@ def example(height: int, width: int, count: int) -> tuple[np.ndarray, Detections
         centre_y, centre_x, radius = random.uniform((0, 0, 10), (height, width, 150))
         mask[:] = (y - centre_y) ** 2 + ((x - centre_x) / random.uniform(0.3, 3)) ** 2 < radius**2
     scores = np.linspace(1, 0.5, count, dtype=np.float32)
-    return picture, Detections(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
+    return picture, Detections.of_masks(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
 
 
 def jpeg_of(picture: np.ndarray) -> bytes:

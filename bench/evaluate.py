@@ -94,7 +94,7 @@ def read_detections(npz: bytes) -> Detections:
     try:
         with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
             masks = arrays.get("pred_masks")
-            return Detections(arrays["pred_boxes"], arrays["scores"], arrays["pred_classes"], masks)
+            return Detections.of_masks(arrays["pred_boxes"], arrays["scores"], arrays["pred_classes"], masks)
     except (
         OSError,
         EOFError,

@@ -24,9 +24,10 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
     """
     canvas = picture.copy()
     worst_first = range(len(detections) - 1, -1, -1)
-    if detections.masks is not None:
+    if detections.picture_masks is not None:
         for i in worst_first:
-            _tint(canvas, detections.masks[i], _colour(i))
+            crop = detections.picture_masks.crops[i]
+            _tint(canvas[crop.place], crop.pixels, _colour(i))
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     size = max(10, min(image.size) // 40)
@@ -44,15 +45,10 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
 
 def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Mixes the colour into the mask's pixels; through a table, as there are only 256 values."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if len(rows) == 0:
-        return
-    inside = mask[rows[0] : rows[-1] + 1]
-    band = canvas[rows[0] : rows[-1] + 1]
     mixed = np.arange(256)[:, None] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
     for channel, table in enumerate(mixed.astype(np.uint8).T):
-        plane = band[..., channel]
-        np.copyto(plane, table[plane], where=inside)
+        plane = canvas[..., channel]
+        np.copyto(plane, table[plane], where=mask)
 
 
 def _colour(index: int) -> tuple[int, int, int]:

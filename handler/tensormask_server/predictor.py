@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from tensormask_server.checkpoint import load_checkpoint, load_weights
 from tensormask_server.config import InputConfig, TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
-from tensormask_server.network.masks import paste_mask
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
+from tensormask_server.picture_masks import PictureMasks, paste_mask
 from tensormask_server.timing import Stopwatch
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,7 +40,19 @@ class Detections:
     boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the picture's pixels, clipped to it
     scores: np.ndarray  # float32 (N,), falling
     classes: np.ndarray  # int64 (N,), 0 … NUM_CLASSES-1
-    masks: np.ndarray | None  # bool (N, H, W); None when MASK_ON is False
+    picture_masks: PictureMasks | None  # of N things, small; None when MASK_ON is False
+
+    @classmethod
+    def of_masks(
+        cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, masks: np.ndarray | None
+    ) -> "Detections":
+        """With masks as `masks` gives them."""
+        return cls(boxes, scores, classes, None if masks is None else PictureMasks.of_masks(masks))
+
+    @cached_property
+    def masks(self) -> np.ndarray | None:
+        """bool (N, H, W): every pixel of every mask, N·H·W bytes, made when first asked for."""
+        return None if self.picture_masks is None else self.picture_masks.dense()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -232,14 +245,16 @@ def _on_picture(
     keep = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero(as_tuple=True)[0]
     masks = None
     if output.masks is not None:
-        anchors = (candidates.anchor_boxes * scale).tolist()
-        pasted = torch.zeros(len(keep), height, width, dtype=torch.bool, device=keep.device)
-        for out, i in zip(pasted, keep.tolist(), strict=True):
-            paste_mask(output.masks[i], anchors[i], mask_threshold, height, width, out)
-        masks = pasted.cpu().numpy()
+        anchors = (candidates.anchor_boxes.double() * scale).tolist()
+        logits = [output.masks[i].cpu().numpy() for i in keep.tolist()]
+        crops = [
+            paste_mask(each, anchors[i], mask_threshold, height, width)
+            for each, i in zip(logits, keep.tolist(), strict=True)
+        ]
+        masks = PictureMasks(height, width, crops)
     return Detections(
         boxes=boxes[keep].cpu().numpy(),
         scores=candidates.scores[keep].cpu().numpy(),
         classes=candidates.classes[keep].cpu().numpy(),
-        masks=masks,
+        picture_masks=masks,
     )

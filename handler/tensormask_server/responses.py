@@ -17,6 +17,7 @@ from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.classes import category_ids
 from tensormask_server.drawing import draw_detections
+from tensormask_server.picture_masks import MaskCrop, PictureMasks
 from tensormask_server.predictor import Detections
 from tensormask_server.run_lengths import encode_mask
 
@@ -66,22 +67,30 @@ def gzipped_torch(detections: Detections) -> bytes:
         A gzip of torch.save's {"pred_masks": bool (N, H, W), "scores": float32 (N,), "pred_classes": int64 (N,),
         "pred_boxes": float32 (N, 4)}; without "pred_masks" where the network makes none.
     """
+    arrays = _arrays(detections)
+    if detections.picture_masks is not None:
+        arrays["pred_masks"] = detections.picture_masks.dense()
     packed = io.BytesIO()
     with igzip.IGzipFile(fileobj=packed, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
-        torch.save({name: torch.from_numpy(array) for name, array in _arrays(detections).items()}, file)
+        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
     return packed.getvalue()
 
 
 def npz(detections: Detections) -> bytes:
-    """The same arrays as `numpy.load` opens them, without torch."""
+    """The same arrays as `numpy.load` opens them, without torch; written mask by mask."""
     packed = io.BytesIO()
+    masks = detections.picture_masks
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
         for name, array in _arrays(detections).items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, array, allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, COMPRESSION_LEVEL
-            )
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        if masks is not None:
+            with archive.open("pred_masks.npy", "w", force_zip64=True) as file:
+                shape = len(masks), masks.height, masks.width
+                header = {"descr": "|b1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for i in range(len(masks)):
+                    file.write(masks.dense_mask(i).data)
     return packed.getvalue()
 
 
@@ -100,9 +109,10 @@ def coco(found: Found) -> dict[str, Any]:
             detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
         )
     ]
-    if detections.masks is not None:
-        for result, mask in zip(results, detections.masks, strict=True):
-            result["segmentation"] = encode_mask(mask)
+    if detections.picture_masks is not None:
+        masks = detections.picture_masks
+        for result, crop in zip(results, masks, strict=True):
+            result["segmentation"] = encode_mask(crop, masks.height, masks.width)
     height, width = found.picture.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
     return {"instances": results, **about}
@@ -116,9 +126,10 @@ def png(found: Found) -> bytes:
 def labelmap(found: Found) -> bytes:
     """A PNG of 16 bits: 0 is background, and i the i-th best instance, which hides the worse ones below it."""
     masks = _masks(found.detections)
-    labels = np.zeros(found.picture.shape[:2], np.uint16)
+    labels = np.zeros((masks.height, masks.width), np.uint16)
     for i in range(len(masks), 0, -1):
-        labels[masks[i - 1]] = i
+        crop = masks.crops[i - 1]
+        labels[crop.place][crop.pixels] = i
     return _png(Image.fromarray(labels))
 
 
@@ -130,8 +141,8 @@ def polygons(found: Found) -> dict[str, Any]:
     """
     shapes = []
     detections = found.detections
-    for group, (mask, number) in enumerate(zip(_masks(detections), detections.classes.tolist(), strict=True), start=1):
-        outlines = _outlines(mask)
+    for group, (crop, number) in enumerate(zip(_masks(detections), detections.classes.tolist(), strict=True), start=1):
+        outlines = _outlines(crop)
         for outline in outlines:
             shapes.append(
                 {
@@ -195,14 +206,13 @@ def _json(tree: Mapping[str, Any]) -> bytes:
 
 
 def _arrays(detections: Detections) -> dict[str, np.ndarray]:
-    arrays = {"scores": detections.scores, "pred_classes": detections.classes, "pred_boxes": detections.boxes}
-    return arrays if detections.masks is None else {**arrays, "pred_masks": detections.masks}
+    return {"scores": detections.scores, "pred_classes": detections.classes, "pred_boxes": detections.boxes}
 
 
-def _masks(detections: Detections) -> np.ndarray:
-    if detections.masks is None:
+def _masks(detections: Detections) -> PictureMasks:
+    if detections.picture_masks is None:
         raise BadRequest("this network finds boxes alone, no masks", "format: coco, png, torch or npz", "option")
-    return detections.masks
+    return detections.picture_masks
 
 
 def _png(image: Image.Image) -> bytes:
@@ -211,18 +221,14 @@ def _png(image: Image.Image) -> bytes:
     return content.getvalue()
 
 
-def _outlines(mask: np.ndarray) -> list[list[list[float]]]:
+def _outlines(crop: MaskCrop) -> list[list[list[float]]]:
     """Of each piece the outer boundary, x y in pixels; a pixel's centre is at a half."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return []
-    y0, x0 = rows[0], columns[0]
-    inside = np.pad(mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1).astype(np.float64)
+    inside = np.pad(crop.pixels, 1).astype(np.float64)
     contours = contour_generator(z=inside, fill_type=FillType.OuterOffset)
     pieces: Any = contours.filled(0.5, np.inf)
     # a piece's points are its outer boundary, the last point the first one again, and then its holes
     outers = [points[: offsets[1] - 1] for points, offsets in zip(*pieces, strict=True)]
-    return [(outer + np.array([x0 - 0.5, y0 - 0.5])).tolist() for outer in outers]
+    return [(outer + np.array([crop.left - 0.5, crop.top - 0.5])).tolist() for outer in outers]
 
 
 TREES: dict[str, Callable[[Found], dict[str, Any]]] = {"coco": coco, "polygons": polygons}

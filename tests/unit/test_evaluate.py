@@ -35,7 +35,7 @@ def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = True
     scores = np.linspace(0.9, 0.5, len(sides), dtype=np.float32)
-    return Detections(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
+    return Detections.of_masks(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
 
 
 def annotated(found: dict[int, Detections]) -> dict:
@@ -79,9 +79,12 @@ def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
     """A thin thing with a large box is a small thing; COCO's tools look at the box when a result has one."""
     mask = np.zeros((1, HEIGHT, WIDTH), bool)
     mask[0, np.arange(110), np.arange(110)] = True
-    thin = Detections(np.array([[0, 0, 110, 110]], np.float32), np.array([0.5], np.float32), np.zeros(1, int), mask)
-    wrong = replace(thin, scores=np.array([0.9], np.float32), masks=mask[:, ::-1])
-    both = Detections(*(np.concatenate([getattr(one, name) for one in (thin, wrong)]) for name in vars(thin)))
+    thin = Detections.of_masks(
+        np.array([[0, 0, 110, 110]], np.float32), np.array([0.5], np.float32), np.zeros(1, int), mask
+    )
+    wrong = Detections.of_masks(thin.boxes, np.array([0.9], np.float32), thin.classes, mask[:, ::-1])
+    fields = ("boxes", "scores", "classes", "masks")
+    both = Detections.of_masks(*(np.concatenate([getattr(one, name) for one in (thin, wrong)]) for name in fields))
     scores = evaluate(annotated({1: thin}), results_of({1: both}))
     assert scores.masks.small == pytest.approx(0.5)  # the wrong one is small too, and so it counts there
     assert np.isnan(scores.masks.large)
@@ -94,7 +97,7 @@ def test_pictures_without_results_count_as_empty(found: dict[int, Detections]) -
 
 
 def test_a_network_without_masks_has_box_scores(found: dict[int, Detections]) -> None:
-    without = {image_id: replace(one, masks=None) for image_id, one in found.items()}
+    without = {image_id: replace(one, picture_masks=None) for image_id, one in found.items()}
     scores = evaluate(annotated(found), results_of(without))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
@@ -125,8 +128,8 @@ def test_an_annotation_without_its_area_is_named(found: dict[int, Detections]) -
 def test_an_answer_is_read_as_it_was_meant() -> None:
     expected = things(3)
     answer = command.read_detections(npz(expected))
-    for name, values in vars(expected).items():
-        np.testing.assert_array_equal(getattr(answer, name), values)
+    for name in ("boxes", "scores", "classes", "masks"):
+        np.testing.assert_array_equal(getattr(answer, name), getattr(expected, name))
 
 
 def zipped(**arrays: np.ndarray) -> bytes:

@@ -1,11 +1,13 @@
 """A mask stretched over its anchor on the picture, against torch's own grid_sample over the whole picture."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensormask_server.network.masks import paste_mask
+from hypothesis.extra.numpy import arrays
+from tensormask_server.picture_masks import MaskCrop, PictureMasks, paste_mask
 from torch import Tensor
 
 Anchor = tuple[float, float, float, float]
@@ -21,17 +23,16 @@ def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
     return F.grid_sample(probabilities, grid[None], align_corners=False, padding_mode="zeros")[0, 0]
 
 
-def pasted(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
-    out = torch.zeros(height, width, dtype=torch.bool)
-    paste_mask(logits, anchor, 0.5, height, width, out)
-    return out
+def pasted(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> Tensor:
+    crop = paste_mask(logits.numpy(), anchor, threshold, height, width)
+    return torch.from_numpy(PictureMasks(height, width, [crop]).dense_mask(0))
 
 
-def assert_as_sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> None:
+def assert_as_sampled(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> None:
     expected = sampled(logits, anchor, height, width)
-    # float32 may round a value on either side of ½; everything else is decided
-    decided = (expected - 0.5).abs() > 1e-4
-    assert torch.equal(pasted(logits, anchor, height, width)[decided], (expected >= 0.5)[decided])
+    # float32 may round a value on either side of the threshold; everything else is decided
+    decided = (expected - threshold).abs() > 1e-4
+    assert torch.equal(pasted(logits, anchor, height, width, threshold)[decided], (expected >= threshold)[decided])
 
 
 def random_logits(size: int, seed: int) -> Tensor:
@@ -52,10 +53,13 @@ def anchors(draw: st.DrawFn) -> Anchor:
     size=st.integers(1, 16),
     height=st.integers(1, 40),
     width=st.integers(1, 40),
+    threshold=st.sampled_from([0.5, 0.001, 0.3, 0.9, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_pixels_are_on_where_the_sampled_mask_is(anchor: Anchor, size: int, height: int, width: int, seed: int) -> None:
-    assert_as_sampled(random_logits(size, seed), anchor, height, width)
+def test_pixels_are_on_where_the_sampled_mask_is(
+    anchor: Anchor, size: int, height: int, width: int, threshold: float, seed: int
+) -> None:
+    assert_as_sampled(random_logits(size, seed), anchor, height, width, threshold)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +98,17 @@ def test_a_sure_mask_fills_its_anchor() -> None:
 def test_a_large_picture_is_as_exact_as_a_small_one() -> None:
     """A thin strip at the far end, where float32 positions are coarsest."""
     assert_as_sampled(random_logits(15, seed=3), (19_000.3, 0.4, 19_950.8, 3.1), height=4, width=20_000)
+
+
+@given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
+    crop = MaskCrop.of_mask(mask)
+    np.testing.assert_array_equal(PictureMasks(*mask.shape, [crop]).dense_mask(0), mask)
+    assert crop.height * crop.width <= mask.size
+
+
+def test_many_masks_on_a_large_picture_take_their_bits_alone() -> None:
+    """100 masks, each as large as a ninth of 2000×3000 pixels: 600 MB as bytes."""
+    logits = np.full((60, 60), 9.0, np.float32)
+    crops = [paste_mask(logits, (100.0, 50.0, 1100.0, 717.0), 0.5, 2000, 3000) for _ in range(100)]
+    assert sum(crop.bits.nbytes for crop in crops) < 9e6

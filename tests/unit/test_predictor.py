@@ -106,7 +106,7 @@ def test_boxes_that_leave_the_picture_are_dropped() -> None:
 def prefix(found: Detections, threshold: float) -> Detections:
     num = int((found.scores > threshold).sum())
     masks = None if found.masks is None else found.masks[:num]
-    return Detections(found.boxes[:num], found.scores[:num], found.classes[:num], masks)
+    return Detections.of_masks(found.boxes[:num], found.scores[:num], found.classes[:num], masks)
 
 
 def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: Predictor) -> None:
@@ -150,7 +150,9 @@ def test_some_classes_are_what_all_classes_have_of_them(predictor: Predictor) ->
     [found] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000, classes=classes))
     chosen = np.isin(every.classes, classes)
     assert every.masks is not None
-    expected = Detections(every.boxes[chosen], every.scores[chosen], every.classes[chosen], every.masks[chosen])
+    expected = Detections.of_masks(
+        every.boxes[chosen], every.scores[chosen], every.classes[chosen], every.masks[chosen]
+    )
     assert_alike(found, expected)
     assert 0 < len(found) < len(every)
 

@@ -30,7 +30,7 @@ from tensormask_server.responses import (
 
 def some_detections(count: int, with_masks: bool = True) -> Detections:
     random = np.random.default_rng(0)
-    return Detections(
+    return Detections.of_masks(
         boxes=random.random((count, 4), np.float32),
         scores=np.sort(random.random(count, np.float32))[::-1].copy(),
         classes=random.integers(0, 80, count),
@@ -72,7 +72,7 @@ def test_it_compresses_about_as_well_as_zlib() -> None:
     masks = np.zeros((20, 200, 300), bool)
     masks[:, 50:150, 60:200] = True
     answer = gzipped_torch(
-        Detections(np.zeros((20, 4), np.float32), np.zeros(20, np.float32), np.zeros(20, int), masks)
+        Detections.of_masks(np.zeros((20, 4), np.float32), np.zeros(20, np.float32), np.zeros(20, int), masks)
     )
     assert len(answer) < 2 * len(zlib.compress(masks.tobytes(), 6)) + 2000
 
@@ -99,7 +99,7 @@ def shapes(with_masks: bool = True) -> Found:
         mask[:] = np.array(image)
     masks[6, 10:40, 10:60], masks[6, 20:30, 30:40] = True, False
     masks[8, 49, 69] = True
-    detections = Detections(
+    detections = Detections.of_masks(
         boxes=random.random((9, 4), np.float32) * 20 + np.array([0, 0, 30, 30], np.float32),
         scores=np.linspace(0.9, 0.1, 9, dtype=np.float32),
         classes=np.arange(9) % 3,
@@ -221,7 +221,7 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     found = shapes()
     boxes = found.detections.boxes.copy()
     boxes[0], boxes[1] = (10, 10, 10.3, 10.2), (69.9, 49.9, 70, 50)
-    detections = Detections(boxes, found.detections.scores, found.detections.classes, found.detections.masks)
+    detections = Detections.of_masks(boxes, found.detections.scores, found.detections.classes, found.detections.masks)
     assert encode(Found(found.picture, detections, found.model), "png")[0]
 
 
@@ -230,7 +230,7 @@ def test_a_masks_pixels_are_tinted_and_no_others() -> None:
     mask = np.zeros((1, 40, 60), bool)
     mask[0, 25:35, 20:50] = True
     box = np.array([[20, 25, 50, 35]], np.float32)
-    detections = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), mask)
+    detections = Detections.of_masks(box, np.ones(1, np.float32), np.zeros(1, np.int64), mask)
     drawn = draw_detections(picture, detections, [""])
     inside = np.zeros((40, 60), bool)
     inside[30:34, 22:48] = True  # away from the box's lines and the label
@@ -244,7 +244,7 @@ def test_a_masks_pixels_are_tinted_and_no_others() -> None:
 def test_a_label_at_the_right_edge_is_drawn_whole() -> None:
     picture = np.zeros((100, 200, 3), np.uint8)
     box = np.array([[190, 50, 200, 60]], np.float32)
-    detections = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), None)
+    detections = Detections.of_masks(box, np.ones(1, np.float32), np.zeros(1, np.int64), None)
     label = draw_detections(picture, detections, ["a long name"])[36:50]
     lit = np.flatnonzero(label.any(axis=(0, 2)))
     assert lit[-1] - lit[0] > 60

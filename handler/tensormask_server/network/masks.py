@@ -1,4 +1,4 @@
-"""Masks of the detections alone, and their place on the picture (specification, sections 5 and 8)."""
+"""Masks of the detections alone (specification, section 5)."""
 
 import torch
 import torch.nn.functional as F
@@ -65,30 +65,6 @@ def local_masks(
     return logits.T.reshape(-1, mask_size, mask_size)
 
 
-def paste_mask(
-    logits: Tensor, anchor: tuple[float, float, float, float], threshold: float, height: int, width: int, out: Tensor
-) -> None:
-    """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is enough.
-
-    Only the pixels that the anchor reaches are computed.
-
-    Args:
-        logits: float32 (M, M).
-        anchor: x0 y0 x1 y1 in the picture's pixels, not clipped to it.
-        threshold: what is enough; above 0, as outside the anchor the probability is 0.
-        out: bool (height, width), all False; is written to.
-    """
-    x0, y0, x1, y1 = anchor
-    size = logits.shape[-1]
-    rows, row_lower, row_weights = _axis_samples(y0, y1, size, height, logits.device)
-    columns, column_lower, column_weights = _axis_samples(x0, x1, size, width, logits.device)
-    # a border of zeros: what is sampled between the mask's edge and one pixel outside of it
-    probabilities = F.pad(logits.sigmoid(), (1, 1, 1, 1))
-    by_row = torch.lerp(probabilities[row_lower], probabilities[row_lower + 1], row_weights[:, None])
-    values = torch.lerp(by_row[:, column_lower], by_row[:, column_lower + 1], column_weights)
-    out[rows, columns] = values >= threshold
-
-
 def _overlap(start: int, window: int, length: int) -> tuple[slice, slice]:
     """What a window that starts at `start` covers of an axis of `length`, and with which part of itself."""
     low, high = min(max(start, 0), length), min(max(start + window, 0), length)
@@ -114,22 +90,3 @@ def _padded_weights(weight: Tensor, bias: Tensor) -> Tensor:
     mask_size = round(len(bias) ** 0.5)
     with_bias = torch.cat((weight.float().flatten(1), bias.float()[:, None] - PAD_VALUE), dim=1)
     return F.pad(with_bias.view(mask_size, mask_size, -1), (0, 0, 1, 1, 1, 1)).transpose(1, 2)
-
-
-def _axis_samples(
-    low: float, high: float, size: int, length: int, device: torch.device
-) -> tuple[slice, Tensor, Tensor]:
-    """Where the pixel centres of one axis fall on a mask of `size` entries that lies over [low, high].
-
-    Returns:
-        The pixels that the mask reaches; for each the index of its lower neighbour in the mask with a border of one
-        entry, int64; and the weight of the upper one, float32.
-    """
-    entry = (high - low) / size  # pixels per mask entry; a sample within ½ entry of the edge still sees it
-    first = min(max(int(low - entry / 2) - 1, 0), length)
-    last = min(max(int(high + entry / 2) + 2, first), length)
-    centres = torch.arange(first, last, dtype=torch.float32, device=device) + 0.5
-    position = (centres - low) / (high - low) * size - 0.5
-    position = position.clamp(-1, size)  # beyond the border there are only zeros
-    lower = position.floor().clamp(max=size - 1)
-    return slice(first, last), lower.long() + 1, position - lower

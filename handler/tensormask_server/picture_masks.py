@@ -1,0 +1,160 @@
+"""Masks on the picture (specification, section 8), each kept as the rectangle that holds it, a bit per pixel."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Anchor = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class MaskCrop:
+    """A mask on a picture: what is on lies in a rectangle of it."""
+
+    top: int  # the rectangle's first row and column
+    left: int
+    height: int
+    width: int
+    bits: np.ndarray  # uint8, of the rectangle's pixels column by column, packed by numpy.packbits
+
+    @classmethod
+    def of_columns(cls, top: int, left: int, columns: np.ndarray) -> "MaskCrop":
+        """
+        Args:
+            columns: bool (w, h), of the rectangle.
+        """
+        width, height = columns.shape
+        return cls(top, left, height, width, np.packbits(columns))
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray) -> "MaskCrop":
+        """
+        Args:
+            mask: bool (H, W).
+        """
+        rows = _extent(mask, axis=0)
+        columns = _extent(mask[rows], axis=1)
+        return cls.of_columns(rows.start, columns.start, mask[rows, columns].T)
+
+    @property
+    def columns(self) -> np.ndarray:
+        """bool (w, h): the rectangle's pixels, one column of the picture after the other, as run lengths go."""
+        pixels = np.unpackbits(self.bits, count=self.width * self.height)
+        return pixels.view(bool).reshape(self.width, self.height)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """bool (h, w), of the rectangle."""
+        return self.columns.T
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """The rectangle's rows and columns on the picture."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+@dataclass(frozen=True)
+class PictureMasks:
+    """The masks of N things on a picture of H×W pixels."""
+
+    height: int
+    width: int
+    crops: Sequence[MaskCrop]  # N
+
+    @classmethod
+    def of_masks(cls, masks: np.ndarray) -> "PictureMasks":
+        """
+        Args:
+            masks: bool (N, H, W).
+        """
+        height, width = masks.shape[1:]
+        return cls(height, width, [MaskCrop.of_mask(mask) for mask in masks])
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __iter__(self) -> Iterator[MaskCrop]:
+        return iter(self.crops)
+
+    def dense(self) -> np.ndarray:
+        """bool (N, H, W). It takes N·H·W bytes; `dense_mask` makes one at a time."""
+        masks = np.zeros((len(self), self.height, self.width), bool)  # what no crop reaches is never touched
+        for mask, crop in zip(masks, self.crops, strict=True):
+            mask[crop.place] = crop.pixels
+        return masks
+
+    def dense_mask(self, index: int) -> np.ndarray:
+        """bool (H, W)."""
+        mask = np.zeros((self.height, self.width), bool)
+        crop = self.crops[index]
+        mask[crop.place] = crop.pixels
+        return mask
+
+
+def paste_mask(logits: np.ndarray, anchor: Anchor, threshold: float, height: int, width: int) -> MaskCrop:
+    """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is enough.
+
+    Only the pixels between entries that are enough are computed.
+
+    Args:
+        logits: float32 (M, M).
+        anchor: x0 y0 x1 y1 in the picture's pixels, not clipped to it.
+        threshold: what is enough; above 0, as outside the anchor the probability is 0.
+        height, width: of the picture.
+    """
+    x0, y0, x1, y1 = anchor
+    size = len(logits)
+    # a sample of no entry that is enough isn't either; the slack is for the rounding of probabilities
+    surely_less = threshold * (1 - 1e-5)
+    enough = logits >= math.log(surely_less / (1 - surely_less))
+    rows = _extent(enough, axis=0)
+    columns = _extent(enough[rows], axis=1)
+    vertical, horizontal = _Samples(y0, y1, size, height, rows), _Samples(x0, x1, size, width, columns)
+    around = vertical.entries, horizontal.entries
+    # a border of zeros: what is sampled between the mask's edge and one pixel outside of it
+    probabilities = np.zeros((size + 2, size + 2), np.float32)
+    with np.errstate(over="ignore"):  # the probability of a very low logit is 0
+        probabilities[1:-1, 1:-1][around] = 1 / (1 + np.exp(-logits[around]))
+    by_row = vertical.interpolated(probabilities)  # (h, M+2)
+    values = horizontal.interpolated(by_row.T)  # (w, h)
+    return MaskCrop.of_columns(vertical.first, horizontal.first, values >= np.float32(threshold))
+
+
+class _Samples:
+    """Where the pixel centres of one axis fall on a mask, for the pixels that some of its entries reach."""
+
+    def __init__(self, low: float, high: float, size: int, length: int, reached: slice):
+        """
+        Args:
+            low, high: where the mask begins and ends on the picture, in pixels.
+            size: entries of the mask.
+            length: pixels of the picture.
+            reached: the entries that matter; none: no pixel is sampled.
+        """
+        entry = (high - low) / size  # pixels per mask entry
+        begin, end = low + (reached.start - 0.5) * entry, low + (reached.stop + 0.5) * entry
+        self.first = min(max(int(begin) - 1, 0), length)
+        last = min(max(int(end) + 2, self.first), length) if reached.stop > reached.start else self.first
+        position = (np.arange(self.first, last) + 0.5 - low) / entry - 0.5
+        position = position.clip(-1, size)  # beyond the border there are only zeros
+        lower = np.minimum(np.floor(position), size - 1)
+        self._lower = lower.astype(np.int64) + 1  # in the mask with a border of one entry
+        self._weight = (position - lower).astype(np.float32)[:, None]
+        self.entries = slice(max(reached.start - 2, 0), reached.stop + 2)
+
+    def interpolated(self, along_rows: np.ndarray) -> np.ndarray:
+        """(M+2, K) to (pixels, K)."""
+        values: np.ndarray = along_rows.take(self._lower, axis=0)
+        upper = along_rows.take(self._lower + 1, axis=0)
+        upper -= values
+        upper *= self._weight
+        values += upper
+        return values
+
+
+def _extent(mask: np.ndarray, axis: int) -> slice:
+    """From the first to the last row (axis 0) or column (axis 1) where a pixel is on."""
+    places = np.flatnonzero(mask.any(axis=1 - axis))
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
