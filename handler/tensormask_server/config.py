@@ -239,7 +239,7 @@ def _head(reader: KeyReader, fpn: FPNConfig) -> HeadConfig:
             f"{section}.IN_FEATURES", ("p2", "p3", "p4", "p5", "p6", "p7"), levels, expected
         ),
         num_classes=reader.integer(f"{section}.NUM_CLASSES", 80),
-        num_convs=reader.integer(f"{section}.NUM_CONVS", 4),
+        num_convs=reader.integer(f"{section}.NUM_CONVS", 4, most=64),
         cls_channels=reader.integer(f"{section}.CLS_CHANNELS", 256),
         bbox_channels=reader.integer(f"{section}.BBOX_CHANNELS", 128),
         mask_channels=reader.integer(f"{section}.MASK_CHANNELS", 128),

@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+MAX_BYTES = 1 << 20  # of a file; detectron2's largest have some thousands
+MAX_FILES = 100
+
 
 class ConfigError(ValueError):
     """A configuration that can't be used. The message names the key, its value and what is supported."""
@@ -16,7 +19,7 @@ class ConfigError(ValueError):
 
 def load_merged_yaml(path: str | Path) -> dict[str, Any]:
     """The file's mapping over those of its `_BASE_` files, merged key by key; the child's keys win."""
-    return _load_merged(Path(path), ())
+    return _load_merged(Path(path), (), {})
 
 
 class KeyReader:
@@ -52,8 +55,9 @@ class KeyReader:
             raise ConfigError(f"{key} is {value!r}; supported: {expected}")
         return value
 
-    def integer(self, key: str, default: int, least: int = 1) -> int:
-        return int(self.checked(key, default, f"a whole number, {least} or more", lambda v: _is_int(v) and v >= least))
+    def integer(self, key: str, default: int, least: int = 1, most: int = 1 << 16) -> int:
+        expected = f"a whole number from {least} to {most}"
+        return int(self.checked(key, default, expected, lambda v: _is_int(v) and least <= v <= most))
 
     def number(self, key: str, default: float, low: float, high: float) -> float:
         expected = f"a number from {low:g} to {high:g}"
@@ -88,18 +92,26 @@ class KeyReader:
                 raise ConfigError(f"{section}.{name} is not a known key{meant}; supported: {', '.join(names)}")
 
 
-def _load_merged(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
-    tree = _read_yaml(path)  # first: what can't be read can't be resolved either
-    resolved = path.resolve()
+def _load_merged(path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """`known` are the files merged so far: one that is a base of many is read once."""
+    resolved = _resolved(path)
     if resolved in children:
         raise ConfigError(f"_BASE_ goes in a circle: {' -> '.join(str(p) for p in (*children, resolved))}")
-    if "_BASE_" not in tree:
-        return tree
-    base = tree.pop("_BASE_")
+    if resolved in known:
+        return known[resolved]
+    if len(known) + len(children) >= MAX_FILES:
+        raise ConfigError(f"{path} is one _BASE_ too many; supported: {MAX_FILES} files")
+    tree = _read_yaml(path)
     merged: dict[str, Any] = {}
-    for name in base if isinstance(base, list) else [base]:
-        merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved)))
-    return _merge(merged, tree)
+    if "_BASE_" in tree:
+        base = tree.pop("_BASE_")
+        bases = base if isinstance(base, list) else [base]
+        if len(bases) > MAX_FILES:
+            raise ConfigError(f"_BASE_ in {path} has {len(bases)} files; supported: {MAX_FILES}")
+        for name in bases:
+            merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved), known))
+    known[resolved] = _merge(merged, tree)
+    return known[resolved]
 
 
 def _base_path(child: Path, name: Any) -> Path:
@@ -109,17 +121,66 @@ def _base_path(child: Path, name: Any) -> Path:
     raise ConfigError(f"_BASE_ in {child} is {name!r}; supported: the path of a local file")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _resolved(path: Path) -> Path:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
+        reason = error.strerror if isinstance(error, OSError) else "a link to itself"
+        raise ConfigError(f"can't read the configuration {path}: {reason}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    content = _content(path)
+    try:
+        tree = _parsed(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path} is not plain YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds {_kind(tree)}; expected a mapping such as detectron2's configurations")
     return tree
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():  # a folder is named by what reading it says
+        raise ConfigError(f"can't read the configuration {path}: it is a device or a pipe; expected a file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path} has more than {MAX_BYTES} bytes; expected a configuration such as detectron2's")
+    return content
+
+
+def _parsed(text: str) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _expanded(node, {}) > MAX_BYTES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_BYTES} characters")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """The characters and nodes under a node, with those that an alias stands for at each of its places.
+
+    Nothing in Python's objects of a YAML file grows like that, but what is done with them does: `<<` merges them, an
+    error message shows them, and a child's mapping goes over its base's.
+    """
+    if node not in known:
+        known[node] = MAX_BYTES  # while it is not known: where a node is within itself there is no end
+        parts = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        characters = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        known[node] = 1 + characters + sum(_expanded(part, known) for part in parts)
+    return known[node]
 
 
 def _merge(base: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,8 +118,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "'build_retinanet_resnet_fpn_backbone'"),
     ("MODEL.RESNETS.DEPTH", 26, "18 or 34 or 50 or 101 or 152"),
     ("MODEL.RESNETS.NORM", "GN", "'FrozenBN' or 'BN'"),
-    ("MODEL.RESNETS.NUM_GROUPS", 0, "a whole number, 1 or more"),
-    ("MODEL.RESNETS.WIDTH_PER_GROUP", 1.5, "a whole number, 1 or more"),
+    ("MODEL.RESNETS.NUM_GROUPS", 0, "a whole number from 1 to 65536"),
+    ("MODEL.RESNETS.WIDTH_PER_GROUP", 1.5, "a whole number from 1 to 65536"),
     ("MODEL.RESNETS.STRIDE_IN_1X1", 1, "True or False"),
     ("MODEL.RESNETS.RES5_DILATION", 3, "1 or 2"),
     ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True], "no deformable convolutions"),
@@ -138,8 +138,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("MODEL.TENSOR_MASK.IN_FEATURES", ["p2", "p4"], "consecutive levels"),
     ("MODEL.TENSOR_MASK.IN_FEATURES", ["p3", "p2"], "finest first"),
     ("MODEL.TENSOR_MASK.IN_FEATURES", "p2", "consecutive levels"),
-    ("MODEL.TENSOR_MASK.NUM_CLASSES", "eighty", "a whole number, 1 or more"),
-    ("MODEL.TENSOR_MASK.NUM_CLASSES", True, "a whole number, 1 or more"),
+    ("MODEL.TENSOR_MASK.NUM_CLASSES", "eighty", "a whole number from 1 to 65536"),
+    ("MODEL.TENSOR_MASK.NUM_CLASSES", True, "a whole number from 1 to 65536"),
     ("MODEL.TENSOR_MASK.BIPYRAMID_ON", True, "False"),  # without ALIGNED_ON
     ("MODEL.TENSOR_MASK.SCORE_THRESH_TEST", 1.5, "a number from 0 to 1"),
     ("MODEL.TENSOR_MASK.SCORE_THRESH_TEST", float("nan"), "a number from 0 to 1"),
@@ -151,9 +151,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("MODEL.PIXEL_MEAN", [1.0, 2.0, 10**400], "3 numbers"),  # more than a float holds
     ("MODEL.PIXEL_STD", [1.0, 0.0, 1.0], "3 positive numbers"),
     ("INPUT.FORMAT", "YUV-BT.601", "'BGR' or 'RGB'"),
-    ("INPUT.MIN_SIZE_TEST", -1, "a whole number, 0 or more"),
-    ("INPUT.MAX_SIZE_TEST", 0, "a whole number, 1 or more"),
-    ("TEST.DETECTIONS_PER_IMAGE", 0, "a whole number, 1 or more"),
+    ("INPUT.MIN_SIZE_TEST", -1, "a whole number from 0 to 65536"),
+    ("INPUT.MAX_SIZE_TEST", 0, "a whole number from 1 to 65536"),
+    ("TEST.DETECTIONS_PER_IMAGE", 0, "a whole number from 1 to 65536"),
 ]
 
 

@@ -1,8 +1,10 @@
 """YAML files and their `_BASE_` files become one mapping, and what is no such file is refused by its name."""
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_yaml import ConfigError, load_merged_yaml
 
@@ -91,6 +93,64 @@ def test_a_file_that_is_no_mapping_is_refused(content: bytes, complaint: str, tm
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"wrong.yaml {complaint}"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system ['{command}']",
+        "!!python/object/apply:subprocess.check_output {{args: ['{command}'], kwds: {{shell: true}}}}",
+        "!!python/object/new:os.system ['{command}']",
+        '!!python/object/apply:eval [\'__import__("os").system("{command}")\']',
+        "{{? !!python/object/apply:os.system ['{command}'] : 1}}",
+    ],
+)
+def test_tags_of_python_run_nothing(tag: str, tmp_path: Path) -> None:
+    """Whatever the tag, in the file or in its base; yaml's own unsafe loader shows that each would."""
+    mark = tmp_path / "ran"
+    text = f"MODEL: {tag.format(command=f'touch {mark}')}\n"
+    base = write(tmp_path / "base.yaml", text)
+    for path in (base, write(tmp_path / "child.yaml", "_BASE_: base.yaml")):
+        with pytest.raises(ConfigError, match=r"base\.yaml is not plain YAML: could not determine a constructor"):
+            load_config(path)
+    assert not mark.exists()
+    yaml.unsafe_load(text)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("tag", ["!!python/name:os.system", "!!python/module:os", "!!python/tuple [1]", "!own 1"])
+def test_tags_of_no_plain_yaml_are_refused(tag: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="could not determine a constructor for the tag"):
+        load_config(write(tmp_path / "tag.yaml", f"MODEL: {tag}"))
+
+
+def test_bases_that_share_their_bases_are_each_read_once(tmp_path: Path) -> None:
+    """Read at each place, 60 files would be 2 to the power of 60."""
+    write(tmp_path / "0.yaml", "A: 1")
+    for number in range(1, 60):
+        write(tmp_path / f"{number}.yaml", f"_BASE_: [{number - 1}.yaml, {number - 1}.yaml]\nB: {number}")
+    assert load_merged_yaml(tmp_path / "59.yaml") == {"A": 1, "B": 59}
+
+
+def test_a_file_has_no_endless_row_of_bases(tmp_path: Path) -> None:
+    for number in range(200):
+        write(tmp_path / f"{number}.yaml", f"_BASE_: {number + 1}.yaml")
+    with pytest.raises(ConfigError, match=r"100\.yaml is one _BASE_ too many; supported: 100 files"):
+        load_config(tmp_path / "0.yaml")
+    wide = write(tmp_path / "wide.yaml", f"_BASE_: [{', '.join(['leaf.yaml'] * 101)}]")
+    with pytest.raises(ConfigError, match=r"wide\.yaml has 101 files; supported: 100"):
+        load_config(wide)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="a device or a pipe; expected a file"):
+        load_config(write(tmp_path / "child.yaml", "_BASE_: pipe.yaml"))
+
+
+def test_aliases_that_stand_for_little_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "aliases.yaml", "A: &a {x: [1, 2]}\nB: *a\nC: {<<: *a, y: 3}")
+    assert load_merged_yaml(path) == {"A": {"x": [1, 2]}, "B": {"x": [1, 2]}, "C": {"x": [1, 2], "y": 3}}
 
 
 def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
