@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
@@ -165,8 +165,11 @@ def check_sha256(weights: Path) -> None:
 
 
 def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
+    tensors = load_checkpoint(weights)
+    with torch.device("meta"):  # before memory is taken: a configuration can ask for any amount
+        check_fit(TensorMask(config), tensors)
     network = TensorMask(config)
-    load_weights(network, load_checkpoint(weights))
+    load_weights(network, tensors)
     with torch.inference_mode():
         nothing = Selection(score_threshold=1.0, nms_threshold=1.0, max_detections=1)
         network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [nothing])

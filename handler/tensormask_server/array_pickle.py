@@ -6,63 +6,130 @@ arrays need stand for functions of this module, which check what they are given;
 
 import math
 import pickle
-import pickletools
 import re
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
+
+# arrays, and the bytes that they are made of, may have this many times the file's bytes together
+EXPANSION = 4
 
 
 class RefusedPickle(ValueError):
     """The pickle asks for something else than arrays and plain containers. The message names it."""
 
 
-def unpickle_arrays(file: BinaryIO) -> Any:
+def unpickle_arrays(content: bytes) -> Any:
     """The content of a pickle (protocol 0 to 5, of Python 2 or 3) of dicts, lists, numbers, strings and numpy arrays.
+
+    Time and memory grow with the length of `content` alone, whatever it says.
 
     Raises:
         RefusedPickle: anything else is in it.
-        Exception: of any type, as `pickle.load`, when the file is broken.
+        Exception: of any type, as `pickle.load`, when it is broken.
     """
-    _check_opcodes(file)
-    file.seek(0)
-    return _plain(_ArrayUnpickler(file, encoding="latin1").load())
+    return ArrayUnpickler(BytesIO(content), len(content)).load()
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle._Unpickler):
+    """Python's own unpickler, less what can call, change or compare anything else than what is admitted here.
+
+    It is the one written in Python: the one in C would take a tuple as a key, and can be kept busy for years by the
+    hash of a tuple that holds the same tuple twice, forty times over.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, file: BytesIO, size: int, admitted: Mapping[str, Callable[..., Any]] = MappingProxyType({})):
+        """
+        Args:
+            size: of the whole file, bytes.
+            admitted: what "module.name" stands for, beside the names of numpy's arrays.
+        """
+        super().__init__(file, encoding="latin1")
+        self._admitted = _ADMITTED | dict(admitted)
+        self._bytes_left = EXPANSION * size
+
+    def load(self) -> Any:
+        return _plain(super().load(), {})
+
     def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy._core.", "numpy.core.")
-        if (module, name) not in _ADMITTED:
-            raise RefusedPickle(f"it asks for {module}.{name}; only numpy arrays and plain containers are admitted")
-        return _ADMITTED[module, name]
+        asked = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
+        if asked not in self._admitted:
+            raise RefusedPickle(f"it asks for {asked}; only numpy arrays and plain containers are admitted")
+        return self._admitted[asked]
+
+    def persistent_load(self, _pid: Any) -> Any:
+        raise RefusedPickle("it asks for a persistent object; only numpy arrays and plain containers are admitted")
+
+    def _call(self) -> None:
+        arguments = self.stack.pop()
+        result = self.stack[-1](*arguments)
+        self._count(result)
+        self.stack[-1] = result
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, _Array | _Dtype):
+            target.set_state(state)
+            self._count(target)
+        elif not isinstance(target, dict):  # the attributes of an OrderedDict, a state_dict's _metadata, are left out
+            raise RefusedPickle(f"it sets the state of a {type(target).__name__}, which is not its own")
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
+
+    def _set_items(self) -> None:
+        self._set(self.pop_mark())
+
+    def _set_item(self) -> None:
+        value = self.stack.pop()
+        self._set([self.stack.pop(), value])
+
+    def _set(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise RefusedPickle(f"it sets an item of a {type(target).__name__}; only dicts have such")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _refuse(self) -> None:
+        raise RefusedPickle("it asks for an object or a set; only numpy arrays and plain containers are admitted")
+
+    def _count(self, result: Any) -> None:
+        """Refuses bytes that are made of the same few again and again."""
+        array = result.array if isinstance(result, _Array) else result
+        if isinstance(array, bytes):
+            self._bytes_left -= len(array)
+        elif isinstance(array, np.ndarray):
+            self._bytes_left -= array.nbytes
+        if self._bytes_left < 0:
+            raise RefusedPickle(f"its arrays have more than {EXPANSION} times the bytes of the file")
+
+    dispatch |= {
+        pickle.REDUCE[0]: _call,
+        pickle.BUILD[0]: _build,
+        pickle.DICT[0]: _dict,
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
+    }
+    dispatch |= dict.fromkeys(pickle.OBJ + pickle.NEWOBJ + pickle.NEWOBJ_EX, _refuse)
+    dispatch |= dict.fromkeys(pickle.EXT1 + pickle.EXT2 + pickle.EXT4 + pickle.NEXT_BUFFER, _refuse)
+    dispatch |= dict.fromkeys(pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET, _refuse)
 
 
-def _check_opcodes(file: BinaryIO) -> None:
-    """Refuses places in the memo beyond what is stored, for which the unpickler would allocate memory."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > count:
-            raise RefusedPickle(f"its memo has a place {argument}, with {count} things read so far")
-
-
-class _Stand:
-    """A callable in place of one that the pickle names; unlike a function, nothing can be set on it."""
-
-    __slots__ = ("_call",)
-    _call: Callable[..., Any]
-
-    def __init__(self, call: Callable[..., Any]):
-        object.__setattr__(self, "_call", call)
-
-    def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise RefusedPickle(f"it sets {name!r} on something that is not its own")
-
-    def __setstate__(self, state: Any) -> None:
-        raise RefusedPickle("it sets the state of something that is not its own")
+def _key(key: Any) -> Any:
+    if not isinstance(key, str | bytes | int | float | None):
+        raise RefusedPickle(f"it has a {type(key).__name__} as a key; only strings and numbers are admitted")
+    return key
 
 
 class _Dtype:
@@ -71,12 +138,16 @@ class _Dtype:
     __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any):
-        if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?([fiu]\d+|b1)", code):
+        if not isinstance(code, str):
+            raise RefusedPickle(f"it holds an array of type {type(code).__name__}; only arrays of numbers are admitted")
+        if not re.fullmatch(r"[<>=|]?([fiu]\d|b1)", code):
             raise RefusedPickle(f"it holds an array of type {code!r}; only arrays of numbers are admitted")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         byte_order = state[1]
+        if byte_order not in ("<", ">", "=", "|"):
+            raise RefusedPickle("it holds an array of a byte order that there isn't")
         self.dtype = self.dtype.newbyteorder(byte_order)
 
 
@@ -88,7 +159,7 @@ class _Array:
     def __init__(self) -> None:
         self.array: np.ndarray | None = None
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         _, shape, dtype, fortran_order, data = state
         self.array = _array(data, dtype, shape, "F" if fortran_order else "C")
 
@@ -118,26 +189,34 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise RefusedPickle(f"it asks for the codec {encoding!r}; only latin1, for bytes, is admitted")
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
+        asked = repr(encoding) if isinstance(encoding, str) else f"a {type(encoding).__name__}"
+        raise RefusedPickle(f"it asks for the codec {asked}; only latin1, for bytes, is admitted")
     return text.encode("latin1")
 
 
-def _plain(value: Any) -> Any:
-    """The content with arrays in place of their stand-ins."""
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    return {_key(key): value for key, value in pairs}
+
+
+def _plain(value: Any, known: dict[int, Any]) -> Any:
+    """The content with arrays in place of their stand-ins; `known` are the dicts met so far, by their ids."""
     if isinstance(value, _Array):
         return value.array
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    if id(value) not in known:
+        known[id(value)] = plain = {}
+        plain.update({key: _plain(each, known) for key, each in value.items()})
+    return known[id(value)]
 
 
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Stand(OrderedDict),
-    ("_codecs", "encode"): _Stand(_encode),
-    ("numpy", "ndarray"): _Stand(lambda *_: _Array()),
-    ("numpy", "dtype"): _Stand(_Dtype),
-    ("numpy.core.multiarray", "_reconstruct"): _Stand(lambda *_: _Array()),
-    ("numpy.core.multiarray", "scalar"): _Stand(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Stand(_from_buffer),
+_ADMITTED: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered_dict,
+    "_codecs.encode": _encode,
+    "numpy.ndarray": lambda *_: _Array(),
+    "numpy.dtype": _Dtype,
+    "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy.core.numeric._frombuffer": _from_buffer,
 }

@@ -1,6 +1,5 @@
 """Weight files in, named tensors out, without running anything that a file asks for (specification, section 2)."""
 
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.torch_file import DTYPES, read_torch_file
 
 # entries of older detectron2 files that follow from the configuration
 IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")
@@ -46,13 +46,25 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"can't read the weights {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    return {name: _tensor(path, name, value) for name, value in entries.items() if not _is_ignored(name)}
+    wanted = {name: value for name, value in entries.items() if not _is_ignored(name)}
+    _check_size(path, wanted)
+    return {name: _tensor(path, name, value) for name, value in wanted.items()}
 
 
 def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
     """Copies the tensors into the network.
 
     Entries of the mask branch are left out when MASK_ON is False; every other entry must have its place.
+
+    Raises:
+        CheckpointError: an entry is missing, unknown, or of another shape.
+    """
+    check_fit(network, weights)
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+
+
+def check_fit(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
+    """Whether `load_weights` would succeed. The network may be one on the device "meta", which takes no memory.
 
     Raises:
         CheckpointError: an entry is missing, unknown, or of another shape.
@@ -71,57 +83,53 @@ def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
     if unknown:
         complaint = f"the weights' {unknown[0]} has shape {_shape(weights[unknown[0]])}, and no place in the network"
         raise CheckpointError(f"{complaint}; {_hint(unknown[0], weights[unknown[0]], None)}")
-    network.load_state_dict({name: weights[name] for name in expected})
 
 
 # --- reading files ----------------------------------------------------------------------------------------------------
 
 
 def _read_pkl(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            content = unpickle_arrays(file)
-    except RefusedPickle as error:
-        raise CheckpointError(f"{path} is refused: {error}") from error
-    except OSError:
-        raise
-    except Exception as error:  # a broken pickle can raise anything
-        raise CheckpointError(f"{path} is not a pickle of arrays: {type(error).__name__}: {error}") from error
-    return _model_entries(path, content)
+    return _model_entries(path, _read(path, unpickle_arrays, "a pickle of arrays"))
 
 
 def _read_pth(path: Path) -> Mapping[str, Any]:
+    return _model_entries(path, _read(path, read_torch_file, "a torch file"))
+
+
+def _read(path: Path, reader: Callable[[bytes], Any], expected: str) -> Any:
+    content = path.read_bytes()
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked is None:
-            raise CheckpointError(f"{path} is not a torch file: its content can't be read as one") from error
-        reason = f"it asks for {asked[1]}; only tensors and plain containers are admitted"
-        raise CheckpointError(f"{path} is refused: {reason}") from error
-    except OSError:
-        raise
-    except Exception as error:  # a broken archive can raise anything
-        raise CheckpointError(f"{path} is not a torch file: {type(error).__name__}: {error}") from error
-    return _model_entries(path, content)
+        return reader(content)
+    except RefusedPickle as error:
+        raise CheckpointError(f"{path} is refused: {error}") from error
+    except Exception as error:  # a broken file can raise anything
+        raise CheckpointError(f"{path} is not {expected}: {type(error).__name__}: {error}") from error
 
 
 def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, expected a dict such as {{"model": …}}')
-    # dict's own methods: a file may hide them behind attributes of its OrderedDict
-    if "blobs" in content or dict.get(content, "matching_heuristics") is True:
+    if "blobs" in content or content.get("matching_heuristics") is True:
         raise CheckpointError(
             f"{path} holds the weights of a backbone alone (for the start of a training); expected a trained TensorMask"
         )
-    entries = dict.get(content, "model", content)
+    entries = content.get("model", content)
     if not isinstance(entries, dict) or not entries:
         raise CheckpointError(f'{path} has no "model" with named arrays in it')
-    return dict(dict.items(entries))
+    return entries
 
 
 def _is_ignored(name: Any) -> bool:
     return isinstance(name, str) and IGNORED.match(name) is not None
+
+
+def _check_size(path: Path, entries: Mapping[Any, Any]) -> None:
+    """Refuses entries that show the same numbers again and again, since each becomes a tensor of its own."""
+    bytes_left = path.stat().st_size
+    for name, value in entries.items():
+        bytes_left -= value.nbytes if isinstance(value, np.ndarray | Tensor) else 0
+        if bytes_left < 0:
+            raise CheckpointError(f"{path}: with entry {name} the arrays have more bytes than the file has")
 
 
 def _tensor(path: Path, name: Any, value: Any) -> Tensor:
@@ -130,9 +138,8 @@ def _tensor(path: Path, name: Any, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray | Tensor):
         raise CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, expected an array with a name")
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
-    plain = not tensor.is_complex() and not tensor.is_quantized and tensor.layout == torch.strided
-    if not plain or tensor.device.type != "cpu" or tensor.untyped_storage().nbytes() < tensor.nbytes:
-        raise CheckpointError(f"{path}: entry {name} is complex, sparse, quantized or without data of its own")
+    if tensor.dtype not in DTYPES.values():
+        raise CheckpointError(f"{path}: entry {name} is of type {tensor.dtype}; only plain numbers are admitted")
     tensor = tensor.to(torch.float32)
     if not tensor.isfinite().all():
         raise CheckpointError(f"{path}: entry {name} holds values that are infinite or not a number")

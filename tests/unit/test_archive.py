@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from opcodes import called, pickled, text, torch_zip
 from parity.cases import load_case, write_weights
 from safetensors.numpy import load
 
@@ -109,3 +110,25 @@ def test_the_package_alone_is_enough_to_read_the_archive(tmp_path: Path, weights
     command = [sys.executable, "-c", code % str(tmp_path)]
     result = subprocess.run(command, cwd=tmp_path / "served", capture_output=True, text=True, env=dict(os.environ))
     assert result.stdout == "1\n", result.stderr
+
+
+def test_weights_that_would_run_code_are_one_line_and_run_nothing(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(torch_zip(pickled(text("w"), called("os", "system", text("touch ran")))))
+    output = tmp_path / "store"
+    output.mkdir()
+    arguments = ["--config", CONFIG, "--weights", tmp_path / "weights.pth"]
+    assert_refused(archive_sh(output, *arguments), output, "it asks for os.system")
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_configuration_of_terabytes_is_held_against_the_weights_before_memory_is_taken(
+    tmp_path: Path, weights: Path
+) -> None:
+    wide = "MODEL: {TENSOR_MASK: {CLS_CHANNELS: 65536, BBOX_CHANNELS: 65536, MASK_CHANNELS: 65536}}"
+    (tmp_path / "wide.yaml").write_text(f"_BASE_: {CONFIG}\n{wide}\n")
+    output = tmp_path / "store"
+    output.mkdir()
+    command = f'ulimit -v 12000000; exec {ROOT}/archive.sh --output {output} "$@"'
+    arguments = ["--config", tmp_path / "wide.yaml", "--weights", weights]
+    result = subprocess.run(["sh", "-c", command, "sh", *arguments], capture_output=True, text=True)
+    assert_refused(result, output, "MODEL.TENSOR_MASK.CLS_CHANNELS in the configuration disagrees")

@@ -190,19 +190,40 @@ def test_a_pickle_of_something_else_is_refused(content: Any, complaint: str, tmp
 
 
 @pytest.mark.parametrize(
-    "tensor",
+    ("tensor", "complaint"),
     [
-        pytest.param(torch.tensor([torch.nan]), id="not a number"),
-        pytest.param(torch.tensor([1j]), id="complex"),
-        pytest.param(torch.ones(2, device="meta"), id="without data"),
-        pytest.param(torch.eye(2).to_sparse(), id="sparse"),
-        pytest.param(torch.ones(1).expand(10**12), id="a million times its data"),
+        pytest.param(torch.tensor([torch.nan]), "entry w holds values", id="not a number"),
+        pytest.param(torch.tensor([1j]), "asks for torch.ComplexFloatStorage", id="complex"),
+        pytest.param(torch.ones(2, device="meta"), "asks for torch._utils._rebuild_meta_tensor", id="without data"),
+        pytest.param(torch.eye(2).to_sparse(), "asks for torch._utils._rebuild_sparse_tensor", id="sparse"),
+        pytest.param(torch.ones(1).expand(10**12), "with entry w the arrays have more bytes", id="a number as many"),
     ],
 )
-def test_a_torch_file_of_tensors_that_are_no_weights_is_refused(tensor: torch.Tensor, tmp_path: Path) -> None:
+def test_a_torch_file_of_tensors_that_are_no_weights_is_refused(
+    tensor: torch.Tensor, complaint: str, tmp_path: Path
+) -> None:
     torch.save({"model": {"w": tensor}}, tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match=r"weights\.pth.* w "):
+    with pytest.raises(CheckpointError, match=rf"weights\.pth.*{complaint}"):
         load_checkpoint(tmp_path / "weights.pth")
+
+
+def test_safetensors_of_numbers_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(4, dtype=torch.float8_e4m3fn)}, tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"entry w is of type torch\.float8_e4m3fn"):
+        load_checkpoint(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_files_hold_the_same_as_torch_load_reads(dtype: torch.dtype, zipped: bool, tmp_path: Path) -> None:
+    """Views of one storage from its middle, transposed, of no numbers and of no axes too."""
+    whole = torch.arange(24).to(dtype)
+    tensors = {"view": whole[5:17].reshape(3, 4).T, "empty": whole[:0], "scalar": whole[7], "other": whole[:3].clone()}
+    torch.save({"model": tensors}, tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
+    read = torch.load(tmp_path / "weights.pth", weights_only=True)["model"]
+    ours = load_checkpoint(tmp_path / "weights.pth")
+    assert all(torch.equal(ours[name], tensor.float()) for name, tensor in read.items())
+    assert list(ours) == list(read)
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])

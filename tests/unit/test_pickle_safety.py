@@ -4,6 +4,7 @@ All of them are opened in another process, which tells after each file whether i
 opens it too: an attack that doesn't work there would prove nothing here.
 """
 
+import codecs
 import json
 import os
 import pickle
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import opcodes
 import pytest
 import torch
+from opcodes import text
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 
 READER = """
@@ -71,20 +74,22 @@ class Call:
         return self.call
 
 
-def text(value: str) -> bytes:
-    return pickle.BINUNICODE + len(value.encode()).to_bytes(4, "little") + value.encode()
-
-
 def called(module: str, name: str, *args: str) -> bytes:
     """A pickle in which a function is called with some strings, by opcodes."""
-    function = pickle.GLOBAL + f"{module}\n{name}\n".encode()
-    return b"\x80\x02" + function + pickle.MARK + b"".join(map(text, args)) + pickle.TUPLE + pickle.REDUCE + b"."
+    return b"\x80\x02" + opcodes.called(module, name, *map(text, args)) + b"."
 
 
 def called_by_stack(module: str, name: str, *args: str) -> bytes:
     """The same, with the function's name taken from the stack and its module from the memo."""
     function = text(module) + pickle.MEMOIZE + pickle.POP + pickle.BINGET + b"\x00" + text(name) + pickle.STACK_GLOBAL
     return b"\x80\x04" + function + pickle.MARK + b"".join(map(text, args)) + pickle.TUPLE + pickle.REDUCE + b"."
+
+
+class WithStateSetter:
+    """Its state is set by a function of the file's choice, which Python calls with the object and the state."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return codecs.encode, (CODE, "latin1"), {"x": 1}, None, None, exec
 
 
 def torch_file(content: Any, zipped: bool = True) -> bytes:
@@ -97,6 +102,9 @@ def model(value: Any) -> dict[str, Any]:
     return {"model": {"head.bbox_pred.bias": np.zeros(2, np.float32), "w": value}}
 
 
+SYSTEM_BY_GETATTR = opcodes.called(
+    "__builtin__", "getattr", opcodes.called("__builtin__", "__import__", text("os")), text("system")
+)
 SYSTEM = f"{os.system.__module__}.system"
 ATTACKS = {
     **{
@@ -140,14 +148,27 @@ ATTACKS = {
     "sets-an-attribute-of-a-global": Attack(
         b"\x80\x02ccollections\nOrderedDict\nN}" + text("x") + b"K\x01s\x86b.", "sets the state", runs=False
     ),
-    "new-object-of-a-global": Attack(b"\x80\x02cnumpy\nndarray\n)\x81.", "is not a pickle of arrays", runs=False),
-    "huge-memo": Attack(b"\x80\x02}" + pickle.LONG_BINPUT + b"\xff\xff\xff\x7f.", "a place 2147483647", runs=False),
-    "huge-memo-in-text": Attack(b"}p2147483647\n.", "a place 2147483647", runs=False),
-    "huge-bytes": Attack(
-        b"\x80\x04" + pickle.BINBYTES8 + (1 << 50).to_bytes(8, "little") + b".", "not a pickle", runs=False
+    "new-object-of-a-global": Attack(b"\x80\x02cnumpy\nndarray\n)\x81.", "an object or a set", runs=False),
+    "persistent-id": Attack(b"\x80\x02}" + pickle.BINPERSID + b".", "a persistent object", runs=False),
+    "persistent-id-in-text": Attack(b"Pos.system\n.", "a persistent object", runs=False),
+    **{
+        f"extension-{number}": Attack(opcode + b"\x01\0\0\0"[:number] + b".", "an object or a set", runs=False)
+        for number, opcode in ((1, pickle.EXT1), (2, pickle.EXT2), (4, pickle.EXT4))
+    },
+    "getattr-chain": Attack(
+        pickle.dumps(model(Call(getattr, Call(__import__, "os"), "system"))), "builtins.getattr", runs=False
     ),
-    "persistent-id": Attack(b"\x80\x02}" + pickle.BINPERSID + b".", "is not a pickle of arrays", runs=False),
-    "extension": Attack(b"\x80\x02" + pickle.EXT1 + b"\x01.", "is not a pickle of arrays", runs=False),
+    "called-by-a-chain": Attack(SYSTEM_BY_GETATTR + b"(" + text(COMMAND) + b"tR.", "__builtin__.getattr"),
+    "behind-the-memo": Attack(
+        b"\x80\x02ccollections\nOrderedDict\nq\x010cos\nsystem\nq\x010h\x01" + text(COMMAND) + b"\x85R.", "os.system"
+    ),
+    "new-object": Attack(
+        b"\x80\x02csubprocess\nPopen\n" + text(COMMAND) + b"\x85\x81(NK\x01t}b.", "subprocess.Popen", runs=False
+    ),
+    "state-setter": Attack(pickle.dumps(model(WithStateSetter())), "builtins.exec"),
+    "object-array-in-an-object-array": Attack(
+        pickle.dumps(model(np.array([np.array([Call(exec, CODE)], dtype=object), None], dtype=object))), "type 'O8'"
+    ),
     "torch-file": Attack(torch_file({"model": Call(os.system, COMMAND)}), SYSTEM, ".pth"),
     "old-torch-file": Attack(torch_file({"model": Call(os.system, COMMAND)}, zipped=False), SYSTEM, ".pth"),
     "pickle-named-torch-file": Attack(called("os", "system", COMMAND), "os.system", ".pth"),
@@ -189,6 +210,68 @@ def test_the_refusal_tells_the_file_and_what_it_asked_for(name: str, outcomes: d
 @pytest.mark.parametrize(
     "name",
     [
+        "torch._tensor._rebuild_from_type_v2",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._utils._rebuild_sparse_tensor",
+        "torch._utils._rebuild_wrapper_subclass",
+        "torch.storage.UntypedStorage",
+        "torch.Tensor",
+        "torch.jit.load",
+        "torch.hub.load",
+        "builtins.bytearray",
+        "builtins.set",
+        "builtins.eval",
+        "os.system",
+    ],
+)
+def test_of_torchs_own_names_only_those_of_plain_tensors_are_admitted(name: str, tmp_path: Path) -> None:
+    content = called(*name.rsplit(".", 1))
+    for file in (opcodes.torch_zip(content), opcodes.torch_legacy(content, {}), content):
+        (tmp_path / "weights.pth").write_bytes(file)
+        with pytest.raises(CheckpointError, match=f"weights.pth is refused: it asks for {name}; only numpy arrays"):
+            load_checkpoint(tmp_path / "weights.pth")
+
+
+def test_torchs_way_to_call_any_function_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """_rebuild_from_type_v2(function, type, arguments, state) calls the function."""
+    monkeypatch.chdir(tmp_path)
+    arguments = [opcodes.function("os", "system"), opcodes.function("torch", "Tensor"), text(COMMAND) + b"\x85", b"}"]
+    content = b"\x80\x02" + opcodes.called("torch._tensor", "_rebuild_from_type_v2", *arguments) + b"."
+    (tmp_path / "weights.pth").write_bytes(opcodes.torch_zip(content))
+    with pytest.raises(CheckpointError, match="_rebuild_from_type_v2"):
+        load_checkpoint(tmp_path / "weights.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pth"]
+    with pytest.raises(AttributeError):  # system has returned a number, and that is no tensor
+        torch.load("weights.pth", weights_only=False)
+    assert (tmp_path / "ran").exists(), "the attack itself doesn't do what it is meant to"
+
+
+def test_nothing_is_written_where_a_zip_says(tmp_path: Path) -> None:
+    """Neither a file's name in it nor the key of a storage is taken as a path."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(8))
+    files = {
+        "../escaped": b"x",
+        "/tmp/escaped-weights": b"x",
+        "weights/../../escaped": b"x",
+        "weights/data/0": bytes(8),
+    }
+    whole = opcodes.pickled(text("w"), opcodes.tensor(opcodes.storage("0", 2), 2))
+    (folder / "weights.pth").write_bytes(opcodes.torch_zip(whole, files))
+    assert torch.equal(load_checkpoint(folder / "weights.pth")["w"], torch.zeros(2))
+    for key in ("../../secret", str(tmp_path / "secret")):
+        content = opcodes.pickled(text("w"), opcodes.tensor(opcodes.storage(key, 2), 2))
+        (folder / "other.pth").write_bytes(opcodes.torch_zip(content, files))
+        with pytest.raises(CheckpointError, match="There is no item named"):
+            load_checkpoint(folder / "other.pth")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["other.pth", "secret", "weights", "weights.pth"]
+    assert not Path("/tmp/escaped-weights").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
         "builtins.getattr",
         "builtins.__import__",
         "copyreg._reconstructor",
@@ -214,9 +297,9 @@ def test_the_refusal_tells_the_file_and_what_it_asked_for(name: str, outcomes: d
         "tensormask_server.array_pickle._Array",
     ],
 )
-@pytest.mark.parametrize("opcodes", [called, called_by_stack])
-def test_no_other_name_is_admitted(name: str, opcodes: Callable[..., bytes], tmp_path: Path) -> None:
-    (tmp_path / "weights.pkl").write_bytes(opcodes(*name.rsplit(".", 1)))
+@pytest.mark.parametrize("pickled", [called, called_by_stack])
+def test_no_other_name_is_admitted(name: str, pickled: Callable[..., bytes], tmp_path: Path) -> None:
+    (tmp_path / "weights.pkl").write_bytes(pickled(*name.rsplit(".", 1)))
     shown = name.replace("numpy._core", "numpy.core")
     with pytest.raises(CheckpointError, match=f"weights.pkl is refused: it asks for {shown}; only numpy arrays"):
         load_checkpoint(tmp_path / "weights.pkl")

@@ -1,0 +1,149 @@
+"""torch's own files (.pth), of today's zip format and of the one before it, read without torch.load.
+
+torch.load with `weights_only` runs no code of a file either, but a file of a kilobyte can have it allocate any number
+of bytes, or compute for years. Here the pickle in the file goes through ArrayUnpickler, and tensors are views of the
+bytes that the file has.
+"""
+
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensormask_server.array_pickle import ArrayUnpickler, RefusedPickle
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+def read_torch_file(content: bytes) -> Any:
+    """What `torch.save` was given: dicts, lists, numbers, strings, tensors and numpy arrays.
+
+    Time and memory grow with the length of `content` alone, whatever it says.
+
+    Raises:
+        RefusedPickle: anything else is in it.
+        Exception: of any type, when it is broken or no such file.
+    """
+    return _read_zip(content) if content.startswith(b"PK\x03\x04") else _read_legacy(content)
+
+
+def _read_zip(content: bytes) -> Any:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise RefusedPickle("it is compressed, which torch's files are not")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise RefusedPickle("the files in it have more bytes together than it has itself")
+        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise RefusedPickle(f"it has {len(pickles)} files data.pkl; expected one, as torch.save writes it")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+            raise RefusedPickle("its numbers are not little-endian, as those of all machines that torch runs on")
+
+        def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+            data = archive.read(f"{root}data/{key}")
+            if len(data) != count * dtype.itemsize:
+                raise RefusedPickle(f"its storage {key} has {len(data)} bytes, and not those of {count} numbers")
+            return _numbers(bytearray(data), dtype)
+
+        return _TorchUnpickler(BytesIO(archive.read(pickles[0])), len(content), storage).load()
+
+
+def _read_legacy(content: bytes) -> Any:
+    """Five pickles (magic, protocol, system, content, keys of storages), and per storage its length and its bytes."""
+    file = BytesIO(content)
+    numbers: dict[str, bytearray] = {}
+    bytes_left = len(content)
+
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        nonlocal bytes_left
+        bytes_left -= count * dtype.itemsize
+        if bytes_left < 0:
+            raise RefusedPickle(f"its storage {key} has {count} numbers, more than the file has bytes for")
+        numbers[key] = bytearray(count * dtype.itemsize)
+        return _numbers(numbers[key], dtype)
+
+    def load() -> Any:
+        return _TorchUnpickler(file, len(content), storage).load()
+
+    magic, protocol, system = load(), load(), load()
+    if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
+        raise RefusedPickle("it doesn't begin as torch's files do")
+    loaded, keys = load(), load()
+    for key in keys:
+        file.seek(8, 1)  # the storage's length, which the pickle has told
+        if file.readinto(numbers[key]) != len(numbers[key]):
+            raise RefusedPickle(f"it ends within its storage {key}")
+    return loaded
+
+
+class _TorchUnpickler(ArrayUnpickler):
+    def __init__(self, file: BytesIO, size: int, read_storage: Callable[[str, torch.dtype, int], Tensor]):
+        super().__init__(file, size, _ADMITTED)
+        self._read_storage = read_storage
+        self._storages: dict[str, _Storage] = {}
+
+    def persistent_load(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or not isinstance(pid[1], _StorageType):
+            raise RefusedPickle("it asks for a persistent object that is no storage of numbers")
+        _, kind, key, _, count, *views = pid  # left out: "storage" and the device
+        if not isinstance(key, str) or not isinstance(count, int) or count < 0 or views not in ([], [None]):
+            raise RefusedPickle("it asks for a storage without a key or a length")
+        if key not in self._storages:
+            self._storages[key] = _Storage(self._read_storage(key, kind.dtype, count))
+        return self._storages[key]
+
+
+class _StorageType:
+    """torch.FloatStorage and the like: a name alone."""
+
+    def __init__(self, dtype: torch.dtype):
+        self.dtype = dtype
+
+    def __call__(self, *_: Any) -> Any:
+        raise RefusedPickle("it makes a storage; only those that the file holds are admitted")
+
+
+class _Storage:
+    """The numbers of one or several tensors, in a row."""
+
+    def __init__(self, numbers: Tensor):
+        self.numbers = numbers
+
+
+def _numbers(data: bytearray, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    lengths = [offset, *size, *stride]
+    good = isinstance(storage, _Storage) and all(isinstance(n, int) and 0 <= n < 1 << 62 for n in lengths)
+    if not good or len(size) != len(stride):
+        raise RefusedPickle("it holds a tensor without numbers, or of a shape that there isn't")
+    return torch.as_strided(storage.numbers, size, stride, offset)
+
+
+_ADMITTED: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch.Size": lambda lengths: lengths,
+    "collections.Counter": lambda counts: counts,
+    **{f"torch.{name}": _StorageType(dtype) for name, dtype in DTYPES.items()},
+}
