@@ -4,6 +4,7 @@ python -m tensormask_server.client PICTURE… --out DIR has whole folders answer
 """
 
 import json
+import logging
 import struct
 import sys
 import time
@@ -22,6 +23,7 @@ from tensormask_server.instances import Instances, read_instances
 
 TIMEOUT = 600  # seconds; the server gives a request up long before
 WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that has died is back by then
+LOST = 3  # tries that end a worker or get no answer, after which the picture is taken for the cause
 CONTENT_TYPES = {
     "coco": "application/json",
     "png": "image/png",
@@ -34,6 +36,8 @@ EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
 EXPECTED_TOKEN = (
     'the "inference" key of key_file.json, in the folder that the server was started from; it holds for 60 minutes'
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Options(TypedDict, total=False):
@@ -61,6 +65,7 @@ class Client:
     url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
     token: str | None = None  # of a server that wants one
     waits: tuple[float, ...] = WAITS
+    timeout: float = TIMEOUT  # seconds without a byte, after which a request is taken for lost
 
     def __post_init__(self) -> None:
         try:
@@ -89,8 +94,8 @@ class Client:
             raise WrongServer(f"{self.url} gives something else than this server's answers: {error}") from error
 
     def answer(self, picture: str | Path | bytes | np.ndarray, kind: str, **options: Unpack[Options]) -> Answer:
-        """The answer in any of the server's formats, as it came; after a while, where the server is too busy or ends
-        the connection.
+        """The answer in any of the server's formats, as it came; after a while, where the server is too busy, ends
+        the connection, loses its worker or is started anew.
 
         Args:
             picture: as `predict` takes it.
@@ -104,31 +109,42 @@ class Client:
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         sent = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
+        failures: list[ClientError] = []
         for wait in self.waits:
-            with suppress(Busy):
+            try:
                 return self._post(body, sent)
+            except ClientError as error:
+                failures.append(error)
+                if not _may_pass(failures):
+                    raise
+                logger.info("%s; trying again in %g s", error, wait)
             time.sleep(wait)
         try:
             return self._post(body, sent)
         except Busy as error:
-            raise Busy(f"{error}, {len(self.waits) + 1} times") from error
+            raise type(error)(f"{error}, {len(self.waits) + 1} times") from error
 
     def _post(self, body: bytes, headers: Mapping[str, bytes]) -> Answer:
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         target = quote(f"{parts.path or '/'}?{parts.query}".rstrip("?"), safe="/?&=%:,+@")
         try:
             connection.connect()
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"no server answers at {self.url}: {error}") from error
+        try:
             with suppress(BrokenPipeError, ConnectionResetError):  # who ends it in the middle may have said why
                 connection.request("POST", target, body, headers)
             response = connection.getresponse()
             content = response.read()
         except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead) as error:
             raise Busy(f"the server ended the connection on {len(body) / 1e6:.1f} MB ({error})") from error
+        except TimeoutError as error:
+            raise Lost(f"the server gave no answer in {self.timeout:g} s") from error
         except HTTPException as error:
             raise WrongServer(f"{self.url} gives something else than HTTP: {error}") from error
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise Unreachable(f"no server answers at {self.url}: {error}") from error
         finally:
             connection.close()
@@ -156,6 +172,10 @@ class Busy(NoAnswer):
     """The server has no time for it, or ends the connection, each time."""
 
 
+class Lost(Busy):
+    """The worker that had it has died, or nothing has answered for too long."""
+
+
 class Refused(NoAnswer):
     """The server says what is wrong with it or with the options, or that it failed."""
 
@@ -176,6 +196,15 @@ class WrongServer(Unreachable):
 
 class WrongToken(Unreachable):
     """The server wants a token, or another one."""
+
+
+def _may_pass(failures: Sequence[ClientError]) -> bool:
+    """Whether the same request may be answered later."""
+    last = failures[-1]
+    if isinstance(last, Lost):
+        return sum(isinstance(failure, Lost) for failure in failures) < LOST
+    is_restarting = type(last) is Unreachable and len(failures) > 1  # it was there a moment ago
+    return isinstance(last, Busy) or is_restarting
 
 
 def picture_bytes(picture: str | Path | bytes | np.ndarray) -> bytes:
@@ -230,6 +259,8 @@ def _error(url: str, status: int, body: bytes, sent: int) -> ClientError:
     told = " ".join(told.split()) or "without a word"
     if status == 503:
         return Busy(f"503 {told}")
+    if told == "Worker died.":
+        return Lost(f"{status} {told}")
     if status in (401, 403) or content.get("type") == "InvalidKeyException":
         return WrongToken(f"{url} wants a token: {status} {told}; expected {EXPECTED_TOKEN}")
     if 300 <= status < 400 or status in (404, 405, 501):

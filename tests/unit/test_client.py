@@ -2,12 +2,17 @@
 
 import io
 import json
+import logging
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -16,7 +21,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as rle
-from tensormask_server.client import BadPicture, Busy, Client, Refused, Unreachable, WrongServer, WrongToken, encode_png
+from tensormask_server.client import (
+    BadPicture,
+    Busy,
+    Client,
+    Lost,
+    Refused,
+    Unreachable,
+    WrongServer,
+    WrongToken,
+    encode_png,
+)
 from tensormask_server.client_command import main
 from tensormask_server.instances import decode_mask
 
@@ -53,7 +68,7 @@ def test_neither_torch_nor_pillow_is_imported() -> None:
 
 
 @contextmanager
-def answering(*answers: tuple[int, bytes] | None) -> Iterator[str]:
+def answering(*answers: tuple[int, bytes] | None, port: int = 0) -> Iterator[str]:
     """A server that gives these answers in turn, None by closing the connection; the last one for ever."""
     left = list(answers)
 
@@ -73,7 +88,7 @@ def answering(*answers: tuple[int, bytes] | None) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = HTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -87,6 +102,35 @@ def answering(*answers: tuple[int, bytes] | None) -> Iterator[str]:
 def test_a_busy_server_and_a_broken_connection_are_tried_again() -> None:
     with answering((503, b"{}"), None, (200, ANSWER)) as url:
         assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
+
+
+@pytest.mark.parametrize("status", [500, 507])
+def test_a_worker_that_died_is_asked_for_again_but_not_for_ever(status: int) -> None:
+    died = (status, b'{"code": 500, "type": "InternalServerException", "message": "Worker died."}')
+    with answering(died, died, (200, ANSWER)) as url:
+        assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
+    with answering(died, died, died, (200, ANSWER)) as url, pytest.raises(Lost, match=f"{status} Worker died"):
+        Client(url, waits=(*AT_ONCE, *AT_ONCE)).predict(PIXEL)
+
+
+def test_no_answer_at_all_is_a_lost_request() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = Client(f"http://127.0.0.1:{silent.getsockname()[1]}/predictions/x", waits=AT_ONCE, timeout=0.1)
+        with pytest.raises(Lost, match=r"the server gave no answer in 0\.1 s"):
+            client.predict(PIXEL)
+
+
+def test_a_server_that_is_started_anew_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with ThreadPoolExecutor(1) as pool:
+        with answering(None) as url:
+            found = pool.submit(Client(url, waits=(0.1,) * 300).predict, PIXEL)
+            while not caplog.records:
+                time.sleep(0.01)
+        while "no server answers" not in caplog.text:
+            time.sleep(0.01)
+        with answering((200, ANSWER), port=urlsplit(url).port or 0):
+            assert len(found.result()) == 0
 
 
 def test_a_server_that_stays_busy_is_told() -> None:
