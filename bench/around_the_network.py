@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
+from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import Found, Model, encode
 
@@ -73,7 +74,7 @@ def jpeg_of(picture: np.ndarray) -> bytes:
 
 
 def parsed_request(body: bytes) -> object:
-    return parse_request({"body": body}, {}, 1 << 30, ("thing",))
+    return parse_request({"body": body}, {}, HandlerOptions(), ("thing",))
 
 
 def plain_decoded(jpeg: bytes) -> np.ndarray:

@@ -120,9 +120,11 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         job = Job(asks_for_page=asks_for_page(fields, headers))
         if job.asks_for_page:
             return job
+        config = self.predictor.config
+        usual_masks = config.detection.max_detections if config.head.mask_on else 0
         try:
             with job.stopwatch("decode"):
-                job.request = parse_request(fields, headers, self.options.max_pixels, self.model.class_names)
+                job.request = parse_request(fields, headers, self.options, self.model.class_names, usual_masks)
         except BadRequest as error:
             job.error = error
         except Exception as error:

@@ -28,6 +28,15 @@ from tensormask_server.predictor import PRECISIONS
 PACKAGE = Path(__file__).parent
 HANDLER = PACKAGE.parent / "tensormask_handler.py"
 WEIGHTS = "weights.safetensors"
+# what a request may ask for at most, by the handler's option
+LIMITS = {
+    "max_pixels": "the largest picture's H·W",
+    "max_side": "pixels of a picture's longer side",
+    "max_pictures": "pictures of one request",
+    "max_request_pixels": "H·W of all pictures of one request together",
+    "max_mask_pixels": "max_detections × H·W of all pictures of one request together",
+    "max_response_bytes": "of one answer; below max_response_size in config.properties",
+}
 
 
 class ArchiveError(Exception):
@@ -73,7 +82,10 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", default=defaults.name, help="the model's name, in its URL too (default: %(default)s)")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
-    add("--max-pixels", type=int, default=options.max_pixels, help="the largest picture's H·W (default: %(default)s)")
+    for name, meaning in LIMITS.items():
+        add(
+            _flag(name), type=int, default=getattr(options, name), metavar="N", help=f"{meaning} (default: %(default)s)"
+        )
     add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
     add("--batch-size", type=int, default=defaults.batch_size, help="pictures at once; for GPUs (default: %(default)s)")
     add(
@@ -99,7 +111,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
     """
     for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
         if getattr(parsed, name) < 1:
-            raise ArchiveError(f"--{name.replace('_', '-')} is {getattr(parsed, name)}; expected 1 or more")
+            raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
         raise ArchiveError(f"--name is {parsed.name!r}; expected letters, digits, - and _")
     return ArchiveRequest(
@@ -113,9 +125,15 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         max_batch_delay=parsed.max_batch_delay,
         response_timeout=parsed.response_timeout,
         options=HandlerOptions(
-            score_threshold=parsed.threshold, precision=parsed.precision, max_pixels=parsed.max_pixels
+            score_threshold=parsed.threshold,
+            precision=parsed.precision,
+            **{name: getattr(parsed, name) for name in LIMITS},
         ),
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def make_archive(request: ArchiveRequest) -> Path:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+LONGEST_NAME = 100  # letters; looking for what a longer one may have meant takes memory and finds nothing
+
 
 class BadRequest(ValueError):
     """A request that can't be answered, with what was wrong and what would be accepted."""
@@ -53,7 +55,7 @@ def shown(value: Any) -> str:
     """A value for an error message: as JSON, and short."""
     if isinstance(value, list | dict):
         return f"a JSON {json_type(value)}"
-    text = json.dumps(value)
+    text = json.dumps(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -64,5 +66,7 @@ def json_type(value: Any) -> str:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """ " (did you mean score_threshold?)", or "" where no known name is near."""
+    if len(name) > LONGEST_NAME:
+        return ""
     close = difflib.get_close_matches(name.lower(), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

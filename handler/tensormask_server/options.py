@@ -19,6 +19,11 @@ class HandlerOptions:
     score_threshold: float = 0.5  # things with scores strictly above it are found
     precision: str = "float32"  # of the convolutions: float32, bfloat16 or float16
     max_pixels: int = 4_194_304  # H·W of the largest picture
+    max_side: int = 16_384  # pixels of its longer side
+    max_pictures: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
+    max_request_pixels: int = 16_777_216  # H·W of all its pictures together
+    # masks × H·W, over all its pictures: 100 masks of the largest one. One byte each while they are made.
+    max_mask_pixels: int = 419_430_400
     max_response_bytes: int = 60_000_000  # of one answer; must stay below max_response_size in config.properties
 
     def __post_init__(self) -> None:
@@ -27,10 +32,14 @@ class HandlerOptions:
             raise OptionError(f"score_threshold is {threshold!r}; expected a number from 0 to 1")
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
-        for name in ("max_pixels", "max_response_bytes"):
-            value = getattr(self, name)
-            if not _is(value, int) or value < 1:
-                raise OptionError(f"{name} is {value!r}; expected a whole number, 1 or more")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith("max_") and (not _is(value, int) or value < 1):
+                raise OptionError(f"{field.name} is {value!r}; expected a whole number, 1 or more")
+        if self.max_request_pixels < self.max_pixels:
+            raise OptionError(
+                f"max_request_pixels is {self.max_request_pixels}; expected max_pixels, {self.max_pixels}, or more"
+            )
 
 
 def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:

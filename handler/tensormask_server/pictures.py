@@ -1,12 +1,24 @@
 """Picture files of any kind that Pillow opens, as RGB."""
 
-import struct
+import io
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+# A TIFF's tile is decoded as a whole however small the picture is. Usual are 256×256 to 1024×1024.
+LARGEST_TILE = 1 << 22
+# Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
+MOST_SCANS = 100
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+# a marker of JPEG that a length follows; in the compressed data FF stands before 0 and restarts alone
+JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 
 class PictureError(ValueError):
@@ -14,45 +26,109 @@ class PictureError(ValueError):
 
 
 class TooManyPixelsError(PictureError):
-    """A picture that is larger than the caller takes."""
+    """A picture that is larger than Pillow opens."""
 
 
-def read_picture(
-    source: Path | BinaryIO, max_pixels: int | None = None, kinds: tuple[str, ...] | None = None
-) -> np.ndarray:
-    """Decodes a picture as a person sees it: turned as its EXIF says, what is transparent on white, 8 bits a channel.
-
+def read_picture(source: Path | BinaryIO) -> np.ndarray:
+    """
     Args:
         source: a file's path, or the file.
-        max_pixels: the largest H·W, checked before anything is decoded.
-        kinds: Pillow's names of the kinds of file that are read; None: all.
 
     Returns:
-        uint8 (H, W, 3), RGB; of an animation the first picture.
+        As `EncodedPicture.decoded`.
 
     Raises:
         PictureError: it isn't a picture, is damaged, or has pixels that have no plain 8-bit meaning.
-        TooManyPixelsError: it is larger than max_pixels.
     """
     name = str(source) if isinstance(source, Path) else "the picture"
+    with _faults_told(name):
+        content = source.read_bytes() if isinstance(source, Path) else source.read()
+    return EncodedPicture(content, name=name).decoded()
+
+
+class EncodedPicture:
+    """A picture file of which only the header has been read: what it will be is known before anything is decoded."""
+
+    def __init__(self, content: bytes, kinds: tuple[str, ...] | None = None, name: str = "the picture"):
+        """
+        Args:
+            kinds: Pillow's names of the kinds of file that are read; None: all.
+            name: for errors.
+
+        Raises:
+            PictureError: it isn't a picture, or is one that takes far more work than its pixels are worth.
+            TooManyPixelsError: it has more pixels than Pillow opens.
+        """
+        self._content = content
+        self._kinds = kinds
+        self._name = name
+        with self._opened() as image:
+            width, height = image.size
+            _check_work(image, content, name)
+        self.height: int = height
+        self.width: int = width
+
+    def decoded(self) -> np.ndarray:
+        """The picture as a person sees it: turned as its EXIF says, what is transparent on white, 8 bits a channel.
+
+        Returns:
+            uint8 (H, W, 3), RGB; of an animation the first picture.
+
+        Raises:
+            PictureError: it is damaged, or has pixels that have no plain 8-bit meaning.
+        """
+        with self._opened() as image:
+            return np.array(_rgb(ImageOps.exif_transpose(image)))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Image.Image]:
+        with _faults_told(self._name), Image.open(io.BytesIO(self._content), formats=self._kinds) as image:
+            yield image
+
+
+@contextmanager
+def _faults_told(name: str) -> Iterator[None]:
+    """Whatever Pillow says of a file becomes a PictureError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a limit of our own stands below
-            image = Image.open(source, formats=kinds)
-        with image:
-            width, height = image.size
-            if max_pixels is not None and height * width > max_pixels:
-                raise TooManyPixelsError(f"{name} has {height}×{width} = {height * width} pixels")
-            return np.array(_rgb(ImageOps.exif_transpose(image)))
+            warnings.simplefilter("ignore")  # of damage that it reads over, and of sizes, which are ours to limit
+            yield
+    except (PictureError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise PictureError(f"{name} is not a picture that Pillow knows, or is damaged") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        if isinstance(error, PictureError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"can't read {name}: {reason}") from error
+    except OSError as error:
+        raise PictureError(f"can't read {name}: {error.strerror or error}") from error
+    except Exception as error:  # damage makes Pillow's decoders raise almost anything: KeyError, zlib.error, …
+        raise PictureError(f"can't read {name}: {str(error) or type(error).__name__}") from error
+
+
+def _check_work(image: Image.Image, content: bytes, name: str) -> None:
+    """
+    Raises:
+        PictureError: the file takes far more memory or time than a picture of its size.
+    """
+    width, height = image.size
+    if image.format == "TIFF":
+        tags = image.getexif()
+        tile = (int(tags.get(TILE_LENGTH, 1)), int(tags.get(TILE_WIDTH, 1)))
+        if tile[0] * tile[1] > max(LARGEST_TILE, height * width):
+            raise PictureError(f"{name}, {height}×{width} pixels, is a TIFF with tiles of {tile[0]}×{tile[1]} pixels")
+    if image.format in ("JPEG", "MPO") and _has_too_many_scans(content):
+        raise PictureError(f"{name} is a progressive JPEG with more than {MOST_SCANS} scans")
+
+
+def _has_too_many_scans(jpeg: bytes) -> bool:
+    position, scans = 2, 0
+    while scans <= MOST_SCANS:
+        marker = JPEG_MARKER.search(jpeg, position)
+        if marker is None or marker[1][0] == END_OF_IMAGE:
+            return False
+        scans += marker[1][0] == START_OF_SCAN
+        position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return True
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from tensormask_server.predictor import PredictionOptions
 FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
 ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
 MOST_DETECTIONS = 1000
+MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many
 # by the Accept header; what isn't here leaves the choice to the server
 FORMAT_OF_TYPE = {
     "application/json": "coco",
@@ -61,6 +62,18 @@ def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
             if asked_type is not None:
                 asked.setdefault("format", asked_type)
     return asked
+
+
+def unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Under one name each, so that what is said nearer to the picture replaces what is said farther away.
+
+    Raises:
+        BadRequest: an option is there under both of its names.
+    """
+    for alias, name in ALIASES.items():
+        if alias in options and name in options:
+            raise BadRequest(f"{alias} and {name} are the same option", f"{name} alone", "option")
+    return {ALIASES.get(name, name): value for name, value in options.items()}
 
 
 def _as_utf8(header: str) -> str:
@@ -114,11 +127,13 @@ def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ..
         value = [_number_of_text(part.strip()) for part in value.split(",") if part.strip()]
     elif not isinstance(value, list):
         value = [value]
-    return tuple(sorted({_class(name, each, class_names) for each in value}))
-
-
-def _class(name: str, value: Any, class_names: Sequence[str]) -> int:
+    if len(value) > MOST_CLASSES:
+        raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
     by_name = {each.lower(): number for number, each in enumerate(class_names)}
+    return tuple(sorted({_class(name, each, class_names, by_name) for each in value}))
+
+
+def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[str, int]) -> int:
     if isinstance(value, str) and value.lower() in by_name:
         return by_name[value.lower()]
     if _is_number(value) and value in range(len(class_names)):
@@ -130,7 +145,9 @@ def _class(name: str, value: Any, class_names: Sequence[str]) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)  # of a whole number with hundreds of digits it would be an OverflowError
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {

@@ -37,7 +37,18 @@ def assert_refused(result: subprocess.CompletedProcess[str], output: Path, said:
 
 def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "names.txt").write_text("ant\nbee\ncat\ndog\neel\n")
-    options = ["--threshold", "0.3", "--name", "five", "--classes", tmp_path / "names.txt", "--workers", "2"]
+    options = [
+        "--threshold",
+        "0.3",
+        "--name",
+        "five",
+        "--classes",
+        tmp_path / "names.txt",
+        "--workers",
+        "2",
+        "--max-side",
+        "900",
+    ]
     result = archive_sh(tmp_path, "--config", CONFIG, "--weights", weights, *options)
     assert result.returncode == 0, result.stderr
     with zipfile.ZipFile(tmp_path / "five.mar") as archive:
@@ -47,6 +58,7 @@ def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights:
         assert archive.read("classes.txt").decode().split() == ["ant", "bee", "cat", "dog", "eel"]
         settings = yaml.safe_load(archive.read("model-config.yaml"))
         assert (settings["minWorkers"], settings["handler"]["score_threshold"]) == (2, 0.3)
+        assert (settings["handler"]["max_side"], settings["handler"]["max_pictures"]) == (900, 8)
         assert yaml.safe_load(archive.read("config.yaml"))["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"] == 5
         tensors = load(archive.read("weights.safetensors"))
     assert {name: array.shape for name, array in tensors.items()} == load_case("tiny").shapes
@@ -71,6 +83,10 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         (["--config", "{r50}", "--weights", "{weights}"], "MODEL.RESNETS.DEPTH"),
         (["--config", "{config}", "--weights", "{config}"], "'.yaml'"),
         (["--config", "{config}", "--weights", "{weights}", "--threshold", "2"], "score_threshold is 2"),
+        (
+            ["--config", "{config}", "--weights", "{weights}", "--max-pixels", "99999999"],
+            "max_request_pixels is 16777216",
+        ),
         (["--config", "{config}", "--weights", "{weights}", "--name", "../x"], "--name is '../x'"),
         (["--config", "{config}", "--weights", "{weights}", "--classes", "{config}"], "expected 5"),
         (["--config", "{config}", "--weights", "{weights}", "--workers", "0"], "--workers is 0"),

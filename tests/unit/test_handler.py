@@ -124,7 +124,8 @@ from pathlib import Path
 import numpy as np, torch
 from test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
-handler, asked = TensorMaskHandler(), context(Path(sys.argv[3]), 3, max_pixels=1 << 30, score_threshold=0.01)
+limits = dict.fromkeys(("max_pixels", "max_request_pixels", "max_mask_pixels"), 1 << 40)
+handler, asked = TensorMaskHandler(), context(Path(sys.argv[3]), 3, score_threshold=0.01, **limits)
 handler.initialize(asked)
 handler.handle([GOOD], asked)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

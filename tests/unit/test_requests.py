@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
+from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import Request, SegmentationRequest, parse_request
 
-MANY = 1 << 20
+LIMITS = HandlerOptions(max_pixels=1 << 20)
 CLASSES = ("cat", "dog", "hot dog")
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
 
 
-def parsed(body: Any, max_pixels: int = MANY, headers: dict[str, str] | None = None, **fields: bytes) -> Request:
-    return parse_request({"body": body, **fields}, headers or {}, max_pixels, CLASSES)
+def parsed(
+    body: Any, limits: HandlerOptions = LIMITS, headers: dict[str, str] | None = None, **fields: bytes
+) -> Request:
+    return parse_request({"body": body, **fields}, headers or {}, limits, CLASSES)
 
 
 def one(*arguments: Any, **fields: Any) -> SegmentationRequest:
@@ -73,9 +76,9 @@ def test_a_byte_order_mark_does_not_matter() -> None:
 
 def test_a_picture_larger_than_allowed_is_refused_with_both_sizes() -> None:
     body = json.dumps({"img_data": np.zeros((3, 5, 6), int).tolist()}).encode()
-    assert one(body, 30).picture.shape == (5, 6, 3)
+    assert one(body, HandlerOptions(max_pixels=30)).picture.shape == (5, 6, 3)
     with pytest.raises(BadRequest, match="5×6 = 30 pixels, more than the 29 allowed"):
-        parsed(body, 29)
+        parsed(body, HandlerOptions(max_pixels=29))
 
 
 json_values = st.recursive(
@@ -157,7 +160,7 @@ def test_a_truncated_picture_is_refused(kind: str) -> None:
 @pytest.mark.parametrize("field", ["data", "image", "file"])
 def test_a_form_holds_the_picture_and_options_beside_it(field: str) -> None:
     fields = {field: bytearray(encoded("PNG")), "score_threshold": bytearray(b"0.25"), "format": bytearray(b"png")}
-    (item,) = parse_request(fields, {}, MANY, CLASSES).items
+    (item,) = parse_request(fields, {}, LIMITS, CLASSES).items
     np.testing.assert_array_equal(item.picture, PICTURE)
     assert item.options.prediction.score_threshold == 0.25
     assert item.format == "png"
@@ -165,7 +168,7 @@ def test_a_form_holds_the_picture_and_options_beside_it(field: str) -> None:
 
 def test_a_picture_in_another_field_is_answered_with_the_right_call() -> None:
     with pytest.raises(BadRequest, match='picture in its field "upload"') as told:
-        parse_request({"upload": encoded("PNG")}, {}, MANY, CLASSES)
+        parse_request({"upload": encoded("PNG")}, {}, LIMITS, CLASSES)
     assert "/predict?format=png" in told.value.expected
 
 
@@ -238,7 +241,7 @@ WRONG_JSON = {
         "has 3 values, and shape 6",
     ),
     "wrong shape": ({"inputs": [{"datatype": "UINT8", "shape": [2, 1, 3], "data": [[[1, 2, 3]]]}]}, "have the shape"),
-    "negative shape": ({"inputs": [{"datatype": "UINT8", "shape": [-1, 1, 3], "data": [1]}]}, "has the shape"),
+    "negative shape": ({"inputs": [{"datatype": "UINT8", "shape": [-1, 1, 3], "data": [1]}]}, r"shape \[-1, 1, 3\]"),
     "parameters": ({"inputs": [], "parameters": 3}, "parameters is 3"),
 }
 
@@ -248,71 +251,3 @@ def test_what_is_wrong_is_named(name: str) -> None:
     content, said = WRONG_JSON[name]
     with pytest.raises(BadRequest, match=said):
         parsed(json.dumps(content).encode())
-
-
-# --- options ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_nearest_word_counts() -> None:
-    body = json.dumps({"image": b64(encoded("PNG")), "threshold": 0.1}).encode()
-    headers = {"X-Score-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
-    wanted = one(body, MANY, headers, score_threshold=b"0.2", max_detections=b"4").options.prediction
-    assert (wanted.score_threshold, wanted.max_detections, wanted.nms_threshold) == (0.1, 4, 0.7)
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"accept": "*/*"}, "coco"),
-        ({"Accept": "image/png;q=0.9, */*"}, "png"),
-        ({"Accept": "image/png", "Format": "labelmap"}, "labelmap"),
-        ({"Format": "labelmap", "Accept": "image/png"}, "labelmap"),
-    ],
-)
-def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
-    assert one(encoded("PNG"), MANY, headers).format == expected
-    assert one(encoded("PNG"), MANY, headers, format=b"npz").format == "npz"
-
-
-GOOD_OPTIONS = {
-    "score_threshold": [(0, 0.0), (1, 1.0), ("0.5", 0.5)],
-    "nms_threshold": [(0.5, 0.5)],
-    "mask_threshold": [(0.01, 0.01), (1, 1.0)],
-    "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
-    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ("", ()), ([], ()), (2, (2,))],
-}
-BAD_OPTIONS = {
-    "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
-    "nms_threshold": [2],
-    "mask_threshold": [0, 1.1],
-    "max_detections": [-1, 1001, 0.5, "many"],
-    "classes": ["dgo", 3, -1, [None], True, 0.5],
-    "format": ["gif", 1, []],
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "meant"), [(n, *pair) for n, pairs in GOOD_OPTIONS.items() for pair in pairs]
-)
-def test_good_options(name: str, value: Any, meant: Any) -> None:
-    body = json.dumps({"image": b64(encoded("PNG")), name: value}).encode()
-    assert getattr(one(body).options.prediction, name) == meant
-
-
-@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in BAD_OPTIONS.items() for value in values])
-def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None:
-    with pytest.raises(BadRequest, match=name) as told:
-        parsed(json.dumps({"image": b64(encoded("PNG")), name: value}).encode())
-    assert told.value.expected.startswith(f"{name}: ")
-
-
-def test_the_nearest_known_name_is_told() -> None:
-    with pytest.raises(BadRequest, match="did you mean max_detections"):
-        parsed(encoded("PNG"), max_detection=b"3")
-    with pytest.raises(BadRequest, match="did you mean dog"):
-        parsed(encoded("PNG"), classes=b"dgo")
-
-
-def test_one_option_by_two_names_is_refused() -> None:
-    with pytest.raises(BadRequest, match="same option"):
-        parsed(encoded("PNG"), threshold=b"0.1", score_threshold=b"0.1")

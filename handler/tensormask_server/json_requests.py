@@ -1,0 +1,196 @@
+"""Requests in JSON, by the key that holds their pictures: what is asked, with nothing decoded yet."""
+
+import base64
+import binascii
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensormask_server.bad_request import BadRequest, meant, shown
+from tensormask_server.json_pixels import channels_last, pixels_of_lists
+from tensormask_server.limits import check_number
+from tensormask_server.options import HandlerOptions
+from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+
+EXPECTED_BODY = (
+    "a picture's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T picture.jpg), or JSON: "
+    '{"image": base64}, {"instances": […]} or {"img_data": [[[…]]]} of shape (3, H, W), RGB, whole numbers 0…255'
+)
+EXPECTED_BASE64 = "image: the bytes of a picture file in base64"
+EXPECTED_INPUTS = (
+    'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
+    '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
+)
+PICTURE_KEYS = ("img_data", "image", "channel_order")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One picture as it came, and what is asked of it."""
+
+    picture: bytes | np.ndarray  # a file's bytes, or uint8 (H, W, 3), RGB
+    options: RequestOptions
+    default_format: str = "coco"
+    name: str = ""  # in the request, where it has several
+
+
+class JsonReader:
+    """Reads the objects that requests are."""
+
+    def __init__(self, limits: HandlerOptions, class_names: Sequence[str]):
+        self.limits = limits
+        self.class_names = class_names
+
+    def asked(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> tuple[list[Asked], str]:
+        """
+        Args:
+            outer: the options that the request has outside of its body.
+
+        Returns:
+            The pictures, at least one, and the protocol, as in `requests.Request`.
+
+        Raises:
+            BadRequest: whatever is wrong with the content, but for pictures in it, which nobody has looked at.
+        """
+        if "instances" in content:
+            return self._v1(content, outer), "v1"
+        if "inputs" in content:
+            return self._v2(content, outer), "v2"
+        return [self._item(content, outer, "torch" if "img_data" in content else "coco")], "plain"
+
+    def _item(
+        self, content: Mapping[str, Any], outer: Mapping[str, Any], default_format: str = "coco", name: str = ""
+    ) -> Asked:
+        """A picture under "image" or "img_data", its options beside it."""
+        own = {key: value for key, value in content.items() if key not in PICTURE_KEYS}
+        for key in own:
+            if key not in OPTIONS and key not in ALIASES:
+                known = (*PICTURE_KEYS, *OPTIONS)
+                raise BadRequest(f"the body has the unknown key {shown(key)}{meant(key, known)}", EXPECTED_BODY)
+        if ("image" in content) == ("img_data" in content):
+            both = "both img_data and" if "image" in content else "no img_data and no"
+            raise BadRequest(f"the body has {both} image", EXPECTED_BODY)
+        options = parse_options({**outer, **unaliased(own)}, self.class_names)
+        if "image" in content:
+            if "channel_order" in content:
+                raise BadRequest("channel_order is for img_data, not for image", EXPECTED_BODY)
+            return Asked(_base64(content["image"]), options, name=name)
+        picture = _pixels(content["img_data"], content.get("channel_order", "RGB"))
+        return Asked(picture, options, default_format, name)
+
+    def _v1(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> list[Asked]:
+        """KServe's and TensorFlow Serving's {"instances": [{"image": …}, …]}, options beside it for all of them."""
+        instances = content["instances"]
+        if not isinstance(instances, list) or not instances:
+            raise BadRequest(f"instances is {shown(instances)}", 'instances: a list of {"image": base64}, at least one')
+        check_number(len(instances), self.limits)
+        common = {**outer, **unaliased({key: value for key, value in content.items() if key != "instances"})}
+        asked = []
+        for number, instance in enumerate(instances):
+            name = f"instances[{number}]"
+            with told_of(name):
+                asked.append(self._item(_instance(instance), common, name=name))
+        return asked
+
+    def _v2(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> list[Asked]:
+        """The Open Inference Protocol: one UINT8 tensor of pixels, or BYTES with an encoded picture each."""
+        inputs, parameters = content["inputs"], content.get("parameters", {})
+        unknown = [key for key in content if key not in ("inputs", "parameters", "id", "outputs")]
+        if unknown:
+            raise BadRequest(f"the body has the unknown key {shown(unknown[0])}", "inputs, parameters, id and outputs")
+        if not isinstance(parameters, dict):
+            raise BadRequest(f"parameters is {shown(parameters)}", "parameters: an object of options")
+        if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+            raise BadRequest(f"inputs is {shown(inputs)}, not a list of one object", EXPECTED_INPUTS)
+        (tensor,) = inputs
+        options = parse_options({**outer, **unaliased(parameters)}, self.class_names)
+        data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
+        pictures: Sequence[bytes | np.ndarray]
+        if datatype == "BYTES" and isinstance(data, list) and data:
+            check_number(len(data), self.limits)
+            pictures = [_base64(each) for each in data]
+        elif datatype == "UINT8" and _is_shape(shape):
+            check_number(1 if len(shape) == 3 else shape[0], self.limits)
+            pictures = _tensor(data, shape)
+        else:
+            found = f"datatype {shown(datatype)} and shape {_shape_text(shape)}"
+            raise BadRequest(f"inputs[0] has {found}", EXPECTED_INPUTS)
+        several = len(pictures) > 1
+        return [
+            Asked(picture, options, name=f"inputs[0].data[{number}]" if several else "")
+            for number, picture in enumerate(pictures)
+        ]
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """A BadRequest in here says of which picture it is; "" is the only one."""
+    try:
+        yield
+    except BadRequest as error:
+        if not name:
+            raise
+        raise BadRequest(f"{name}: {error.error}", error.expected, error.reason) from error
+
+
+def _base64(value: Any) -> bytes:
+    if isinstance(value, dict) and set(value) == {"b64"}:
+        value = value["b64"]
+    if not isinstance(value, str):
+        raise BadRequest(f"image is {shown(value)}", EXPECTED_BASE64)
+    try:
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(f"image is not base64: {error}", EXPECTED_BASE64) from error
+
+
+def _pixels(value: Any, order: Any) -> np.ndarray:
+    if not isinstance(order, str) or order.upper() not in ("RGB", "BGR"):
+        raise BadRequest(f"channel_order is {shown(order)}", 'channel_order: "RGB" or "BGR"')
+    picture = channels_last(value if isinstance(value, np.ndarray) else pixels_of_lists(value))
+    return picture[..., ::-1] if order.upper() == "BGR" else picture
+
+
+def _is_shape(value: Any) -> bool:
+    """Whether it is [H, W, 3] or [N, H, W, 3], of sides that any tensor could have."""
+    if not isinstance(value, list) or len(value) not in (3, 4) or value[-1] != 3:
+        return False
+    return all(type(side) is int and 0 < side < 1 << 32 for side in value)
+
+
+def _shape_text(shape: Any) -> str:
+    if not isinstance(shape, list):
+        return shown(shape)
+    return f"[{', '.join(shown(side) for side in shape[:5])}{', …' if len(shape) > 5 else ''}]"
+
+
+def _tensor(data: Any, shape: list[int]) -> list[np.ndarray]:
+    """The pictures (H, W, 3) of a UINT8 tensor, flat or nested."""
+    pictures = 1 if len(shape) == 3 else shape[0]
+    if isinstance(data, list) and data and not isinstance(data[0], list):
+        if len(data) != math.prod(shape):
+            raise BadRequest(f"inputs[0].data has {len(data)} values, and shape {math.prod(shape)}", EXPECTED_INPUTS)
+        if not all(type(value) is int and 0 <= value <= 255 for value in data):
+            raise BadRequest("inputs[0].data has something else than whole numbers from 0 to 255", EXPECTED_INPUTS)
+        return list(np.array(data, np.uint8).reshape(pictures, *shape[-3:]))
+    nested = data if len(shape) == 4 else [data]
+    if not isinstance(nested, list) or len(nested) != pictures:
+        found = f"inputs[0].data is {shown(data)} that doesn't have the shape {shape}"
+        raise BadRequest(found, EXPECTED_INPUTS)
+    arrays = [pixels_of_lists(each) for each in nested]
+    if any(list(each.shape) != shape[-3:] for each in arrays):
+        raise BadRequest(f"inputs[0].data doesn't have the shape {shape}", EXPECTED_INPUTS)
+    return arrays
+
+
+def _instance(value: Any) -> Mapping[str, Any]:
+    """{"image": …} with its options; the base64 alone, or TensorFlow Serving's {"b64": …}, stand for the image."""
+    if isinstance(value, str) or (isinstance(value, dict) and set(value) == {"b64"}):
+        return {"image": value}
+    if not isinstance(value, dict):
+        raise BadRequest(f"it is {shown(value)}", '{"image": base64}')
+    return value

@@ -1,0 +1,117 @@
+"""What a request may ask for at most: known from its pictures' headers, and refused before anything is decoded."""
+
+import base64
+import io
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.options import HandlerOptions
+from tensormask_server.requests import Request, parse_request
+
+DEFAULTS = HandlerOptions()
+
+
+def png(height: int, width: int) -> str:
+    content = io.BytesIO()
+    Image.new("L", (width, height)).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def parsed(body: dict[str, Any], limits: HandlerOptions = DEFAULTS, usual_masks: int = 100) -> Request:
+    return parse_request({"body": json.dumps(body).encode()}, {}, limits, ("cat",), usual_masks)
+
+
+def instances(*sizes: tuple[int, int], **options: object) -> dict[str, Any]:
+    return {"instances": [png(*size) for size in sizes], **options}
+
+
+def tensor(*sizes: tuple[int, int]) -> dict[str, Any]:
+    return {"inputs": [{"datatype": "BYTES", "shape": [len(sizes)], "data": [png(*size) for size in sizes]}]}
+
+
+# by the option: its value, what is just within, what isn't, and what the error says
+LIMITED = {
+    "max_pixels": (300, {"image": png(10, 30)}, {"image": png(7, 43)}, "the picture has 7×43 = 301 pixels"),
+    "max_side": (30, {"image": png(30, 9)}, {"image": png(31, 9)}, "the picture has 31×9 pixels, a side of"),
+    "max_pictures": (2, instances((1, 1), (1, 1)), tensor((1, 1), (1, 1), (1, 1)), "the request has 3 pictures"),
+    "max_request_pixels": (
+        (9 << 20),
+        instances((1024, 1024), (2048, 2048), (2048, 2048), max_detections=1),
+        instances((1024, 1025), (2048, 2048), (2048, 2048), max_detections=1),
+        "the request's 3 pictures have 9438208 pixels together",
+    ),
+    "max_mask_pixels": (
+        2000,
+        instances((1, 10), (1, 10)),
+        instances((1, 10), (1, 11)),
+        "200 masks of 2 pictures are up to 2100 pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", LIMITED)
+def test_a_limit_holds_and_the_error_says_what_was_found_what_is_allowed_and_what_changes_it(option: str) -> None:
+    value, within, beyond, found = LIMITED[option]
+    limits = HandlerOptions(**{option: value})
+    assert parsed(within, limits).items
+    with pytest.raises(BadRequest, match=re.escape(found)) as told:
+        parsed(beyond, limits)
+    assert f"more than the {value} allowed" in told.value.error
+    assert f"--{option.replace('_', '-')} " in told.value.expected
+    assert parsed(beyond).items
+
+
+@pytest.mark.parametrize("option", LIMITED)
+def test_nothing_is_decoded_before_all_pictures_are_known_to_be_within_the_limits(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, within, beyond, _ = LIMITED[option]
+    loads = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (loads.append(image), load(image))[1])
+    with pytest.raises(BadRequest):
+        parsed(beyond, HandlerOptions(**{option: value}))
+    assert loads == []
+    parsed(within, HandlerOptions(**{option: value}))
+    assert loads
+
+
+def test_the_picture_that_is_too_large_is_named() -> None:
+    with pytest.raises(BadRequest, match=r"instances\[1\]: the picture has 7×43"):
+        parsed(instances((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
+    with pytest.raises(BadRequest, match=r"inputs\[0\]\.data\[1\]: the picture has 7×43"):
+        parsed(tensor((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
+
+
+def test_pixels_in_json_count_as_those_of_files_do() -> None:
+    pixels = {"img_data": np.zeros((3, 7, 43), int).tolist()}
+    with pytest.raises(BadRequest, match="2 pictures have 602 pixels together"):
+        parsed({"instances": [pixels, pixels]}, HandlerOptions(max_pixels=301, max_request_pixels=600))
+    with pytest.raises(BadRequest, match="a side of more than the 42 allowed"):
+        parsed(pixels, HandlerOptions(max_side=42))
+    flat = {"datatype": "UINT8", "shape": [2, 7, 43, 3], "data": [0] * (2 * 7 * 43 * 3)}
+    with pytest.raises(BadRequest, match="2 pictures, more than the 1 allowed"):
+        parsed({"inputs": [flat]}, HandlerOptions(max_pictures=1))
+
+
+def test_masks_are_counted_by_what_is_asked_of_each_picture() -> None:
+    limits = HandlerOptions(max_mask_pixels=1000)
+    assert parsed({"image": png(1, 50), "max_detections": 20}, limits).items
+    assert parsed({"image": png(1, 50)}, limits, usual_masks=20).items
+    with pytest.raises(BadRequest, match="21 masks of 1×50 pixels are up to 1050 pixels") as told:
+        parsed({"image": png(1, 50), "max_detections": 21}, limits)
+    assert "max_detections of at most 20," in told.value.expected
+
+
+def test_a_network_without_masks_has_no_limit_of_masks() -> None:
+    body = {"image": png(1, 50), "max_detections": 1000}
+    assert parsed(body, HandlerOptions(max_mask_pixels=1), usual_masks=0).items
+
+
+def test_the_defaults_take_the_largest_picture_with_all_its_masks() -> None:
+    assert parsed({"image": png(2048, 2048)}).items

@@ -1,0 +1,94 @@
+"""What a request asks for: the same options from each place, and an error that names the ones that can't be meant."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.options import HandlerOptions
+from tensormask_server.requests import SegmentationRequest, parse_request
+
+CLASSES = ("cat", "dog", "hot dog")
+
+
+def encoded() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 6), "orange").save(content, "PNG")
+    return content.getvalue()
+
+
+PNG = encoded()
+IMAGE = base64.b64encode(PNG).decode()
+
+
+def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> SegmentationRequest:
+    (item,) = parse_request({"body": body, **fields}, headers or {}, HandlerOptions(), CLASSES).items
+    return item
+
+
+def test_the_nearest_word_counts() -> None:
+    body = json.dumps({"image": IMAGE, "threshold": 0.1}).encode()
+    headers = {"X-Score-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
+    wanted = one(body, headers, score_threshold=b"0.2", max_detections=b"4").options.prediction
+    assert (wanted.score_threshold, wanted.max_detections, wanted.nms_threshold) == (0.1, 4, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"accept": "*/*"}, "coco"),
+        ({"Accept": "image/png;q=0.9, */*"}, "png"),
+        ({"Accept": "image/png", "Format": "labelmap"}, "labelmap"),
+        ({"Format": "labelmap", "Accept": "image/png"}, "labelmap"),
+    ],
+)
+def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
+    assert one(PNG, headers).format == expected
+    assert one(PNG, headers, format=b"npz").format == "npz"
+
+
+GOOD_OPTIONS = {
+    "score_threshold": [(0, 0.0), (1, 1.0), ("0.5", 0.5)],
+    "nms_threshold": [(0.5, 0.5)],
+    "mask_threshold": [(0.01, 0.01), (1, 1.0)],
+    "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
+    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ("", ()), ([], ()), (2, (2,))],
+}
+BAD_OPTIONS = {
+    "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
+    "nms_threshold": [2],
+    "mask_threshold": [0, 1.1],
+    "max_detections": [-1, 1001, 0.5, "many"],
+    "classes": ["dgo", 3, -1, [None], True, 0.5],
+    "format": ["gif", 1, []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"), [(n, *pair) for n, pairs in GOOD_OPTIONS.items() for pair in pairs]
+)
+def test_good_options(name: str, value: Any, meant: Any) -> None:
+    body = json.dumps({"image": IMAGE, name: value}).encode()
+    assert getattr(one(body).options.prediction, name) == meant
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in BAD_OPTIONS.items() for value in values])
+def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None:
+    with pytest.raises(BadRequest, match=name) as told:
+        one(json.dumps({"image": IMAGE, name: value}).encode())
+    assert told.value.expected.startswith(f"{name}: ")
+
+
+def test_the_nearest_known_name_is_told() -> None:
+    with pytest.raises(BadRequest, match="did you mean max_detections"):
+        one(PNG, max_detection=b"3")
+    with pytest.raises(BadRequest, match="did you mean dog"):
+        one(PNG, classes=b"dgo")
+
+
+def test_one_option_by_two_names_is_refused() -> None:
+    with pytest.raises(BadRequest, match="same option"):
+        one(PNG, threshold=b"0.1", score_threshold=b"0.1")
