@@ -52,7 +52,9 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         gpu_id = properties.get("gpu_id")
         on_gpu = torch.cuda.is_available() and gpu_id is not None
         self.device = torch.device(f"cuda:{gpu_id}" if on_gpu else "cpu")
-        self.options = handler_options((context.model_yaml_config or {}).get("handler"))
+        model_config = context.model_yaml_config or {}
+        self.options = handler_options(model_config.get("handler"))
+        _share_cores(int(model_config.get("minWorkers", 1)))
         weights = model_dir / context.manifest["model"]["serializedFile"]
         self.predictor = load_predictor(model_dir / "config.yaml", weights, self.device, self.options.precision)
         with weights.open("rb") as file:
@@ -61,7 +63,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self.model = Model(context.manifest["model"]["modelName"], names, sha256)
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
         self.page = try_it_page(self.options.max_pixels)
-        self.predictor([np.zeros((480, 640, 3), np.uint8)])
+        self._warm_up()
         logger.info("ready on %s, %s, with options %s", self.device, self.options.precision, self.options)
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
@@ -114,6 +116,11 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         except Exception as error:
             logger.exception("a request failed")
             job.request, job.error = None, fault_of(error)
+
+    def _warm_up(self) -> None:
+        """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too."""
+        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+        self.predictor([noise], PredictionOptions(score_threshold=0.0))
 
     def _parsed(self, index: int, fields: Mapping[str, Any]) -> Job:
         headers = self.context.get_all_request_header(index)
@@ -171,3 +178,9 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self.context.set_response_content_type(index, content_type)
         self.context.set_response_header(index, "X-Instance-Count", str(instances))
         self.context.set_response_header(index, "Server-Timing", job.stopwatch.server_timing())
+
+
+def _share_cores(workers: int) -> None:
+    """Gives a worker its part of the cores; all of them together would wait for one another's threads."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))

@@ -148,24 +148,20 @@ class Predictor:
 
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
         """Resized pictures that are padded to one shape, through the network."""
-        batch = torch.stack([self._normalised(each) for each in inputs])
+        batch = torch.stack([self._normalised(each) for each in inputs]).permute(0, 3, 1, 2)  # (N, 3, H, W)
         with self._exact_float32():
-            batch = batch.to(dtype=self.dtype, memory_format=torch.channels_last)
-            outputs: list[NetworkOutput] = self.network(batch, selections)
+            outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
         return outputs
 
     def _normalised(self, picture: np.ndarray) -> Tensor:
-        """uint8 RGB (h, w, 3) to float32 (3, H, W) in INPUT.FORMAT's order, padded with zeros right and bottom."""
+        """uint8 RGB (h, w, 3) to float32 (H, W, 3) in INPUT.FORMAT's order, padded with zeros right and bottom."""
         options = self.config.input
-        channels = torch.from_numpy(picture).to(self.device).permute(2, 0, 1)
-        channels = channels.flip(0) if options.format == "BGR" else channels
-        mean, std = (
-            channels.new_tensor(each, dtype=torch.float32)[:, None, None]
-            for each in (options.pixel_mean, options.pixel_std)
-        )
+        pixels = torch.from_numpy(picture).to(self.device)
+        pixels = (pixels.flip(2) if options.format == "BGR" else pixels).float()
+        mean, std = (pixels.new_tensor(each) for each in (options.pixel_mean, options.pixel_std))
         height, width = picture.shape[:2]
         padded_height, padded_width = _padded_shape(picture, self.network.stride)
-        return nn.functional.pad((channels - mean) / std, (0, padded_width - width, 0, padded_height - height))
+        return nn.functional.pad((pixels - mean) / std, (0, 0, 0, padded_width - width, 0, padded_height - height))
 
     def _exact_float32(self) -> AbstractContextManager[None]:
         """On CUDA torch lets convolutions round float32 to TF32 unless told not to."""

@@ -130,13 +130,13 @@ handler.initialize(asked)
 handler.handle([GOOD], asked)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[4]) * 2**20,) * 2)
-bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS}, GOOD], asked)
+bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"torch"}, GOOD], asked)
 print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
 print(json.loads(bodies[1])["error"])
 """
 
 
-# less than decoding takes, and less than its masks take
+# less than decoding takes, and less than the bytes of all its masks, which the format torch holds
 @pytest.mark.parametrize("megabytes", [200, 900])
 def test_a_picture_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int) -> None:
     command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]

@@ -77,12 +77,14 @@ def _between_neighbours(features: Tensor, upper: float) -> Tensor:
     Returns:
         float32 (H+1, W+1, C+1): at index p+1 the mean of positions p and p+1, or position p alone.
     """
-    ones = torch.ones_like(features[:1])
-    padded = F.pad(torch.cat((features, ones)).float(), (1, 1, 1, 1)).permute(1, 2, 0).contiguous()
+    channels, height, width = features.shape
+    padded = features.new_zeros(height + 2, width + 2, channels + 1, dtype=torch.float32)
+    padded[1:-1, 1:-1, :channels] = features.permute(1, 2, 0)
+    padded[1:-1, 1:-1, channels] = 1
     if upper == 0:
         return padded[:-1, :-1]
     by_row = padded[:-1] + padded[1:]
-    return (by_row[:, :-1] + by_row[:, 1:]) * 0.25
+    return (by_row[:, :-1] + by_row[:, 1:]).mul_(0.25)
 
 
 def _padded_weights(weight: Tensor, bias: Tensor) -> Tensor:
