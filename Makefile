@@ -21,8 +21,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.serve
-	$(BIN)/python -m bench.around_the_network
+bench: $(VENV)/.bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build logs demo/output model_store/*.mar *.egg-info handler/*.egg-info
@@ -33,6 +33,10 @@ clean:
 $(VENV)/.serve: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.serve
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,bench]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.serve

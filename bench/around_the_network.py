@@ -6,21 +6,20 @@ means something on a busy machine too.
 """
 
 import argparse
-import gzip
 import io
 import json
-import time
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
-import torch
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
 from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import Found, Model, encode
+
+from bench.first_server import gzipped_masks, picture_of_json
+from bench.tables import Table, milliseconds
 
 
 def main() -> None:
@@ -30,28 +29,42 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=9)
     parsed = parser.parse_args()
-    picture, detections = example(parsed.height, parsed.width, parsed.masks)
+    measure(parsed.height, parsed.width, parsed.masks, parsed.rounds).show()
+
+
+def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int = 9) -> Table:
+    picture, detections = example(height, width, masks)
     found = Found(picture, detections, Model("bench", ("thing",), ""))
     body, jpeg = json.dumps({"img_data": picture.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(picture)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
-        "JSON in, torch out": {
-            "JSON to a picture": (lambda: plain_picture(body), lambda: parsed_request(body)),
-            "masks to gzipped torch": (lambda: plain_answer(detections), lambda: encode(found, "torch")),
+        "**JSON in, torch out**": {
+            "JSON to a picture": (lambda: picture_of_json(body), lambda: parsed_request(body)),
+            "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(found, "torch")),
         },
-        "JPEG in, COCO out": {
+        "**JPEG in, COCO out**": {
             "JPEG to a picture": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
             "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(found, "coco")),
         },
     }
-    print(f"{parsed.height}×{parsed.width} pixels, {parsed.masks} masks, median of {parsed.rounds} rounds\n")
-    print(f"| {'stage':24} | plain way, ms | ours, ms | ratio |\n|---|---:|---:|---:|")
+    table = Table(
+        "around_the_network",
+        "Around the network, beside the plain way",
+        ("stage", "plain way, ms", "ours, ms", "ratio"),
+        f"{height}×{width} pixels, {masks} masks, median of {rounds} rounds in turn",
+    )
     for route, stages in routes.items():
         totals = np.zeros(2)
         for name, ways in stages.items():
-            plain, ours = medians(ways, parsed.rounds)
-            totals += plain, ours
-            print(f"| {name:24} | {plain:13.1f} | {ours:8.1f} | {plain / ours:4.1f}× |")
-        print(f"| {route:24} | {totals[0]:13.1f} | {totals[1]:8.1f} | {totals[0] / totals[1]:4.1f}× |")
+            times = np.array([np.median(spent) for spent in milliseconds(ways, rounds)])
+            totals += times
+            table.rows.append(_row(name, times))
+        table.rows.append(_row(route, totals))
+    return table
+
+
+def _row(name: str, times: np.ndarray) -> tuple[str, float, float, str]:
+    plain, ours = times.tolist()
+    return name, plain, ours, f"{plain / ours:.1f}×"
 
 
 def example(height: int, width: int, count: int) -> tuple[np.ndarray, Detections]:
@@ -89,29 +102,6 @@ def plain_results(detections: Detections) -> bytes:
         segmentation["counts"] = segmentation["counts"].decode()
         results.append({"category_id": 1, "score": float(score), "segmentation": segmentation})
     return json.dumps(results).encode()
-
-
-def plain_picture(body: bytes) -> np.ndarray:
-    return np.array(json.loads(body)["img_data"], dtype=np.uint8).transpose(1, 2, 0)
-
-
-def plain_answer(detections: Detections) -> bytes:
-    packed = io.BytesIO()
-    torch.save(
-        {"pred_masks": torch.from_numpy(detections.masks), "scores": torch.from_numpy(detections.scores)}, packed
-    )
-    return gzip.compress(packed.getvalue(), 9)
-
-
-def medians(ways: tuple[Callable[[], object], ...], rounds: int) -> list[float]:
-    """Milliseconds of each way, after one round that isn't counted."""
-    times: list[list[float]] = [[] for _ in ways]
-    for _ in range(rounds + 1):
-        for spent, way in zip(times, ways, strict=True):
-            start = time.perf_counter()
-            way()
-            spent.append(1000 * (time.perf_counter() - start))
-    return [median(spent[1:]) for spent in times]
 
 
 if __name__ == "__main__":

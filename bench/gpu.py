@@ -1,0 +1,139 @@
+"""What only a GPU can show: the reference's answers in every precision, then speed: python -m bench.gpu
+
+Needs torch, numpy, Pillow, PyYAML and safetensors, and neither a network nor Java; bench/gpu.sh calls it.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from parity.cases import CASES, load_case, pair_detections  # type: ignore[attr-defined]  # takes the folder of that name
+from parity.synthetic_weights import synthetic_state
+from tensormask_server import PredictionOptions, Predictor
+from tensormask_server.checkpoint import load_weights
+from tensormask_server.config import load_config
+from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.predictor import PRECISIONS
+
+from bench.agreement import agreement
+from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.tables import Table
+
+LEAST_PAIRED, LEAST_MASK_IOU = 0.97, 0.98  # of the detections above 0.3, in half precision
+
+
+def main() -> int:
+    """Exit status 1 where a number isn't the reference's."""
+    parser = argparse.ArgumentParser(description="Checks and times the network on a GPU.")
+    parser.add_argument("--device", default="cuda:0", help="as torch names it (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--height", type=int, default=800)
+    parser.add_argument("--width", type=int, default=1333)
+    parser.add_argument("--batch", type=int, default=8)
+    parsed = parser.parse_args()
+    device = torch.device(parsed.device)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    print(f"{card}, torch {torch.__version__}, Python {platform.python_version()}")
+    parity, right = parity_table(parsed.device)
+    parity.show()
+    precision_table(parsed.device).show()
+    speed_table(parsed.device, parsed.height, parsed.width, parsed.batch, parsed.rounds).show()
+    return 0 if right else 1
+
+
+def parity_table(device: str) -> tuple[Table, bool]:
+    """The reference's answers in float32, and whether all of them are found."""
+    table = Table("gpu_parity", "The reference's answers, float32", ("case", "expected", "paired"), device)
+    for name in CASES:
+        case = load_case(name)
+        network = TensorMask(load_config(case.config))
+        state = synthetic_state(case.shapes, case.seed)
+        load_weights(network, {entry: torch.from_numpy(array) for entry, array in state.items()})
+        [found] = Predictor(network, torch.device(device), torch.float32)([case.picture])
+        paired = len(pair_detections(found.boxes, found.scores, found.classes, case))
+        table.rows.append((name, len(case.boxes), paired))
+    return table, all(expected == paired for _, expected, paired in table.rows)
+
+
+def precision_table(device: str) -> Table:
+    """How much the demo's network finds what float32 finds, in each precision."""
+    table = Table(
+        "gpu_precision",
+        "The demo's network beside float32",
+        ("precision", "paired", "mask IoU", "as promised"),
+        f"{device}; promised: {LEAST_PAIRED:.0%} of the detections above 0.3 paired, masks of IoU {LEAST_MASK_IOU}",
+    )
+    picture, options = picture_of(640, 640), PredictionOptions(score_threshold=0.1)
+    [exact] = demo_predictor(device=device)([picture], options)
+    for precision in PRECISIONS:
+        [found] = demo_predictor(precision, device)([picture], options)
+        alike = agreement(found, exact)
+        promised = alike.paired >= LEAST_PAIRED * alike.expected and alike.mask_iou >= LEAST_MASK_IOU
+        row = (precision, f"{alike.paired} of {alike.expected}", f"{alike.mask_iou:.4f}", "yes" if promised else "NO")
+        table.rows.append(row)
+    return table
+
+
+def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -> Table:
+    table = Table(
+        "gpu_speed",
+        "The published network: resize, network, selection and masks on the picture",
+        ("precision", "batch", "network alone, ms", "all, ms", "p90, ms", "pictures/s", "faster than float32"),
+        f"{device}, R50 at {height}×{width}, synthetic weights, 100 masks a picture, median of {rounds}",
+    )
+    picture, options = picture_of(height, width), PredictionOptions(score_threshold=0.05)
+    base: dict[int, float] = {}
+    for precision in PRECISIONS:
+        predictor = published_predictor(800, precision, device)
+        for count in (1, batch):
+            whole = timed(partial(predictor, [picture] * count, options), device, rounds)
+            alone = timed(partial(convolve, predictor, count, height, width), device, rounds)
+            middle = statistics.median(whole)
+            base.setdefault(count, middle)
+            rate = 1000 * count / middle
+            table.rows.append(
+                (
+                    precision,
+                    count,
+                    statistics.median(alone),
+                    middle,
+                    float(np.quantile(whole, 0.9)),
+                    rate,
+                    f"{base[count] / middle:.1f}×",
+                )
+            )
+    return table
+
+
+@torch.inference_mode()
+def convolve(predictor: Predictor, count: int, height: int, width: int) -> None:
+    """The backbone and what predicts classes and boxes everywhere, on pictures that are on the device already."""
+    network = predictor.network
+    padded = [-(-side // network.stride) * network.stride for side in (height, width)]
+    pictures = torch.zeros(count, 3, *padded, dtype=predictor.dtype, device=predictor.device)
+    features = network.features(pictures.contiguous(memory_format=torch.channels_last))
+    network.head.class_logits(features)
+    network.head.box_deltas(features)
+
+
+def timed(way: Callable[[], object], device: str, rounds: int) -> list[float]:
+    """Milliseconds, after three rounds that aren't counted, with the device's work done."""
+    times = []
+    for number in range(rounds + 3):
+        start = time.perf_counter()
+        way()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        if number >= 3:
+            times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Pictures per second and waiting times through a real TorchServe: python -m bench.served
+
+The demo's network; JPEG in, COCO out; clients that send their next request when they have the answer to the last.
+"""
+
+import argparse
+import http.client
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from tensormask_server.archive import ArchiveRequest, make_archive
+from tensormask_server.launcher import PROPERTIES
+from tensormask_server.torchserve import TorchServe, read_properties, with_addresses
+
+from bench.around_the_network import jpeg_of
+from bench.networks import DEMO, picture_of
+from bench.tables import Table
+
+SIDES = (256, 512, 1024)
+CLIENTS = (1, 4, 16)
+WORKERS = (1, 2)
+PORTS = (18480, 18481, 18482)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times a real server at work.")
+    parser.add_argument("--seconds", type=float, default=6, help="of each measurement (default: %(default)s)")
+    measure(parser.parse_args().seconds).show()
+
+
+def measure(seconds: float = 6) -> Table:
+    table = Table(
+        "served",
+        "A real TorchServe at work",
+        ("workers", "clients", "pixels", "pictures/s", "p50, ms", "p95, ms", "p99, ms"),
+        f"the demo's network, JPEG in, COCO out, {seconds:g} s each; clients and server on the same cores",
+    )
+    for workers in WORKERS:
+        with tempfile.TemporaryDirectory() as folder:
+            store = Path(folder)
+            request = ArchiveRequest(
+                DEMO / "config.yaml", DEMO / "weights.pkl", DEMO / "classes.txt", output=store, workers=workers
+            )
+            properties = with_addresses(read_properties(PROPERTIES), "127.0.0.1", *PORTS)
+            with TorchServe(make_archive(request), properties, store / "logs") as server:
+                server.wait_until_ready()
+                for clients in CLIENTS:
+                    for side in SIDES:
+                        jpeg = jpeg_of(picture_of(side, side))
+                        table.rows.append((workers, clients, f"{side}×{side}", *rates(server, jpeg, clients, seconds)))
+    return table
+
+
+def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tuple[float, ...]:
+    """Pictures per second, and the 50th, 95th and 99th percentile of the milliseconds that a request takes."""
+    url = urlsplit(f"{server.url}/predictions/{server.name}")
+    end = time.monotonic() + seconds
+
+    def ask() -> list[float]:
+        waited = []
+        assert url.hostname is not None
+        with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=120)) as connection:
+            while time.monotonic() < end:
+                start = time.perf_counter()
+                connection.request("POST", url.path, jpeg, {"Content-Type": "image/jpeg"})
+                response = connection.getresponse()
+                body = response.read()
+                if response.status != 200:
+                    raise RuntimeError(f"status {response.status}: {body[:200]!r}")
+                waited.append(1000 * (time.perf_counter() - start))
+        return waited
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(clients) as pool:
+        times = np.array([each for asked in [pool.submit(ask) for _ in range(clients)] for each in asked.result()])
+    return (len(times) / (time.monotonic() - started), *np.quantile(times, (0.5, 0.95, 0.99)).tolist())
+
+
+if __name__ == "__main__":
+    main()

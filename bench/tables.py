@@ -1,0 +1,51 @@
+"""Times of several ways to do the same thing, taken in turn, and the tables that show them."""
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass
+class Table:
+    """Rows of numbers and texts under a title; `note` says what was measured on what."""
+
+    name: str  # of its file
+    title: str
+    columns: Sequence[str]
+    note: str
+    rows: list[Sequence[object]] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
+
+    def show(self) -> None:
+        print(f"\n{self.title}\n{self.note}\n\n{self.markdown()}", flush=True)
+
+    def write(self, folder: Path) -> None:
+        with (folder / f"{self.name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *self.rows])
+
+
+def milliseconds(ways: Sequence[Callable[[], object]], rounds: int) -> list[np.ndarray]:
+    """The times of each way, `rounds` of each, after one round that isn't counted.
+
+    The ways take turns, so that a machine that is busy for a while slows all of them down.
+    """
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds + 1):
+        for spent, way in zip(times, ways, strict=True):
+            start = time.perf_counter()
+            way()
+            spent.append(1000 * (time.perf_counter() - start))
+    return [np.array(spent[1:]) for spent in times]
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+    return str(cell)

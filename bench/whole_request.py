@@ -1,0 +1,96 @@
+"""A whole request, JSON in and torch out, each optimisation switched on after the other: python -m bench.whole_request
+
+The first row is the first server's steps over a stand-in for the reference network (see `bench.first_server`). All rows
+see the same picture, weights and detections; beside the speed stands how much the answer is like that of float32.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.network.resnet import fold_norms
+from tensormask_server.options import HandlerOptions
+from tensormask_server.requests import parse_request
+from tensormask_server.responses import gzipped_torch
+from torch import Tensor
+
+from bench import first_server
+from bench.agreement import agreement
+from bench.networks import picture_of, published_network, published_predictor
+from bench.tables import Table, milliseconds
+
+OPTIONS = PredictionOptions(score_threshold=0.05)
+CLASS_NAMES = tuple(str(number) for number in range(80))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times whole requests, with one optimisation after the other.")
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=5)
+    parsed = parser.parse_args()
+    measure(parsed.height, parsed.width, parsed.rounds).show()
+
+
+def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
+    body = json.dumps({"img_data": picture_of(height, width).transpose(2, 0, 1).tolist()}).encode()
+    everywhere = published_predictor(min_size=0)
+    everywhere.network.only_where_needed = False
+    predictors = {
+        "float32, everywhere, channels first": channels_first(published_predictor(min_size=0)),
+        "+ channels last": everywhere,
+        "+ only around what the class tower found": published_predictor(min_size=0),
+        "+ bfloat16": published_predictor(min_size=0, precision="bfloat16"),
+    }
+    answers = {name: answered(predictor, body) for name, predictor in predictors.items()}
+    exact = next(iter(answers.values()))
+    plain = published_network(min_size=0).eval()
+    fold_norms(plain)
+    first: list[float] = []
+    ways: list[Callable[[], object]] = [
+        lambda: first.append(1000 * first_server.request_seconds(plain, body, exact)),
+        *(lambda predictor=predictor: gzipped_torch(answered(predictor, body)) for predictor in predictors.values()),
+    ]
+    times = milliseconds(ways, rounds)
+    times[0] = np.array(first[1:])
+    table = Table(
+        "whole_request",
+        "A whole request, JSON in, torch out",
+        ("what", "median, ms", "p90, ms", "faster", "detections paired", "mask IoU"),
+        f"{height}×{width} pixels, not resized; R50 at its published width, synthetic weights, {len(exact)} masks; "
+        f"{torch.get_num_threads()} threads; {rounds} rounds in turn",
+    )
+    base = float(np.median(times[0]))
+    table.rows.append(("first server (network: 1.6 × its convolutions)", base, float(np.quantile(times[0], 0.9)), "1×"))
+    table.rows[0] = (*table.rows[0], "", "")
+    for spent, (name, answer) in zip(times[1:], answers.items(), strict=True):
+        alike, middle = agreement(answer, exact), float(np.median(spent))
+        pairs = f"{alike.paired} of {alike.expected}"
+        row = (name, middle, float(np.quantile(spent, 0.9)), f"{base / middle:.1f}×", pairs, f"{alike.mask_iou:.4f}")
+        table.rows.append(row)
+    return table
+
+
+def channels_first(predictor: Predictor) -> Predictor:
+    """The predictor, computing everywhere on maps of channels first, as torch does by default."""
+
+    def contiguous(_: object, inputs: tuple[Tensor, object]) -> tuple[Tensor, object]:
+        return inputs[0].contiguous(), inputs[1]
+
+    predictor.network.only_where_needed = False
+    for parameter in predictor.network.parameters():
+        parameter.data = parameter.data.contiguous()
+    predictor.network.register_forward_pre_hook(contiguous)
+    return predictor
+
+
+def answered(predictor: Predictor, body: bytes) -> Detections:
+    request = parse_request({"body": body}, {}, HandlerOptions(), CLASS_NAMES)
+    return predictor([item.picture for item in request.items], OPTIONS)[0]
+
+
+if __name__ == "__main__":
+    main()
