@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test lint bench clean
+.PHONY: demo serve test fuzz lint bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -15,6 +15,9 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -115,7 +115,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             self._detect([job])
         except Exception as error:
             logger.exception("a request failed")
-            job.request, job.error = None, fault_of(error)
+            job.fail(fault_of(error))
 
     def _warm_up(self) -> None:
         """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too."""
@@ -133,10 +133,10 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             with job.stopwatch("decode"):
                 job.request = parse_request(fields, headers, self.options, self.model.class_names, usual_masks)
         except BadRequest as error:
-            job.error = error
+            job.fail(error)
         except Exception as error:
             logger.exception("a request could not be read")
-            job.error = fault_of(error)
+            job.fail(fault_of(error))
         return job
 
     def _wanted(self, item: SegmentationRequest) -> PredictionOptions:
@@ -169,7 +169,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return body
 
     def _refusal(self, index: int, job: Job, error: BadRequest) -> bytes:
-        job.error = error
+        job.fail(error)
         self.context.set_response_status(*error.status, index)
         self._describe(index, job, "application/json", 0)
         return error_json(error)

@@ -18,6 +18,16 @@ class Job:
     asks_for_page: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
+    def fail(self, error: BadRequest) -> None:
+        """There will be no answer but this.
+
+        The error's traceback and causes go: their frames hold this job and the request's bytes, and in that circle
+        all of it would stay in memory until Python looks for circles, gigabytes later.
+        """
+        self.request = None
+        self.error = error
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+
     def encoded(self) -> tuple[bytes, str]:
         """The answer's bytes and content type.
 

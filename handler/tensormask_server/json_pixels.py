@@ -28,14 +28,10 @@ def parse_json(body: bytes, expected: str) -> dict[str, Any]:
         BadRequest: it isn't a JSON object, or has an `img_data` that isn't a picture.
     """
     try:
-        document = simdjson.Parser().parse(body)
-        if isinstance(document, simdjson.Object):
-            request = _fast(document, body.count(b"["))
-            if request is not None:
-                return request
+        request = _fast(body)
     except (ValueError, TypeError, RuntimeError, OverflowError):
-        pass  # what is wrong is told by the slow way
-    return _diagnosed(body, expected)
+        request = None  # what is wrong is told by the slow way
+    return _diagnosed(body, expected) if request is None else request
 
 
 def pixels_of_lists(planes: Any) -> np.ndarray:
@@ -74,8 +70,11 @@ def channels_last(array: np.ndarray) -> np.ndarray:
     raise BadRequest(f"img_data has shape {array.shape}, with {array.shape[0]} channels", EXPECTED_PIXELS)
 
 
-def _fast(document: simdjson.Object, num_brackets: int) -> dict[str, Any] | None:
+def _fast(body: bytes) -> dict[str, Any] | None:
     """A well-formed request straight into a buffer; None where that isn't certain."""
+    document = simdjson.Parser().parse(body)
+    if not isinstance(document, simdjson.Object):
+        return None
     keys = list(document.keys())
     if "img_data" not in keys or len(set(keys)) < len(keys) or len(keys) > MOST_KEYS:
         return None
@@ -88,7 +87,7 @@ def _fast(document: simdjson.Object, num_brackets: int) -> dict[str, Any] | None
     num_rows = {len(plane) for plane in planes}
     lengths = {len(row) for plane in planes for row in plane}
     # as_buffer flattens any nesting; with this many lists and one length each, there is only one shape
-    if len(num_rows) != 1 or len(lengths) != 1 or num_brackets != 1 + len(planes) * (1 + min(num_rows)):
+    if len(num_rows) != 1 or len(lengths) != 1 or body.count(b"[") != 1 + len(planes) * (1 + min(num_rows)):
         return None
     values = np.frombuffer(planes.as_buffer(of_type="u"), dtype=np.uint64)
     shape = (len(planes), *num_rows, *lengths)

@@ -1,11 +1,13 @@
 """The handler between TorchServe's fields and its context, without a server."""
 
+import gc
 import io
 import json
 import logging
 import os
 import subprocess
 import sys
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +83,41 @@ def test_each_request_of_a_batch_has_its_own_status(model_dir: Path) -> None:
     good, bad = (200, "application/gzip"), (400, "application/json")
     assert kinds == [good, bad, bad, good]
     assert results[0][2] == results[3][2]
+
+
+REFUSED = {
+    "JSON": b'{"img_data": [[[1, 2], [3]], [[1]], [[2]]]}',
+    "instances": b'{"instances": [{"image": "!"}]}',
+    "picture": b"\x89PNG\r\n\x1a\n",
+    "nothing": b"",
+    "answer": GOOD["body"],  # more bytes than max_response_bytes
+    "format": b'{"instances": [{"img_data": [[[1]], [[2]], [[3]]]}], "format": "png"}',
+}
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """References alone decide what is freed; Python's search for circles may come much later."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_refused_request_leaves_nothing_in_memory(model_dir: Path) -> None:
+    class Body(bytearray):
+        """One that can be watched."""
+
+    handler, asked = TensorMaskHandler(), context(model_dir, max_response_bytes=1000)
+    handler.initialize(asked)
+    for name, content in REFUSED.items():
+        body = Body(content)
+        watched = weakref.ref(body)
+        handler.handle([{"body": body}], asked)
+        assert asked.get_response_status(0)[0] == 400
+        del body
+        assert watched() is None, name
 
 
 def test_an_answer_larger_than_allowed_is_a_400_and_not_a_dead_worker(model_dir: Path) -> None:

@@ -1,0 +1,100 @@
+"""What holds for every request, whatever is in it: for the parser alone, and for a server."""
+
+import json
+import socket
+from http.client import HTTPConnection
+
+import numpy as np
+from served.conftest import Server
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.options import HandlerOptions
+from tensormask_server.requests import parse_request
+from tensormask_server.responses import error_json
+
+from fuzz.bodies import Sent
+
+CLASSES = ("cat", "dog", "hot dog", "ant", "bee")
+LIMITS = HandlerOptions(max_pixels=1 << 22)
+# what TorchServe itself answers to requests that it doesn't show to the handler
+FRONTENDS_OWN = {"code", "type", "message"}
+
+
+def parsed(sent: Sent) -> str:
+    """Gives it to the parser, and says what came of it.
+
+    Raises:
+        Exception: any but BadRequest that the parser raises.
+        AssertionError: what it returns isn't a request within the limits, or its BadRequest can't be sent.
+    """
+    try:
+        request = parse_request(sent.fields(), sent.headers_read(), LIMITS, CLASSES, 100)
+    except BadRequest as error:
+        said = json.loads(error_json(error))
+        assert said["error"] and said["expected"], said
+        assert len(said["error"]) < 1000, said
+        return str(error.status[0])
+    assert 0 < len(request.items) <= LIMITS.max_pictures
+    for item in request.items:
+        assert item.picture.dtype == np.uint8
+        assert item.picture.ndim == 3
+        assert item.picture.shape[2] == 3
+        assert 0 < item.picture.size <= 3 * LIMITS.max_pixels
+    return "200"
+
+
+def answered(server: Server, sent: Sent) -> str:
+    """Posts it, and says what came of it: the status, with "TorchServe" where the handler hasn't seen it.
+
+    Raises:
+        AssertionError: it is neither 200 nor 4xx with an error that says what was wrong and what is expected.
+    """
+    body, content_type = sent.content()
+    connection = HTTPConnection("127.0.0.1", server.ports[0], timeout=120)
+    try:
+        connection.putrequest("POST", sent.path(server.name), skip_accept_encoding=True)
+        headers = {
+            **sent.headers,
+            "Content-Length": str(len(body)),
+            **({"Content-Type": content_type} if content_type else {}),
+        }
+        for name, value in headers.items():
+            connection.putheader(name, value.encode())
+        connection.endheaders(body)
+        response = connection.getresponse()
+        status, answer = response.status, response.read()
+    finally:
+        connection.close()
+    return checked(status, answer)
+
+
+def checked(status: int, answer: bytes) -> str:
+    """
+    Raises:
+        AssertionError: no client should get this.
+    """
+    shown = f"{status}: {answer[:300]!r}"
+    assert status == 200 or 400 <= status < 500, shown
+    if status == 200:
+        return "200"
+    if status == 413 and not answer:
+        return "413 TorchServe"
+    said = json.loads(answer)
+    if set(said) == FRONTENDS_OWN:
+        return f"{status} TorchServe"
+    assert set(said) == {"error", "expected"}, shown
+    assert said["error"] and said["expected"], shown
+    return str(status)
+
+
+def exchanged(server: Server, raw: bytes) -> str:
+    """Sends bytes as they are, and no more; returns the status line's number, or "closed" or "silent"."""
+    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=5) as connection:
+        try:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            start = connection.recv(100)
+        except TimeoutError:
+            return "silent"
+        except OSError:
+            return "closed"
+    return start.split()[1].decode() if start.startswith(b"HTTP/1.") else "closed"
