@@ -19,7 +19,8 @@ from tensormask_server.options import HandlerOptions
 from fuzz import bodies, promise, wire
 from fuzz.bodies import Sent
 
-LIMIT_OF_GROWTH = 200 * 2**20  # bytes that a worker may keep
+LIMIT_OF_GROWTH = 64 * 2**20  # bytes that a worker may keep; the largest request has half of it
+PATIENCE = 5  # seconds, for requests of which a server may be waiting for the rest
 
 
 class Table:
@@ -112,7 +113,7 @@ def try_server(folder: Path, number: int, start: int) -> None:
         levels.append(worker.memory_info().rss)
         for name, make in wire.REQUESTS.items():
             raw = make().replace(b"MODEL", server.name.encode())
-            table.add(f"  {name}", lambda raw=raw: promise.exchanged(server, raw))
+            table.add(f"  {name}", lambda raw=raw: promise.exchanged(server, raw, PATIENCE))
             assert promise.answered(server, Sent("", b"{}")) == "400", f"after {name}"
         table.show("through torchserve")
         moments = ("at the start", "after the large ones", "after the others", "after the large ones again")

@@ -1,0 +1,38 @@
+"""Whatever a client sends, the server says what was wrong with it, and goes on with the same worker."""
+
+import pytest
+from fuzz import bodies, promise, wire
+from hypothesis import HealthCheck, given, settings
+
+from served.conftest import Server
+
+# the ones that cost a server most, in bytes, in time or in memory
+LARGE = ("TIFF of a tile of 32,768²", "JPEG of 50,000 scans", "instances, 8 of 2048²", "lists, 10 million")
+
+
+@pytest.mark.parametrize("kind", bodies.KINDS)
+def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Server, kind: str) -> None:
+    before = server.worker_pids()
+
+    @settings(max_examples=5, suppress_health_check=list(HealthCheck))
+    @given(sent=bodies.KINDS[kind])
+    def holds(sent: bodies.Sent) -> None:
+        promise.answered(server, sent)
+
+    holds()
+    assert server.worker_pids() == before
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_body_that_asks_for_far_more_than_it_has_bytes_is_refused(server: Server, name: str) -> None:
+    before = server.worker_pids()
+    assert promise.answered(server, bodies.Sent(name, bodies.LARGE[name]())) == "400"
+    assert server.worker_pids() == before
+
+
+def test_http_that_no_library_would_send_costs_nobody_anything(server: Server) -> None:
+    before = server.worker_pids()
+    for name, make in wire.REQUESTS.items():
+        promise.exchanged(server, make().replace(b"MODEL", server.name.encode()), patience=0.05)
+        assert promise.answered(server, bodies.Sent(name, b"{}")) == "400"
+    assert server.worker_pids() == before
