@@ -54,7 +54,11 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     with TorchServe(archive, properties, parsed.logs) as server:
         server.wait_until_ready()
         _print_ready(server)
-        server.wait()
+        try:
+            server.wait()
+        except _Stopped:
+            server.finish(parsed.stop_timeout)
+            raise
 
 
 def _print_ready(server: TorchServe) -> None:
@@ -81,6 +85,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected a whole number of seconds, 0 or more")
+    return int(text)
+
+
 def _host(text: str) -> str:
     if ":" in text or not text:
         raise argparse.ArgumentTypeError(f"{text!r} is not a host for TorchServe; expected a name or IPv4 address")
@@ -104,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--metrics-port", type=_port, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
+    add(
+        "--stop-timeout",
+        type=_seconds,
+        default=30,
+        metavar="S",
+        help="seconds that requests in hand have to be answered when it is stopped (default: %(default)s)",
+    )
     add("--logs", type=Path, default=Path("logs"), metavar="DIR", help="(default: %(default)s)")
     add_archive_arguments(parser)
     return parser

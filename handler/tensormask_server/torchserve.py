@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tensormask_server.connections import count_in_hand, refuse_new
 from tensormask_server.java import java_home
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
@@ -122,8 +123,8 @@ class TorchServe:
 
     def __exit__(self, *_: object) -> None:
         """Asks the frontend to end, waits for it, and ends whatever is left of its group."""
+        frontends = self._frontends()
         with contextlib.suppress(psutil.Error):
-            frontends = psutil.Process(self._process.pid).children()
             for frontend in frontends:
                 frontend.terminate()
             psutil.wait_procs(frontends, timeout=STOP_SECONDS)
@@ -155,6 +156,30 @@ class TorchServe:
         """
         self._process.wait()
         self._check_alive()
+
+    def finish(self, timeout: float) -> None:
+        """Takes no new connections, and returns when the requests in hand are answered, or the time, in seconds, is up.
+
+        TorchServe itself breaks them off when it is asked to end.
+        """
+        port = urlsplit(self.url).port or 0
+        with contextlib.suppress(psutil.Error):
+            for frontend in self._frontends():
+                refuse_new(frontend, port)
+                end = time.monotonic() + timeout
+                if count := count_in_hand(frontend, port):
+                    print(f"stopping when {count} requests in hand are answered, at most {timeout:g} s", flush=True)
+                while count and time.monotonic() < end:
+                    time.sleep(0.05)
+                    count = count_in_hand(frontend, port)
+                if count:
+                    print(f"{count} requests were not answered in {timeout:g} s and are broken off", flush=True)
+
+    def _frontends(self) -> list[psutil.Process]:
+        """The Java process that torchserve has started; none where it has ended."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self._process.pid).children()
+        return []
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:

@@ -1,0 +1,84 @@
+"""The connections of another process's server: no new ones, and how many have a request in hand. For Linux."""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+PIDFD_GETFD = 438  # the system call's number, the same on every architecture
+TCP_INFO_SIZE = 148  # bytes, of Linux's struct tcp_info: up to the last field read here
+
+
+def refuse_new(process: psutil.Process, port: int) -> bool:
+    """Ends listening on this port; connections that are there stay.
+
+    Returns:
+        False where the kernel is older than 5.6, or doesn't let one process reach another's sockets: ptrace(2)'s rules.
+    """
+    try:
+        for own in _sockets(process, port, psutil.CONN_LISTEN):
+            own.shutdown(socket.SHUT_RD)
+    except OSError:
+        return False
+    return True
+
+
+def count_in_hand(process: psutil.Process, port: int) -> int:
+    """Connections on this port on which something was asked and not all answered yet.
+
+    Where the sockets can't be reached, all connections.
+    """
+    try:
+        return sum(_is_in_hand(own) for own in _sockets(process, port, psutil.CONN_ESTABLISHED))
+    except OSError:
+        return len(_connections(process, port, psutil.CONN_ESTABLISHED))
+
+
+def _is_in_hand(connection: socket.socket) -> bool:
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    (unacknowledged,) = struct.unpack_from("I", info, 24)  # segments
+    (sent_before,) = struct.unpack_from("I", info, 44)  # milliseconds ago
+    (received_before,) = struct.unpack_from("I", info, 52)
+    (received,) = struct.unpack_from("Q", info, 128)  # bytes
+    (unsent,) = struct.unpack_from("I", info, 144)
+    has_asked = bool(received)  # browsers connect before they need it
+    return has_asked and (bool(received_before <= sent_before) or bool(unacknowledged or unsent))
+
+
+def _sockets(process: psutil.Process, port: int, status: str) -> Iterator[socket.socket]:
+    """That process's own sockets: what is done to one is done to its.
+
+    Raises:
+        OSError: they can't be reached.
+    """
+    for connection in _connections(process, port, status):
+        try:
+            number = _borrowed(process.pid, connection.fd)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            continue  # it was closed just now
+        with socket.socket(fileno=number) as own:
+            yield own
+
+
+def _connections(process: psutil.Process, port: int, status: str) -> list[Any]:
+    connections = process.net_connections("tcp")
+    return [each for each in connections if each.status == status and each.laddr.port == port]
+
+
+def _borrowed(pid: int, number: int) -> int:
+    """Another process's file descriptor as one of ours, as pidfd_getfd(2) gives it."""
+    process = os.pidfd_open(pid)
+    try:
+        own: int = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, number, 0)
+    finally:
+        os.close(process)
+    if own < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return own

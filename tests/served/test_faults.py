@@ -1,0 +1,129 @@
+"""What clients get when something fails: a worker killed, a server stopped or overrun, a client gone."""
+
+import http.client
+import logging
+import re
+import socket
+import struct
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from parity.cases import Case
+from tensormask_server import Predictor
+from tensormask_server.client import Client
+
+from served.conftest import THRESHOLD, Server, launched, request_body
+from served.test_scaling import wait_for
+
+QUEUE = 100  # TorchServe's job_queue_size where nothing else is set
+BATCH = 4  # of the archive
+
+
+def taken(server: Server) -> int:
+    """How many requests TorchServe has taken so far, answered or not."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=60) as response:
+        counts = re.findall(r"^ts_inference_requests_total\{.*\} ([\d.]+)$", response.read().decode(), re.MULTILINE)
+    return sum(int(float(count)) for count in counts)
+
+
+@contextmanager
+def paused(server: Server) -> Iterator[psutil.Process]:
+    """The server's only worker, which does nothing meanwhile."""
+    [pid] = server.worker_pids()
+    worker = psutil.Process(pid)
+    worker.suspend()
+    try:
+        yield worker
+    finally:
+        if worker.is_running():
+            worker.resume()
+
+
+def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
+    server: Server, predictor: Predictor, case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tensormask_server.client")
+    before = taken(server)
+    client = Client(server.url, waits=(0.1,) * 9, timeout=20)
+    with ThreadPoolExecutor(6) as pool:
+        with paused(server) as worker:
+            founds = [pool.submit(client.predict, case.picture) for _ in range(6)]
+            wait_for(lambda: taken(server) == before + 6)
+            worker.kill()
+        [expected] = predictor([case.picture], THRESHOLD)
+        for found in founds:
+            np.testing.assert_array_equal(found.result().masks, expected.masks)
+    assert "trying again" in caplog.text
+    assert worker.pid not in server.worker_pids()
+
+
+def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server) -> None:
+    more = 20
+    before = taken(server)
+    with ThreadPoolExecutor(QUEUE + BATCH + more) as pool:
+        with paused(server):
+            answers = [pool.submit(server.post, b"{") for _ in range(QUEUE + BATCH + more)]
+            wait_for(lambda: sum(answer.done() for answer in answers) >= more)
+            wait_for(lambda: taken(server) == before + QUEUE + BATCH + more)
+        statuses = [answer.result().status for answer in answers]
+    assert set(statuses) == {503, 400}
+    assert more <= statuses.count(503) < more + BATCH  # the worker may have had less than a batch
+
+
+def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: Case) -> None:
+    body = request_body(case.picture)
+    head = f"POST /predictions/{server.name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    before = taken(server)
+    pids = server.worker_pids()
+    at_once = struct.pack("ii", 1, 0)  # closing resets the connection
+
+    @contextmanager
+    def going(sent: bytes) -> Iterator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", server.ports[0])) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            gone.sendall(sent)
+            yield gone
+
+    with going(head + body[:1000]):
+        pass
+    with paused(server), going(head + body):
+        wait_for(lambda: taken(server) == before + 1)
+    with going(head + body) as reading:
+        assert reading.recv(9) == b"HTTP/1.1 "
+    assert server.post(body).tensors()["scores"].numel() > 3
+    assert server.worker_pids() == pids
+
+
+def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
+    archive: Path, tmp_path: Path, case: Case
+) -> None:
+    body = request_body(case.picture)
+    with (
+        launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        assert server.process is not None
+        assert server.process.stdout is not None
+        idle = http.client.HTTPConnection("127.0.0.1", server.ports[0])
+        idle.request("POST", f"/predictions/{server.name}", body, {"Content-Type": "application/json"})
+        assert idle.getresponse().read()
+        ahead = socket.create_connection(("127.0.0.1", server.ports[0]))
+        with paused(server):
+            answers = [pool.submit(server.post, body) for _ in range(6)]
+            wait_for(lambda: taken(server) == 7)
+            server.process.terminate()
+            while "stopping when" not in (line := server.process.stdout.readline()):
+                assert line
+            assert "stopping when 6 requests" in line
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.ports[0]))
+        assert [answer.result().status for answer in answers] == [200] * 6
+        assert server.process.wait(timeout=60) == 0
+        ahead.close()
+        idle.close()
