@@ -1,6 +1,5 @@
 """TorchServe's entry point: the requests of a batch in, an answer for each out."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from tensormask_server.bad_request import BadRequest, fault_of
 from tensormask_server.classes import class_names
+from tensormask_server.integrity import check_sums
 from tensormask_server.job import Job
 from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
@@ -49,18 +49,18 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
     def _load(self, context: Context) -> None:
         properties = context.system_properties
         model_dir = Path(properties["model_dir"])
+        sums = check_sums(model_dir)
         gpu_id = properties.get("gpu_id")
         on_gpu = torch.cuda.is_available() and gpu_id is not None
         self.device = torch.device(f"cuda:{gpu_id}" if on_gpu else "cpu")
         model_config = context.model_yaml_config or {}
         self.options = handler_options(model_config.get("handler"))
         _share_cores(int(model_config.get("minWorkers", 1)))
-        weights = model_dir / context.manifest["model"]["serializedFile"]
-        self.predictor = load_predictor(model_dir / "config.yaml", weights, self.device, self.options.precision)
-        with weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        weights = context.manifest["model"]["serializedFile"]
+        files = (model_dir / "config.yaml", model_dir / weights)
+        self.predictor = load_predictor(*files, self.device, self.options.precision)
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
-        self.model = Model(context.manifest["model"]["modelName"], names, sha256)
+        self.model = Model(context.manifest["model"]["modelName"], names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
         self.page = try_it_page(self.options.max_pixels)
         self._warm_up()

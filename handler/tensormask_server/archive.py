@@ -20,6 +20,7 @@ from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weight
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions
@@ -152,12 +153,14 @@ def make_archive(request: ArchiveRequest) -> Path:
     names = class_names(config.head.num_classes, request.classes)
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as staging:
         stage = Path(staging)
-        save_file(network.state_dict(), stage / WEIGHTS)
-        content = stage / "content"
+        content, served = stage / "content", stage / "served"  # beside the network, and the network
+        served.mkdir()
+        save_file(network.state_dict(), served / WEIGHTS)
+        shutil.copy(HANDLER, served)
         shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(HANDLER, stage)
         (content / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+        (content / SUMS).write_text(sums_of([content, served]), encoding="utf-8")
         (stage / "model-config.yaml").write_text(yaml.safe_dump(_model_config(request), sort_keys=False))
         archive = _pack(stage, request)
     _print_content(archive, request, config, names)
@@ -212,7 +215,8 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
     archiver_temp.mkdir()
     command = [sys.executable, "-m", "model_archiver.model_packaging"]
     command += ["--model-name", request.name, "--version", "1.0", "--export-path", str(stage)]
-    command += ["--serialized-file", WEIGHTS, "--handler", HANDLER.name, "--extra-files", "content"]
+    command += ["--serialized-file", f"served/{WEIGHTS}", "--handler", f"served/{HANDLER.name}"]
+    command += ["--extra-files", "content"]
     command += ["--config-file", "model-config.yaml", "--archive-format", "zip-store"]
     environment = {**os.environ, "TMPDIR": str(archiver_temp)}
     result = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
@@ -241,6 +245,7 @@ def _print_content(archive: Path, request: ArchiveRequest, config: TensorMaskCon
     print(f"  classes.txt          {shown}")
     print(f"  model-config.yaml    {_one_line(_model_config(request))}")
     print(f"  tensormask_server/   and {HANDLER.name}, which serve it")
+    print(f"  {SUMS}           of each file but model-config.yaml, checked when it is loaded")
 
 
 def _one_line(tree: dict[str, object]) -> str:

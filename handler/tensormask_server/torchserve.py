@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from tensormask_server.connections import count_in_hand, refuse_new
+from tensormask_server.integrity import IntegrityError, check_sums
 from tensormask_server.java import java_home
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
@@ -90,7 +91,7 @@ class TorchServe:
     def __enter__(self) -> "TorchServe":
         """
         Raises:
-            TorchServeError: a port is taken, or the archive isn't there.
+            TorchServeError: a port is taken, or the archive isn't there or isn't whole.
             JavaNotFound: there is no Java.
         """
         _check_archive(self._archive)
@@ -224,8 +225,11 @@ def _check_archive(archive: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
+            check_sums(zipfile.Path(content))
     except (zipfile.BadZipFile, KeyError) as error:
         raise TorchServeError(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
+    except IntegrityError as error:
+        raise TorchServeError(f"{archive} can't be served: {error}") from error
 
 
 def _check_port(key: str, address: str) -> None:

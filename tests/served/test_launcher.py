@@ -35,12 +35,14 @@ def assert_one_line(result: subprocess.CompletedProcess[str], status: int, said:
     assert said in line
 
 
-def without(archive: Path, entry: str, copy: Path) -> Path:
-    """A copy of the archive without one of its files."""
+def changed(archive: Path, copy: Path, entry: str, content: bytes | None) -> Path:
+    """A copy of the archive with one of its files changed, or without it."""
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(copy, "w") as new:
         for item in old.infolist():
             if item.filename != entry:
                 new.writestr(item, old.read(item))
+        if content is not None:
+            new.writestr(entry, content)
     return copy
 
 
@@ -79,11 +81,27 @@ def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"), [("config.yaml", "config.yaml"), ("MAR-INF/MANIFEST.json", "not a model archive")]
+    ("entry", "content", "said"),
+    [
+        ("config.yaml", None, "config.yaml is missing"),
+        ("weights.safetensors", b"others", "weights.safetensors isn't what was archived"),
+        ("tensormask_handler.py", b"", "tensormask_handler.py isn't what was archived"),
+        ("SHA256SUMS", None, "of another version"),
+        ("MAR-INF/MANIFEST.json", None, "not a model archive"),
+        ("model-config.yaml", b"handler: {precision: int8}", "the model can't be loaded: precision is 'int8'"),
+    ],
 )
-def test_an_archive_that_can_not_be_loaded_is_told(tmp_path: Path, archive: Path, entry: str, said: str) -> None:
-    broken = without(archive, entry, tmp_path / "broken.mar")
+def test_an_archive_that_can_not_be_loaded_is_told(
+    tmp_path: Path, archive: Path, entry: str, content: bytes | None, said: str
+) -> None:
+    broken = changed(archive, tmp_path / "broken.mar", entry, content)
     assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, said)
+
+
+def test_half_an_archive_is_told(tmp_path: Path, archive: Path) -> None:
+    content = archive.read_bytes()
+    (tmp_path / "half.mar").write_bytes(content[: len(content) // 2])
+    assert_one_line(run_launcher(tmp_path, "--archive", "half.mar"), 1, "not a model archive, or damaged")
 
 
 def test_wrong_files_are_told_before_anything_starts(tmp_path: Path, case: Case, weights: Path) -> None:

@@ -5,11 +5,12 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from parity.cases import load_case, write_weights
 from PIL import Image
 from tensormask_handler import TensorMaskHandler
+from tensormask_server.integrity import IntegrityError
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
@@ -147,6 +149,35 @@ def test_what_can_not_be_loaded_is_logged_in_one_line(
         TensorMaskHandler().initialize(context(model_dir, **options))
     [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("weights.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]), "isn't what was archived"),
+        ("tensormask_server/network/masks.py", lambda content: content + b"#\n", "isn't what was archived"),
+        ("classes.txt", None, "is missing or damaged"),
+        ("SHA256SUMS", None, "of another version"),
+    ],
+)
+def test_what_is_not_what_was_archived_is_not_loaded(
+    model_dir: Path,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[bytes], bytes] | None,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = Path(shutil.copytree(model_dir, tmp_path / "other"))
+    if change is None:
+        (other / name).unlink()
+    else:
+        (other / name).write_bytes(change((other / name).read_bytes()))
+    with pytest.raises(IntegrityError, match=said):
+        TensorMaskHandler().initialize(context(other))
+    [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
+    assert name in line
+    assert "archive.sh makes it again" in line
 
 
 def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
