@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -27,6 +29,7 @@ from tensormask_server.java import java_home
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
+LINES = 1000  # of what torchserve printed last
 
 
 class TorchServeError(Exception):
@@ -71,13 +74,12 @@ class TorchServe:
         Args:
             archive: the .mar; its name without the ending is the model's name.
             properties: of config.properties.
-            log_dir: for TorchServe's logs, and what it prints, in console.log.
+            log_dir: for TorchServe's logs, and where it ends by itself the last of what it printed, in console.log.
         """
         self.name = archive.stem
         self.log_dir = log_dir
         self._archive = archive.resolve()
         self._properties = dict(properties)
-        self._log_read = 0
 
     @property
     def url(self) -> str:
@@ -110,16 +112,18 @@ class TorchServe:
         environment = {**os.environ, "JAVA_HOME": str(java), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
         environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
         environment.pop("TS_CONFIG_FILE", None)
-        self._console = self.log_dir / "console.log"
-        with self._console.open("wb") as console:
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own: a Ctrl-C reaches us alone, and the group can be ended
-            )
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a group of its own: a Ctrl-C reaches us alone, and the group can be ended
+        )
+        assert self._process.stdout is not None
+        self._printed = _Printed(self._process.stdout)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,19 +188,17 @@ class TorchServe:
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
-            lines = self._console.read_text(errors="replace").strip().splitlines()
+            lines = self._printed.last_lines()
             causes = [line.strip() for line in lines if "Exception:" in line or "Error:" in line]
-            raise TorchServeError(f"torchserve has ended: {(causes or ['not by us'])[-1]} (see {self._console})")
+            console = self.log_dir / "console.log"
+            with contextlib.suppress(OSError):
+                console.write_text("".join(lines), encoding="utf-8")
+            raise TorchServeError(f"torchserve has ended: {(causes or ['not by us'])[-1]} (see {console})")
 
     def _check_log(self) -> None:
-        with self._console.open(errors="replace") as console:
-            console.seek(self._log_read)
-            text = console.read()
-            self._log_read = console.tell()
-        reason = re.search(r"LOAD FAILED: (.*)", text)
-        if reason:
-            raise TorchServeError(f"the model can't be loaded: {reason[1]}")
-        if "Load model failed" in text or "Backend worker process died" in text:
+        if self._printed.load_failure:
+            raise TorchServeError(f"the model can't be loaded: {self._printed.load_failure}")
+        if self._printed.worker_died:
             raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
 
     def _workers(self) -> list[dict[str, Any]]:
@@ -210,6 +212,32 @@ class TorchServe:
                 workers: list[dict[str, Any]] = json.load(response)[0]["workers"]
                 return workers
         return []
+
+
+class _Printed:
+    """What torchserve prints, read as it comes and not kept: all of it is in its logs too, which end at some size."""
+
+    def __init__(self, stream: IO[str]):
+        self.load_failure = ""  # the reason, in one line
+        self.worker_died = False
+        self._last: deque[str] = deque(maxlen=LINES)
+        self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._reading.start()
+
+    def last_lines(self) -> list[str]:
+        """Of a process that has ended."""
+        self._reading.join(timeout=STOP_SECONDS)
+        return list(self._last)
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._last.append(line)
+                reason = re.search(r"LOAD FAILED: (.*)", line)
+                if reason:
+                    self.load_failure = reason[1]
+                elif "Load model failed" in line or "Backend worker process died" in line:
+                    self.worker_died = True
 
 
 def _is_loopback(host: str) -> bool:
