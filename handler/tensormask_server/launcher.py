@@ -11,7 +11,7 @@ from types import FrameType
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
 from tensormask_server.java import JavaNotFound
 from tensormask_server.options import HandlerOptions
-from tensormask_server.torchserve import TorchServe, TorchServeError, read_properties, with_addresses
+from tensormask_server.torchserve import TorchServe, TorchServeError, read_properties, with_addresses, with_certificate
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PROPERTIES = Path(__file__).parents[2] / "config.properties"
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
     if not parsed.archive and not (parsed.config and parsed.weights):
         parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
+    if bool(parsed.certificate) != bool(parsed.key):
+        parser.error("--certificate CERT.pem and --key KEY.pem go together")
     for number in SIGNALS:
         signal.signal(number, _stop)
     try:
@@ -50,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     ports = (parsed.port, parsed.management_port, parsed.metrics_port)
-    properties = with_addresses(read_properties(parsed.ts_config), parsed.host, *ports)
+    properties = read_properties(parsed.ts_config)
+    if parsed.certificate:
+        properties = with_certificate(properties, parsed.certificate, parsed.key)
+    properties = with_addresses(properties, parsed.host, *ports)
     with TorchServe(archive, properties, parsed.logs) as server:
         server.wait_until_ready()
         _print_ready(server)
@@ -63,9 +68,10 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
 
 def _print_ready(server: TorchServe) -> None:
     url = f"{server.url}/predictions/{server.name}"
+    trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
     print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
-    print(f"Try:   curl {token}-T PICTURE.jpg -o masks.png '{server.url}/{server.name}/predict?format=png'")
+    print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{server.url}/{server.name}/predict?format=png'")
     if token:
         print('       where KEY is the "inference" key in key_file.json')
     else:
@@ -111,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all, with tokens (default: %(default)s)")
     add("-p", "--port", type=_port, default=8080, help="(default: %(default)s)")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
+    add("--certificate", type=Path, metavar="CERT.pem", help="answer by https with this certificate, and its --key")
+    add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--metrics-port", type=_port, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
