@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test fuzz lint bench clean
+.PHONY: demo serve test fuzz lint audit bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -23,6 +23,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# in an environment of its own: pip-audit brings twenty packages that nothing else here needs
+audit:
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
+	$(VENV)/audit/bin/python deploy/audit.py
 
 bench: $(VENV)/.bench
 	PYTHONPATH=tests $(BIN)/python -m bench
