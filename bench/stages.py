@@ -10,20 +10,22 @@ from dataclasses import replace
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
+from tensormask_server.network.detection import Selection, best_candidates, deltas_of, non_maximum_suppression
 from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
-from bench.networks import demo_predictor, picture_of
+from bench.networks import demo_predictor, picture_of, published_predictor
 from bench.tables import Table
 
 STAGES = ("decode", "resize", "network", "masks", "encode")
 SIDES = (256, 384, 512, 768, 1024, 1536)
 COUNTS = (1, 10, 30, 100)
 LARGEST = HandlerOptions(score_threshold=0.0)
-MODEL = Model("demo", tuple(str(number) for number in range(20)), "")
+CLASS_NAMES = tuple(str(number) for number in range(80))
+MODEL = Model("demo", CLASS_NAMES[:20], "")
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
 
 
 def measure(rounds: int = 5) -> list[Table]:
-    """By the picture's size with 30 masks, and by the number of masks at 480×640."""
+    """All but the convolutions; by the picture's size with 30 masks; and by the number of masks at 480×640."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -55,9 +57,49 @@ def measure(rounds: int = 5) -> list[Table]:
         )
         for count in COUNTS:
             by_count.rows.append(row(str(count), predictor, picture_of(480, 640), count, rounds))
-        return [by_size, by_count]
+        return [but_the_network(rounds), by_size, by_count]
     finally:
         torch.set_num_threads(threads)
+
+
+def but_the_network(rounds: int) -> Table:
+    """What a request at 480×640 with 100 masks of the published network costs beside its convolutions."""
+    predictor = published_predictor(min_size=0, precision="bfloat16")
+    network, config = predictor.network, predictor.config
+    jpeg = jpeg_of(picture_of(480, 640))
+    with torch.inference_mode():
+        pixels = torch.from_numpy(picture_of(480, 640))[None].permute(0, 3, 1, 2)
+        features = network.features((pixels.float() - 114).to(predictor.dtype))
+        logits = [each[0] for each in network.head.class_logits(features)]
+        deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])
+    anchors = [network.get_buffer(f"cell_anchors_{level}") for level in range(len(network.strides))]
+    spent: dict[str, list[float]] = {}
+    for _ in range(rounds + 1):
+        stopwatch = Stopwatch()
+        with stopwatch("decode"):
+            [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
+        [detections] = predictor([item.picture], PredictionOptions(score_threshold=0.05), stopwatch)
+        with stopwatch("select"), torch.inference_mode():
+            selection = Selection(0.05, config.detection.nms_threshold, 100)
+            topk, weights = config.detection.topk_candidates, config.detection.bbox_reg_weights
+            best = best_candidates(logits, deltas, anchors, network.strides, selection, topk, weights)
+            non_maximum_suppression(best, selection.nms_threshold, selection.max_detections)
+        with stopwatch("encode"):
+            encode(Found(item.picture, detections, Model("bench", CLASS_NAMES, "")), "coco")
+        for stage in ("decode", "resize", "select", "masks", "encode"):
+            spent.setdefault(stage, []).append(1000 * stopwatch.seconds[stage])
+    table = Table(
+        "but_the_network",
+        "Everything but the convolutions",
+        ("stage", "median, ms", "p90, ms"),
+        f"480×640 pixels, JPEG in, COCO out, {len(detections)} masks of the published network with synthetic weights "
+        f"(ragged masks), not resized, one core, {rounds} rounds; what TorchServe adds stands in the server's table",
+    )
+    times = {stage: np.array(each[1:]) for stage, each in spent.items()}
+    times["**together**"] = np.sum(list(times.values()), axis=0)
+    for stage, each in times.items():
+        table.rows.append((stage, float(np.median(each)), float(np.quantile(each, 0.9))))
+    return table
 
 
 def not_resizing(predictor: Predictor) -> Predictor:

@@ -98,24 +98,28 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
         At most max_detections of them, best score first.
     """
     # a few hundred steps, each depending on the one before: on the host, with one copy there and one back
-    boxes = candidates.boxes.cpu().numpy()
+    x0, y0, x1, y1 = candidates.boxes.T.contiguous().cpu().numpy()
     classes = candidates.classes.cpu().numpy()
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    alive = np.ones(len(boxes), dtype=bool)
+    areas = (x1 - x0) * (y1 - y0)
+    by_class = np.argsort(classes, kind="stable")
+    ends = np.searchsorted(classes[by_class], classes, side="right")  # of each one's class
+    starts = np.searchsorted(classes[by_class], classes, side="left")
+    alive = np.ones(len(classes), dtype=bool)
     kept: list[int] = []
     best = 0
-    while len(kept) < max_detections and best < len(boxes):
+    while len(kept) < max_detections and best < len(classes):
         kept.append(best)
-        alive[: best + 1] = False
-        rivals = best + 1 + np.flatnonzero(alive[best + 1 :] & (classes[best + 1 :] == classes[best]))
-        low = np.maximum(boxes[rivals, :2], boxes[best, :2])
-        high = np.minimum(boxes[rivals, 2:], boxes[best, 2:])
-        intersection = np.prod((high - low).clip(min=0), axis=1)
+        alive[best] = False
+        rivals = by_class[starts[best] : ends[best]]
+        rivals = rivals[alive[rivals]]
+        width = np.minimum(x1[rivals], x1[best]) - np.maximum(x0[rivals], x0[best])
+        height = np.minimum(y1[rivals], y1[best]) - np.maximum(y0[rivals], y0[best])
+        intersection = np.maximum(width, 0) * np.maximum(height, 0)
         # an IoU above the threshold, written without a division that two empty boxes would make 0/0
         union = areas[rivals] + areas[best] - intersection
         alive[rivals[intersection > iou_threshold * union]] = False
-        rest = np.flatnonzero(alive[best + 1 :])
-        best = best + 1 + int(rest[0]) if len(rest) else len(boxes)
+        later = alive[best:]  # the best of them is no longer alive
+        best = best + int(later.argmax()) if later.any() else len(classes)
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
 
 

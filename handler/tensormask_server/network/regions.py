@@ -92,7 +92,8 @@ def grouped(boxes: np.ndarray, reach: int, height: int, width: int) -> list[tupl
 
 def merged(boxes: np.ndarray, reach: int, height: int, width: int) -> list[Region]:
     """The regions alone that `grouped` gives."""
-    return [region for region, _ in grouped(boxes, reach, height, width)]
+    on_grid = np.unique(_on_grid(boxes, height, width), axis=0)  # of thousands of cells some dozens of squares
+    return [region for region, _ in grouped(on_grid, reach, height, width)]
 
 
 def _region_around(boxes: np.ndarray, height: int, width: int) -> Region:
