@@ -26,8 +26,9 @@ def main() -> int:
     checked = [package for package in packages if "skip_reason" not in package]
     found = [(package, fault) for package in checked for fault in package["vulns"]]
     for package, fault in found:
+        names = " ".join([fault["id"], *fault.get("aliases", [])])
         fixed = ", ".join(fault["fix_versions"]) or "none yet"
-        print(f"{package['name']} {package['version']}: {fault['id']} {' '.join(fault['aliases'])} (fixed in: {fixed})")
+        print(f"{package['name']} {package['version']}: {names} (fixed in: {fixed})")
     if not checked:
         print("NOTHING WAS CHECKED: the data of vulnerabilities can't be reached from here")
     else:

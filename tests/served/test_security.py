@@ -258,6 +258,14 @@ def test_an_error_tells_no_trace_path_or_version(server: Server, name: str) -> N
     assert "\r\nserver: " not in answer.lower()
 
 
+def test_the_description_of_the_api_alone_tells_the_version(server: Server) -> None:
+    """As SECURITY.md says; nothing turns it off."""
+    for method, path in (("OPTIONS", "/"), ("GET", "/api-description")):
+        status, headers, body = asked(f"http://127.0.0.1:{server.ports[0]}{path}", method)
+        assert status == 200
+        assert [secret for secret in inner_secrets() if secret in f"{headers}{body.decode()}"] == ["0.12.0"]
+
+
 @pytest.mark.parametrize("name", MANAGING)
 def test_an_error_of_the_management_tells_no_trace_path_or_version(server: Server, name: str) -> None:
     method, path = MANAGING[name]
