@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
+from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
@@ -24,7 +24,7 @@ from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.predictor import PRECISIONS, build_network
 
 PACKAGE = Path(__file__).parent
 HANDLER = PACKAGE.parent / "tensormask_handler.py"
@@ -186,11 +186,7 @@ def check_sha256(weights: Path) -> None:
 
 
 def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
-    tensors = load_checkpoint(weights)
-    with torch.device("meta"):  # before memory is taken: a configuration can ask for any amount
-        check_fit(TensorMask(config), tensors)
-    network = TensorMask(config)
-    load_weights(network, tensors)
+    network = build_network(config, load_checkpoint(weights))
     with torch.inference_mode():
         nothing = Selection(score_threshold=1.0, nms_threshold=1.0, max_detections=1)
         network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [nothing])

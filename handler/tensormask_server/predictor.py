@@ -1,6 +1,6 @@
 """Pictures in, detections with their masks out: the one class that a Python user needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
 from tensormask_server.config import InputConfig, TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
@@ -77,9 +77,20 @@ def load_predictor(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; supported: {', '.join(PRECISIONS)}")
-    network = TensorMask(load_config(config))
-    load_weights(network, load_checkpoint(weights))
+    network = build_network(load_config(config), load_checkpoint(weights))
     return Predictor(network, torch.device(device), PRECISIONS[precision])
+
+
+def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> TensorMask:
+    """
+    Raises:
+        CheckpointError: the weights don't fit; told before any memory is taken, as a configuration can ask for much.
+    """
+    with torch.device("meta"):
+        check_fit(TensorMask(config), weights)
+    network = TensorMask(config)
+    load_weights(network, weights)
+    return network
 
 
 class Predictor:
