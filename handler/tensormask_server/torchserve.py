@@ -180,19 +180,23 @@ class TorchServe:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self._check_alive()
-            if any(worker["status"] == "READY" for worker in self._workers()):
+            if self._is_ready():
                 return
             self._check_log()
             time.sleep(0.1)
         raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
     def wait(self) -> None:
-        """Returns never: raises when torchserve has ended.
+        """Returns never: raises when torchserve has ended, or has no worker any more and gives up starting one.
 
         Raises:
             TorchServeError: it has.
         """
-        self._process.wait()
+        while self._process.poll() is None:
+            if self._printed.gave_up and not self._is_ready():
+                reason = self._printed.load_failure or f"see {self.log_dir / 'model_log.log'}"
+                raise TorchServeError(f"no worker could be started again: {reason}")
+            time.sleep(0.5)
         self._check_alive()
 
     def finish(self, timeout: float) -> None:
@@ -234,6 +238,9 @@ class TorchServe:
         if self._printed.worker_died:
             raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
 
+    def _is_ready(self) -> bool:
+        return any(worker["status"] == "READY" for worker in self._workers())
+
     def _workers(self) -> list[dict[str, Any]]:
         """The workers as the management API describes them; none while it doesn't answer yet."""
         request = urllib.request.Request(f"{self._properties['management_address']}/models/{self.name}")
@@ -253,6 +260,7 @@ class _Printed:
     def __init__(self, stream: IO[str]):
         self.load_failure = ""  # the reason, in one line
         self.worker_died = False
+        self.gave_up = False  # starting a worker: requests would wait for ever
         self._last: deque[str] = deque(maxlen=LINES)
         self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._reading.start()
@@ -271,6 +279,8 @@ class _Printed:
                     self.load_failure = reason[1]
                 elif "Load model failed" in line or "Backend worker process died" in line:
                     self.worker_died = True
+                elif "Auto recovery failed again" in line:
+                    self.gave_up = True
 
 
 def _is_loopback(host: str) -> bool:

@@ -73,6 +73,22 @@ def test_a_dead_frontend_is_told_and_nothing_is_left(tmp_path: Path, archive: Pa
         assert not psutil.wait_procs(processes, timeout=10)[1]
 
 
+def test_a_worker_that_can_not_be_started_again_ends_the_server(tmp_path: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        settings = content.read("model-config.yaml") + b"maxRetryTimeoutInSec: 1\n"
+    impatient = changed(archive, tmp_path / "impatient.mar", "model-config.yaml", settings)
+    with launched(tmp_path, "--archive", impatient, PATH="", OMP_NUM_THREADS="1") as server:
+        assert server.process is not None
+        assert server.process.stdout is not None
+        [pid] = server.worker_pids()
+        worker = psutil.Process(pid)
+        (Path(worker.cwd()) / "classes.txt").write_text("others")
+        worker.kill()
+        assert server.process.wait(timeout=120) == 1
+        said = server.process.stdout.read()
+        assert "no worker could be started again: classes.txt isn't what was archived" in said
+
+
 def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
