@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test fuzz lint audit bench clean
+.PHONY: demo serve test fuzz chaos soak lint audit bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -18,6 +18,13 @@ test: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)
+
+# Faults with real processes, and 5,000 requests: several minutes each.
+chaos: $(VENV)/.dev
+	PYTHONPATH=.:tests $(BIN)/python -m chaos
+
+soak: $(VENV)/.dev
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,175 @@
+"""What goes wrong, with real processes, and what it costs: make chaos"""
+
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from served.conftest import ROOT, Server, request_body
+from served.test_scaling import wait_for
+
+from chaos.load import Load, asking
+from chaos.serving import CASE, made_archive, serving
+
+CLIENTS = 3
+SOME = 10  # answers before and after a fault
+BODY = request_body(CASE.picture)
+
+
+def main() -> int:
+    """Prints a row for each fault; 1 where an answer was wrong or a request stayed without one."""
+    print("| fault | requests | answered right | 5xx | retried by the client | wrong answers | back after s |")
+    print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    results = [fault() for fault in FAULTS]
+    return int(not all(results))
+
+
+def row(name: str, load: Load, fault: float, note: str = "") -> bool:
+    back = load.back_after(fault)
+    cells = (name, load.requests, load.right, load.retries.server_errors, load.retries.count, load.wrong)
+    print(f"| {' | '.join(map(str, cells))} | {'never' if back is None else f'{back:.1f}'} |", flush=True)
+    for text in {note, *load.unanswered} - {""}:
+        print(f"  {text}", file=sys.stderr)
+    return load.right == load.requests and back is not None
+
+
+def some_answers(load: Load) -> None:
+    so_far = load.right
+    wait_for(lambda: load.right >= so_far + SOME)
+
+
+def worker(server: Server) -> psutil.Process:
+    [pid] = server.worker_pids()
+    return psutil.Process(pid)
+
+
+def under_load(name: str, break_it: Callable[[Server], str], *options: object, clients: int = CLIENTS) -> bool:
+    with made_archive(*options) as archive, serving(archive) as server, asking(server.url, clients) as load:
+        some_answers(load)
+        fault = time.monotonic()
+        note = break_it(server)
+        wait_for(lambda: load.back_after(fault) is not None)
+        some_answers(load)
+    return row(name, load, fault, note)
+
+
+def worker_killed() -> bool:
+    def kill(server: Server) -> str:
+        worker(server).kill()
+        return ""
+
+    return under_load("kill -9 of the worker", kill)
+
+
+def worker_hangs() -> bool:
+    def hang(server: Server) -> str:
+        worker(server).suspend()
+        return ""
+
+    return under_load("the worker hangs, --response-timeout 5", hang, "--response-timeout", 5)
+
+
+def frontend_killed() -> bool:
+    with made_archive() as archive:
+        with serving(archive) as server:
+            assert server.process is not None
+            assert server.process.stdout is not None
+            children = psutil.Process(server.process.pid).children(recursive=True)
+            [frontend] = [each for each in children if "org.pytorch.serve.ModelServer" in each.cmdline()]
+            with asking(server.url, CLIENTS) as load:
+                some_answers(load)
+                fault = time.monotonic()
+                frontend.kill()
+                status = server.process.wait()
+                said = server.process.stdout.read().splitlines()[-1]
+                left = psutil.wait_procs(children, timeout=10)[1]
+                with serving(archive, "-p", server.ports[0]):
+                    some_answers(load)
+                    load.stop()
+        note = f"exit status {status}: {said}; {len(left)} processes left"
+        return row("the frontend killed, and started again", load, fault, note) and status == 1 and not left
+
+
+def queue_full() -> bool:
+    with made_archive() as archive:
+        properties = archive.parent / "small.properties"
+        shutil.copy(ROOT / "config.properties", properties)
+        with properties.open("a") as file:
+            file.write("\njob_queue_size=5\n")
+        with serving(archive, "--ts-config", properties) as server, asking(server.url, 12) as load:
+            fault = time.monotonic()
+            wait_for(lambda: load.retries.server_errors > 0)
+            some_answers(load)
+        return row("12 clients, job_queue_size=5", load, fault)
+
+
+def clients_gone() -> bool:
+    head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+
+    def go_away(server: Server) -> str:
+        for number in range(30):
+            with socket.create_connection(("127.0.0.1", server.ports[0])) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                gone.sendall(head + (BODY[:1000] if number % 3 == 0 else BODY))
+                if number % 3 == 2:
+                    gone.recv(9)
+        return ""
+
+    return under_load("30 clients gone: asking, waiting, reading", go_away)
+
+
+def logs_full() -> bool:
+    with made_archive() as archive, small_disk() as disk:
+        with serving(archive, "--logs", disk) as server, asking(server.url, CLIENTS) as load:
+            some_answers(load)
+            fault = time.monotonic()
+            filler = disk / "filler"
+            with filler.open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError:
+                    pass
+            for _ in range(3):
+                some_answers(load)
+            worker(server).kill()  # a new one logs most
+            some_answers(load)
+        return row("the logs' disk full, then kill -9", load, fault)
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tensormask-disk-") as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def sigterm() -> bool:
+    with made_archive() as archive:
+        with serving(archive) as server, asking(server.url, CLIENTS) as load:
+            assert server.process is not None
+            some_answers(load)
+            fault = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            status = server.process.wait()
+            with serving(archive, "-p", server.ports[0]):
+                some_answers(load)
+                load.stop()
+        return row("SIGTERM, and started again", load, fault, f"exit status {status}") and status == 0
+
+
+FAULTS = (worker_killed, worker_hangs, frontend_killed, queue_full, clients_gone, logs_full, sigterm)
+
+if __name__ == "__main__":
+    sys.exit(main())
