@@ -130,7 +130,6 @@ def logs_full() -> bool:
     with made_archive() as archive, small_disk() as disk:
         with serving(archive, "--logs", disk) as server, asking(server.url, CLIENTS) as load:
             some_answers(load)
-            fault = time.monotonic()
             filler = disk / "filler"
             with filler.open("wb", buffering=0) as file:
                 try:
@@ -140,7 +139,9 @@ def logs_full() -> bool:
                     pass
             for _ in range(3):
                 some_answers(load)
+            fault = time.monotonic()
             worker(server).kill()  # a new one logs most
+            wait_for(lambda: load.back_after(fault) is not None)
             some_answers(load)
         return row("the logs' disk full, then kill -9", load, fault)
 
