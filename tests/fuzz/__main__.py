@@ -98,7 +98,9 @@ def try_server(folder: Path, number: int, start: int) -> None:
     """
     case = load_case("tiny")
     limits = HandlerOptions(score_threshold=0.1)
-    request = ArchiveRequest(case.config, write_weights(case, folder / "tiny.pkl"), output=folder, options=limits)
+    config = folder / "small.yaml"  # the network isn't what is tried
+    config.write_text(f"_BASE_: {case.config}\nINPUT: {{MIN_SIZE_TEST: 32, MAX_SIZE_TEST: 64}}\n")
+    request = ArchiveRequest(config, write_weights(case, folder / "tiny.pkl"), output=folder, options=limits)
     archive = make_archive(request)
     with launched(folder, "--archive", archive, PATH="") as server:
         pids = server.worker_pids()
