@@ -22,7 +22,7 @@ class HandlerOptions:
     max_side: int = 16_384  # pixels of its longer side
     max_pictures: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
     max_request_pixels: int = 16_777_216  # H·W of all its pictures together
-    # masks × H·W, over all its pictures: 100 masks of the largest one. One byte each while they are made.
+    # masks × H·W, over all its pictures: 100 masks of the largest one. A byte each in the formats torch and npz.
     max_mask_pixels: int = 419_430_400
     max_response_bytes: int = 60_000_000  # of one answer; must stay below max_response_size in config.properties
 

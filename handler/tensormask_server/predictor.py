@@ -19,6 +19,7 @@ from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.picture_masks import PictureMasks, paste_mask
 from tensormask_server.timing import Stopwatch
 
+LARGEST_BATCH = 8  # pictures at once on a GPU
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -107,6 +108,8 @@ class Predictor:
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
+        # a CPU is as fast with one picture after the other, in the memory of one
+        self.largest_batch = 1 if device.type == "cpu" else LARGEST_BATCH
 
     @property
     def config(self) -> TensorMaskConfig:
@@ -119,7 +122,7 @@ class Predictor:
         options: "float | PredictionOptions | Sequence[PredictionOptions]" = PredictionOptions(),
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """Finds the things on each picture, as if it were alone; pictures of one shape run together.
+        """Finds the things on each picture, as if it were alone; on a GPU pictures of one shape run together.
 
         Args:
             pictures: each uint8 (H, W, 3), RGB.
@@ -139,7 +142,7 @@ class Predictor:
         with watch("resize"):
             inputs = [resize_picture(picture, self.config.input) for picture in pictures]
         found: list[Detections | None] = [None] * len(pictures)
-        for group in _same_shaped(inputs, self.network.stride):
+        for group in _same_shaped(inputs, self.network.stride, self.largest_batch):
             with watch("network"):
                 outputs = self._run([inputs[i] for i in group], [self._selection(each_options[i]) for i in group])
             with watch("masks"):
@@ -232,12 +235,14 @@ def _padded_shape(picture: np.ndarray, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def _same_shaped(inputs: list[np.ndarray], stride: int) -> Iterator[list[int]]:
-    """Groups the pictures' indices by their shape once padded."""
+def _same_shaped(inputs: list[np.ndarray], stride: int, largest: int) -> Iterator[list[int]]:
+    """The pictures' indices in groups of one shape once padded, none of more than `largest`."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, picture in enumerate(inputs):
         groups.setdefault(_padded_shape(picture, stride), []).append(i)
-    yield from groups.values()
+    for group in groups.values():
+        for start in range(0, len(group), largest):
+            yield group[start : start + largest]
 
 
 def _on_picture(

@@ -19,7 +19,13 @@ def predictor() -> Predictor:
     return small_predictor()
 
 
-def test_a_picture_gets_the_same_answer_alone_or_in_a_batch(predictor: Predictor) -> None:
+@pytest.mark.parametrize("largest_batch", [1, 2, 8])
+@pytest.mark.parametrize("only_where_needed", [True, False])
+def test_a_picture_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, only_where_needed: bool) -> None:
+    """As on a GPU, where pictures run together and boxes and masks are computed everywhere, and as on a CPU."""
+    predictor = small_predictor()
+    predictor.largest_batch = largest_batch
+    predictor.network.only_where_needed = only_where_needed
     sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
     pictures = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = predictor(pictures)
