@@ -84,6 +84,8 @@ def _fast(body: bytes) -> dict[str, Any] | None:
     if any("[" in each for each in (*keys, *others.values()) if isinstance(each, str)):
         return None
     planes: Any = document["img_data"]
+    if not isinstance(planes, simdjson.Array):
+        return None
     num_rows = {len(plane) for plane in planes}
     lengths = {len(row) for plane in planes for row in plane}
     # as_buffer flattens any nesting; with this many lists and one length each, there is only one shape

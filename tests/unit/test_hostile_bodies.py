@@ -28,6 +28,7 @@ BODIES = {
     "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', "classes has 999"),
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
+    "an object of rows as a picture": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
     "a lone surrogate": ("\ud800", "not JSON"),
     "a key of 7 MB, near a known one": (f'{{"{"img_dat" * 1_000_000}": 1}}', "unknown key"),
     "the last of many keys twice": (f'{{{KEYS}, "299999": 0}}', 'key "299999" twice'),
