@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"archive.sh: {error}", file=sys.stderr)
         return 2
     print(f"\nTo serve it:\n  make serve ARCHIVE={archive}\nor, with Java on the PATH:")
-    print(f"  .venv/bin/torchserve --start --ncs --ts-config config.properties --models {request.name}={archive.name}")
+    start = f".venv/bin/torchserve --start --ncs --ts-config config.properties --model-store {request.output}"
+    print(f"  {start} --models {request.name}={archive.name}")
     return 0
 
 
@@ -252,9 +253,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
     )
-    parser.add_argument("--config", type=Path, required=True, help="detectron2's .yaml")
-    parser.add_argument("--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
-    parser.add_argument("--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: 0.5)")
+    parser.add_argument("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
+    parser.add_argument("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
+    parser.add_argument(
+        "-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: 0.5)"
+    )
     parser.add_argument("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
     add_archive_arguments(parser)
     return parser

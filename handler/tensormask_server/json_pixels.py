@@ -83,9 +83,9 @@ def _fast(body: bytes) -> dict[str, Any] | None:
         return None
     if any("[" in each for each in (*keys, *others.values()) if isinstance(each, str)):
         return None
-    planes: Any = document["img_data"]
-    if not isinstance(planes, simdjson.Array):
+    if not isinstance(document["img_data"], simdjson.Array):
         return None
+    planes: Any = document["img_data"]
     num_rows = {len(plane) for plane in planes}
     lengths = {len(row) for plane in planes for row in plane}
     # as_buffer flattens any nesting; with this many lists and one length each, there is only one shape
@@ -113,7 +113,8 @@ def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadRequest("the body is neither JSON nor a picture of a known kind", expected) from error
     except json.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}", expected) from error
+        kind = "not JSON" if body.lstrip().startswith(b"{") else "neither a picture of a known kind nor JSON"
+        raise BadRequest(f"the body is {kind}: {error}", expected) from error
     except ValueError as error:  # Python's own limit, thousands of digits
         raise BadRequest("the body has a number that is too long", expected) from error
     if not isinstance(request, dict):

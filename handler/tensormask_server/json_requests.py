@@ -86,7 +86,8 @@ class JsonReader:
         """KServe's and TensorFlow Serving's {"instances": [{"image": …}, …]}, options beside it for all of them."""
         instances = content["instances"]
         if not isinstance(instances, list) or not instances:
-            raise BadRequest(f"instances is {shown(instances)}", 'instances: a list of {"image": base64}, at least one')
+            found = "empty" if instances == [] else shown(instances)
+            raise BadRequest(f"instances is {found}", 'instances: a list of {"image": base64}, at least one')
         check_number(len(instances), self.limits)
         common = {**outer, **unaliased({key: value for key, value in content.items() if key != "instances"})}
         asked = []

@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
 from tensormask_server.java import JavaNotFound
 from tensormask_server.options import HandlerOptions
-from tensormask_server.torchserve import TorchServe, TorchServeError, read_properties, with_addresses, with_certificate
+from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
+from tensormask_server.torchserve import TorchServe, TorchServeError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PROPERTIES = Path(__file__).parents[2] / "config.properties"
@@ -29,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
     if not parsed.archive and not (parsed.config and parsed.weights):
         parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
+    if parsed.archive:
+        given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            parser.error(f"{names}: with --archive these stand in the archive; ./archive.sh makes one with others")
     if bool(parsed.certificate) != bool(parsed.key):
         parser.error("--certificate CERT.pem and --key KEY.pem go together")
     for number in SIGNALS:
@@ -41,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Stopped:
         print("stopped", flush=True)
         return 0
-    except (TorchServeError, JavaNotFound) as error:
+    except (TorchServeError, PropertiesError, JavaNotFound) as error:
         print(f"tensormask-server: {error}", file=sys.stderr)
         return 1
     except (ArchiveError, ValueError) as error:
@@ -101,6 +108,13 @@ def _host(text: str) -> str:
     if ":" in text or not text:
         raise argparse.ArgumentTypeError(f"{text!r} is not a host for TorchServe; expected a name or IPv4 address")
     return text
+
+
+def _archived_options() -> dict[str, Any]:
+    """The defaults of what an archive holds, by their names in the parsed arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_archive_arguments(parser)
+    return {**vars(parser.parse_args([])), "threshold": HandlerOptions().score_threshold}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -125,6 +125,8 @@ def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ..
     """Names and numbers, in a list or with commas between."""
     if isinstance(value, str):
         value = [_number_of_text(part.strip()) for part in value.split(",") if part.strip()]
+        if not value:  # a field of a form that nothing was written into
+            raise BadRequest(f"{name} is empty", f"{name}: names or numbers of classes; leave it out for all", "option")
     elif not isinstance(value, list):
         value = [value]
     if len(value) > MOST_CLASSES:

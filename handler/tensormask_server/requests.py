@@ -12,7 +12,14 @@ from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, to
 from tensormask_server.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.options import HandlerOptions
 from tensormask_server.pictures import EncodedPicture, PictureError, TooManyPixelsError
-from tensormask_server.request_options import RequestOptions, options_of_headers, parse_options, unaliased
+from tensormask_server.request_options import (
+    ALIASES,
+    OPTIONS,
+    RequestOptions,
+    options_of_headers,
+    parse_options,
+    unaliased,
+)
 
 # the first bytes of the kinds of picture that are read, by Pillow's name
 SIGNATURES = {
@@ -148,4 +155,6 @@ def _without_a_body(fields: Mapping[str, Any]) -> str:
             return (
                 f"the form has a picture in its field {shown(name)}; expected it in one of {', '.join(FILE_FIELDS[1:])}"
             )
+    if fields.keys() and fields.keys() <= OPTIONS.keys() | ALIASES.keys():
+        return "the form has options and no file"
     return "the request came as a form, and its body was lost: curl -d sends one unless told otherwise"

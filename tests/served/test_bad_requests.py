@@ -22,7 +22,7 @@ def zeros(height: int, width: int) -> bytes:
 
 BAD_BODIES = {
     "empty": (b"", "no body"),
-    "not JSON": (b"a picture", "not JSON"),
+    "not JSON": (b"a picture", "neither a picture of a known kind nor JSON"),
     "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the picture"),
     "other bytes": (b"\x00\xff\xfe", "neither JSON nor a picture"),
     "truncated": (b'{"img_data": [[[1, 2], [3', "not JSON"),

@@ -89,6 +89,12 @@ def test_a_worker_that_can_not_be_started_again_ends_the_server(tmp_path: Path, 
         assert "no worker could be started again: classes.txt isn't what was archived" in said
 
 
+def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path, archive: Path) -> None:
+    result = run_launcher(tmp_path, "--archive", archive, "-t", "0.3", "--max-pixels", "5")
+    assert result.returncode == 2
+    assert "--max-pixels, --threshold: with --archive these stand in the archive" in result.stderr
+
+
 def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

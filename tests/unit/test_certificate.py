@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from certificates import openssl, self_signed
-from tensormask_server.torchserve import TorchServeError, with_addresses, with_certificate
+from tensormask_server.properties import PropertiesError, with_addresses, with_certificate
 
 
 def test_with_a_certificate_the_inference_address_alone_is_of_https(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def with_a_password(key: Path) -> None:
 def test_a_key_that_can_not_be_used_is_told(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     spoil(key)
-    with pytest.raises(TorchServeError) as caught:
+    with pytest.raises(PropertiesError) as caught:
         with_certificate({}, certificate, key)
     assert said in str(caught.value)
     assert "key.pem" in str(caught.value)

@@ -29,7 +29,7 @@ BODIES = {
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
     "an object of rows as a picture": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
-    "a lone surrogate": ("\ud800", "not JSON"),
+    "a lone surrogate": ("\ud800", "nor JSON"),
     "a key of 7 MB, near a known one": (f'{{"{"img_dat" * 1_000_000}": 1}}', "unknown key"),
     "the last of many keys twice": (f'{{{KEYS}, "299999": 0}}', 'key "299999" twice'),
     "many keys beside img_data": (f'{{{KEYS}, "img_data": {PIXEL}}}', 'unknown key "0"'),

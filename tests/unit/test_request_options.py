@@ -55,14 +55,14 @@ GOOD_OPTIONS = {
     "nms_threshold": [(0.5, 0.5)],
     "mask_threshold": [(0.01, 0.01), (1, 1.0)],
     "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
-    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ("", ()), ([], ()), (2, (2,))],
+    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ([], ()), (2, (2,))],
 }
 BAD_OPTIONS = {
     "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
     "nms_threshold": [2],
     "mask_threshold": [0, 1.1],
     "max_detections": [-1, 1001, 0.5, "many"],
-    "classes": ["dgo", 3, -1, [None], True, 0.5],
+    "classes": ["", " , ", "dgo", 3, -1, [None], True, 0.5],
     "format": ["gif", 1, []],
 }
 

@@ -227,7 +227,7 @@ WRONG_JSON = {
     "not a picture": ({"image": b64(b"hello")}, "not a picture"),
     "both": ({"image": "", "img_data": [[[1]], [[2]], [[3]]]}, "both img_data and image"),
     "order of an image": ({"image": b64(encoded("PNG")), "channel_order": "BGR"}, "channel_order is for img_data"),
-    "no instances": ({"instances": []}, "instances is a JSON array"),
+    "no instances": ({"instances": []}, "instances is empty"),
     "a wrong instance": ({"instances": [b64(encoded("PNG")), 3]}, r"instances\[1\]: it is 3"),
     "an unknown option": ({"instances": ["x"], "formt": "png"}, "did you mean format"),
     "two inputs": ({"inputs": [{}, {}]}, "not a list of one object"),
@@ -251,3 +251,8 @@ def test_what_is_wrong_is_named(name: str) -> None:
     content, said = WRONG_JSON[name]
     with pytest.raises(BadRequest, match=said):
         parsed(json.dumps(content).encode())
+
+
+def test_a_form_of_options_alone_has_no_file() -> None:
+    with pytest.raises(BadRequest, match="the form has options and no file"):
+        parse_request({"format": bytearray(b"png")}, {}, HandlerOptions(), CLASSES)

@@ -1,0 +1,76 @@
+"""TorchServe's config.properties: read, and with the addresses and the certificate that a server is to have."""
+
+import base64
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")  # the name of a key's kind in it, of RFC 8017
+
+
+class PropertiesError(Exception):
+    """A setting of TorchServe's that can't be used, in one line."""
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The keys and values of a config.properties.
+
+    Raises:
+        PropertiesError: the file can't be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise PropertiesError(f"can't read {path}: {error.strerror}; --ts-config names another") from error
+    pairs = [line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#")]
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def with_addresses(
+    properties: Mapping[str, str], host: str, inference_port: int, management_port: int, metrics_port: int
+) -> dict[str, str]:
+    """The properties with these addresses: management and metrics on loopback, tokens on for any other host.
+
+    With a certificate or a keystore in the properties the inference address is one of https.
+    """
+    scheme = "https" if properties.keys() & {"certificate_file", "keystore"} else "http"
+    changed = {
+        "inference_address": f"{scheme}://{host}:{inference_port}",
+        "management_address": f"http://127.0.0.1:{management_port}",
+        "metrics_address": f"http://127.0.0.1:{metrics_port}",
+        "grpc_inference_port": "0",  # any free one: nothing here uses gRPC
+        "grpc_management_port": "0",
+    }
+    if not _is_loopback(host):
+        changed["disable_token_authorization"] = "false"
+    return {**properties, **changed}
+
+
+def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path) -> dict[str, str]:
+    """The properties with TLS by these PEM files: the certificate (and those up to its root), and its PKCS #8 RSA key.
+
+    Raises:
+        PropertiesError: a file can't be used; TorchServe itself would end with an exception of Java's.
+    """
+    expected = "expected PEM files that belong together, the key without a password"
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=lambda: "")
+        pem = re.search("-----BEGIN PRIVATE KEY-----(.*?)-----END", key.read_text(errors="replace"), re.DOTALL)
+    except OSError as error:  # of ssl, too
+        reason = error.strerror or error
+        raise PropertiesError(
+            f"can't use the certificate {certificate} with the key {key}: {reason}; {expected}"
+        ) from error
+    if pem is None or RSA_ENCRYPTION not in base64.b64decode(pem[1]):
+        command = f"openssl pkcs8 -topk8 -nocrypt -in {key} writes a key of RSA so"
+        raise PropertiesError(f"TorchServe can't read the key {key}; expected one of RSA in PKCS #8: {command}")
+    return {**properties, "certificate_file": str(certificate.resolve()), "private_key_file": str(key.resolve())}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
