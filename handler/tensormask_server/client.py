@@ -218,6 +218,9 @@ def picture_bytes(picture: str | Path | bytes | np.ndarray) -> bytes:
         content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
     except OSError as error:
         raise BadPicture(f"can't read {picture!s}: {error.strerror}") from error
+    except TypeError as error:
+        expected = "a path, the bytes of a file, or uint8 (H, W, 3) as numpy.asarray gives it of a PIL image"
+        raise BadPicture(f"the picture is {type(picture).__name__}; expected {expected}") from error
     if not content:
         raise BadPicture("the picture is empty")
     return content

@@ -143,6 +143,8 @@ def _base64(value: Any) -> bytes:
         value = value["b64"]
     if not isinstance(value, str):
         raise BadRequest(f"image is {shown(value)}", EXPECTED_BASE64)
+    if value.startswith(("http://", "https://")):
+        raise BadRequest("image is a URL, and nothing is fetched", EXPECTED_BASE64)
     try:
         return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -31,6 +31,7 @@ from tensormask_server.client import (
     WrongServer,
     WrongToken,
     encode_png,
+    picture_bytes,
 )
 from tensormask_server.client_command import main
 from tensormask_server.instances import decode_mask
@@ -181,3 +182,8 @@ def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str
 def test_run_lengths_of_another_mask_are_refused(counts: str) -> None:
     with pytest.raises(ValueError):
         decode_mask(counts, 2, 2)
+
+
+def test_a_picture_of_pillow_is_told_what_to_be_instead() -> None:
+    with pytest.raises(BadPicture, match=r"the picture is Image; expected a path.*numpy.asarray"):
+        picture_bytes(Image.new("RGB", (4, 4)))  # type: ignore[arg-type]

@@ -223,6 +223,7 @@ def test_the_open_inference_protocol(name: str) -> None:
 
 WRONG_JSON = {
     "not base64": ({"image": "*"}, "image is not base64"),
+    "a URL": ({"image": "https://localhost/cat.jpg"}, "image is a URL, and nothing is fetched"),
     "not a string": ({"image": 7}, "image is 7"),
     "not a picture": ({"image": b64(b"hello")}, "not a picture"),
     "both": ({"image": "", "img_data": [[[1]], [[2]], [[3]]]}, "both img_data and image"),
