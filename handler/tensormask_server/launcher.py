@@ -62,7 +62,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     properties = read_properties(parsed.ts_config)
     if parsed.certificate:
         properties = with_certificate(properties, parsed.certificate, parsed.key)
-    properties = with_addresses(properties, parsed.host, *ports)
+    properties = with_addresses(properties, parsed.host, *ports, has_tokens=not parsed.no_tokens)
     with TorchServe(archive, properties, parsed.logs) as server:
         server.wait_until_ready()
         _print_ready(server)
@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")
     add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all, with tokens (default: %(default)s)")
     add("-p", "--port", type=_port, default=8080, help="(default: %(default)s)")
+    add("--no-tokens", action="store_true", help="whoever reaches the host may ask: for a network that a proxy guards")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https with this certificate, and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")

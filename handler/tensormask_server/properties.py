@@ -29,11 +29,20 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def with_addresses(
-    properties: Mapping[str, str], host: str, inference_port: int, management_port: int, metrics_port: int
+    properties: Mapping[str, str],
+    host: str,
+    inference_port: int,
+    management_port: int,
+    metrics_port: int,
+    *,
+    has_tokens: bool = True,
 ) -> dict[str, str]:
-    """The properties with these addresses: management and metrics on loopback, tokens on for any other host.
+    """The properties with these addresses: management and metrics on loopback.
 
     With a certificate or a keystore in the properties the inference address is one of https.
+
+    Args:
+        has_tokens: whether a request needs a token where the host isn't loopback; on loopback the properties say it.
     """
     scheme = "https" if properties.keys() & {"certificate_file", "keystore"} else "http"
     changed = {
@@ -44,7 +53,7 @@ def with_addresses(
         "grpc_management_port": "0",
     }
     if not _is_loopback(host):
-        changed["disable_token_authorization"] = "false"
+        changed["disable_token_authorization"] = "false" if has_tokens else "true"
     return {**properties, **changed}
 
 

@@ -93,6 +93,15 @@ def test_opened_the_predictions_alone_are_elsewhere(opened: Opened) -> None:
     assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {opened.server.ports[0]}
 
 
+def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Path, case: Case, tmp_path: Path) -> None:
+    with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", "--no-tokens", PATH="") as server:
+        assert asked(server.url, "POST", request_body(case.picture), JSON)[0] == 200
+        found = listening(server)
+        assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {server.ports[0]}
+        assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{MODELS[0]}", "POST")[0] == 405
+        assert asked(f"http://127.0.0.1:{server.ports[0]}/models/tiny")[0] != 200
+
+
 # --- who may do what --------------------------------------------------------------------------------------------------
 
 MODELS = ["url=http://127.0.0.1:9/x.mar", "url=https://example.org/x.mar", "url=file:///etc/passwd", "url=tiny.mar"]
