@@ -260,9 +260,9 @@ def _error(url: str, status: int, body: bytes, sent: int) -> ClientError:
     content = _object(body)
     told = str(content.get("error") or content.get("message") or body[:200].decode(errors="replace"))
     told = " ".join(told.split()) or "without a word"
-    if status == 503:
-        return Busy(f"503 {told}")
-    if told == "Worker died.":
+    if status in (502, 503):  # 502: a proxy's, whose server has ended the connection
+        return Busy(f"{status} {told}")
+    if told == "Worker died." or status == 504:  # likewise, that gave no answer in its time
         return Lost(f"{status} {told}")
     if status in (401, 403) or content.get("type") == "InvalidKeyException":
         return WrongToken(f"{url} wants a token: {status} {told}; expected {EXPECTED_TOKEN}")

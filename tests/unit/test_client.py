@@ -142,6 +142,12 @@ def test_a_server_that_stays_busy_is_told() -> None:
         Client(url, waits=AT_ONCE).predict(PIXEL)
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_a_proxy_says_of_a_server_that_is_gone_is_not_the_last_word(status: int) -> None:
+    with answering((status, b"<html><h1>a proxy</h1></html>"), (200, ANSWER)) as url:
+        assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "said"),
     [
