@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test fuzz chaos soak lint audit bench clean
+.PHONY: demo serve test fuzz chaos soak hosts lint audit bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -25,6 +25,10 @@ chaos: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak
+
+# Four hosts as network namespaces behind HAProxy, as root, in a namespace of its own: nothing of it is left.
+hosts: $(VENV)/.dev
+	PYTHONPATH=.:tests unshare --net --mount $(BIN)/python -m hosts $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

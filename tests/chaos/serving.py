@@ -13,15 +13,15 @@ CASE = load_case("tiny")
 
 
 @contextmanager
-def made_archive(*options: object) -> Iterator[Path]:
+def made_archive(*options: object, name: str = "tiny") -> Iterator[Path]:
     """An archive of the small network, with these options of archive.sh."""
-    with tempfile.TemporaryDirectory(prefix="tensormask-chaos-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="tensormask-chaos-") as temporary:
+        folder = Path(temporary)
         weights = write_weights(CASE, folder / "tiny.pkl")
         command = [ROOT / "archive.sh", "--config", CASE.config, "--weights", weights, "--output", folder]
-        command += ["--name", "tiny", "--threshold", THRESHOLD, *options]
+        command += ["--name", name, "--threshold", THRESHOLD, *options]
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-        yield folder / "tiny.mar"
+        yield folder / f"{name}.mar"
 
 
 @contextmanager

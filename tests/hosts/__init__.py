@@ -1,0 +1,1 @@
+"""Several hosts behind a proxy, each in a network namespace of its own: make hosts."""
