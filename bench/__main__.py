@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import around_the_network, memory, served, stages, whole_request
+from bench import around_the_network, core_time, memory, served, stages, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -15,6 +15,7 @@ MEASURES: tuple[Callable[[], Table | list[Table]], ...] = (
     whole_request.measure,
     around_the_network.measure,
     stages.measure,
+    core_time.measure,
     memory.measure,
     served.measure,
 )

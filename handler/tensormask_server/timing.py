@@ -1,23 +1,24 @@
 """How long the parts of an answer take."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Stopwatch:
     """Seconds by the name of a part, summed over its runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
+        self._clock = clock
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = self._clock()
         try:
             yield
         finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
+            self.seconds[part] = self.seconds.get(part, 0.0) + self._clock() - started
 
     def server_timing(self) -> str:
         """The header Server-Timing: part;dur=milliseconds, …"""

@@ -1,0 +1,74 @@
+"""What a picture costs one core, stage by stage, and the bytes that it sends and gets: python -m bench.core_time
+
+Times are the process's own, so that others on the machine hardly count. bench.capacity computes machines from them.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from tensormask_server import PredictionOptions, Predictor
+from tensormask_server.requests import parse_request
+from tensormask_server.responses import Found, Model, encode
+from tensormask_server.timing import Stopwatch
+
+from bench.around_the_network import jpeg_of
+from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.stages import CLASS_NAMES, LARGEST, STAGES
+from bench.tables import Table
+
+SIZES = ((480, 640), (960, 1280), (1680, 2240))  # height, width
+MASKS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures what pictures cost one core.")
+    parser.add_argument("--rounds", type=int, default=3)
+    measure(parser.parse_args().rounds).show()
+
+
+def measure(rounds: int = 3) -> Table:
+    table = Table(
+        "core_time",
+        "What a picture costs one core",
+        ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "answer, kB"),
+        f"the process's own time with one thread, JPEG in, COCO out, at most {MASKS} masks, median of {rounds}; "
+        "pictures are resized as the configuration says, the demo's to 384 pixels, the published one's to 800",
+    )
+    predictors = {
+        "demo's, float32": demo_predictor(),
+        "demo's, bfloat16": demo_predictor("bfloat16"),
+        "published R50, float32": published_predictor(800),
+        "published R50, bfloat16": published_predictor(800, "bfloat16"),
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, predictor in predictors.items():
+            for height, width in SIZES:
+                table.rows.append((name, f"{height}×{width}", *cost(predictor, height, width, rounds)))
+    finally:
+        torch.set_num_threads(threads)
+    return table
+
+
+def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
+    """Milliseconds of each stage, and kilobytes of request and answer."""
+    tile = picture_of(512, 512)  # its own size: enlarged it would be smooth, and a JPEG of it small
+    jpeg = jpeg_of(np.tile(tile, (height // 512 + 1, width // 512 + 1, 1))[:height, :width])
+    options = PredictionOptions(score_threshold=0.05, max_detections=MASKS)
+    spent = []
+    for _ in range(rounds + 1):
+        stopwatch = Stopwatch(time.process_time)
+        with stopwatch("decode"):
+            [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
+        [detections] = predictor([item.picture], options, stopwatch)
+        with stopwatch("encode"):
+            answer, _ = encode(Found(item.picture, detections, Model("bench", CLASS_NAMES, "")), "coco")
+        spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
+    return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(answer) / 1000]
+
+
+if __name__ == "__main__":
+    main()
