@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from contourpy import FillType, contour_generator
 from isal import igzip
 from PIL import Image
@@ -20,6 +19,7 @@ from tensormask_server.drawing import draw_detections
 from tensormask_server.picture_masks import MaskCrop, PictureMasks
 from tensormask_server.predictor import Detections
 from tensormask_server.run_lengths import encode_mask
+from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little
 COMPRESSION_LEVEL = 1
@@ -61,18 +61,22 @@ def encode(found: Found, kind: str) -> tuple[bytes, str]:
 
 
 def gzipped_torch(detections: Detections) -> bytes:
-    """What the first server answered, in tensors alone: `torch.load(gzip.open(…), weights_only=True)` opens it.
+    """What the first server answered, in tensors alone: `torch.load(gzip.open(…), weights_only=True)` opens it. Written
+    mask by mask.
 
     Returns:
         A gzip of torch.save's {"pred_masks": bool (N, H, W), "scores": float32 (N,), "pred_classes": int64 (N,),
         "pred_boxes": float32 (N, 4)}; without "pred_masks" where the network makes none.
     """
-    arrays = _arrays(detections)
-    if detections.picture_masks is not None:
-        arrays["pred_masks"] = detections.picture_masks.dense()
+    tensors = {name: StreamedTensor.of_array(array) for name, array in _arrays(detections).items()}
+    masks = detections.picture_masks
+    if masks is not None:
+        shape = len(masks), masks.height, masks.width
+        each = (masks.dense_mask(i) for i in range(len(masks)))
+        tensors["pred_masks"] = StreamedTensor(np.dtype(bool), shape, each)
     packed = io.BytesIO()
     with igzip.IGzipFile(fileobj=packed, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
-        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
+        write_tensors(file, tensors)
     return packed.getvalue()
 
 

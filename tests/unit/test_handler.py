@@ -198,18 +198,19 @@ handler.initialize(asked)
 handler.handle([GOOD], asked)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[4]) * 2**20,) * 2)
-bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"torch"}, GOOD], asked)
+bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"png"}, GOOD], asked)
 print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
 print(json.loads(bodies[1])["error"])
 """
 
 
-# less than decoding takes, and less than the bytes of all its masks, which the format torch holds
-@pytest.mark.parametrize("megabytes", [200, 900])
-def test_a_picture_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int) -> None:
+# less than decoding takes, and less than drawing does
+@pytest.mark.parametrize(("megabytes", "said"), [(200, "could not be read"), (1000, "could not be made")])
+def test_a_picture_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
     command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     printed = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this picture"], (
         printed.stderr
     )
+    assert said in printed.stderr
