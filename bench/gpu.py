@@ -13,9 +13,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from parity.cases import CASES, load_case, pair_detections  # type: ignore[attr-defined]  # takes the folder of that name
+from parity.cases import CASES, load_case  # type: ignore[attr-defined]  # takes the folder of that name
 from parity.synthetic_weights import synthetic_state
 from tensormask_server import PredictionOptions, Predictor
+from tensormask_server.agreement import paired
 from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
@@ -56,9 +57,9 @@ def parity_table(device: str) -> tuple[Table, bool]:
         state = synthetic_state(case.shapes, case.seed)
         load_weights(network, {entry: torch.from_numpy(array) for entry, array in state.items()})
         [found] = Predictor(network, torch.device(device), torch.float32)([case.picture])
-        paired = len(pair_detections(found.boxes, found.scores, found.classes, case))
-        table.rows.append((name, len(case.boxes), paired))
-    return table, all(expected == paired for _, expected, paired in table.rows)
+        same = sum(pair.is_same for pair in paired(found, case.expected))
+        table.rows.append((name, len(case.expected), same))
+    return table, all(expected == same for _, expected, same in table.rows)
 
 
 def precision_table(device: str) -> Table:

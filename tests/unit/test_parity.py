@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import CASES, FOLDER, Case, load_case, mask_iou, pair_detections, write_weights
+from parity.cases import CASES, FOLDER, Case, load_case, write_weights
 from tensormask_server import Detections, Predictor, load_predictor
+from tensormask_server.agreement import paired
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
 
@@ -24,21 +25,17 @@ def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_the_references_detections_are_found_and_no_others(answer: Answer) -> None:
     case, found = answer
-    pairs = pair_detections(found.boxes, found.scores, found.classes, case)
-    assert len(pairs) >= 0.98 * len(case.scores)
-    assert len(pairs) >= 0.98 * len(found)
+    same = [pair for pair in paired(found, case.expected) if pair.is_same]
+    assert len(same) >= 0.98 * len(case.expected)
+    assert len(same) >= 0.98 * len(found)
 
 
 def test_masks_are_the_references(answer: Answer) -> None:
     case, found = answer
-    if case.masks is None:
-        assert found.masks is None
-        return
-    assert found.masks is not None
-    pairs = pair_detections(found.boxes, found.scores, found.classes, case)
-    ious = [mask_iou(found.masks[i], case.masks[j]) for i, j in pairs]
-    assert len(ious) > 0
-    assert min(ious) >= 0.998
+    assert (found.masks is None) == (case.expected.masks is None)
+    ious = [pair.mask_iou for pair in paired(found, case.expected) if pair.mask_iou is not None]
+    assert found.masks is None or len(ious) > 0
+    assert min(ious, default=1) >= 0.998
 
 
 @pytest.mark.parametrize("name", CASES)
