@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from tensormask_server.bad_request import BadRequest, fault_of
 from tensormask_server.classes import class_names
+from tensormask_server.engine import Engine, load_engine
 from tensormask_server.integrity import check_sums
 from tensormask_server.job import Job
 from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
 from tensormask_server.page import asks_for_page, try_it_page
-from tensormask_server.predictor import PredictionOptions, load_predictor
+from tensormask_server.predictor import PredictionOptions
 from tensormask_server.requests import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
 from tensormask_server.timing import Stopwatch
@@ -58,13 +59,13 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         _share_cores(int(model_config.get("minWorkers", 1)))
         weights = context.manifest["model"]["serializedFile"]
         files = (model_dir / "config.yaml", model_dir / weights)
-        self.predictor = load_predictor(*files, self.device, self.options.precision)
+        self.predictor: Engine = load_engine(self.options.engine, *files, self.device, self.options.precision)
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.manifest["model"]["modelName"], names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
         self.page = try_it_page(self.options.max_pixels)
         self._warm_up()
-        logger.info("ready on %s, %s, with options %s", self.device, self.options.precision, self.options)
+        logger.info("ready on %s, with options %s", self.device, self.options)
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per request. Unlike BaseHandler's, it takes no orders from request headers ("describe")."""
@@ -132,6 +133,8 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         try:
             with job.stopwatch("decode"):
                 job.request = parse_request(fields, headers, self.options, self.model.class_names, usual_masks)
+            for item in job.request.items:
+                self.predictor.check(item.options.prediction)
         except BadRequest as error:
             job.fail(error)
         except Exception as error:

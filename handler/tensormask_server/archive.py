@@ -19,7 +19,9 @@ from safetensors.torch import save_file
 from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.engine import ENGINES
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
@@ -83,6 +85,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--name", default=defaults.name, help="the model's name, in its URL too (default: %(default)s)")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
     for name, meaning in LIMITS.items():
         add(
@@ -128,6 +131,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         response_timeout=parsed.response_timeout,
         options=HandlerOptions(
             score_threshold=parsed.threshold,
+            engine=parsed.engine,
             precision=parsed.precision,
             **{name: getattr(parsed, name) for name in LIMITS},
         ),
@@ -145,8 +149,10 @@ def make_archive(request: ArchiveRequest) -> Path:
         The path of the .mar.
 
     Raises:
-        ArchiveError, ConfigError, CheckpointError, ClassNamesError: what is wrong, in one line.
+        ArchiveError, ConfigError, CheckpointError, ClassNamesError, EngineError: what is wrong, in one line.
     """
+    if request.options.engine == "detectron2":
+        check_detectron2()
     tree = load_merged_yaml(request.config)
     config = parse_config(tree)
     check_sha256(request.weights)

@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"can't read the weights {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    wanted = {name: value for name, value in entries.items() if not _is_ignored(name)}
+    wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
     _check_size(path, wanted)
     return {name: _tensor(path, name, value) for name, value in wanted.items()}
 
@@ -85,6 +85,11 @@ def check_fit(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{complaint}; {_hint(unknown[0], weights[unknown[0]], None)}")
 
 
+def is_ignored(name: Any) -> bool:
+    """Whether an entry of this name says nothing that the configuration doesn't."""
+    return isinstance(name, str) and IGNORED.match(name) is not None
+
+
 # --- reading files ----------------------------------------------------------------------------------------------------
 
 
@@ -117,10 +122,6 @@ def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
     if not isinstance(entries, dict) or not entries:
         raise CheckpointError(f'{path} has no "model" with named arrays in it')
     return entries
-
-
-def _is_ignored(name: Any) -> bool:
-    return isinstance(name, str) and IGNORED.match(name) is not None
 
 
 def _check_size(path: Path, entries: Mapping[Any, Any]) -> None:

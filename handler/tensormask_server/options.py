@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tensormask_server.engine import ENGINES
 from tensormask_server.predictor import PRECISIONS
 
 
@@ -17,6 +18,7 @@ class HandlerOptions:
     """How a server answers; what a request may change itself is only the default here."""
 
     score_threshold: float = 0.5  # things with scores strictly above it are found
+    engine: str = "native"  # what finds them: our own network, or detectron2's
     precision: str = "float32"  # of the convolutions: float32, bfloat16 or float16
     max_pixels: int = 4_194_304  # H·W of the largest picture
     max_side: int = 16_384  # pixels of its longer side
@@ -30,8 +32,12 @@ class HandlerOptions:
         threshold = self.score_threshold
         if not _is(threshold, int, float) or not 0 <= threshold <= 1:
             raise OptionError(f"score_threshold is {threshold!r}; expected a number from 0 to 1")
+        if self.engine not in ENGINES:
+            raise OptionError(f"engine is {self.engine!r}; expected one of {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if self.engine == "detectron2" and self.precision != "float32":
+            raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.startswith("max_") and (not _is(value, int) or value < 1):

@@ -115,6 +115,9 @@ class Predictor:
     def config(self) -> TensorMaskConfig:
         return self.network.config
 
+    def check(self, options: PredictionOptions) -> None:
+        """Refuses nothing: see `Engine`."""
+
     @torch.inference_mode()
     def __call__(
         self,
@@ -135,9 +138,8 @@ class Predictor:
         Raises:
             ValueError: a picture isn't of that shape or type, or there are more or fewer options than pictures.
         """
-        each_options = _one_each(options, len(pictures))
-        for picture in pictures:
-            _check_picture(picture)
+        each_options = one_each(options, len(pictures))
+        check_pictures(pictures)
         watch = stopwatch or Stopwatch()
         with watch("resize"):
             inputs = [resize_picture(picture, self.config.input) for picture in pictures]
@@ -163,7 +165,7 @@ class Predictor:
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
         """Resized pictures that are padded to one shape, through the network."""
         batch = torch.stack([self._normalised(each) for each in inputs]).permute(0, 3, 1, 2)  # (N, 3, H, W)
-        with self._exact_float32():
+        with exact_float32(self.device):
             outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
         return outputs
 
@@ -176,12 +178,6 @@ class Predictor:
         height, width = picture.shape[:2]
         padded_height, padded_width = _padded_shape(picture, self.network.stride)
         return nn.functional.pad((pixels - mean) / std, (0, 0, 0, padded_width - width, 0, padded_height - height))
-
-    def _exact_float32(self) -> AbstractContextManager[None]:
-        """On CUDA torch lets convolutions round float32 to TF32 unless told not to."""
-        if self.device.type == "cuda":
-            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        return nullcontext()
 
 
 def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
@@ -211,9 +207,20 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
-def _one_each(
+def exact_float32(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA torch lets convolutions round float32 to TF32 unless told not to."""
+    if device.type == "cuda":
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return nullcontext()
+
+
+def one_each(
     options: float | PredictionOptions | Sequence[PredictionOptions], count: int
 ) -> Sequence[PredictionOptions]:
+    """
+    Raises:
+        ValueError: there are neither one nor `count`.
+    """
     if isinstance(options, PredictionOptions):
         return [options] * count
     if not isinstance(options, Sequence):
@@ -223,11 +230,16 @@ def _one_each(
     return options
 
 
-def _check_picture(picture: np.ndarray) -> None:
-    good = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
-    if not good or picture.shape[2] != 3 or 0 in picture.shape:
-        found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        raise ValueError(f"a picture is {found}; expected uint8 (H, W, 3), RGB")
+def check_pictures(pictures: Sequence[np.ndarray]) -> None:
+    """
+    Raises:
+        ValueError: one isn't uint8 (H, W, 3).
+    """
+    for picture in pictures:
+        good = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
+        if not good or picture.shape[2] != 3 or 0 in picture.shape:
+            found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise ValueError(f"a picture is {found}; expected uint8 (H, W, 3), RGB")
 
 
 def _padded_shape(picture: np.ndarray, stride: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,8 @@ import pytest
 from parity.cases import Case
 
 from served.conftest import LAUNCHER, Server, free_ports, launched, request_body, send
+
+HAS_DETECTRON2 = find_spec("detectron2") is not None
 
 
 def started_by(server: Server) -> list[psutil.Process]:
@@ -118,6 +121,22 @@ def test_an_archive_that_can_not_be_loaded_is_told(
 ) -> None:
     broken = changed(archive, tmp_path / "broken.mar", entry, content)
     assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, said)
+
+
+@pytest.mark.skipif(HAS_DETECTRON2, reason="detectron2 is installed: there is nothing to tell")
+def test_an_engine_that_is_not_installed_is_told_with_how_to_install_it(
+    tmp_path: Path, archive: Path, case: Case, weights: Path
+) -> None:
+    """By a worker that can't load its archive, and before anything starts."""
+    settings = b"handler: {engine: detectron2}"
+    other = changed(archive, tmp_path / "other.mar", "model-config.yaml", settings)
+    result = run_launcher(tmp_path, "--archive", other)
+    assert_one_line(result, 1, "the model can't be loaded: the engine detectron2 can't be used: No module named")
+    assert_one_line(
+        result, 1, "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
+    )
+    started = run_launcher(tmp_path, "-cp", case.config, "-tp", weights, "--engine", "detectron2")
+    assert_one_line(started, 2, "pip install --no-build-isolation -e detectron2/projects/TensorMask")
 
 
 def test_half_an_archive_is_told(tmp_path: Path, archive: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,11 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         ),
         (["--config", "{config}", "--weights", "{weights}", "--name", "../x"], "--name is '../x'"),
         (["--config", "{config}", "--weights", "{weights}", "--classes", "{config}"], "expected 5"),
+        pytest.param(
+            ["--config", "{config}", "--weights", "{weights}", "--engine", "detectron2"],
+            "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'",
+            marks=pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed"),
+        ),
         (["--config", "{config}", "--weights", "{weights}", "--workers", "0"], "--workers is 0"),
     ],
 )

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import ts
 import yaml
 from parity.cases import load_case, write_weights
 from PIL import Image
 from tensormask_handler import TensorMaskHandler
+from tensormask_server.detectron2_engine import Detectron2Engine
 from tensormask_server.integrity import IntegrityError
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
@@ -178,6 +180,18 @@ def test_what_is_not_what_was_archived_is_not_loaded(
     [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
     assert name in line
     assert "archive.sh makes it again" in line
+
+
+def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is_asked(model_dir: Path) -> None:
+    handler, asked = TensorMaskHandler(), context(model_dir)
+    handler.initialize(asked)
+    no_network = torch.nn.Module()  # whatever runs it fails
+    handler.predictor = Detectron2Engine(no_network, None, handler.predictor.config, torch.device("cpu"), 0.0)
+    [body] = handler.handle([{**GOOD, "nms_threshold": b"0.4"}], asked)
+    assert asked.get_response_status(0)[0] == 400
+    assert json.loads(body)["error"] == "nms_threshold is 0.4, and this server's engine, detectron2, has it built in"
+    handler.handle([GOOD], asked)
+    assert asked.get_response_status(0)[0] == 500
 
 
 def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:

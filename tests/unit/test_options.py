@@ -23,6 +23,8 @@ def test_given_options_are_taken() -> None:
         ({"score_threshold": True}, "score_threshold is True"),
         ({"score_threshold": float("nan")}, "score_threshold is nan"),
         ({"precision": "int8"}, "expected one of float32, bfloat16, float16"),
+        ({"engine": "caffe2"}, "engine is 'caffe2'; expected one of native, detectron2"),
+        ({"engine": "detectron2", "precision": "float16"}, "expected float32 with the engine detectron2"),
         ({"max_pixels": 0}, "max_pixels is 0"),
         ({"max_pictures": 2.0}, "max_pictures is 2.0"),
         ({"max_mask_pixels": True}, "max_mask_pixels is True"),

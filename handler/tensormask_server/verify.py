@@ -1,0 +1,172 @@
+"""Our network beside detectron2's, on your own pictures: python -m tensormask_server.verify --help"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from tensormask_server.agreement import BOX_TOLERANCE, LEAST_MASK_IOU, SCORE_TOLERANCE, Pair, paired
+from tensormask_server.classes import class_names
+from tensormask_server.config import load_config
+from tensormask_server.detectron2_engine import load_detectron2
+from tensormask_server.detectron2_network import check_detectron2
+from tensormask_server.engine import Engine
+from tensormask_server.pictures import read_picture
+from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
+
+ENGINES = ("native", "detectron2")
+TOLERANCES = (
+    f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLERANCE:g}, masks of IoU {LEAST_MASK_IOU:g}"
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two engines' answers on one picture."""
+
+    answers: tuple[Detections, Detections]
+    pairs: list[Pair]
+    alone: tuple[list[int], list[int]]  # of each answer what has no pair, but for what may come and go
+
+    @property
+    def is_same(self) -> bool:
+        return not any(self.alone) and all(pair.is_same for pair in self.pairs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 where both say the same, 1 where they don't, 2 and one line on stderr where that can't be told."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        check_detectron2()
+        threshold = parsed.threshold
+        if threshold is None:
+            threshold = load_config(parsed.config).detection.score_threshold
+        device = torch.device(parsed.device)
+        files = (parsed.config, parsed.weights)
+        engines = (load_predictor(*files, device), load_detectron2(*files, device, least_score=threshold))
+        pictures = [(str(path), read_picture(path)) for path in parsed.pictures]
+    except (ValueError, RuntimeError) as error:  # RuntimeError: torch has no such device
+        print(f"verify: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{' and '.join(ENGINES)} on {device}, things with scores above {threshold:g}")
+    return 0 if verify(engines, pictures, threshold) else 1
+
+
+def verify(engines: tuple[Engine, Engine], pictures: Iterable[tuple[str, np.ndarray]], score_threshold: float) -> bool:
+    """Runs both engines on each picture and prints what they say, pair by pair, and how they differ.
+
+    Args:
+        pictures: names, and uint8 (H, W, 3), RGB.
+
+    Returns:
+        Whether all is the same within the tolerances.
+    """
+    options = PredictionOptions(score_threshold=score_threshold)
+    config = engines[0].config
+    names = class_names(config.head.num_classes, None)
+    comparisons, seconds = [], []
+    for number, (name, picture) in enumerate(pictures):
+        if number == 0:  # a first run takes what the next ones don't
+            for engine in engines:
+                engine([picture], options)
+        runs = [_timed(engine, picture, options) for engine in engines]
+        compared = compare(runs[0][0], runs[1][0], score_threshold, config.detection.max_detections)
+        comparisons.append(compared)
+        seconds.append((runs[0][1], runs[1][1]))
+        height, width = picture.shape[:2]
+        print(f"\n{name}, {height}×{width}: {_counts(compared)}; {_times(*seconds[-1])}")
+        print("\n".join(table(compared, names)))
+    same = all(compared.is_same for compared in comparisons)
+    print("\n".join(["", *summary(comparisons, seconds), f"{'the same' if same else 'NOT THE SAME'}: {TOLERANCES}"]))
+    return same
+
+
+def compare(ours: Detections, theirs: Detections, score_threshold: float, max_detections: int) -> Comparison:
+    """Pairs two answers to the same question.
+
+    A detection without a pair doesn't count where its score is within the tolerance of what the other answer ends at:
+    the threshold, or its last score where it is full.
+    """
+    pairs = paired(ours, theirs)
+    with_pair = ({pair.found for pair in pairs}, {pair.expected for pair in pairs})
+    answers = (ours, theirs)
+    alone: list[list[int]] = []
+    for answer, other, known in zip(answers, answers[::-1], with_pair, strict=True):
+        end = float(other.scores[-1]) if len(other) >= max_detections else score_threshold
+        alone.append([i for i in range(len(answer)) if i not in known and answer.scores[i] > end + SCORE_TOLERANCE])
+    return Comparison(answers, pairs, (alone[0], alone[1]))
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+
+
+def table(compared: Comparison, names: Sequence[str]) -> list[str]:
+    """One line per pair, and one per detection that only one of the two has."""
+    lines = [f"  {'class':<20} {'score':>7} {'differs':>9} {'box, px':>9} {'mask IoU':>9}"]
+    ours, _ = compared.answers
+    for pair in compared.pairs:
+        iou = "-" if pair.mask_iou is None else f"{pair.mask_iou:.5f}"
+        differences = f"{pair.score_difference:>9.7f} {pair.box_difference:>9.5f} {iou:>9}"
+        mark = "" if pair.is_same else "  NOT THE SAME"
+        lines.append(f"  {names[ours.classes[pair.found]]:<20} {ours.scores[pair.found]:>7.4f} {differences}{mark}")
+    for engine, answer, alone in zip(ENGINES, compared.answers, compared.alone, strict=True):
+        for i in alone:
+            box = " ".join(f"{side:.1f}" for side in answer.boxes[i])
+            lines.append(f"  {names[answer.classes[i]]:<20} {answer.scores[i]:>7.4f} by {engine} ALONE, box {box}")
+    return lines
+
+
+def summary(comparisons: Sequence[Comparison], seconds: Sequence[tuple[float, float]]) -> list[str]:
+    """The largest and the mean differences over all pictures, and the time of one."""
+    pairs = [pair for compared in comparisons for pair in compared.pairs]
+    ious = [pair.mask_iou for pair in pairs if pair.mask_iou is not None]
+    lines = [f"pictures: {len(comparisons)}, pairs: {len(pairs)}"]
+    if pairs:
+        boxes, scores = [pair.box_difference for pair in pairs], [pair.score_difference for pair in pairs]
+        lines.append(f"boxes differ by at most {max(boxes):.5f} pixels, in the mean by {np.mean(boxes):.5f}")
+        lines.append(f"scores differ by at most {max(scores):.7f}, in the mean by {np.mean(scores):.7f}")
+    if ious:
+        lines.append(f"masks have an IoU of at least {min(ious):.5f}, in the mean of {np.mean(ious):.5f}")
+    lines.append(f"a picture takes {_times(*np.mean(seconds, axis=0))} in the mean, decoded already")
+    return lines
+
+
+def _counts(compared: Comparison) -> str:
+    counts = [f"{len(answer)} by {engine}" for engine, answer in zip(ENGINES, compared.answers, strict=True)]
+    return f"{', '.join(counts)}, {len(compared.pairs)} pairs"
+
+
+def _times(*seconds: float) -> str:
+    return ", ".join(f"{1000 * each:.0f} ms {engine}" for engine, each in zip(ENGINES, seconds, strict=True))
+
+
+def _timed(engine: Engine, picture: np.ndarray, options: PredictionOptions) -> tuple[Detections, float]:
+    """The answer and the seconds it took; it lies on the host, so that a GPU's work is done too."""
+    started = perf_counter()
+    [detections] = engine([picture], options)
+    return detections, perf_counter() - started
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tensormask_server.verify",
+        description="Runs our network and detectron2's on the same pictures and shows how their answers differ. "
+        f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
+    )
+    add = parser.add_argument
+    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
+    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
+    add("pictures", type=Path, nargs="+", metavar="PICTURE")
+    add("-t", "--threshold", type=float, help="find things with scores above it (default: the configuration's)")
+    usual = "cuda:0" if torch.cuda.is_available() else "cpu"
+    add("--device", default=usual, help="as torch names it, for both (here: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

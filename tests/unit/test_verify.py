@@ -1,0 +1,109 @@
+"""Our network beside another: what counts as the same answer, what is printed, and the exit status."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity.cases import CASES, load_case, write_weights
+from PIL import Image
+from small_network import noise, small_predictor
+from tensormask_server import Detections, load_predictor
+from tensormask_server.verify import compare, main, table, verify
+
+TINY = load_case("tiny")
+NAMES = tuple(f"class {i}" for i in range(5))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "r50"])
+def test_our_answer_is_the_one_that_detectron2_gave(name: str, tmp_path: Path) -> None:
+    case = load_case(name)
+    predictor = load_predictor(case.config, write_weights(case, tmp_path / "weights.pkl"))
+    own = predictor.config.detection
+    [found] = predictor([case.picture])
+    compared = compare(found, case.expected, own.score_threshold, own.max_detections)
+    assert compared.is_same
+    assert len(compared.pairs) == len(found) == len(case.expected)
+
+
+def without(answer: Detections, index: int) -> Detections:
+    kept = [i for i in range(len(answer)) if i != index]
+    assert answer.masks is not None
+    return Detections.of_masks(answer.boxes[kept], answer.scores[kept], answer.classes[kept], answer.masks[kept])
+
+
+@pytest.mark.parametrize("index", [0, 10, 20])
+def test_a_detection_that_one_has_alone_is_not_the_same_and_is_told(index: int) -> None:
+    fewer = without(TINY.expected, index)
+    for answers, alone, engine in (
+        ((fewer, TINY.expected), ([], [index]), "detectron2"),
+        ((TINY.expected, fewer), ([index], []), "native"),
+    ):
+        compared = compare(*answers, 0.05, 100)
+        assert (compared.alone, compared.is_same) == (alone, False)
+        [line] = [line for line in table(compared, NAMES) if "ALONE" in line]
+        assert f"by {engine} ALONE, box" in line
+
+
+def test_what_may_come_and_go_at_the_end_of_an_answer_does_not_count() -> None:
+    last = len(TINY.expected) - 1
+    fewer = without(TINY.expected, last)
+    scores = TINY.expected.scores
+    assert not compare(fewer, TINY.expected, 0.05, 100).is_same
+    assert compare(fewer, TINY.expected, float(scores[last]) - 5e-5, 100).is_same  # near the threshold
+    assert not compare(fewer, TINY.expected, 0.05, last + 1).is_same
+    near = replace(TINY.expected, scores=np.append(scores[:-1], scores[last - 1] - np.float32(5e-5)))
+    assert compare(fewer, near, 0.05, last).is_same  # the first answer is full
+
+
+def test_two_runs_of_one_network_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    engines = small_predictor(), small_predictor()
+    assert verify(engines, [("one.png", noise(90, 120)), ("two.png", noise(100, 80, seed=1))], 0.3)
+    said = capsys.readouterr().out
+    assert "one.png, 90×120: " in said
+    assert "pictures: 2, pairs: " in said
+    assert "boxes differ by at most 0.00000 pixels, in the mean by 0.00000" in said
+    assert "masks have an IoU of at least 1.00000, in the mean of 1.00000" in said
+    assert "ms native" in said
+    assert "ms detectron2" in said
+    assert said.splitlines()[-1].startswith("the same: boxes within 0.05 pixels")
+
+
+def test_another_precision_is_not_the_same_and_each_difference_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    engines = small_predictor(), small_predictor(dtype=torch.bfloat16)
+    assert not verify(engines, [("one.png", noise(90, 120))], 0.3)
+    said = capsys.readouterr().out
+    assert "  NOT THE SAME\n" in said
+    assert said.splitlines()[-1].startswith("NOT THE SAME: boxes within 0.05 pixels")
+
+
+def test_pictures_on_which_nothing_is_found_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0)
+    assert "one.png, 90×120: 0 by native, 0 by detectron2, 0 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is nothing to tell")
+def test_without_detectron2_the_command_says_how_to_install_it() -> None:
+    command = [sys.executable, "-m", "tensormask_server.verify", "--config", "a.yaml", "--weights", "b.pkl", "c.jpg"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("verify: the engine detectron2 can't be used: No module named 'detectron2'. ")
+    assert "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'" in line
+
+
+def test_the_command_beside_detectron2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("detectron2", reason="detectron2 is not installed: nothing is held beside it")
+    pytest.importorskip("tensormask", reason="detectron2's TensorMask project is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU, which detectron2's aligned masks need: nothing is held beside it")
+    Image.fromarray(TINY.picture).save(tmp_path / "tiny.png")
+    weights = write_weights(TINY, tmp_path / "tiny.pkl")
+    assert main(["-cp", str(TINY.config), "-tp", str(weights), str(tmp_path / "tiny.png")]) == 0
+    assert f"{len(TINY.expected)} by native, {len(TINY.expected)} by detectron2" in capsys.readouterr().out
+    absent = main(["-cp", str(TINY.config), "-tp", str(weights), str(tmp_path / "absent.png")])
+    assert (absent, capsys.readouterr().out) == (2, "")
