@@ -5,6 +5,7 @@ needs none of it is tested: the errors, and how weights are held against a netwo
 """
 
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -56,9 +57,9 @@ def check_detectron2() -> None:
 def build_detectron2(config: Path, weights: Path, device: torch.device, least_score: float) -> tuple[nn.Module, Resize]:
     """Builds detectron2's network of a configuration with its weights, all by detectron2's own functions.
 
-    Nothing in the files is executed: ours reads them first, and refuses those that would. A .pkl or .pth is then read
-    again by DetectionCheckpointer. An archive's .safetensors, which it doesn't know, are copied in under the names that
-    they have, which are detectron2's. Either way each entry is compared with what we read, and none may be left over.
+    The weights are read as ever, so that nothing in the file is executed, and go to DetectionCheckpointer as a .pth of
+    tensors alone: it would unpickle a .pkl, and doesn't know an archive's .safetensors. It only logs what it doesn't
+    find, so each entry is compared afterwards. A configuration is read by detectron2 too, once ours has admitted it.
 
     Args:
         config: a .yaml file.
@@ -93,10 +94,10 @@ def build_detectron2(config: Path, weights: Path, device: torch.device, least_sc
     cfg.MODEL.TENSOR_MASK.SCORE_THRESH_TEST = least_score
     cfg.freeze()
     model: nn.Module = build_model(cfg)
-    if weights.suffix == ".safetensors":
-        model.load_state_dict(tensors, strict=False)
-    else:
-        DetectionCheckpointer(model).load(str(weights))
+    with tempfile.TemporaryDirectory(prefix="tensormask-detectron2-") as folder:
+        plain = Path(folder) / "weights.pth"
+        torch.save({"model": tensors}, plain)
+        DetectionCheckpointer(model).load(str(plain))
     check_loaded(model.state_dict(), tensors)
     sides = [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST]
     return model.eval(), ResizeShortestEdge(sides, cfg.INPUT.MAX_SIZE_TEST)
