@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,22 +40,30 @@ class Comparison:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 where both say the same, 1 where they don't, 2 and one line on stderr where that can't be told."""
+    """Exit status 0 where both say the same, 1 where they don't, and 2 where that can't be told; stderr says why."""
     parsed = _parser().parse_args(arguments)
     try:
-        check_detectron2()
-        threshold = parsed.threshold
-        if threshold is None:
-            threshold = load_config(parsed.config).detection.score_threshold
-        device = torch.device(parsed.device)
-        files = (parsed.config, parsed.weights)
-        engines = (load_predictor(*files, device), load_detectron2(*files, device, least_score=threshold))
-        pictures = [(str(path), read_picture(path)) for path in parsed.pictures]
-    except (ValueError, RuntimeError) as error:  # RuntimeError: torch has no such device
+        return 0 if _verified(parsed) else 1
+    except ValueError as error:  # every error of the files and of what is installed is one
         print(f"verify: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"{' and '.join(ENGINES)} on {device}, things with scores above {threshold:g}")
-    return 0 if verify(engines, pictures, threshold) else 1
+    except Exception:  # of torch or detectron2: nothing of it is left out
+        traceback.print_exc()
+    return 2
+
+
+def _verified(parsed: argparse.Namespace) -> bool:
+    check_detectron2()
+    pictures = [(str(path), read_picture(path)) for path in parsed.pictures]
+    threshold = parsed.threshold
+    if threshold is None:
+        threshold = load_config(parsed.config).detection.score_threshold
+    files = (parsed.config, parsed.weights)
+    engines = (
+        load_predictor(*files, parsed.device),
+        load_detectron2(*files, parsed.device, least_score=threshold),
+    )
+    print(f"{' and '.join(ENGINES)} on {parsed.device}, things with scores above {threshold:g}")
+    return verify(engines, pictures, threshold)
 
 
 def verify(engines: tuple[Engine, Engine], pictures: Iterable[tuple[str, np.ndarray]], score_threshold: float) -> bool:
@@ -164,8 +173,15 @@ def _parser() -> argparse.ArgumentParser:
     add("pictures", type=Path, nargs="+", metavar="PICTURE")
     add("-t", "--threshold", type=float, help="find things with scores above it (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"
-    add("--device", default=usual, help="as torch names it, for both (here: %(default)s)")
+    add("--device", type=_device, default=usual, help="as torch names it, for both (here: %(default)s)")
     return parser
+
+
+def _device(text: str) -> torch.device:
+    try:
+        return torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no device of torch; expected cpu, cuda or cuda:0") from error
 
 
 if __name__ == "__main__":
