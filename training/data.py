@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
+from tensormask_server.inputs import resize_picture
 from tensormask_server.pictures import read_picture
-from tensormask_server.predictor import resize_picture
 from torch import Tensor
 from torch.utils.data import Dataset
 

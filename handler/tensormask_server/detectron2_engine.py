@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.detectron2_network import Resize, build_detectron2
+from tensormask_server.inputs import check_pictures
 from tensormask_server.picture_masks import MaskCrop, PictureMasks
-from tensormask_server.predictor import Detections, PredictionOptions, check_pictures, exact_float32, one_each
+from tensormask_server.predictor import Detections, PredictionOptions, exact_float32, one_each
 from tensormask_server.timing import Stopwatch
 
 MASK_THRESHOLD = 0.5  # detectron2's TensorMask has no other

@@ -1,6 +1,6 @@
 """Pictures in, detections with their masks out: the one class that a Python user needs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
-from tensormask_server.config import InputConfig, TensorMaskConfig, load_config
+from tensormask_server.config import TensorMaskConfig, load_config
+from tensormask_server.inputs import check_pictures, normalised, resize_picture, same_shaped
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
@@ -144,7 +144,7 @@ class Predictor:
         with watch("resize"):
             inputs = [resize_picture(picture, self.config.input) for picture in pictures]
         found: list[Detections | None] = [None] * len(pictures)
-        for group in _same_shaped(inputs, self.network.stride, self.largest_batch):
+        for group in same_shaped(inputs, self.network.stride, self.largest_batch):
             with watch("network"):
                 outputs = self._run([inputs[i] for i in group], [self._selection(each_options[i]) for i in group])
             with watch("masks"):
@@ -164,47 +164,10 @@ class Predictor:
 
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
         """Resized pictures that are padded to one shape, through the network."""
-        batch = torch.stack([self._normalised(each) for each in inputs]).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        batch = normalised(inputs, self.config.input, self.network.stride, self.device)
         with exact_float32(self.device):
             outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
         return outputs
-
-    def _normalised(self, picture: np.ndarray) -> Tensor:
-        """uint8 RGB (h, w, 3) to float32 (H, W, 3) in INPUT.FORMAT's order, padded with zeros right and bottom."""
-        options = self.config.input
-        pixels = torch.from_numpy(picture).to(self.device)
-        pixels = (pixels.flip(2) if options.format == "BGR" else pixels).float()
-        mean, std = (pixels.new_tensor(each) for each in (options.pixel_mean, options.pixel_std))
-        height, width = picture.shape[:2]
-        padded_height, padded_width = _padded_shape(picture, self.network.stride)
-        return nn.functional.pad((pixels - mean) / std, (0, 0, 0, padded_width - width, 0, padded_height - height))
-
-
-def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
-    """Resizes to the network's size with Pillow's bilinear, as the specification's section 3 says.
-
-    Args:
-        picture: uint8 (H, W, 3).
-
-    Returns:
-        uint8 (h, w, 3): the shorter side MIN_SIZE_TEST, or the longer MAX_SIZE_TEST where it would pass that.
-    """
-    height, width = picture.shape[:2]
-    as_it_is = np.require(picture, requirements=("C", "W"))  # torch takes no other
-    if options.min_size == 0:
-        return as_it_is
-    shorter = min(height, width)
-    new_height, new_width = (
-        float(options.min_size) if side == shorter else options.min_size / shorter * side for side in (height, width)
-    )
-    longer = max(new_height, new_width)
-    if longer > options.max_size:
-        new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))
-    # a picture far longer than it is wide would be left with no pixels
-    size = (max(1, int(new_width + 0.5)), max(1, int(new_height + 0.5)))
-    if size == (width, height):
-        return as_it_is
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
 def exact_float32(device: torch.device) -> AbstractContextManager[None]:
@@ -228,33 +191,6 @@ def one_each(
     if len(options) != count:
         raise ValueError(f"there are {len(options)} options; expected one, or {count} as pictures")
     return options
-
-
-def check_pictures(pictures: Sequence[np.ndarray]) -> None:
-    """
-    Raises:
-        ValueError: one isn't uint8 (H, W, 3).
-    """
-    for picture in pictures:
-        good = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
-        if not good or picture.shape[2] != 3 or 0 in picture.shape:
-            found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-            raise ValueError(f"a picture is {found}; expected uint8 (H, W, 3), RGB")
-
-
-def _padded_shape(picture: np.ndarray, stride: int) -> tuple[int, int]:
-    height, width = (-(-side // stride) * stride for side in picture.shape[:2])
-    return height, width
-
-
-def _same_shaped(inputs: list[np.ndarray], stride: int, largest: int) -> Iterator[list[int]]:
-    """The pictures' indices in groups of one shape once padded, none of more than `largest`."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, picture in enumerate(inputs):
-        groups.setdefault(_padded_shape(picture, stride), []).append(i)
-    for group in groups.values():
-        for start in range(0, len(group), largest):
-            yield group[start : start + largest]
 
 
 def _on_picture(

@@ -9,7 +9,7 @@ from PIL import Image
 from small_network import assert_alike, noise, small_predictor
 from tensormask_server import Predictor
 from tensormask_server.config import InputConfig
-from tensormask_server.predictor import resize_picture
+from tensormask_server.inputs import resize_picture
 
 
 @pytest.fixture(scope="module")

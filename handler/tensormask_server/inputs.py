@@ -1,0 +1,87 @@
+"""Pictures on their way into the network: checked, resized, normalised, in batches (specification, section 3)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tensormask_server.config import InputConfig
+
+
+def check_pictures(pictures: Sequence[np.ndarray]) -> None:
+    """
+    Raises:
+        ValueError: one isn't uint8 (H, W, 3).
+    """
+    for picture in pictures:
+        good = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
+        if not good or picture.shape[2] != 3 or 0 in picture.shape:
+            found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise ValueError(f"a picture is {found}; expected uint8 (H, W, 3), RGB")
+
+
+def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
+    """Resizes to the network's size with Pillow's bilinear, as the specification's section 3 says.
+
+    Args:
+        picture: uint8 (H, W, 3).
+
+    Returns:
+        uint8 (h, w, 3): the shorter side MIN_SIZE_TEST, or the longer MAX_SIZE_TEST where it would pass that.
+    """
+    height, width = picture.shape[:2]
+    as_it_is = np.require(picture, requirements=("C", "W"))  # torch takes no other
+    if options.min_size == 0:
+        return as_it_is
+    shorter = min(height, width)
+    new_height, new_width = (
+        float(options.min_size) if side == shorter else options.min_size / shorter * side for side in (height, width)
+    )
+    longer = max(new_height, new_width)
+    if longer > options.max_size:
+        new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))
+    # a picture far longer than it is wide would be left with no pixels
+    size = (max(1, int(new_width + 0.5)), max(1, int(new_height + 0.5)))
+    if size == (width, height):
+        return as_it_is
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+
+
+def same_shaped(inputs: list[np.ndarray], stride: int, largest: int) -> Iterator[list[int]]:
+    """The pictures' indices in groups of one shape once padded, none of more than `largest`."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, picture in enumerate(inputs):
+        groups.setdefault(_padded_shape(picture, stride), []).append(i)
+    for group in groups.values():
+        for start in range(0, len(group), largest):
+            yield group[start : start + largest]
+
+
+def normalised(pictures: Sequence[np.ndarray], options: InputConfig, stride: int, device: torch.device) -> Tensor:
+    """
+    Args:
+        pictures: resized, of one shape once padded, each uint8 (h, w, 3), RGB.
+        stride: what both sides are padded to a multiple of.
+
+    Returns:
+        float32 (N, 3, H, W) on the device, with channels last in memory and in INPUT.FORMAT's order, padded with zeros
+        right and bottom.
+    """
+    return torch.stack([_normalised(each, options, stride, device) for each in pictures]).permute(0, 3, 1, 2)
+
+
+def _normalised(picture: np.ndarray, options: InputConfig, stride: int, device: torch.device) -> Tensor:
+    """float32 (H, W, 3)"""
+    pixels = torch.from_numpy(picture).to(device)
+    pixels = (pixels.flip(2) if options.format == "BGR" else pixels).float()
+    mean, std = (pixels.new_tensor(each) for each in (options.pixel_mean, options.pixel_std))
+    height, width = picture.shape[:2]
+    padded_height, padded_width = _padded_shape(picture, stride)
+    return nn.functional.pad((pixels - mean) / std, (0, 0, 0, padded_width - width, 0, padded_height - height))
+
+
+def _padded_shape(picture: np.ndarray, stride: int) -> tuple[int, int]:
+    height, width = (-(-side // stride) * stride for side in picture.shape[:2])
+    return height, width
