@@ -11,6 +11,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# the first bytes of the kinds of picture that strangers' files may be, by Pillow's name
+SIGNATURES = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "WEBP": (b"RIFF",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*"),
+}
 # A TIFF's tile is decoded as a whole however small the picture is. Usual are 256×256 to 1024×1024.
 LARGEST_TILE = 1 << 22
 # Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.

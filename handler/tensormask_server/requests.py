@@ -11,7 +11,7 @@ from tensormask_server.json_pixels import parse_json
 from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
 from tensormask_server.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.options import HandlerOptions
-from tensormask_server.pictures import EncodedPicture, PictureError, TooManyPixelsError
+from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError, TooManyPixelsError
 from tensormask_server.request_options import (
     ALIASES,
     OPTIONS,
@@ -21,15 +21,6 @@ from tensormask_server.request_options import (
     unaliased,
 )
 
-# the first bytes of the kinds of picture that are read, by Pillow's name
-SIGNATURES = {
-    "JPEG": (b"\xff\xd8\xff",),
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "GIF": (b"GIF87a", b"GIF89a"),
-    "WEBP": (b"RIFF",),
-    "BMP": (b"BM",),
-    "TIFF": (b"II*\0", b"MM\0*"),
-}
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and what a form may say
 EXPECTED_CALL = (

@@ -14,11 +14,10 @@ from isal import igzip
 from PIL import Image
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.classes import category_ids
+from tensormask_server.coco_instances import coco_instances
 from tensormask_server.drawing import draw_detections
 from tensormask_server.picture_masks import MaskCrop, PictureMasks
 from tensormask_server.predictor import Detections
-from tensormask_server.run_lengths import encode_mask
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little
@@ -100,26 +99,14 @@ def npz(detections: Detections) -> bytes:
 
 def coco(found: Found) -> dict[str, Any]:
     """{"instances": COCO's results, "width", "height", "model", "weights_sha256"}; masks as compressed RLE."""
-    detections, model = found.detections, found.model
-    ids = category_ids(model.class_names)
-    results: list[dict[str, Any]] = [
-        {
-            "category_id": ids[number],
-            "category_name": model.class_names[number],
-            "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
-            "score": round(score, 6),
-        }
-        for number, score, (x0, y0, x1, y1) in zip(
-            detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
-        )
+    model = found.model
+    instances = [
+        {**each, "bbox": [round(value, 2) for value in each["bbox"]], "score": round(each["score"], 6)}
+        for each in coco_instances(found.detections, model.class_names)
     ]
-    if detections.picture_masks is not None:
-        masks = detections.picture_masks
-        for result, crop in zip(results, masks, strict=True):
-            result["segmentation"] = encode_mask(crop, masks.height, masks.width)
     height, width = found.picture.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
-    return {"instances": results, **about}
+    return {"instances": instances, **about}
 
 
 def png(found: Found) -> bytes:
