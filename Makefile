@@ -55,9 +55,9 @@ $(VENV)/.serve: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,bulk,bench]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,bulk,dev]'
 	touch $@
