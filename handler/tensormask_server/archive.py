@@ -164,7 +164,8 @@ def make_archive(request: ArchiveRequest) -> Path:
         served.mkdir()
         save_file(network.state_dict(), served / WEIGHTS)
         shutil.copy(HANDLER, served)
-        shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        # a server has no use for bulk, nor what it needs
+        shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "bulk"))
         (content / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
         (content / SUMS).write_text(sums_of([content, served]), encoding="utf-8")

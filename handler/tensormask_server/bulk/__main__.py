@@ -1,0 +1,141 @@
+"""The command: python -m tensormask_server.bulk --input PICTURES --output DIR --config … --weights …"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from tensormask_server.archive import ArchiveError, check_sha256
+from tensormask_server.checkpoint import check_fit, load_checkpoint
+from tensormask_server.classes import class_names
+from tensormask_server.config import parse_config
+from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.options import HandlerOptions
+from tensormask_server.predictor import PRECISIONS
+
+NAME = "python -m tensormask_server.bulk"
+MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, as strangers post to it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a row for each picture that has none yet.
+
+    Returns:
+        0; 1 where rows hold an error instead of what was found; 2, with one line, where the run can't begin or go on;
+        130 after Ctrl-C.
+    """
+    parsed = _parser().parse_args(arguments)
+    absent = [name for name in ("ray", "pyarrow", "pandas", "pycocotools", "tqdm") if find_spec(name) is None]
+    if absent:
+        print(f"{NAME}: {absent[0]} isn't installed; .venv/bin/pip install -e '.[bulk]' brings it", file=sys.stderr)
+        return 2
+    try:
+        return _run(parsed)
+    except (ArchiveError, ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    # only here, since they need what may not be installed
+    from tqdm import tqdm
+
+    from tensormask_server.bulk.parts import Parts, Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.places import full_name, place_of, source_of
+    from tensormask_server.bulk.run import pool_of, ray_cluster, write_parts
+
+    options = _options(parsed)
+    tree = load_merged_yaml(parsed.config)
+    config = parse_config(tree)
+    check_sha256(parsed.weights)
+    weights = load_checkpoint(parsed.weights)
+    with torch.device("meta"):
+        check_fit(TensorMask(config), weights)
+    source, output = source_of(parsed.input), place_of(parsed.output)
+    with parsed.weights.open("rb") as file:
+        weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    settings = Settings(
+        input=full_name(parsed.input),
+        config=hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest(),
+        weights=weights_sha256,
+        classes=class_names(config.head.num_classes, parsed.classes),
+        threshold=options.score_threshold,
+        precision=options.precision,
+        max_pixels=options.max_pixels,
+        max_side=options.max_side,
+    )
+    if is_begun(output):
+        check_same(Parts(output), settings)
+    else:
+        output.filesystem.create_dir(output.path, recursive=True)
+        begin(output, settings, tqdm(source.pictures(), desc="listing", unit="picture"))
+    parts = Parts(output)
+    if len(parts.finished()) < len(parts):
+        with ray_cluster(parsed.address):
+            pool = pool_of(parsed.actors, parsed.cores)
+            print(
+                f"{pool.actors} networks, each on {'a GPU' if pool.on_gpu else f'{pool.cores} cores'}", file=sys.stderr
+            )
+            done = write_parts(parts, config, weights, options, pool)
+        rate = f"{done.pictures / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
+        print(f"{done.pictures} pictures in {done.seconds:.0f} s: {rate}", file=sys.stderr)
+    parts.tidy()
+    errors = sum(parts.finished().values())
+    print(f"{parts.pictures} pictures in {output}, {errors} of them with an error")
+    return 1 if errors else 0
+
+
+def _options(parsed: argparse.Namespace) -> HandlerOptions:
+    """
+    Raises:
+        OptionError: one has a value that can't be used.
+    """
+    return HandlerOptions(
+        score_threshold=parsed.threshold,
+        precision=parsed.precision,
+        max_pixels=parsed.max_pixels,
+        max_side=parsed.max_side,
+        max_request_pixels=max(parsed.max_pixels, 1),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="Finds things on any number of pictures and writes them as Parquet, a row for each picture. The "
+        "same command goes on where it was stopped.",
+    )
+    add, defaults = parser.add_argument, HandlerOptions()
+    add("--input", required=True, metavar="PICTURES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
+    add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to go on with; s3://… too")
+    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
+    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
+    add("-t", "--threshold", type=float, default=defaults.score_threshold, help="of scores (default: %(default)s)")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
+    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a picture (default: %(default)s)")
+    add("--max-side", type=int, default=defaults.max_side, metavar="N", help="its pixels (default: %(default)s)")
+    add("--address", help="of a Ray cluster: HOST:6379, ray://HOST:10001 or auto (default: this machine alone)")
+    add("--actors", type=_count, metavar="N", help="networks at a time, at most (default: as many as fit)")
+    add("--cores", type=_count, default=1, metavar="N", help="of each network (default: %(default)s)")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What Ray runs many of: a network of its own, which takes the parts of a run one after the other."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from pyarrow.fs import FileSystem, FileType
+
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.bulk.parts import Parts, RunError
+from tensormask_server.bulk.places import Place, source_of
+from tensormask_server.bulk.tries import MOST_DEATHS, Tries
+from tensormask_server.coco_instances import coco_instances
+from tensormask_server.config import TensorMaskConfig
+from tensormask_server.limits import Size, check_size
+from tensormask_server.options import HandlerOptions
+from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError
+from tensormask_server.predictor import PRECISIONS, Detections, Predictor, build_network
+from tensormask_server.timing import Stopwatch
+
+LARGEST_FILE = 1 << 30  # bytes: far more than a picture has, and little enough for the memory
+READERS = 4  # threads that read and decode what comes next; a few, because object stores take their time
+
+Picture = np.ndarray | str  # uint8 (H, W, 3), or why there is none
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an actor is to do."""
+
+    output: Place
+    config: TensorMaskConfig
+    weights: ray.ObjectRef  # of named tensors, in Ray's store: the nodes need no file of them
+    options: HandlerOptions
+    cores: int  # threads of torch
+    on_gpu: bool
+
+
+class PartActor:
+    """Called with the number of a part, it writes that part, in the same way however often it is called."""
+
+    def __init__(self, task: Task):
+        """
+        Raises:
+            RunError: the run's folder or its pictures can't be seen from here.
+        """
+        torch.set_num_threads(task.cores)
+        self.parts = Parts(task.output)
+        self.source = source_of(self.parts.settings.input).root
+        if self.source.kind == FileType.NotFound:
+            raise RunError(
+                f"there is no {self.source} on the node {ray.util.get_node_ip_address()}; all have to see it"
+            )
+        device = torch.device("cuda:0" if task.on_gpu else "cpu")
+        network = build_network(task.config, ray.get(task.weights))
+        self.predictor = Predictor(network, device, PRECISIONS[task.options.precision])
+        self.options = task.options
+        self.readers = ThreadPoolExecutor(READERS)
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Args:
+            row: {"part": its number}.
+
+        Returns:
+            {"pictures": how many it has, "seconds": how long it took, "network_seconds": the network's part of that}.
+        """
+        part = int(row["part"])
+        started = time.perf_counter()
+        stopwatch = Stopwatch()
+        if self.parts.errors(part) is None:  # else an actor that died afterwards had written it
+            tries = Tries(self.parts.tries(part))
+            rows = self._rows if tries.is_first else partial(self._careful_rows, tries)
+            self.parts.write(part, list(rows(self.parts.paths(part), stopwatch)))
+            tries.end()
+        return {
+            "pictures": self.parts.rows(part),
+            "seconds": time.perf_counter() - started,
+            "network_seconds": stopwatch.seconds.get("network", 0.0),
+        }
+
+    def _rows(self, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
+        pictures = self._pictures(paths)
+        remaining = iter(paths)
+        while group := list(islice(pictures, self.predictor.largest_batch)):
+            found = iter(self._found([each for each in group if not isinstance(each, str)], stopwatch))
+            for path, picture in zip(islice(remaining, len(group)), group, strict=True):
+                yield self._row(path, picture, picture if isinstance(picture, str) else next(found))
+
+    def _careful_rows(self, tries: Tries, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
+        """The same, one picture after the other, without those that this process would not survive."""
+        for index, path in enumerate(paths):
+            if tries.is_hopeless(index):
+                error = f"{MOST_DEATHS} processes died while they were at this picture; is there enough memory for it?"
+                yield self._row(path, error, error)
+            else:
+                tries.begin(index)
+                yield from self._rows([path], stopwatch)
+                tries.survived(index)
+
+    def _row(self, path: str, picture: Picture, found: Detections | str) -> dict[str, Any]:
+        row: dict[str, Any] = {"path": path, "weights_sha256": self.parts.settings.weights}
+        if not isinstance(picture, str):
+            row["height"], row["width"] = picture.shape[:2]
+        if isinstance(found, str):
+            return {**row, "error": found}
+        return {**row, "instances": coco_instances(found, self.parts.settings.classes)}
+
+    def _pictures(self, paths: Iterable[str]) -> Iterator[Picture]:
+        """In order; the next ones are read while the network runs."""
+        waiting: deque[Future[Picture]] = deque()
+        for path in paths:
+            waiting.append(self.readers.submit(self._read, path.removeprefix(self.source.prefix)))
+            if len(waiting) > max(READERS, self.predictor.largest_batch):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _read(self, path: str) -> Picture:
+        try:
+            return read_limited(self.source.filesystem, path, self.options)
+        except (PictureError, BadRequest, OSError, MemoryError) as error:
+            return _told(error)
+
+    def _found(self, pictures: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
+        """All of them together; one by one where that fails, so that one alone fails."""
+        try:
+            return list(self.predictor(pictures, self.options.score_threshold, stopwatch))
+        except Exception as error:
+            if self.predictor.device.type == "cuda":
+                torch.cuda.empty_cache()  # what the failed batch left
+            if len(pictures) > 1:
+                return [found for picture in pictures for found in self._found([picture], stopwatch)]
+            # where nothing works any more, the run has to stop, and not to note an error for each picture left
+            self.predictor([np.zeros((32, 32, 3), np.uint8)])
+            return [_told(error)]
+
+
+def read_limited(filesystem: FileSystem, path: str, limits: HandlerOptions) -> np.ndarray:
+    """
+    Returns:
+        As `EncodedPicture.decoded`.
+
+    Raises:
+        PictureError: it isn't a picture, or is damaged.
+        BadRequest: it is larger than the limits; nothing has been decoded.
+        OSError: it can't be read.
+    """
+    with filesystem.open_input_stream(path, compression=None) as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise PictureError(f"the file has more than {LARGEST_FILE} bytes")
+    picture = EncodedPicture(content, tuple(SIGNATURES))
+    check_size(Size(picture.height, picture.width, masks=0), limits)
+    return picture.decoded()
+
+
+def _told(error: Exception) -> str:
+    kind = "" if isinstance(error, PictureError | BadRequest | OSError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())

@@ -1,0 +1,142 @@
+"""Pictures by the name of a file, a folder or a pattern, on any filesystem that pyarrow knows."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+
+from tensormask_server.client_command import PICTURES
+
+WILDCARD = re.compile(r"[*?\[]")
+
+
+class PlaceError(ValueError):
+    """A file or folder that can't be used, in one line."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder on a filesystem."""
+
+    filesystem: FileSystem
+    path: str  # as the filesystem names it
+    prefix: str  # of its paths, so that they are known anywhere: "s3://", and nothing for the machine's own files
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.filesystem, f"{self.path}/{name}", self.prefix)
+
+    def __str__(self) -> str:
+        return self.prefix + self.path
+
+    @property
+    def kind(self) -> FileType:
+        return self.filesystem.get_file_info(self.path).type
+
+
+def place_of(name: str) -> Place:
+    """
+    Args:
+        name: a path, or a URI of pyarrow's: file://, s3://, gs://, abfs://, hdfs://, or fsspec+ before one of fsspec's.
+
+    Raises:
+        PlaceError: it is a URI of another kind, or one that can't be read.
+    """
+    if "://" not in name:
+        return Place(LocalFileSystem(), full_name(name), "")
+    try:
+        filesystem, path = FileSystem.from_uri(name)
+    except (ValueError, OSError, ImportError) as error:
+        raise PlaceError(f"can't read {name}: {' '.join(str(error).split())}") from error
+    if isinstance(filesystem, LocalFileSystem):
+        return Place(filesystem, path.rstrip("/"), "")
+    parts = urlsplit(name)
+    host = parts.netloc.rpartition("@")[2] if path.startswith("/") else ""  # elsewhere the path begins with it
+    return Place(filesystem, path.rstrip("/"), f"{parts.scheme}://{host}")
+
+
+def full_name(name: str) -> str:
+    """The same place, from wherever it is looked at."""
+    return name if "://" in name else str(Path(name).absolute())
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures are looked for."""
+
+    root: Place  # a folder, or one picture
+    pattern: tuple[str, ...]  # of the names from there on; ** stands for any number of folders. Empty: no pattern
+
+    def pictures(self) -> Iterator[str]:
+        """Their paths, each once, in one order; no more of them are kept in memory than a folder has.
+
+        A folder's are those whose names end as pictures' do, in its folders, too; a pattern's, all that it matches.
+
+        Raises:
+            PlaceError: there is no such file or folder, or one that can't be read.
+        """
+        kind = self.root.kind
+        if kind == FileType.NotFound:
+            raise PlaceError(f"there is no {self.root}; expected a folder, a picture, a pattern or a URI")
+        if kind == FileType.File and not self.pattern:
+            yield str(self.root)
+            return
+        depth = len(self.pattern) if self.pattern and "**" not in self.pattern else None
+        first = len(self.root.path.rstrip("/")) + 1
+        for path in _files(self.root.filesystem, self.root.path, depth):
+            if _matches(tuple(path[first:].split("/")), self.pattern) if self.pattern else _is_picture(path):
+                yield self.root.prefix + path
+
+
+def source_of(name: str) -> Source:
+    """
+    Args:
+        name: as for `place_of`, or a pattern of such names with * ? [ and **; in a URI ? begins pyarrow's options.
+
+    Raises:
+        PlaceError: as `place_of`.
+    """
+    is_uri = "://" in name
+    base, mark, options = name.partition("?") if is_uri else (name, "", "")
+    if not WILDCARD.search(base) or (not is_uri and Path(name).exists()):
+        return Source(place_of(name), ())
+    names = base.split("/")
+    fixed = next(i for i, each in enumerate(names) if WILDCARD.search(each))
+    root = "/".join(names[:fixed]) or ("/" if base.startswith("/") else ".")
+    return Source(place_of(root + mark + options), tuple(names[fixed:]))
+
+
+def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[str]:
+    for entry in _entries(filesystem, folder):
+        if entry.type == FileType.File:
+            yield entry.path
+        elif entry.type == FileType.Directory and depth != 1 and not _is_link(filesystem, entry):
+            yield from _files(filesystem, entry.path, None if depth is None else depth - 1)
+
+
+def _entries(filesystem: FileSystem, folder: str) -> list[FileInfo]:
+    try:
+        entries = filesystem.get_file_info(FileSelector(folder))
+    except OSError as error:
+        raise PlaceError(f"can't read the folder {folder}: {error}") from error
+    return sorted(entries, key=lambda entry: entry.path)
+
+
+def _is_link(filesystem: FileSystem, folder: FileInfo) -> bool:
+    """A link to a folder may lead round in a circle."""
+    return isinstance(filesystem, LocalFileSystem) and Path(folder.path).is_symlink()
+
+
+def _is_picture(path: str) -> bool:
+    return path.lower().endswith(PICTURES)
+
+
+def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_matches(names[skipped:], pattern[1:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])

@@ -1,0 +1,128 @@
+"""A run on Ray: a pool of actors, to which Ray Data gives the parts that aren't written yet."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
+from torch import Tensor
+from tqdm import tqdm
+
+from tensormask_server.bulk.actor import PartActor, Task
+from tensormask_server.bulk.parts import Parts, RunError
+from tensormask_server.config import TensorMaskConfig
+from tensormask_server.options import HandlerOptions
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The actors of a run."""
+
+    actors: int
+    cores: int  # of each
+    on_gpu: bool  # one for each
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run."""
+
+    pictures: int  # that no earlier run had written
+    seconds: float  # from before the actors' start to the last part
+    outside_the_network: float  # 0…1, of the actors' time
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """
+    Args:
+        address: as `ray.init` takes it, "auto", "HOST:6379" or "ray://HOST:10001"; None: this machine, for this run.
+
+    Raises:
+        RunError: there is no cluster at this address.
+    """
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        if address is None:
+            ray.init("local", include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def pool_of(actors: int | None, cores: int) -> Pool:
+    """One actor for each GPU of the cluster; where it has none, for each `cores` cores of a node.
+
+    Args:
+        actors: at most so many; None: as many as that.
+
+    Raises:
+        RunError: no node has so many cores.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(int(resources.get("GPU", 0)) for resources in nodes)
+    most = gpus or sum(int(resources.get("CPU", 0)) // cores for resources in nodes)
+    if most == 0:
+        raise RunError(f"no node of the cluster has {cores} cores; give fewer with --cores")
+    return Pool(min(actors or most, most), cores, gpus > 0)
+
+
+def write_parts(
+    parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], options: HandlerOptions, pool: Pool
+) -> Summary:
+    """Has every part written that isn't there; Ray is connected.
+
+    Raises:
+        RunError: parts can't be written; what is written stays.
+    """
+    finished = parts.finished()
+    missing = [part for part in range(len(parts)) if part not in finished]
+    task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.on_gpu)
+    pictures, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
+    earlier = sum(parts.rows(part) for part in finished)
+    with tqdm(total=parts.pictures, initial=earlier, unit="picture", smoothing=0) as progress:
+        for done in _written(missing, task, pool):
+            pictures += int(done["pictures"])
+            spent += done["seconds"]
+            in_network += done["network_seconds"]
+            progress.update(int(done["pictures"]))
+    seconds = time.perf_counter() - started
+    lost = len(parts) - len(parts.finished())
+    if lost:
+        raise RunError(f"{lost} of {len(parts)} parts aren't in {parts.folder}; all nodes have to share it")
+    return Summary(pictures, seconds, 1 - in_network / spent)
+
+
+def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
+    """What the actors return, in the order in which they are done."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # there is one of pictures
+    context.print_on_execution_start = False
+    # a block for each part, so that each is a task, which is tried again where an actor or its node is lost
+    numbers = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing))
+    written = numbers.map(
+        PartActor,
+        fn_constructor_args=(task,),
+        compute=ActorPoolStrategy(size=min(pool.actors, len(missing))),
+        num_cpus=pool.cores,
+        num_gpus=1 if pool.on_gpu else 0,
+    )
+    try:
+        yield from written.iter_rows()
+    except RayError as error:
+        raise RunError(f"the run stopped: {_last_line(error)}") from error
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,0 +1,50 @@
+"""Which pictures end the process that works on them, as those do that take more memory than there is."""
+
+import json
+
+from tensormask_server.bulk.places import Place
+
+MOST_DEATHS = 3  # of processes at one picture; a node or a whole run that is killed counts as one, too
+
+
+class Tries:
+    """A file beside a part, while it is worked on: what an earlier try at it came to that left the file behind.
+
+    Ray tries a part again for ever whose actor dies. The first try notes nothing but that there was one; those after
+    it note each picture before they begin with it.
+    """
+
+    def __init__(self, file: Place):
+        self._file = file
+        self._deaths: dict[str, int] = {}  # at each picture that no try has survived
+        try:
+            with file.filesystem.open_input_stream(file.path) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            self.is_first = True
+            self._write()
+            return
+        self.is_first = False
+        try:
+            self._deaths = dict(json.loads(content))
+        except ValueError:  # half-written: a try more, and nothing else
+            self._deaths = {}
+
+    def is_hopeless(self, index: int) -> bool:
+        """Whether the part's picture of this index has ended as many processes as it may."""
+        return self._deaths.get(str(index), 0) >= MOST_DEATHS
+
+    def begin(self, index: int) -> None:
+        self._deaths[str(index)] = self._deaths.get(str(index), 0) + 1
+        self._write()
+
+    def survived(self, index: int) -> None:
+        del self._deaths[str(index)]
+
+    def end(self) -> None:
+        """The part is written."""
+        self._file.filesystem.delete_file(self._file.path)
+
+    def _write(self) -> None:
+        with self._file.filesystem.open_output_stream(self._file.path) as stream:
+            stream.write(json.dumps(self._deaths).encode())

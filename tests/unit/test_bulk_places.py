@@ -1,0 +1,85 @@
+"""Which pictures a name stands for: each once, in one order, on the machine's own files and on others."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow isn't installed: the extra bulk brings it")
+
+from tensormask_server.bulk.places import PlaceError, place_of, source_of
+
+FILES = ("b/same.jpg", "a/same.jpg", "a/deep/er/x.PNG", "notes.txt", "first.webp", "a/notes.txt", "a b.jpeg", "[1].gif")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "pictures"
+
+
+def found(name: str, folder: Path) -> list[str]:
+    pictures = list(source_of(name).pictures())
+    assert all(Path(picture).is_file() for picture in pictures)
+    return [str(Path(picture).relative_to(folder)) for picture in pictures]
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "file://{}", "fsspec+file://{}"])
+def test_a_folders_pictures_are_those_whose_names_end_so_in_its_folders_too(folder: Path, form: str) -> None:
+    every = ["[1].gif", "a/deep/er/x.PNG", "a/same.jpg", "a b.jpeg", "b/same.jpg", "first.webp"]
+    pictures = [each.removeprefix("fsspec+file://") for each in source_of(form.format(folder)).pictures()]
+    assert sorted(str(Path(each).relative_to(folder)) for each in pictures) == sorted(every)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["[1].gif", "a b.jpeg", "first.webp", "notes.txt"]),
+        ("*/same.jpg", ["a/same.jpg", "b/same.jpg"]),
+        ("**/same.jpg", ["a/same.jpg", "b/same.jpg"]),
+        ("**/*.[pP][nN][gG]", ["a/deep/er/x.PNG"]),
+        ("a/**", ["a/deep/er/x.PNG", "a/notes.txt", "a/same.jpg"]),
+        ("**/deep/**/*.PNG", ["a/deep/er/x.PNG"]),
+        ("?/notes.txt", ["a/notes.txt"]),
+        ("[1].gif", ["[1].gif"]),  # a file's name as it stands
+    ],
+)
+def test_a_pattern_matches_whole_names(folder: Path, pattern: str, names: list[str]) -> None:
+    assert found(f"{folder}/{pattern}", folder) == names
+
+
+def test_a_pattern_may_stand_in_a_uri(folder: Path) -> None:
+    assert found(f"file://{folder}/*/same.jpg", folder) == ["a/same.jpg", "b/same.jpg"]
+
+
+def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
+    assert found(str(folder / "notes.txt"), folder) == ["notes.txt"]
+
+
+def test_a_relative_name_is_the_same_from_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert found("a", folder) == ["a/deep/er/x.PNG", "a/same.jpg"]
+    assert found("*/same.jpg", folder) == ["a/same.jpg", "b/same.jpg"]
+
+
+def test_a_link_to_a_folder_is_not_followed_round_in_a_circle(folder: Path) -> None:
+    (folder / "a" / "circle").symlink_to(folder)
+    assert found(str(folder / "a"), folder) == ["a/deep/er/x.PNG", "a/same.jpg"]
+
+
+@pytest.mark.parametrize("name", ["{}/absent", "{}/absent/*.jpg", "file://{}/absent", "nonsense://bucket/x"])
+def test_what_is_not_there_is_told(folder: Path, name: str) -> None:
+    with pytest.raises(PlaceError, match=r"absent|nonsense"):
+        list(source_of(name.format(folder)).pictures())
+
+
+def test_names_on_other_filesystems_keep_what_they_begin_with() -> None:
+    place = place_of("s3://bucket/folder/?region=eu-central-1")
+    assert (place.path, str(place), str(place / "x.jpg")) == (
+        "bucket/folder",
+        "s3://bucket/folder",
+        "s3://bucket/folder/x.jpg",
+    )
+    assert source_of("s3://bucket/folder/*.jpg?region=eu-central-1").pattern == ("*.jpg",)
