@@ -1,0 +1,256 @@
+"""Many pictures by Ray: a row for each, once, whatever is killed meanwhile; and the rows are the network's own."""
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="Ray isn't installed: the extra bulk brings it")
+
+import psutil
+import pyarrow.parquet as pq
+from parity.cases import Case
+from PIL import Image
+from ray.cluster_utils import Cluster
+from tensormask_server import Predictor
+from tensormask_server.bulk.__main__ import main
+from tensormask_server.classes import class_names
+from tensormask_server.coco_instances import coco_instances
+from tensormask_server.pictures import read_picture
+
+from bench import evaluate_bulk
+from served.coco_folder import THRESHOLD, Folder, annotated_folder
+from served.conftest import Server
+
+COUNT = 12  # annotated pictures
+LARGE = 24  # pictures that take a while, so that something can be killed meanwhile
+BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """The command on some pictures."""
+
+    pictures: Path
+    config: Path
+    weights: Path
+
+    def arguments(self, output: Path, *options: object) -> list[str]:
+        words = ["--input", self.pictures, "--output", output, "--config", self.config, "--weights", self.weights]
+        return [str(word) for word in (*words, "--threshold", THRESHOLD, "--max-pixels", 2_000_000, *options)]
+
+    def start(self, output: Path, *options: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tensormask_server.bulk", *self.arguments(output, *options)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, output: Path, *options: object) -> str:
+        """What it prints on stdout."""
+        process = self.start(output, *options)
+        printed, told = process.communicate(timeout=300)
+        assert process.returncode == 1, told  # as some pictures have an error
+        return printed
+
+
+@pytest.fixture(scope="module")
+def folder(case: Case, predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Annotated pictures, and among them what is no picture, or is one like no other."""
+    folder = annotated_folder(tmp_path_factory.mktemp("bulk"), case, predictor, COUNT)
+    images = folder.path / "images"
+    for name, part in (("one", case.picture[:90]), ("other", case.picture[60:])):  # of the same name
+        (images / name).mkdir()
+        Image.fromarray(part).save(images / name / "same.png")
+    Image.fromarray(case.picture[..., 0]).save(images / "grey.jpg")
+    (images / "empty.png").write_bytes(b"")
+    (images / "text.jpg").write_text("not a picture")
+    (images / "notes.txt").write_text("not meant to be one")
+    (images / "cut.jpg").write_bytes((images / "grey.jpg").read_bytes()[:300])
+    Image.new("RGB", (2000, 1001)).save(images / "huge.png")
+    large = Image.fromarray(np.tile(case.picture, (8, 8, 1)))
+    for i in range(LARGE):
+        large.rotate(i).save(images / f"large-{i}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bulk(folder: Folder, case: Case, weights: Path) -> Bulk:
+    return Bulk(folder.path / "images", case.config, weights)
+
+
+@pytest.fixture(scope="module")
+def complete(bulk: Bulk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on this machine alone that nothing happened to."""
+    output = tmp_path_factory.mktemp("complete")
+    assert f"{COUNT + LARGE + 3 + len(BAD)} pictures in" in bulk.run(output, "--actors", 2)
+    return output
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that has no cores for networks, and two nodes; each is processes of its own, as on as many machines."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """In the order of the parts."""
+    rows: list[dict[str, Any]] = pq.read_table(output).to_pylist()
+    return rows
+
+
+def parts_in(output: Path) -> list[Path]:
+    return sorted(output.glob("part-*"))
+
+
+def wait_for(count: int, output: Path, process: subprocess.Popen[str]) -> None:
+    """Until so many parts are written."""
+    while len(parts_in(output)) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def test_each_picture_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: Path) -> None:
+    pictures = [path for path in bulk.pictures.rglob("*") if path.suffix in (".png", ".jpg")]
+    paths = [row["path"] for row in rows_of(complete)]
+    assert len(paths) == len(set(paths)) == COUNT + LARGE + 3 + len(BAD)
+    assert set(paths) == {str(path) for path in pictures}
+    assert {path.name for path in complete.iterdir()} == {"_pictures.parquet", *(p.name for p in parts_in(complete))}
+
+
+def test_the_rows_hold_what_the_predictor_finds(bulk: Bulk, complete: Path, predictor: Predictor) -> None:
+    sha256 = hashlib.sha256(bulk.weights.read_bytes()).hexdigest()
+    names = class_names(predictor.config.head.num_classes, None)
+    compared = 0
+    for row in rows_of(complete):
+        assert row["weights_sha256"] == sha256
+        if row["error"] is None and "large" not in row["path"]:
+            picture = read_picture(Path(row["path"]))
+            assert (row["height"], row["width"]) == picture.shape[:2]
+            [detections] = predictor([picture], THRESHOLD)
+            assert row["instances"] == coco_instances(detections, names)
+            compared += len(detections)
+    assert compared > 100
+
+
+def test_a_picture_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
+    errors = {
+        Path(row["path"]).name: row["error"] for row in rows_of(complete) if row["error"] or row["instances"] is None
+    }
+    assert errors.keys() == {Path(name).name for name in BAD}
+    assert "is not a picture" in errors["text.jpg"]
+    assert "is not a picture" in errors["empty.png"]
+    assert "Truncated" in errors["cut.jpg"]
+    assert "1001×2000 = 2002000 pixels, more than the 2000000 allowed" in errors["huge.png"]
+
+
+def test_the_ap_of_the_rows_is_the_ap_over_http(
+    server: Server, folder: Folder, complete: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over_http = folder.run(server.url)
+    assert over_http.returncode == 0, over_http.stderr
+    arguments = ["--found", str(complete), "--annotations", str(folder.path / "instances.json")]
+    assert evaluate_bulk.main(arguments) == 0
+    assert capsys.readouterr().out == over_http.stdout
+    assert folder.in_process.masks is not None
+    assert 0.2 < folder.in_process.masks.ap < 0.9
+
+
+def test_a_complete_run_is_left_as_it_is(bulk: Bulk, complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = [path.stat().st_mtime_ns for path in parts_in(complete)]
+    assert main(bulk.arguments(complete)) == 1
+    assert f"{len(rows_of(complete))} pictures in {complete}, 4 of them with an error" in capsys.readouterr().out
+    assert [path.stat().st_mtime_ns for path in parts_in(complete)] == before
+
+
+def test_a_run_whose_command_is_killed_goes_on_to_the_same_rows(
+    bulk: Bulk, complete: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    process = bulk.start(tmp_path, "--address", cluster.address)
+    wait_for(3, tmp_path, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    written = parts_in(tmp_path)
+    assert len(written) < len(parts_in(complete))
+    written[0].write_bytes(written[0].read_bytes()[:99])  # as a machine does that loses its power
+    (tmp_path / ".part-000040-cafe").write_bytes(b"PAR1")
+    times = {path: path.stat().st_mtime_ns for path in written[1:]}
+    bulk.run(tmp_path, "--address", cluster.address)
+    assert rows_of(tmp_path) == rows_of(complete)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.list_all_nodes()[-1]
+    children = psutil.Process(node.all_processes["raylet"][0].process.pid).children
+    process = bulk.start(tmp_path, "--address", cluster.address)
+    wait_for(3, tmp_path, process)
+    assert any("PartActor" in " ".join(child.cmdline()) for child in children())
+    cluster.remove_node(node, allow_graceful=False)
+    at_the_kill = len(parts_in(tmp_path))
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 1, told
+    assert at_the_kill < len(parts_in(complete))
+    assert rows_of(tmp_path) == rows_of(complete)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("--threshold", 0.3), "holds a run with another --threshold, 0.05 and not 0.3"),
+        (("--precision", "bfloat16"), "holds a run with another --precision"),
+        (("--input", "/elsewhere"), "holds a run with another --input"),
+        (("--weights", "{other}"), "holds a run with another --weights"),
+        (("--threshold", 3), "score_threshold is 3.0; expected a number from 0 to 1"),
+        (("--weights", "absent.pkl"), "can't read the weights absent.pkl"),
+        (("--config", "absent.yaml"), "absent.yaml"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused(
+    bulk: Bulk,
+    complete: Path,
+    tmp_path: Path,
+    changed: tuple[str, object],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = Path(shutil.copy(bulk.weights, tmp_path / "other.pkl"))
+    with other.open("ab") as file:
+        file.write(b" ")  # after the pickle's end: the same numbers in another file
+    before = rows_of(complete)
+    assert main(bulk.arguments(complete, changed[0], str(changed[1]).format(other=other))) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert rows_of(complete) == before
+
+
+def test_without_pictures_or_a_place_for_rows_there_is_no_run(
+    bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, found = tmp_path / "pictures", tmp_path / "found"
+    arguments = bulk.arguments(found, "--input", pictures)
+    assert main(arguments) == 2
+    assert f"there is no {pictures}; expected a folder" in capsys.readouterr().err.splitlines()[-1]
+    pictures.mkdir()
+    assert main(arguments) == 2
+    assert f"there are no pictures in {pictures}" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(found.iterdir())
+    (found / "mine.txt").write_text("")
+    assert main(arguments) == 2
+    assert "holds other things, mine.txt for one" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_cluster_that_is_not_there_is_told(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(bulk.arguments(tmp_path, "--address", "nonsense")) == 2
+    assert "can't start Ray at nonsense" in capsys.readouterr().err.splitlines()[-1]
