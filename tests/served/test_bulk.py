@@ -251,6 +251,12 @@ def test_without_pictures_or_a_place_for_rows_there_is_no_run(
     assert "holds other things, mine.txt for one" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_cluster_that_is_not_there_is_told(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(bulk.arguments(tmp_path, "--address", "nonsense")) == 2
-    assert "can't start Ray at nonsense" in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:10001", "with --address auto")],
+)
+def test_a_cluster_that_can_not_be_used_is_told(
+    bulk: Bulk, tmp_path: Path, address: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(bulk.arguments(tmp_path, "--address", address)) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]

@@ -40,11 +40,16 @@ class Summary:
 def ray_cluster(address: str | None) -> Iterator[None]:
     """
     Args:
-        address: as `ray.init` takes it, "auto", "HOST:6379" or "ray://HOST:10001"; None: this machine, for this run.
+        address: "auto" or "HOST:6379" on a machine of a cluster; None: this machine alone, for this run.
 
     Raises:
-        RunError: there is no cluster at this address.
+        RunError: there is no cluster at this address, or it is one that Ray Data can't be used through.
     """
+    if address is not None and address.startswith("ray://"):
+        raise RunError(
+            f"Ray Data doesn't work through Ray's client, {address}; run this on a machine of the cluster, with "
+            "--address auto"
+        )
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
