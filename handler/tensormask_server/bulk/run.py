@@ -59,7 +59,8 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}") from error
+        shorter = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
+        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}{shorter}") from error
     try:
         yield
     finally:
