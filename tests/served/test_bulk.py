@@ -20,11 +20,14 @@ import psutil
 import pyarrow.parquet as pq
 from parity.cases import Case
 from PIL import Image
+from pyarrow.fs import LocalFileSystem
 from ray.cluster_utils import Cluster
 from tensormask_server import Predictor
 from tensormask_server.bulk.__main__ import main
+from tensormask_server.bulk.actor import read_limited
 from tensormask_server.classes import class_names
 from tensormask_server.coco_instances import coco_instances
+from tensormask_server.options import HandlerOptions
 from tensormask_server.pictures import read_picture
 
 from bench import evaluate_bulk
@@ -260,3 +263,8 @@ def test_a_cluster_that_can_not_be_used_is_told(
 ) -> None:
     assert main(bulk.arguments(tmp_path, "--address", address)) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_picture_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
+    with pytest.raises(OSError, match=r"absent\.jpg"):
+        read_limited(LocalFileSystem(), str(bulk.pictures / "absent.jpg"), HandlerOptions())

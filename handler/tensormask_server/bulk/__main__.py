@@ -82,9 +82,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if len(parts.finished()) < len(parts):
         with ray_cluster(parsed.address):
             pool = pool_of(parsed.actors, parsed.cores)
-            print(
-                f"{pool.actors} networks, each on {'a GPU' if pool.on_gpu else f'{pool.cores} cores'}", file=sys.stderr
-            )
+            print(f"networks: {pool.actors}, each with {pool.gpus} GPU and {pool.cores} cores", file=sys.stderr)
             done = write_parts(parts, config, weights, options, pool)
         rate = f"{done.pictures / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
         print(f"{done.pictures} pictures in {done.seconds:.0f} s: {rate}", file=sys.stderr)

@@ -56,9 +56,8 @@ class PartActor:
         self.parts = Parts(task.output)
         self.source = source_of(self.parts.settings.input).root
         if self.source.kind == FileType.NotFound:
-            raise RunError(
-                f"there is no {self.source} on the node {ray.util.get_node_ip_address()}; all have to see it"
-            )
+            node = ray.util.get_node_ip_address()
+            raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the pictures")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
         self.predictor = Predictor(network, device, PRECISIONS[task.options.precision])

@@ -24,7 +24,7 @@ class Pool:
 
     actors: int
     cores: int  # of each
-    on_gpu: bool  # one for each
+    gpus: int  # of each, 0 or 1
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             f"Ray Data doesn't work through Ray's client, {address}; run this on a machine of the cluster, with "
             "--address auto"
         )
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    # an error is told in a line of ours; what led to it stands in Ray's log files
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address is None:
             ray.init("local", include_dashboard=False, **quiet)
@@ -81,7 +82,7 @@ def pool_of(actors: int | None, cores: int) -> Pool:
     most = gpus or sum(int(resources.get("CPU", 0)) // cores for resources in nodes)
     if most == 0:
         raise RunError(f"no node of the cluster has {cores} cores; give fewer with --cores")
-    return Pool(min(actors or most, most), cores, gpus > 0)
+    return Pool(min(actors or most, most), cores, min(gpus, 1))
 
 
 def write_parts(
@@ -94,7 +95,7 @@ def write_parts(
     """
     finished = parts.finished()
     missing = [part for part in range(len(parts)) if part not in finished]
-    task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.on_gpu)
+    task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.gpus > 0)
     pictures, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
     earlier = sum(parts.rows(part) for part in finished)
     with tqdm(total=parts.pictures, initial=earlier, unit="picture", smoothing=0) as progress:
@@ -115,6 +116,7 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
     context = DataContext.get_current()
     context.enable_progress_bars = False  # there is one of pictures
     context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = 3  # one may be that of a node
     # a block for each part, so that each is a task, which is tried again where an actor or its node is lost
     numbers = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing))
     written = numbers.map(
@@ -122,7 +124,7 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
         fn_constructor_args=(task,),
         compute=ActorPoolStrategy(size=min(pool.actors, len(missing))),
         num_cpus=pool.cores,
-        num_gpus=1 if pool.on_gpu else 0,
+        num_gpus=pool.gpus,
     )
     try:
         yield from written.iter_rows()
@@ -131,4 +133,6 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
 
 
 def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    """Ray's errors end with the one that led to them."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    return line.removeprefix(f"{RunError.__module__}.{RunError.__name__}: ")

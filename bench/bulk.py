@@ -1,0 +1,129 @@
+"""Bulk runs: how many pictures a second, and what they cost beside the network: python -m bench.bulk
+
+By the command itself, on this machine; it writes bench/results/bulk.md, too.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+from parity.synthetic_weights import synthetic_state
+from PIL import Image
+from safetensors.numpy import save_file
+from tensormask_server.config import parse_config
+from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.tensormask import TensorMask
+
+from bench.__main__ import RESULTS, machine
+from bench.networks import DEMO, ROOT, picture_of
+from bench.tables import Table
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run took."""
+
+    seconds: float  # from the command's start to its end
+    rate: float  # pictures a second between the first and the last part
+    outside: int  # percent of the actors' time that isn't the network's
+    memory: float  # MB that the command itself had resident at most
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures bulk runs.")
+    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small pictures")
+    parser.add_argument("--pictures", type=int, default=300, help="for the demo's network (default: %(default)s)")
+    parsed = parser.parse_args()
+    written = [f"# Bulk runs\n\nBy `PYTHONPATH=tests python -m bench.bulk`, on {machine()}. Look at the ratios."]
+    with tempfile.TemporaryDirectory(prefix="tensormask-bench-") as folder:
+        for table in tables(Path(folder), parsed.pictures, parsed.counts):
+            table.show()
+            table.write(RESULTS)
+            written.append(f"## {table.title}\n\n{table.note}.\n\n{table.markdown()}")
+    (RESULTS / "bulk.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
+
+
+def tables(folder: Path, pictures: int, counts: Sequence[int]) -> Iterator[Table]:
+    yield by_actors(folder, pictures)
+    yield by_pictures(folder, counts)
+
+
+def by_actors(folder: Path, count: int) -> Table:
+    table = Table(
+        "bulk",
+        "Pictures a second",
+        ("actors of one core", "pictures a second", "outside the network, %"),
+        f"the demo's network on {count} JPEGs of 512×512 pixels; between the first part and the last, so without the "
+        "start of Ray",
+    )
+    pictures = copies(folder / "large", 512, count)
+    for actors in (1, 2):
+        run = measured(pictures, DEMO / "config.yaml", DEMO / "weights.pkl", actors)
+        table.rows.append((actors, run.rate, run.outside))
+    return table
+
+
+def by_pictures(folder: Path, counts: Sequence[int]) -> Table:
+    table = Table(
+        "bulk_growth",
+        "Cost by number of pictures",
+        ("pictures", "all, s", "pictures a second", "outside the network, %", "the command's memory, MB"),
+        "a network that is next to nothing, on JPEGs of 64×64 pixels, by two actors of one core; the first column of "
+        "times has the start of Ray in it, the second hasn't; the memory is the most that was resident",
+    )
+    config, weights = folder / "config.yaml", folder / "tiny.safetensors"
+    tiny = ROOT / "tests" / "parity" / "cases" / "tiny" / "config.yaml"
+    config.write_text(yaml.safe_dump({"_BASE_": str(tiny), "INPUT": {"MIN_SIZE_TEST": 32}}))
+    entries = TensorMask(parse_config(load_merged_yaml(config))).state_dict()
+    save_file(synthetic_state({name: tuple(entry.shape) for name, entry in entries.items()}), weights)
+    for count in counts:
+        run = measured(copies(folder / str(count), 64, count), config, weights, 2)
+        table.rows.append((count, run.seconds, run.rate, run.outside, run.memory))
+    return table
+
+
+def copies(folder: Path, side: int, count: int) -> Path:
+    """As many files of one picture."""
+    folder.mkdir()
+    Image.fromarray(picture_of(side, side)).save(folder / "0.jpg", quality=90)
+    for i in range(1, count):
+        shutil.copy(folder / "0.jpg", folder / f"{i}.jpg")
+    return folder
+
+
+def measured(pictures: Path, config: Path, weights: Path, actors: int) -> Run:
+    output = pictures.with_name(f"{pictures.name}-by-{actors}")
+    command = [sys.executable, "-m", "tensormask_server.bulk", "--input", pictures, "--output", output]
+    command += ["--config", config, "--weights", weights, "--actors", actors]
+    words = [str(word) for word in command]
+    started, memory = time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=told)
+        account = psutil.Process(process.pid)
+        while process.poll() is None:
+            memory = max(memory, account.memory_info().rss)
+            time.sleep(0.05)
+        told.seek(0)
+        text = told.read()
+    seconds = time.perf_counter() - started
+    outside = re.search(r"(\d+)% outside the network", text)
+    if outside is None:
+        raise SystemExit(f"the run failed:\n{text}")
+    times = sorted(path.stat().st_mtime for path in output.glob("part-*"))
+    count = sum(1 for _ in pictures.iterdir())
+    return Run(seconds, count * (1 - 1 / len(times)) / (times[-1] - times[0]), int(outside[1]), memory / MEGABYTE)
+
+
+if __name__ == "__main__":
+    main()
