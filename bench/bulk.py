@@ -43,7 +43,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures bulk runs.")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small pictures")
-    parser.add_argument("--pictures", type=int, default=300, help="for the demo's network (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=200, help="for the demo's network (default: %(default)s)")
     parsed = parser.parse_args()
     written = [f"# Bulk runs\n\nBy `PYTHONPATH=tests python -m bench.bulk`, on {machine()}. Look at the ratios."]
     with tempfile.TemporaryDirectory(prefix="tensormask-bench-") as folder:
