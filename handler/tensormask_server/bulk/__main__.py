@@ -65,7 +65,7 @@ def _run(parsed: argparse.Namespace) -> int:
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     settings = Settings(
         input=full_name(parsed.input),
-        config=hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest(),
+        config=hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest(),
         weights=weights_sha256,
         classes=class_names(config.head.num_classes, parsed.classes),
         threshold=options.score_threshold,
