@@ -62,7 +62,9 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     properties = read_properties(parsed.ts_config)
     if parsed.certificate:
         properties = with_certificate(properties, parsed.certificate, parsed.key)
-    properties = with_addresses(properties, parsed.host, *ports, has_tokens=not parsed.no_tokens)
+    properties = with_addresses(
+        properties, parsed.host, *ports, metrics_host=parsed.metrics_host, has_tokens=not parsed.no_tokens
+    )
     with TorchServe(archive, properties, parsed.logs) as server:
         server.wait_until_ready()
         _print_ready(server)
@@ -135,7 +137,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https with this certificate, and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
-    add("--metrics-port", type=_port, default=8082, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--metrics-port", type=_port, default=8082, metavar="PORT", help="(default: %(default)s)")
+    add(
+        "--metrics-host",
+        type=_host,
+        default="127.0.0.1",
+        metavar="HOST",
+        help="where Prometheus asks, without a token (default: %(default)s)",
+    )
     add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
     add(
         "--stop-timeout",

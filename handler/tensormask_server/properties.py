@@ -35,9 +35,10 @@ def with_addresses(
     management_port: int,
     metrics_port: int,
     *,
+    metrics_host: str = "127.0.0.1",
     has_tokens: bool = True,
 ) -> dict[str, str]:
-    """The properties with these addresses: management and metrics on loopback.
+    """The properties with these addresses: management always on loopback.
 
     With a certificate or a keystore in the properties the inference address is one of https.
 
@@ -48,7 +49,7 @@ def with_addresses(
     changed = {
         "inference_address": f"{scheme}://{host}:{inference_port}",
         "management_address": f"http://127.0.0.1:{management_port}",
-        "metrics_address": f"http://127.0.0.1:{metrics_port}",
+        "metrics_address": f"http://{metrics_host}:{metrics_port}",
         "grpc_inference_port": "0",  # any free one: nothing here uses gRPC
         "grpc_management_port": "0",
     }

@@ -21,6 +21,7 @@ import torch
 from certificates import self_signed
 from parity.cases import Case
 from tensormask_server.client import Client, Unreachable
+from tensormask_server.health import NotReady, ready_workers
 
 from served.conftest import ROOT, Server, launched, request_body
 
@@ -100,6 +101,11 @@ def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Pa
         assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {server.ports[0]}
         assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{MODELS[0]}", "POST")[0] == 405
         assert asked(f"http://127.0.0.1:{server.ports[0]}/models/tiny")[0] != 200
+
+
+def test_with_tokens_on_the_health_check_says_why_it_can_not_tell(opened: Opened) -> None:
+    with pytest.raises(NotReady, match="answers 400"):
+        ready_workers(opened.server.ports[1])
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------
