@@ -192,4 +192,4 @@ def test_every_option_is_in_the_readme_with_its_default(command: ModuleType) -> 
         if action.dest != "help":
             [row] = [line for line in rows if any(re.search(f"`{name}[` ]", line) for name in action.option_strings)]
             default = action.default.name if isinstance(action.default, Path) else action.default
-            assert default is None or str(default) in row, action.option_strings
+            assert default in (None, False) or str(default) in row, action.option_strings
