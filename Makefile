@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test fuzz chaos soak hosts lint audit bench clean
+.PHONY: demo serve test fuzz chaos soak hosts lint audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -39,6 +39,10 @@ lint: $(VENV)/.dev
 audit:
 	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
 	$(VENV)/audit/bin/python deploy/audit.py
+
+# The image built and run by podman, as root; minutes.
+try-image: $(VENV)/.serve
+	deploy/try_image.sh image
 
 bench: $(VENV)/.bench
 	PYTHONPATH=tests $(BIN)/python -m bench
