@@ -1,5 +1,6 @@
 """One HTTP request on its way from its bytes to its answer's."""
 
+import traceback
 from dataclasses import dataclass, field
 
 from tensormask_server.bad_request import BadRequest
@@ -21,12 +22,17 @@ class Job:
     def fail(self, error: BadRequest) -> None:
         """There will be no answer but this.
 
-        The error's traceback and causes go: their frames hold this job and the request's bytes, and in that circle
-        all of it would stay in memory until Python looks for circles, gigabytes later.
+        The error's traceback and causes go: their frames hold this job and the request's bytes, some the errors, too,
+        and in such a circle all of it would stay in memory until Python looks for circles, gigabytes later.
         """
         self.request = None
         self.error = error
-        error.__traceback__ = error.__cause__ = error.__context__ = None
+        led_to: BaseException | None = error
+        while led_to is not None:
+            traceback.clear_frames(led_to.__traceback__)
+            earlier = led_to.__cause__ or led_to.__context__
+            led_to.__traceback__ = led_to.__cause__ = led_to.__context__ = None
+            led_to = earlier
 
     def encoded(self) -> tuple[bytes, str]:
         """The answer's bytes and content type.
