@@ -176,16 +176,46 @@ def _described(machine: Machine) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     add = parser.add_argument
-    add("--pictures", type=float, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
-    add("--cores", type=int, default=32, help="of a machine (default: %(default)s)")
-    add("--gigabits", type=float, default=10, help="a second, of its network card (default: %(default)s)")
-    add("--core-hour", type=float, default=0.04, help="what a core costs an hour (default: %(default)s)")
-    add("--gpu-ms", type=float, help="what your GPU takes for a picture by the published R50; without: no GPU")
-    add("--gpu-hour", type=float, default=2.5, help="what a GPU costs an hour (default: %(default)s)")
-    add("--peak", type=float, default=3, help="the busiest hour over the mean one, online (default: %(default)s)")
-    add("--load", type=float, default=0.6, help="how busy machines may be at the peak (default: %(default)s)")
-    add("--bulk-load", type=float, default=0.95, help="the same where nobody waits (default: %(default)s)")
+    add("--pictures", type=_positive, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
+    add("--cores", type=_count, default=32, help="of a machine (default: %(default)s)")
+    add("--gigabits", type=_positive, default=10, help="a second, of its network card (default: %(default)s)")
+    add("--core-hour", type=_positive, default=0.04, help="what a core costs an hour (default: %(default)s)")
+    add("--gpu-ms", type=_positive, help="what your GPU takes for a picture by the published R50; without: no GPU")
+    add("--gpu-hour", type=_positive, default=2.5, help="what a GPU costs an hour (default: %(default)s)")
+    add("--peak", type=_positive, default=3, help="the busiest hour over the mean one, online (default: %(default)s)")
+    add("--load", type=_share, default=0.6, help="how busy machines may be at the peak (default: %(default)s)")
+    add("--bulk-load", type=_share, default=0.95, help="the same where nobody waits (default: %(default)s)")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number, 1 or more")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is too little; expected a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number above 0, to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number that can be counted with")
+    return value
 
 
 if __name__ == "__main__":

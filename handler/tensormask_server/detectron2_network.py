@@ -49,7 +49,7 @@ def check_detectron2() -> None:
     except Exception as error:  # one that was compiled for another torch can raise anything
         raise EngineError(
             f"the engine detectron2 can't be used: {error}. It needs detectron2 and its TensorMask project, compiled "
-            f"on this machine, with CUDA, for torch {torch.__version__}: {INSTALL}. "
+            f"on this machine for its torch, {torch.__version__}, with CUDA where masks are aligned: {INSTALL}. "
             "The engine native needs none of it, and gives the same numbers"
         ) from error
 

@@ -76,11 +76,12 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
 
 
 def _print_ready(server: TorchServe) -> None:
-    url = f"{server.url}/predictions/{server.name}"
+    here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # all addresses are no address
+    url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
     print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
-    print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{server.url}/{server.name}/predict?format=png'")
+    print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
         print('       where KEY is the "inference" key in key_file.json')
     else:

@@ -89,4 +89,4 @@ def _masks(sizes: Sequence[Size]) -> str:
 
 
 def _set_by(option: str) -> str:
-    return f"(the server's limit is set by --{option} of archive.sh)"
+    return f"(the server's limit is set by --{option} of archive.sh and tensormask-server)"

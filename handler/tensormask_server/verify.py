@@ -15,7 +15,6 @@ from tensormask_server.agreement import BOX_TOLERANCE, LEAST_MASK_IOU, SCORE_TOL
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_engine import load_detectron2
-from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.engine import Engine
 from tensormask_server.pictures import read_picture
 from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
@@ -52,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verified(parsed: argparse.Namespace) -> bool:
-    check_detectron2()
     pictures = [(str(path), read_picture(path)) for path in parsed.pictures]
     threshold = parsed.threshold
     if threshold is None:

@@ -1,5 +1,6 @@
 """What a client gets for a bad request: a 400 that says what to do, and nobody else notices."""
 
+import io
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from parity.cases import Case
+from PIL import Image
 
 from served.conftest import ROOT, Server, request_body
 
@@ -18,6 +20,13 @@ def zeros(height: int, width: int) -> bytes:
     row = b"[" + b", ".join([b"0"] * width) + b"]"
     plane = b"[" + b", ".join([row] * height) + b"]"
     return b'{"threshold": 1, "img_data": [' + b", ".join([plane] * 3) + b"]}"
+
+
+def black(height: int, width: int) -> bytes:
+    """The same as a PNG, of a few kilobytes."""
+    content = io.BytesIO()
+    Image.new("L", (width, height)).save(content, "PNG")
+    return content.getvalue()
 
 
 BAD_BODIES = {
@@ -56,7 +65,7 @@ BAD_BODIES = {
     "threshold text": (json.dumps({"img_data": PIXEL, "threshold": "high"}), 'threshold is "high"'),
     "channel order": (json.dumps({"img_data": PIXEL, "channel_order": "GBR"}), 'channel_order is "GBR"'),
     "lone surrogate": (b'{"img_data": [[[1]],[[2]],[[3]]], "\\ud800": 1}', "unknown key"),
-    "too large": (zeros(1500, 3000), "more than the 4194304 allowed"),
+    "too large": (black(4097, 4096), "more than the 16777216 allowed"),
 }
 
 

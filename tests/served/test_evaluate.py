@@ -70,13 +70,13 @@ def test_the_servers_errors_are_told_and_counted(
     path = tmp_path / "results.jsonl"
     path.write_text("".join(complete.read_text().splitlines(keepends=True)[1:]))
     content = json.loads((folder.path / "instances.json").read_text())
-    Image.new("RGB", (70000, 60)).save(tmp_path / "large.png")
-    image = {"id": 1, "file_name": str(tmp_path / "large.png"), "height": 60, "width": 70000}
+    Image.new("RGB", (70000, 240)).save(tmp_path / "large.png")
+    image = {"id": 1, "file_name": str(tmp_path / "large.png"), "height": 240, "width": 70000}
     (tmp_path / "instances.json").write_text(json.dumps({**content, "images": [*content["images"], image]}))
     annotations = ("--annotations", tmp_path / "instances.json")
     done = folder.run(server.url, "--results", path, *annotations)
     assert done.returncode == 1
-    assert "large.png: 400 the picture has 60×70000 = 4200000 pixels, more than the 4194304 allowed" in done.stderr
+    assert "large.png: 400 the picture has 240×70000 = 16800000 pixels, more than the 16777216 allowed" in done.stderr
     assert f"1 of {COUNT + 1} pictures had no answer" in done.stderr.splitlines()[-1]
     assert done.stdout.strip() == table(folder.in_process).strip()
     assert set(path.read_text().splitlines()) == set(complete.read_text().splitlines())

@@ -86,7 +86,7 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         (["--config", "{config}", "--weights", "{weights}", "--threshold", "2"], "score_threshold is 2"),
         (
             ["--config", "{config}", "--weights", "{weights}", "--max-pixels", "99999999"],
-            "max_request_pixels is 16777216",
+            "max_request_pixels is 33554432",
         ),
         (["--config", "{config}", "--weights", "{weights}", "--name", "../x"], "--name is '../x'"),
         (["--config", "{config}", "--weights", "{weights}", "--classes", "{config}"], "expected 5"),

@@ -49,3 +49,22 @@ def test_the_page_shows_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [line for line in plain if line not in shown] == []
     with_gpu = {*plain, *printed_rows(monkeypatch, "--gpu-ms", "8")}
     assert [line for line in shown if line not in with_gpu] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cores", "0"], "'0' is not a count"),
+        (["--gpu-ms", "-3"], "'-3' is too little"),
+        (["--load", "1.5"], "'1.5' is no share; expected a number above 0, to 1"),
+        (["--load", "0"], "'0' is no share"),
+        (["--peak", "many"], "'many' is not a number"),
+        (["--pictures", "nan"], "'nan' is not a number"),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        printed_rows(monkeypatch, *arguments)
+    assert said in capsys.readouterr().err

@@ -40,10 +40,10 @@ LIMITED = {
     "max_side": (30, {"image": png(30, 9)}, {"image": png(31, 9)}, "the picture has 31×9 pixels, a side of"),
     "max_pictures": (2, instances((1, 1), (1, 1)), tensor((1, 1), (1, 1), (1, 1)), "the request has 3 pictures"),
     "max_request_pixels": (
-        (9 << 20),
-        instances((1024, 1024), (2048, 2048), (2048, 2048), max_detections=1),
-        instances((1024, 1025), (2048, 2048), (2048, 2048), max_detections=1),
-        "the request's 3 pictures have 9438208 pixels together",
+        (17 << 20),
+        instances((1024, 1024), (4096, 2048), (4096, 2048), max_detections=1),
+        instances((1024, 1025), (4096, 2048), (4096, 2048), max_detections=1),
+        "the request's 3 pictures have 17826816 pixels together",
     ),
     "max_mask_pixels": (
         2000,

@@ -87,9 +87,16 @@ def test_pictures_on_which_nothing_is_found_are_the_same(capsys: pytest.CaptureF
 
 
 @pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is nothing to tell")
-def test_without_detectron2_the_command_says_how_to_install_it() -> None:
-    command = [sys.executable, "-m", "tensormask_server.verify", "--config", "a.yaml", "--weights", "b.pkl", "c.jpg"]
-    result = subprocess.run(command, capture_output=True, text=True)
+def test_without_detectron2_the_command_says_how_to_install_it_and_what_is_wrong_with_the_files_first(
+    tmp_path: Path,
+) -> None:
+    picture, weights = tmp_path / "tiny.png", write_weights(TINY, tmp_path / "tiny.pkl")
+    Image.fromarray(TINY.picture).save(picture)
+    command = [sys.executable, "-m", "tensormask_server.verify", "--config", TINY.config, "--weights"]
+    absent = subprocess.run([*command, tmp_path / "absent.pkl", picture], capture_output=True, text=True)
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert "absent.pkl: No such file" in absent.stderr
+    result = subprocess.run([*command, weights, picture], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("verify: the engine detectron2 can't be used: No module named 'detectron2'. ")
