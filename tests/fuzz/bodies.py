@@ -301,7 +301,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "JPEG of 50,000 scans": lambda: pictures.jpeg_of_many_scans(50_000),
     "BMP of 2³¹²": pictures.bmp_bomb,
     "instances, 100 of 2048²": lambda: _instances(pictures.png_bomb(2048, 600), 100),
-    "instances, 8 of 2048²": lambda: _instances(pictures.png_bomb(2048, 600), 8),
+    "instances, 8 of 3000²": lambda: _instances(pictures.png_bomb(3000, 600), 8),
     "instances, a million": lambda: b'{"instances":[' + b"0," * 1_000_000 + b"0]}",
     "lists, 10 million": lambda: b'{"image":[' + b"[]," * 10_000_000 + b"[]]}",
     "objects, 10 million": lambda: b"[" + b"{}," * 10_000_000 + b"{}]",
