@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,19 +169,18 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
     assert Image.open(reader.folder / "drawn.png").size == Image.open(reader.folder / "labels.png").size == (200, 150)
     assert (reader.folder / "answers" / "picture.jpg.png").exists()
     monkeypatch.chdir(reader.folder)
+    values: dict[str, Any] = {"rgb": np.zeros((20, 30, 3), np.uint8)}
     for snippet in blocks("python"):
-        if "pyarrow" in snippet and not HAS_RAY:
-            continue
-        values = {"rgb": np.zeros((20, 30, 3), np.uint8)}
-        exec(reader.with_ports(snippet), values)
-        if "answer" in values:
-            assert values["answer"]["pred_masks"].shape[1:] == (150, 200)
-        elif "row" in values:
-            assert (values["row"]["height"], values["row"]["width"]) == (150, 200)
-        elif "found" in values:
-            assert values["found"].masks.shape[1:] == (150, 200)
-        else:
-            assert values["detections"].masks.shape[1:] == (20, 30)
+        if HAS_RAY or "pyarrow" not in snippet:
+            exec(reader.with_ports(snippet), values)
+    found, things = values["found"], values["things"]
+    assert len(found) > 0
+    assert found.masks.shape[1:] == values["answer"]["pred_masks"].shape[1:] == (150, 200)
+    assert [len(things), *things.area] == [len(found), *found.masks.sum(axis=(1, 2))]
+    assert things[0].data["class_name"] == [found.names[0]]
+    assert values["detections"].masks.shape[1:] == (20, 30)
+    if HAS_RAY:
+        assert (values["row"]["height"], values["row"]["width"]) == (150, 200)
     (snippet,) = blocks("js")
     assert "score" in run_javascript(reader.with_ports(snippet))
 
