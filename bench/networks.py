@@ -31,8 +31,10 @@ def published_network(min_size: int) -> TensorMask:
     return network
 
 
-def published_predictor(min_size: int, precision: str = "float32", device: str = "cpu") -> Predictor:
-    return Predictor(published_network(min_size), torch.device(device), PRECISIONS[precision])
+def published_predictor(
+    min_size: int, precision: str = "float32", device: str = "cpu", winograd: bool = True
+) -> Predictor:
+    return Predictor(published_network(min_size), torch.device(device), PRECISIONS[precision], winograd)
 
 
 def demo_predictor(precision: str = "float32", device: str = "cpu") -> Predictor:
