@@ -18,6 +18,7 @@ pytest.importorskip("ray", reason="Ray isn't installed: the extra bulk brings it
 
 import psutil
 import pyarrow.parquet as pq
+import ray.util.client.worker
 from parity.cases import Case
 from PIL import Image
 from pyarrow.fs import LocalFileSystem
@@ -32,7 +33,7 @@ from tensormask_server.pictures import read_picture
 
 from bench import evaluate_bulk
 from served.coco_folder import THRESHOLD, Folder, annotated_folder
-from served.conftest import Server
+from served.conftest import Server, free_ports
 
 COUNT = 12  # annotated pictures
 LARGE = 24  # pictures that take a while, so that something can be killed meanwhile
@@ -97,9 +98,16 @@ def complete(bulk: Bulk, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def client_port() -> int:
+    """Where the cluster answers Ray's client."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def cluster(client_port: int) -> Iterator[Cluster]:
     """A head that has no cores for networks, and two nodes; each is processes of its own, as on as many machines."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": client_port}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -209,6 +217,14 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     assert rows_of(tmp_path) == rows_of(complete)
 
 
+def test_a_cluster_is_used_from_outside(
+    bulk: Bulk, complete: Path, cluster: Cluster, client_port: int, tmp_path: Path
+) -> None:
+    address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
+    assert f"{len(rows_of(complete))} pictures in" in bulk.run(tmp_path, "--address", address)
+    assert rows_of(tmp_path) == rows_of(complete)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -256,11 +272,17 @@ def test_without_pictures_or_a_place_for_rows_there_is_no_run(
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:10001", "with --address auto")],
+    [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:1", "can't start Ray at ray://127.0.0.1:1")],
 )
 def test_a_cluster_that_can_not_be_used_is_told(
-    bulk: Bulk, tmp_path: Path, address: str, said: str, capsys: pytest.CaptureFixture[str]
+    bulk: Bulk,
+    tmp_path: Path,
+    address: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ray.util.client.worker, "INITIAL_TIMEOUT_SEC", 1)  # of three tries, each twice as long
     assert main(bulk.arguments(tmp_path, "--address", address)) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
 

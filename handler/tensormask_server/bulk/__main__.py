@@ -123,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a picture (default: %(default)s)")
     add("--max-side", type=int, default=defaults.max_side, metavar="N", help="its pixels (default: %(default)s)")
     add(
-        "--address", help="of the Ray cluster that this machine is of: auto, or HOST:6379 (default: this machine alone)"
+        "--address",
+        help="of a Ray cluster: auto or HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere (default: "
+        "this machine alone)",
     )
     add("--actors", type=_count, metavar="N", help="networks at a time, at most (default: as many as fit)")
     add("--cores", type=_count, default=1, metavar="N", help="of each network (default: %(default)s)")

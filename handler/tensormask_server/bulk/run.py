@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+import ray.util.client
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
+from ray.util.queue import Queue
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,6 +18,8 @@ from tensormask_server.bulk.actor import PartActor, Task
 from tensormask_server.bulk.parts import Parts, RunError
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.options import HandlerOptions
+
+CLIENT = "ray://"  # how addresses of Ray's client begin
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,12 @@ class Summary:
 def ray_cluster(address: str | None) -> Iterator[None]:
     """
     Args:
-        address: "auto" or "HOST:6379" on a machine of a cluster; None: this machine alone, for this run.
+        address: "auto" or "HOST:6379" on a machine of a cluster, "ray://HOST:10001" from elsewhere; None: this machine
+            alone, for this run.
 
     Raises:
-        RunError: there is no cluster at this address, or it is one that Ray Data can't be used through.
+        RunError: there is no cluster at this address, or it can't be used.
     """
-    if address is not None and address.startswith("ray://"):
-        raise RunError(
-            f"Ray Data doesn't work through Ray's client, {address}; run this on a machine of the cluster, with "
-            "--address auto"
-        )
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     # an error is told in a line of ours; what led to it stands in Ray's log files
     for name in ("ray", "ray.data"):
@@ -60,8 +60,10 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        shorter = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
-        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}{shorter}") from error
+        advice = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
+        if address is not None and address.startswith(CLIENT):
+            advice = "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}{advice}") from error
     try:
         yield
     finally:
@@ -113,6 +115,14 @@ def write_parts(
 
 def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
     """What the actors return, in the order in which they are done."""
+    through_client = ray.util.client.ray.is_connected()
+    try:
+        yield from (_in_the_cluster if through_client else _by_ray_data)(missing, task, pool)
+    except RayError as error:
+        raise RunError(f"the run stopped: {_last_line(error)}") from error
+
+
+def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # there is one of pictures
     context.print_on_execution_start = False
@@ -126,10 +136,22 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
         num_cpus=pool.cores,
         num_gpus=pool.gpus,
     )
-    try:
-        yield from written.iter_rows()
-    except RayError as error:
-        raise RunError(f"the run stopped: {_last_line(error)}") from error
+    yield from written.iter_rows()
+
+
+def _in_the_cluster(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
+    """The same from outside: Ray Data doesn't work through Ray's client, but in a task that the client starts."""
+    written = Queue(actor_options={"num_cpus": 0})
+    # not tried again: what it has reported would be reported twice
+    running = ray.remote(num_cpus=0, max_retries=0)(_report).remote(written, missing, task, pool)
+    while not ray.wait([running], timeout=1)[0] or not written.empty():
+        yield from written.get_nowait_batch(written.qsize())
+    ray.get(running)
+
+
+def _report(written: Queue, missing: list[int], task: Task, pool: Pool) -> None:
+    for done in _by_ray_data(missing, task, pool):
+        written.put(done)
 
 
 def _last_line(error: BaseException) -> str:
