@@ -181,7 +181,12 @@ def test_the_ap_of_the_rows_is_the_ap_over_http(
 def test_a_complete_run_is_left_as_it_is(bulk: Bulk, complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = [path.stat().st_mtime_ns for path in parts_in(complete)]
     assert main(bulk.arguments(complete)) == 1
-    assert f"{len(rows_of(complete))} pictures in {complete}, 4 of them with an error" in capsys.readouterr().out
+    said, *failed, more = capsys.readouterr().out.splitlines()
+    assert said == f"{len(rows_of(complete))} pictures in {complete}, 4 of them with an error:"
+    errors = {f"  {row['path']}: {row['error']}" for row in rows_of(complete) if row["error"]}
+    assert len(failed) == 3
+    assert set(failed) < errors
+    assert more == "  and 1 more, in the column error"
     assert [path.stat().st_mtime_ns for path in parts_in(complete)] == before
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from tensormask_server.options import HandlerOptions
 from tensormask_server.predictor import PRECISIONS
 
 NAME = "python -m tensormask_server.bulk"
+SHOWN_ERRORS = 3  # pictures
 MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, as strangers post to it
 
 
@@ -87,8 +89,14 @@ def _run(parsed: argparse.Namespace) -> int:
         rate = f"{done.pictures / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
         print(f"{done.pictures} pictures in {done.seconds:.0f} s: {rate}", file=sys.stderr)
     parts.tidy()
-    errors = sum(parts.finished().values())
-    print(f"{parts.pictures} pictures in {output}, {errors} of them with an error")
+    finished = parts.finished()
+    errors = sum(finished.values())
+    print(f"{parts.pictures} pictures in {output}, {errors} of them with an error{':' if errors else ''}")
+    failed = (failure for part, count in finished.items() if count for failure in parts.failed(part))
+    for path, error in islice(failed, SHOWN_ERRORS):
+        print(f"  {path}: {error}")
+    if errors > SHOWN_ERRORS:
+        print(f"  and {errors - SHOWN_ERRORS} more, in the column error")
     return 1 if errors else 0
 
 

@@ -115,6 +115,12 @@ class Parts:
         nulls = sum(_nulls(footer.row_group(i), "error") for i in range(footer.num_row_groups))
         return rows - nulls if rows == self.rows(part) else None
 
+    def failed(self, part: int) -> list[tuple[str, str]]:
+        """The path and the error of each picture of a part that has one."""
+        place = self._place(part)
+        table = pq.read_table(place.path, columns=["path", "error"], filesystem=place.filesystem)
+        return [(row["path"], row["error"]) for row in table.to_pylist() if row["error"] is not None]
+
     def tries(self, part: int) -> Place:
         """Where it is noted what became of earlier tries at a part; `tidy` takes it away."""
         return self.folder / f"{UNFINISHED}{part:06}-tries"
