@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 TILE = 4  # outputs on a side
 READ = TILE + 2  # inputs on a side
-TILES_AT_ONCE = 168  # of a strip
+TILES_AT_ONCE = 256  # of a strip
 # with fewer channels the additions take longer than the products that they save; with more the weights are too large
 FEWEST_CHANNELS = 128
 MOST_CHANNELS = 256
