@@ -18,6 +18,7 @@ from tensormask_server.options import HandlerOptions
 
 from fuzz import bodies, promise, wire
 from fuzz.bodies import Sent
+from fuzz.large_bodies import LARGE_BODIES
 
 LIMIT_OF_GROWTH = 64 * 2**20  # bytes that a worker may keep; the largest request has half of it
 PATIENCE = 5  # seconds, for requests of which a server may be waiting for the rest
@@ -81,7 +82,7 @@ def generated(number: int, start: int, attempt: Callable[[Sent], None]) -> None:
 def try_parser(number: int, start: int) -> None:
     process = psutil.Process()
     table = Table()
-    for name, make in bodies.LARGE.items():
+    for name, make in LARGE_BODIES.items():
         sent = Sent(f"  {name}", make())
         table.add(sent.kind, lambda sent=sent: promise.parsed(sent))
     before = process.memory_info().rss
@@ -131,7 +132,7 @@ def mebibytes(number: int) -> str:
 
 
 def try_large(server: Server, table: Table) -> None:
-    for name, make in bodies.LARGE.items():
+    for name, make in LARGE_BODIES.items():
         sent = Sent(f"  {name}", make(), "application/octet-stream")
         table.add(sent.kind, lambda sent=sent: promise.answered(server, sent))
 

@@ -2,6 +2,7 @@
 
 import pytest
 from fuzz import bodies, promise, wire
+from fuzz.large_bodies import LARGE_BODIES
 from hypothesis import HealthCheck, given, settings
 
 from served.conftest import Server
@@ -26,7 +27,7 @@ def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Serv
 @pytest.mark.parametrize("name", LARGE)
 def test_a_body_that_asks_for_far_more_than_it_has_bytes_is_refused(server: Server, name: str) -> None:
     before = server.worker_pids()
-    assert promise.answered(server, bodies.Sent(name, bodies.LARGE[name]())) == "400"
+    assert promise.answered(server, bodies.Sent(name, LARGE_BODIES[name]())) == "400"
     assert server.worker_pids() == before
 
 

@@ -1,0 +1,46 @@
+"""Single bodies that are large, or small ones that ask for much; each is made when it is called."""
+
+import base64
+import gzip
+import json
+from collections.abc import Callable
+
+from fuzz import pictures
+
+
+def _instances(content: bytes, number: int) -> bytes:
+    return json.dumps({"instances": [base64.b64encode(content).decode()] * number}).encode()
+
+
+KEYS = ",".join(f'"{number}":0' for number in range(1_000_000))
+LARGE_BODIES: dict[str, Callable[[], bytes]] = {
+    "PNG of 100,000²": lambda: pictures.png_bomb(100_000),
+    "PNG of 10,000²": lambda: pictures.png_bomb(10_000),
+    "TIFF of 100,000²": lambda: pictures.tiff_bomb(100_000),
+    "TIFF of a tile of 32,768²": lambda: pictures.tiff_of_one_tile(16, 32_768),
+    "WebP of 16,383²": pictures.webp_bomb,
+    "GIF of 65,535²": pictures.gif_bomb,
+    "GIF of 20,000 frames": lambda: pictures.gif_of_many_frames(20_000),
+    "JPEG of 65,500²": pictures.jpeg_bomb,
+    "JPEG of 50,000 scans": lambda: pictures.jpeg_of_many_scans(50_000),
+    "BMP of 2³¹²": pictures.bmp_bomb,
+    "instances, 100 of 2048²": lambda: _instances(pictures.png_bomb(2048, 600), 100),
+    "instances, 8 of 3000²": lambda: _instances(pictures.png_bomb(3000, 600), 8),
+    "instances, a million": lambda: b'{"instances":[' + b"0," * 1_000_000 + b"0]}",
+    "lists, 10 million": lambda: b'{"image":[' + b"[]," * 10_000_000 + b"[]]}",
+    "objects, 10 million": lambda: b"[" + b"{}," * 10_000_000 + b"{}]",
+    "numbers, 8 million": lambda: b'{"image":[' + b"999," * 8_000_000 + b"1]}",
+    "keys, a million": lambda: f"{{{KEYS}}}".encode(),
+    "keys, a million, one twice": lambda: f'{{{KEYS}, "999999": 0}}'.encode(),
+    "keys beside img_data": lambda: f'{{"img_data": [[[1]],[[2]],[[3]]], {KEYS}}}'.encode(),
+    "key of 20 MB": lambda: b'{"%s":0}' % (b"img_data" * 2_500_000),
+    "text of 20 MB": lambda: b'{"image":"%s"}' % (b"a" * 20_000_000),
+    "classes, 5 million": lambda: b'{"img_data":[[[1]],[[2]],[[3]]],"classes":[' + b"0," * 5_000_000 + b"0]}",
+    "number of 20 MB": lambda: b'{"img_data":' + b"9" * 20_000_000 + b"}",
+    "nested 20 million deep": lambda: b"[" * 20_000_000,
+    "spaces, 20 MB": lambda: b" " * 20_000_000,
+    "a row that lies": lambda: b'{"img_data":[[' + b"[0]," * 300_000 + b"[0,0]]]}",
+    "UINT8 of 10⁶ × 10⁶": lambda: b'{"inputs":[{"datatype":"UINT8","shape":[1000000,1000000,3],"data":[1]}]}',
+    "zeros, 20 MB": lambda: bytes(20_000_000),
+    "gzip of 10 MB": lambda: gzip.compress(bytes(10_000_000), mtime=0),
+}
