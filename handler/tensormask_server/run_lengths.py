@@ -22,15 +22,11 @@ def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:
 
 def _counts(crop: MaskCrop, height: int, width: int) -> list[int]:
     """The lengths of the runs of off and on pixels in turn, column by column; the first may be 0."""
-    # an off entry before the first column and after each, so that runs end where columns do
-    padded = np.zeros((crop.width + 1, crop.height + 1), bool)
-    padded[1:, :-1] = crop.columns
-    pixels = padded.ravel()
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    column, row = np.divmod(changes, crop.height + 1)
-    positions = (crop.left + column - 1) * height + crop.top + row
-    if crop.height == height:  # there a run may go on in the next column
-        values, times = np.unique(positions, return_counts=True)
-        positions = values[times == 1]
-    counts: list[int] = np.diff(positions, prepend=0, append=height * width).tolist()
+    # the columns' entries one after the other: an off one ends each, unless the picture's next pixel does
+    stride = min(crop.height + 1, height)
+    entries = np.zeros(crop.width * stride + 2, bool)  # and one is off before the first and after the last
+    entries[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns
+    changes = np.flatnonzero(entries[1:] != entries[:-1])
+    starts = changes + changes // stride * (height - stride) + (crop.left * height + crop.top)
+    counts: list[int] = np.diff(starts, prepend=0, append=height * width).tolist()
     return counts if counts[-1] else counts[:-1]

@@ -36,12 +36,19 @@ class FPN(nn.Module):
         for stage in reversed(self.stages):
             lateral = self.get_submodule(f"fpn_lateral{stage}")(stages[f"res{stage}"])
             if inner is not None:
-                lateral += F.interpolate(inner, scale_factor=2, mode="nearest")
+                _add_upsampled(lateral, inner)
                 if self.fuse_type == "avg":
                     lateral /= 2
             inner = lateral
             outputs.insert(0, self.get_submodule(f"fpn_output{stage}")(inner))
         return dict(zip(self.names, outputs, strict=True))
+
+
+def _add_upsampled(fine: Tensor, coarse: Tensor) -> None:
+    """Adds each cell of the coarse map, (N, C, H, W), to the 2×2 cells of the fine one that lie on it."""
+    num, channels, height, width = coarse.shape
+    cells = fine.view(num, channels, height, 2, width, 2)
+    cells += coarse[:, :, :, None, :, None]
 
 
 class TopBlock(nn.Module):

@@ -29,7 +29,7 @@ class TensorMaskHead(nn.Module):
                 self.add_module(f"mask_pred_{size:02d}", nn.Conv2d(config.mask_channels, size**2, 1))
             if config.bipyramid_on:
                 channels = config.mask_channels
-                self.mask_fuse = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
+                self.mask_fuse = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
 
     def class_logits(self, features: list[Tensor]) -> list[Tensor]:
         """Per level (N, C, H, W) to (N, A·K, H, W), channel a·K + k."""

@@ -38,14 +38,16 @@ def natural_masks(
     sampled = _between_neighbours(features, upper_position)  # (H+1, W+1, C+1), position p at index p+1
     entries, upper_entry = mask_taps(scale, mask_size, features.device)
     upper_entry = upper_entry.float()
-    weights = _padded_weights(weight, bias)  # (V+2, C+1, V+2), entry i at index i+1
-    row_weights = torch.lerp(weights[entries + 1], weights[entries + 2], upper_entry[:, None, None])  # (λV, C+1, V+2)
-    entry_pairs = torch.stack((entries + 1, entries + 2), dim=1)  # (λV, 2)
+    lower_index, upper_index = entries % (mask_size + 1), entries + 1
+    weights = _padded_weights(weight, bias)  # (V+1, V+1, C+1)
+    row_weights = torch.lerp(weights[lower_index], weights[upper_index], upper_entry[:, None, None])
+    row_weights = row_weights.transpose(1, 2)  # (λV, C+1, V+1)
+    entry_pairs = torch.stack((lower_index, upper_index), dim=1)  # (λV, 2)
     masks = []
     for cell_y, cell_x in zip(y.tolist(), x.tolist(), strict=True):
         rows, v = _overlap(cell_y * scale + first + 1 - corner[0], window, sampled.shape[0])
         columns, u = _overlap(cell_x * scale + first + 1 - corner[1], window, sampled.shape[1])
-        products = sampled[rows, columns] @ row_weights[v]  # (rows, columns, V+2)
+        products = sampled[rows, columns] @ row_weights[v]  # (rows, columns, V+1)
         lower, upper = products.gather(2, entry_pairs[u].expand(len(products), -1, -1)).unbind(2)
         inside = torch.lerp(lower, upper, upper_entry[u])  # (rows, columns)
         masks.append(F.pad(inside, (u.start, window - u.stop, v.start, window - v.stop)) + PAD_VALUE)
@@ -78,7 +80,9 @@ def _between_neighbours(features: Tensor, upper: float) -> Tensor:
         float32 (H+1, W+1, C+1): at index p+1 the mean of positions p and p+1, or position p alone.
     """
     channels, height, width = features.shape
-    padded = features.new_zeros(height + 2, width + 2, channels + 1, dtype=torch.float32)
+    padded = features.new_empty(height + 2, width + 2, channels + 1, dtype=torch.float32)
+    for border in (padded[0], padded[-1], padded[1:-1, 0], padded[1:-1, -1]):
+        border.zero_()
     padded[1:-1, 1:-1, :channels] = features.permute(1, 2, 0)
     padded[1:-1, 1:-1, channels] = 1
     if upper == 0:
@@ -88,7 +92,10 @@ def _between_neighbours(features: Tensor, upper: float) -> Tensor:
 
 
 def _padded_weights(weight: Tensor, bias: Tensor) -> Tensor:
-    """(V·V, C, 1, 1) and (V·V,) to (V+2, C+1, V+2), v first and u last, zeros around, the bias as the last channel."""
+    """(V·V, C, 1, 1) and (V·V,) to (V+1, V+1, C+1), v and u first, the bias as the last channel.
+
+    Zeros stand for the entries around, both those at −1 and at V: at index V.
+    """
     mask_size = round(len(bias) ** 0.5)
     with_bias = torch.cat((weight.float().flatten(1), bias.float()[:, None] - PAD_VALUE), dim=1)
-    return F.pad(with_bias.view(mask_size, mask_size, -1), (0, 0, 1, 1, 1, 1)).transpose(1, 2)
+    return F.pad(with_bias.view(mask_size, mask_size, -1), (0, 0, 0, 1, 0, 1))
