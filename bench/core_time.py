@@ -29,19 +29,20 @@ def main() -> None:
 
 
 def measure(rounds: int = 3) -> Table:
-    table = Table(
-        "core_time",
-        "What a picture costs one core",
-        ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "answer, kB"),
-        f"the process's own time with one thread, JPEG in, COCO out, at most {MASKS} masks, median of {rounds}; "
-        "pictures are resized as the configuration says, the demo's to 384 pixels, the published one's to 800",
-    )
     predictors = {
         "demo's, float32": demo_predictor(),
         "demo's, bfloat16": demo_predictor("bfloat16"),
         "published R50, float32": published_predictor(800),
         "published R50, bfloat16": published_predictor(800, "bfloat16"),
     }
+    demo_size = predictors["demo's, float32"].config.input.min_size
+    table = Table(
+        "core_time",
+        "What a picture costs one core",
+        ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "answer, kB"),
+        f"the process's own time with one thread, JPEG in, COCO out, at most {MASKS} masks, median of {rounds}; "
+        f"pictures are resized as the configuration says, the demo's to {demo_size} pixels, the published one's to 800",
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
