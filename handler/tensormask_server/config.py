@@ -254,6 +254,8 @@ def _head(reader: KeyReader, fpn: FPNConfig) -> HeadConfig:
 
 def _detection(reader: KeyReader) -> DetectionConfig:
     section = "MODEL.TENSOR_MASK"
+    evaluation = "EXPECTED_RESULTS EVAL_PERIOD KEYPOINT_OKS_SIGMAS AUG PRECISE_BN"
+    reader.known_keys("TEST", ("DETECTIONS_PER_IMAGE", *evaluation.split()))
     return DetectionConfig(
         score_threshold=reader.number(f"{section}.SCORE_THRESH_TEST", 0.05, 0, 1),
         topk_candidates=reader.integer(f"{section}.TOPK_CANDIDATES_TEST", 6000),
@@ -266,6 +268,8 @@ def _detection(reader: KeyReader) -> DetectionConfig:
 
 
 def _input(reader: KeyReader) -> InputConfig:
+    training = "MIN_SIZE_TRAIN MIN_SIZE_TRAIN_SAMPLING MAX_SIZE_TRAIN RANDOM_FLIP CROP MASK_FORMAT"
+    reader.known_keys("INPUT", ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST", *training.split()))
     return InputConfig(
         format=reader.choice("INPUT.FORMAT", "BGR", ("BGR", "RGB")),
         pixel_mean=reader.numbers(

@@ -192,6 +192,8 @@ def test_a_mask_smaller_than_a_pixel_is_refused_where_there_are_masks() -> None:
         ("MODEL.RESNETS", "DEPHT", "DEPTH"),
         ("MODEL.FPN", "IN_FEATURE", "IN_FEATURES"),
         ("MODEL.ANCHOR_GENERATOR", "ASPECT_RATIO", "ASPECT_RATIOS"),
+        ("INPUT", "MIN_SIZE_TSET", "MIN_SIZE_TEST"),
+        ("TEST", "DETECTIONS_PER_IMG", "DETECTIONS_PER_IMAGE"),
     ],
 )
 def test_an_unknown_key_gets_the_nearest_name(section: str, typo: str, meant: str) -> None:
