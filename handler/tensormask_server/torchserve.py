@@ -21,13 +21,16 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psutil
+import yaml
 
 from tensormask_server.connections import count_in_hand, refuse_new
 from tensormask_server.integrity import IntegrityError, check_sums
 from tensormask_server.java import java_home
+from tensormask_server.options import OptionError, handler_options
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
+MAX_RESPONSE_SIZE = "6553500"  # bytes, where the properties have none
 LINES = 1000  # of what torchserve printed last
 
 
@@ -67,10 +70,11 @@ class TorchServe:
     def __enter__(self) -> "TorchServe":
         """
         Raises:
-            TorchServeError: a port is taken, or the archive isn't there or isn't whole.
+            TorchServeError: a port is taken, the archive isn't there or isn't whole, or its answers may be too large.
             JavaNotFound: there is no Java.
         """
         _check_archive(self._archive)
+        _check_answers_fit(self._archive, self._properties)
         for key in ADDRESSES:
             _check_port(key, self._properties[key])
         java = java_home()
@@ -235,6 +239,22 @@ def _check_archive(archive: Path) -> None:
         raise TorchServeError(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
     except IntegrityError as error:
         raise TorchServeError(f"{archive} can't be served: {error}") from error
+
+
+def _check_answers_fit(archive: Path, properties: Mapping[str, str]) -> None:
+    """An answer larger than TorchServe lets pass would cost its worker."""
+    with zipfile.ZipFile(archive) as content:
+        try:
+            settings = yaml.safe_load(content.read("model-config.yaml"))
+            largest = handler_options(settings["handler"]).max_response_bytes
+        except (KeyError, TypeError, yaml.YAMLError, OptionError):
+            return  # the worker says what is wrong with it
+    passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
+    if not passing.isdecimal() or int(passing) <= largest:
+        raise TorchServeError(
+            f"max_response_size is {passing} in TorchServe's properties; expected more than the {largest} bytes of the "
+            "archive's --max-response-bytes: change config.properties, or archive with a smaller limit"
+        )
 
 
 def _check_port(key: str, address: str) -> None:

@@ -123,6 +123,14 @@ def test_an_archive_that_can_not_be_loaded_is_told(
     assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, said)
 
 
+def test_answers_larger_than_torchserve_lets_pass_are_told(tmp_path: Path, archive: Path) -> None:
+    """One would cost a worker."""
+    settings = b"handler: {max_response_bytes: 70000000}"
+    other = changed(archive, tmp_path / "other.mar", "model-config.yaml", settings)
+    said = "max_response_size is 67108864 in TorchServe's properties; expected more than the 70000000 bytes"
+    assert_one_line(run_launcher(tmp_path, "--archive", other), 1, said)
+
+
 @pytest.mark.skipif(HAS_DETECTRON2, reason="detectron2 is installed: there is nothing to tell")
 def test_an_engine_that_is_not_installed_is_told_with_how_to_install_it(
     tmp_path: Path, archive: Path, case: Case, weights: Path
