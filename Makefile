@@ -62,6 +62,8 @@ $(VENV)/.bench: $(VENV)/.serve
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,bulk,bench]'
 	touch $@
 
+# KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
 $(VENV)/.dev: $(VENV)/.serve
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,bulk,dev]'
+	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
 	touch $@

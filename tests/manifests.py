@@ -1,7 +1,9 @@
 """What stands in deploy/: the Dockerfile and the manifests, read."""
 
+import ast
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,22 @@ def pod_specs() -> dict[str, Any]:
     """By the file they stand in."""
     deployment, service = "kubernetes/base/deployment.yaml", "kserve/inference-service.yaml"
     return {deployment: read(deployment)["spec"]["template"]["spec"], service: read(service)["spec"]["predictor"]}
+
+
+def kserve_fields(name: str) -> dict[str, str]:
+    """Of one of KServe's published types its fields, as a manifest writes them, and what each holds ("int",
+    "list[V1Container]"); read and not imported, because the package imports a server of its own."""
+    source = Path(sys.prefix) / "types/kserve/models" / f"{name}.py"
+    if not source.exists():
+        pytest.skip("KServe's SDK isn't there: make test installs it")
+    [declared] = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)]
+    constants = {
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        for node in declared.body
+        if isinstance(node, ast.Assign)
+    }
+    types = constants["openapi_types"]
+    return {written: types[field] for field, written in constants["attribute_map"].items()}
 
 
 def instructions() -> list[tuple[str, str]]:

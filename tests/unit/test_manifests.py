@@ -8,14 +8,14 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, pod_specs, read
+from manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read
 from tensormask_server import launcher
 from tensormask_server.torchserve import STOP_SECONDS
 
 RELEASES = ["1.30", "1.37"]
 KINDS = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
-# of KServe's predictor, what it has beside a pod's specification
-KSERVE_KEYS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+# of KServe's predictor, what it has beside a pod's specification, and what each holds
+KSERVE_FIELDS = {"minReplicas": int, "maxReplicas": int, "scaleMetric": str, "scaleTarget": int}
 POD_SPECS = pod_specs()
 
 
@@ -36,9 +36,20 @@ def test_kubernetes_would_take_them(kustomization: str, release: str) -> None:
 def test_kubernetes_would_take_the_predictors_pod(release: str) -> None:
     service = read("kserve/inference-service.yaml")
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    spec = {key: value for key, value in service["spec"]["predictor"].items() if key not in KSERVE_KEYS}
+    spec = {key: value for key, value in service["spec"]["predictor"].items() if key not in KSERVE_FIELDS}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
     kubernetes_validate.validate(pod, release, strict=True)
+
+
+def test_kserve_would_take_its_service() -> None:
+    service = read("kserve/inference-service.yaml")
+    predictor, published = service["spec"]["predictor"], kserve_fields("v1beta1_predictor_spec")
+    assert service.keys() <= kserve_fields("v1beta1_inference_service").keys()
+    assert service["spec"].keys() <= kserve_fields("v1beta1_inference_service_spec").keys()
+    assert predictor.keys() <= published.keys()
+    for name, type_ in KSERVE_FIELDS.items():
+        assert published[name] == type_.__name__
+        assert isinstance(predictor[name], type_)
 
 
 def test_a_wrong_manifest_would_be_seen() -> None:
