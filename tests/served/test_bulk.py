@@ -222,12 +222,18 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     assert rows_of(tmp_path) == rows_of(complete)
 
 
-def test_a_cluster_is_used_from_outside(
+def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     bulk: Bulk, complete: Path, cluster: Cluster, client_port: int, tmp_path: Path
 ) -> None:
     address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
+    process = bulk.start(tmp_path, "--address", address)
+    wait_for(3, tmp_path, process)
+    process.send_signal(signal.SIGKILL)  # the cluster holds its driver for some seconds more, in case it comes back
+    process.communicate()
+    assert len(parts_in(tmp_path)) < len(parts_in(complete))
     assert f"{len(rows_of(complete))} pictures in" in bulk.run(tmp_path, "--address", address)
     assert rows_of(tmp_path) == rows_of(complete)
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(
