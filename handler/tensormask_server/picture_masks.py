@@ -8,6 +8,9 @@ import numpy as np
 
 Anchor = tuple[float, float, float, float]
 
+# pixels that are computed at a time: their numbers stay in a core's cache
+BLOCK = 1 << 16
+
 
 @dataclass(frozen=True)
 class MaskCrop:
@@ -118,8 +121,8 @@ def paste_mask(logits: np.ndarray, anchor: Anchor, threshold: float, height: int
     with np.errstate(over="ignore"):  # the probability of a very low logit is 0
         probabilities[1:-1, 1:-1][around] = 1 / (1 + np.exp(-logits[around]))
     by_row = vertical.interpolated(probabilities)  # (h, M+2)
-    values = horizontal.interpolated(by_row.T)  # (w, h)
-    return MaskCrop.of_columns(vertical.first, horizontal.first, values >= np.float32(threshold))
+    columns_on = horizontal.at_least(np.float32(threshold), by_row.T)  # (w, h)
+    return MaskCrop.of_columns(vertical.first, horizontal.first, columns_on)
 
 
 class _Samples:
@@ -144,14 +147,25 @@ class _Samples:
         self._weight = (position - lower).astype(np.float32)[:, None]
         self.entries = slice(max(reached.start - 2, 0), reached.stop + 2)
 
-    def interpolated(self, along_rows: np.ndarray) -> np.ndarray:
+    def interpolated(self, along_rows: np.ndarray, pixels: slice = slice(None)) -> np.ndarray:
         """(M+2, K) to (pixels, K)."""
-        values: np.ndarray = along_rows.take(self._lower, axis=0)
-        upper = along_rows.take(self._lower + 1, axis=0)
+        lower = self._lower[pixels]
+        values: np.ndarray = along_rows.take(lower, axis=0)
+        upper = along_rows.take(lower + 1, axis=0)
         upper -= values
-        upper *= self._weight
+        upper *= self._weight[pixels]
         values += upper
         return values
+
+    def at_least(self, threshold: np.float32, along_rows: np.ndarray) -> np.ndarray:
+        """(M+2, K) to where what is interpolated is at least the threshold, bool (pixels, K); block by block."""
+        along_rows = np.ascontiguousarray(along_rows)
+        enough = np.empty((len(self._lower), along_rows.shape[1]), bool)
+        step = max(BLOCK // max(along_rows.shape[1], 1), 1)
+        for first in range(0, len(enough), step):
+            pixels = slice(first, first + step)
+            np.greater_equal(self.interpolated(along_rows, pixels), threshold, out=enough[pixels])
+        return enough
 
 
 def _extent(mask: np.ndarray, axis: int) -> slice:

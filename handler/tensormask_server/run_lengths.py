@@ -16,17 +16,18 @@ def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:
     Returns:
         {"size": [H, W], "counts": text}, as pycocotools reads and would write it.
     """
+    # an array of counts, because pycocotools takes four times as long over a list
     encoded = rle.frPyObjects({"size": [height, width], "counts": _counts(crop, height, width)}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode()}
 
 
-def _counts(crop: MaskCrop, height: int, width: int) -> list[int]:
-    """The lengths of the runs of off and on pixels in turn, column by column; the first may be 0."""
+def _counts(crop: MaskCrop, height: int, width: int) -> np.ndarray:
+    """The lengths of the runs of off and on pixels in turn, column by column, int64; the first may be 0."""
     # the columns' entries one after the other: an off one ends each, unless the picture's next pixel does
     stride = min(crop.height + 1, height)
     entries = np.zeros(crop.width * stride + 2, bool)  # and one is off before the first and after the last
     entries[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns
     changes = np.flatnonzero(entries[1:] != entries[:-1])
     starts = changes + changes // stride * (height - stride) + (crop.left * height + crop.top)
-    counts: list[int] = np.diff(starts, prepend=0, append=height * width).tolist()
+    counts = np.diff(starts, prepend=0, append=height * width)
     return counts if counts[-1] else counts[:-1]

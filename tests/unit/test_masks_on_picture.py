@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tensormask_server.picture_masks import MaskCrop, PictureMasks, paste_mask
+from tensormask_server.picture_masks import BLOCK, MaskCrop, PictureMasks, paste_mask
 from torch import Tensor
 
 Anchor = tuple[float, float, float, float]
@@ -98,6 +98,11 @@ def test_a_sure_mask_fills_its_anchor() -> None:
 def test_a_large_picture_is_as_exact_as_a_small_one() -> None:
     """A thin strip at the far end, where float32 positions are coarsest."""
     assert_as_sampled(random_logits(15, seed=3), (19_000.3, 0.4, 19_950.8, 3.1), height=4, width=20_000)
+
+
+@pytest.mark.parametrize(("height", "width"), [(333, 501), (BLOCK + 5, 3)])
+def test_a_mask_of_many_blocks_is_exact(height: int, width: int) -> None:
+    assert_as_sampled(random_logits(15, seed=5), (1.3, 0.4, width - 0.2, height - 1.1), height, width)
 
 
 @given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
