@@ -32,6 +32,13 @@ def test_rgb_is_kept(rgb: np.ndarray, kind: str) -> None:
     np.testing.assert_array_equal(read_picture(file), rgb)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_or_several_pages_the_first_is_read(kind: str) -> None:
+    red, blue = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    file = saved(red, kind, save_all=True, append_images=[blue], **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(read_picture(file), np.asarray(red))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     grey = 255 if mode == "1" else 204  # both in Pillow's own palette
