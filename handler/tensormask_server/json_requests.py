@@ -26,6 +26,7 @@ EXPECTED_INPUTS = (
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
 )
 PICTURE_KEYS = ("img_data", "image", "channel_order")
+EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class JsonReader:
         own = {key: value for key, value in content.items() if key not in PICTURE_KEYS}
         for key in own:
             if key not in OPTIONS and key not in ALIASES:
-                known = (*PICTURE_KEYS, *OPTIONS)
-                raise BadRequest(f"the body has the unknown key {shown(key)}{meant(key, known)}", EXPECTED_BODY)
+                near = meant(key, (*PICTURE_KEYS, *OPTIONS, *ALIASES))
+                raise BadRequest(f"the body has the unknown key {shown(key)}{near}", EXPECTED_KEYS)
         if ("image" in content) == ("img_data" in content):
             both = "both img_data and" if "image" in content else "no img_data and no"
             raise BadRequest(f"the body has {both} image", EXPECTED_BODY)
@@ -106,9 +107,11 @@ class JsonReader:
         if not isinstance(parameters, dict):
             raise BadRequest(f"parameters is {shown(parameters)}", "parameters: an object of options")
         if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-            raise BadRequest(f"inputs is {shown(inputs)}, not a list of one object", EXPECTED_INPUTS)
+            found = f"a list of {len(inputs)}" if isinstance(inputs, list) else shown(inputs)
+            raise BadRequest(f"inputs is {found}, not a list of one object", EXPECTED_INPUTS)
         (tensor,) = inputs
-        options = parse_options({**outer, **unaliased(parameters)}, self.class_names)
+        nearer = _options_beside(tensor)
+        options = parse_options({**outer, **unaliased(parameters), **unaliased(nearer)}, self.class_names)
         data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
         pictures: Sequence[bytes | np.ndarray]
         if datatype == "BYTES" and isinstance(data, list) and data:
@@ -138,9 +141,19 @@ def told_of(name: str) -> Iterator[None]:
         raise BadRequest(f"{name}: {error.error}", error.expected, error.reason) from error
 
 
+def _options_beside(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among a tensor's own parameters, where clients of the protocol say things of their own, too."""
+    parameters = tensor.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"inputs[0].parameters is {shown(parameters)}", "parameters: an object of options")
+    return {name: value for name, value in parameters.items() if name in OPTIONS or name in ALIASES}
+
+
 def _base64(value: Any) -> bytes:
     if isinstance(value, dict) and set(value) == {"b64"}:
         value = value["b64"]
+    if value == "":
+        raise BadRequest("image is empty", EXPECTED_BASE64)
     if not isinstance(value, str):
         raise BadRequest(f"image is {shown(value)}", EXPECTED_BASE64)
     if value.startswith(("http://", "https://")):

@@ -38,16 +38,16 @@ def check_size(size: Size, limits: HandlerOptions) -> None:
     Raises:
         BadRequest: a picture is too large.
     """
-    found = f"the picture has {size.height}×{size.width}"
+    shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
         raise BadRequest(
-            f"{found} = {size.pixels} pixels, more than the {limits.max_pixels} allowed",
+            f"the picture has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
             expected_size(limits),
             "pixels",
         )
     if max(size.height, size.width) > limits.max_side:
         raise BadRequest(
-            f"{found} pixels, a side of more than the {limits.max_side} allowed",
+            f"the picture has a side of more than the {limits.max_side} allowed ({shape})",
             f"a picture of at most {limits.max_side} pixels a side: cut or resize it first {_set_by('max-side')}",
             "pixels",
         )
@@ -84,7 +84,7 @@ def check_sum(sizes: Sequence[Size], limits: HandlerOptions) -> None:
 def _masks(sizes: Sequence[Size]) -> str:
     (first, *others) = sizes
     if not others:
-        return f"{first.masks} masks of {first.height}×{first.width} pixels"
+        return f"{first.masks} masks of {first.pixels} pixels (width {first.width}, height {first.height})"
     return f"{sum(size.masks for size in sizes)} masks of {len(sizes)} pictures"
 
 

@@ -20,6 +20,17 @@ SIGNATURES = {
     "BMP": (b"BM",),
     "TIFF": (b"II*\0", b"MM\0*"),
 }
+# Beginnings of other files that people send; HEIC and AVIF have theirs after the length of their first part.
+OTHER_KINDS = {
+    "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi", re.DOTALL),
+    "a film": re.compile(rb"....ftyp", re.DOTALL),
+    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  "),
+    "SVG": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.{,1000}?-->\s*)?<svg", re.DOTALL),
+    "PDF": re.compile(rb"%PDF-"),
+    "a zip archive": re.compile(rb"PK\x03\x04"),
+}
 # A TIFF's tile is decoded as a whole however small the picture is. Usual are 256×256 to 1024×1024.
 LARGEST_TILE = 1 << 22
 # Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
@@ -53,6 +64,11 @@ def read_picture(source: Path | BinaryIO) -> np.ndarray:
     with _faults_told(name):
         content = source.read_bytes() if isinstance(source, Path) else source.read()
     return EncodedPicture(content, name=name).decoded()
+
+
+def other_kind(content: bytes) -> str:
+    """Which kind of picture that isn't read a file is, as HEIC; "" where that isn't known."""
+    return next((kind for kind, start in OTHER_KINDS.items() if start.match(content)), "")
 
 
 class EncodedPicture:
@@ -91,12 +107,15 @@ class EncodedPicture:
 
     @contextmanager
     def _opened(self) -> Iterator[Image.Image]:
-        with _faults_told(self._name), Image.open(io.BytesIO(self._content), formats=self._kinds) as image:
+        with (
+            _faults_told(self._name, self._content),
+            Image.open(io.BytesIO(self._content), formats=self._kinds) as image,
+        ):
             yield image
 
 
 @contextmanager
-def _faults_told(name: str) -> Iterator[None]:
+def _faults_told(name: str, content: bytes = b"") -> Iterator[None]:
     """Whatever Pillow says of a file becomes a PictureError."""
     try:
         with warnings.catch_warnings():
@@ -105,7 +124,9 @@ def _faults_told(name: str) -> Iterator[None]:
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name} is not a picture that Pillow knows, or is damaged") from error
+        kind = other_kind(content)
+        found = f"of a kind that isn't read, {kind}" if kind else "of no kind that is read, or damaged"
+        raise PictureError(f"{name} is {found}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
     except OSError as error:

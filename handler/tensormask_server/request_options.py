@@ -40,7 +40,8 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
     values: dict[str, Any] = {}
     for name, value in asked.items():
         if name not in OPTIONS:
-            raise BadRequest(f"{shown(name)} is not a known option{meant(name, OPTIONS)}", ", ".join(OPTIONS), "option")
+            near = meant(name, (*OPTIONS, *ALIASES))
+            raise BadRequest(f"{shown(name)} is not a known option{near}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, _number_of_text(value), class_names)
     chosen = values.pop("format", None)
@@ -48,20 +49,36 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that are options: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case."""
+    """The headers that are options: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case.
+
+    Raises:
+        BadRequest: an option is there under both of its names.
+    """
     asked = {}
     for header, value in headers.items():
         if not isinstance(value, str):  # TorchServe puts the query there, too
             continue
         name = header.lower().removeprefix("x-").replace("-", "_")
-        if name in OPTIONS:
+        if name in OPTIONS or name in ALIASES:
             asked[name] = _as_utf8(value)
         elif name == "accept":
-            types = (part.partition(";")[0].strip().lower() for part in value.split(","))
-            asked_type = next((FORMAT_OF_TYPE[each] for each in types if each in FORMAT_OF_TYPE), None)
-            if asked_type is not None:
-                asked.setdefault("format", asked_type)
-    return asked
+            asked_for = _format_of(value)
+            if asked_for is not None:
+                asked.setdefault("format", asked_for)
+    return unaliased(asked)
+
+
+def _format_of(accept: str) -> str | None:
+    """The format whose type an Accept header likes best, by its q; of equals the first. None: it names no such type."""
+    qualities: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        content_type, *parameters = (each.strip() for each in part.split(";"))
+        if content_type in FORMAT_OF_TYPE:
+            said = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), 1)
+            quality = _number_of_text(said)
+            qualities.setdefault(FORMAT_OF_TYPE[content_type], quality if _is_number(quality) else 1)
+    liked = [name for name, quality in qualities.items() if quality > 0]
+    return max(liked, key=qualities.__getitem__, default=None)
 
 
 def unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,10 +142,10 @@ def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ..
     """Names and numbers, in a list or with commas between."""
     if isinstance(value, str):
         value = [_number_of_text(part.strip()) for part in value.split(",") if part.strip()]
-        if not value:  # a field of a form that nothing was written into
-            raise BadRequest(f"{name} is empty", f"{name}: names or numbers of classes; leave it out for all", "option")
     elif not isinstance(value, list):
         value = [value]
+    if not value:  # a field of a form that nothing was written into
+        raise BadRequest(f"{name} is empty", f"{name}: names or numbers of classes; leave it out for all", "option")
     if len(value) > MOST_CLASSES:
         raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
     by_name = {each.lower(): number for number, each in enumerate(class_names)}
@@ -142,7 +159,8 @@ def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[s
         return int(value)
     near = meant(value, by_name) if isinstance(value, str) else ""
     some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
-    expected = f"{name}: class names or numbers from 0 to {len(class_names) - 1}, with commas between: {some}"
+    numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"
+    expected = f"{name}: class names, or {numbers}, with commas between: {some}"
     raise BadRequest(f"{name} has {shown(value)}, which is no class of this network{near}", expected, "option")
 
 

@@ -1,5 +1,6 @@
 """What came over the wire to pictures and options, or a BadRequest that teaches."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from tensormask_server.json_pixels import parse_json
 from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
 from tensormask_server.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.options import HandlerOptions
-from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError, TooManyPixelsError
+from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError, TooManyPixelsError, other_kind
 from tensormask_server.request_options import (
     ALIASES,
     OPTIONS,
@@ -28,6 +29,7 @@ EXPECTED_CALL = (
     "for JSON curl -H 'Content-Type: application/json' --data-binary @picture.json …"
 )
 LONGEST_OPTION = 10_000  # bytes of a form's field
+FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,15 @@ def _asked(
         return [Asked(content, parse_options(outer, class_names))], "plain"
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
+    if kind := other_kind(content):
+        raise BadRequest(
+            f"the body is of a kind that isn't read, {kind}", f"converted to one of these: {EXPECTED_BODY}"
+        )
+    if name != "body" and FILE_NAME.fullmatch(content):
+        raise BadRequest(
+            f"the form's field {name} has a file's name, {shown(content.decode(errors='replace'))}, and not the file",
+            f"an @ before the name: curl -F {name}=@picture.jpg",
+        )
     return JsonReader(limits, class_names).asked(parse_json(content, EXPECTED_BODY), outer)
 
 
@@ -133,6 +144,11 @@ def _decoded(picture: EncodedPicture | np.ndarray) -> np.ndarray:
 def _text(name: str, value: Any) -> Any:
     if not isinstance(value, bytes | bytearray):
         return value
+    if value.startswith(ALL_SIGNATURES):
+        raise BadRequest(
+            f"the form has one more picture in its field {shown(name)}",
+            'one picture in a form; several as JSON: {"instances": [{"image": base64}, …]}',
+        )
     if len(value) > LONGEST_OPTION:
         raise BadRequest(
             f"the form's field {shown(name)} has {len(value)} bytes, more than an option has", EXPECTED_CALL

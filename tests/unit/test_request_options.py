@@ -31,9 +31,23 @@ def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> 
 
 def test_the_nearest_word_counts() -> None:
     body = json.dumps({"image": IMAGE, "threshold": 0.1}).encode()
-    headers = {"X-Score-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
+    headers = {"X-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
     wanted = one(body, headers, score_threshold=b"0.2", max_detections=b"4").options.prediction
     assert (wanted.score_threshold, wanted.max_detections, wanted.nms_threshold) == (0.1, 4, 0.7)
+
+
+def test_headers_know_both_names_of_an_option() -> None:
+    assert one(PNG, {"Threshold": "0.3"}).options.prediction.score_threshold == 0.3
+    with pytest.raises(BadRequest, match="threshold and score_threshold are the same option"):
+        one(PNG, {"Threshold": "0.3", "Score-Threshold": "0.2"})
+
+
+@pytest.mark.parametrize("name", ["treshold", "thresold"])
+def test_a_typo_of_threshold_is_not_taken_for_another_options(name: str) -> None:
+    with pytest.raises(BadRequest, match=r"did you mean threshold\?"):
+        one(PNG, **{name: b"0.3"})
+    with pytest.raises(BadRequest, match=r"did you mean threshold\?"):
+        one(json.dumps({"image": IMAGE, name: 0.3}).encode())
 
 
 @pytest.mark.parametrize(
@@ -41,6 +55,9 @@ def test_the_nearest_word_counts() -> None:
     [
         ({"accept": "*/*"}, "coco"),
         ({"Accept": "image/png;q=0.9, */*"}, "png"),
+        ({"Accept": "application/json;q=0.1, application/zip; q=0.5, image/png;q=0"}, "npz"),
+        ({"Accept": "text/html, image/*;q=0.9"}, "coco"),
+        ({"Accept": "image/png;q=high"}, "png"),
         ({"Accept": "image/png", "Format": "labelmap"}, "labelmap"),
         ({"Format": "labelmap", "Accept": "image/png"}, "labelmap"),
     ],
@@ -55,14 +72,14 @@ GOOD_OPTIONS = {
     "nms_threshold": [(0.5, 0.5)],
     "mask_threshold": [(0.01, 0.01), (1, 1.0)],
     "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
-    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), ([], ()), (2, (2,))],
+    "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), (2, (2,))],
 }
 BAD_OPTIONS = {
     "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
     "nms_threshold": [2],
     "mask_threshold": [0, 1.1],
     "max_detections": [-1, 1001, 0.5, "many"],
-    "classes": ["", " , ", "dgo", 3, -1, [None], True, 0.5],
+    "classes": ["", " , ", [], "dgo", 3, -1, [None], True, 0.5],
     "format": ["gif", 1, []],
 }
 
