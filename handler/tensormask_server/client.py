@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import TypedDict, Unpack
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,10 @@ CONTENT_TYPES = {
     "torch": "application/gzip",
 }
 EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
+EXPECTED_TRUST = (
+    "to trust a certificate of your own name its file in the environment variable SSL_CERT_FILE, and call the server "
+    "by a name that stands in it"
+)
 EXPECTED_TOKEN = (
     'the "inference" key of key_file.json, in the folder that the server was started from; it holds for 60 minutes'
 )
@@ -45,7 +50,7 @@ class Options(TypedDict, total=False):
 
     score_threshold: float | None  # 0…1; things with scores above it
     max_detections: int | None
-    classes: str | int | Sequence[str | int] | None  # names or numbers; these alone
+    classes: str | int | Sequence[str | int] | None  # names, or the network's numbers from 0; these alone
     nms_threshold: float | None  # 0…1
     mask_threshold: float | None  # above 0, at most 1
 
@@ -131,6 +136,8 @@ class Client:
         target = quote(f"{parts.path or '/'}?{parts.query}".rstrip("?"), safe="/?&=%:,+@")
         try:
             connection.connect()
+        except SSLCertVerificationError as error:
+            raise WrongServer(f"the certificate of {self.url} isn't trusted: {error}; {EXPECTED_TRUST}") from error
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"no server answers at {self.url}: {error}") from error
         try:
@@ -264,6 +271,8 @@ def _error(url: str, status: int, body: bytes, sent: int) -> ClientError:
         return Busy(f"{status} {told}")
     if told == "Worker died." or status == 504:  # likewise, that gave no answer in its time
         return Lost(f"{status} {told}")
+    if status == 403 and "HTTPS" in told and url.startswith("http://"):
+        return WrongServer(f"{url} answers by TLS alone: {told}; expected https://")
     if status in (401, 403) or content.get("type") == "InvalidKeyException":
         return WrongToken(f"{url} wants a token: {status} {told}; expected {EXPECTED_TOKEN}")
     if 300 <= status < 400 or status in (404, 405, 501):

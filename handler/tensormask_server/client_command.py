@@ -1,12 +1,14 @@
 """Files and folders of pictures through a server, several at a time: python -m tensormask_server.client"""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from threading import get_ident
 from typing import Protocol, TextIO
 
 from tensormask_server.client import CONTENT_TYPES, Client, NoAnswer, Options, Unreachable
@@ -14,6 +16,7 @@ from tensormask_server.client import CONTENT_TYPES, Client, NoAnswer, Options, U
 NAME = "python -m tensormask_server.client"
 URL = "http://127.0.0.1:8080/predictions/tensormask"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+ASKED = ".asked.json"  # among the answers: what was asked, as all of one folder are answers to the same
 SUFFIXES = {"coco": ".json", "png": ".png", "labelmap": ".png", "polygons": ".json", "npz": ".npz", "torch": ".gz"}
 
 
@@ -35,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         client = Client(parsed.url, parsed.token)
         sources = find_pictures(parsed.pictures, parsed.out, SUFFIXES[parsed.format])
-        failed = answer_all(client, sources, parsed.format, options, parsed.at_once)
+        check_asked_alike(parsed.out, _asked(client, parsed.format, options))
+        failed = answer_all(client, sources, parsed.format, options, parsed.at_once, parsed.out)
     except (UsageError, Unreachable, OSError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 2
@@ -71,8 +75,41 @@ def find_pictures(given: Sequence[Path], out: Path, suffix: str) -> dict[Path, P
     return sources
 
 
-def answer_all(client: Client, sources: Mapping[Path, Path], kind: str, options: Options, at_once: int) -> int:
+def check_asked_alike(out: Path, asked: Mapping[str, object]) -> None:
+    """
+    Raises:
+        UsageError: the folder isn't one, or has answers to something else than what is asked now.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; expected a folder")
+    try:
+        before = json.loads((out / ASKED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise UsageError(f"{out / ASKED} is damaged; name another --out, or delete it to go on here") from error
+    for name, value in asked.items():
+        if before.get(name) != value:
+            was, now = (_as_said(each) for each in (before.get(name), value))
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{out} has answers to another {option}, {was} and not {now}; name another --out")
+
+
+def _asked(client: Client, kind: str, options: Options) -> dict[str, object]:
+    return {"url": client.url, "format": kind, **options}
+
+
+def _as_said(value: object) -> str:
+    return "the server's" if value is None else str(value)
+
+
+def answer_all(
+    client: Client, sources: Mapping[Path, Path], kind: str, options: Options, at_once: int, out: Path
+) -> int:
     """Has those pictures answered whose file isn't there.
+
+    Args:
+        out: where, from the first answer on, a file says what is asked.
 
     Returns:
         How many had no answer; why is told on stderr.
@@ -87,9 +124,9 @@ def answer_all(client: Client, sources: Mapping[Path, Path], kind: str, options:
     def answer(target: Path) -> None:
         answer = client.answer(sources[target], kind, **options)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        part.write_bytes(answer.body)
-        part.replace(target)
+        if not (out / ASKED).exists():
+            _write_whole(out / ASKED, json.dumps(_asked(client, kind, options)).encode())
+        _write_whole(target, answer.body)
 
     with (
         closing(_progress(len(sources), len(sources) - len(waiting))) as progress,
@@ -107,6 +144,13 @@ def answer_all(client: Client, sources: Mapping[Path, Path], kind: str, options:
         finally:
             pool.shutdown(cancel_futures=True)
     return failed
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """So that a file that is there is whole, whenever this is killed."""
+    part = path.with_name(f"{path.name}.{get_ident()}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def _pictures(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
@@ -150,7 +194,7 @@ class _Counter:
         print(f"\r{self.done} of {self.total} pictures", end="", file=sys.stderr, flush=True)
 
     def write(self, s: str, file: TextIO) -> None:
-        print(f"\r{s}", file=file)
+        print(f"\r\033[K{s}" if file.isatty() else f"\n{s}", file=file)
 
     def close(self) -> None:
         print(file=sys.stderr)
@@ -167,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=tuple(CONTENT_TYPES), default="coco", help="of the answers (default: %(default)s)")
     add("--score-threshold", type=_fraction, metavar="0…1", help="find things with scores above it")
     add("--max-detections", type=int, metavar="N", help="on a picture, the best ones")
-    add("--classes", metavar="NAME,NAME", help="find these alone; names or numbers")
+    add("--classes", metavar="NAME,NAME", help="find these alone; names, or the network's numbers from 0")
     add("--nms-threshold", type=_fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
     add("--mask-threshold", type=_fraction, metavar="0…1", help="probability from which on a pixel is of the mask")
     add("--token", help="for a server that wants one")

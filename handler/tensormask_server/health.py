@@ -11,9 +11,11 @@ import http.client
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 TIMEOUT = 4  # seconds for each answer: less than the probes allow
+KEY_FILE = Path("key_file.json")  # where TorchServe writes its tokens, in the folder that it is started from
 
 
 class NotReady(Exception):
@@ -26,9 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Exits with 0 where the server on this machine has a READY worker for each model, else with 1.",
     )
     parser.add_argument("--management-port", type=int, default=8081, metavar="PORT", help="(default: %(default)s)")
-    port = parser.parse_args(arguments).management_port
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        default=KEY_FILE,
+        metavar="FILE",
+        help="TorchServe's tokens, where it wants them (default: %(default)s)",
+    )
+    parsed = parser.parse_args(arguments)
     try:
-        workers = ready_workers(port)
+        workers = ready_workers(parsed.management_port, parsed.key_file)
     except NotReady as error:
         print(f"not ready: {error}", file=sys.stderr)
         return 1
@@ -36,35 +45,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def ready_workers(management_port: int) -> dict[str, int]:
+def ready_workers(management_port: int, key_file: Path = KEY_FILE) -> dict[str, int]:
     """How many workers of each model are READY: at least one, of at least one model.
+
+    Args:
+        key_file: has the token of a server that wants one; may be absent.
 
     Raises:
         NotReady: a model has none, there is no model, or the management API doesn't say.
     """
-    models = _asked(management_port, "/models")["models"]
+    headers = _headers(key_file)
+    models = _asked(management_port, "/models", headers)["models"]
     if not models:
         raise NotReady("no model is loaded")
     found = {}
     for name in (model["modelName"] for model in models):
-        states = [worker["status"] for worker in _asked(management_port, f"/models/{name}")[0]["workers"]]
+        states = [worker["status"] for worker in _asked(management_port, f"/models/{name}", headers)[0]["workers"]]
         found[name] = states.count("READY")
         if not found[name]:
             raise NotReady(f"{name} has no READY worker, but {', '.join(states) or 'none at all'}")
     return found
 
 
-def _asked(port: int, path: str) -> Any:
+def _headers(key_file: Path) -> dict[str, str]:
+    try:
+        return {"Authorization": f"Bearer {json.loads(key_file.read_text())['management']['key']}"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # most servers want none, and one that does says so
+
+
+def _asked(port: int, path: str, headers: dict[str, str]) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise NotReady(f"the management API on port {port} doesn't answer: {error}") from error
     finally:
         connection.close()
-    if response.status != 200:  # with tokens on it asks for one
+    if b"InvalidKeyException" in content:
+        held = "that one isn't good, or is older than 60 minutes" if headers else "there is none"
+        raise NotReady(
+            f'the management API on port {port} wants a token, the "management" key of key_file.json in the folder '
+            f"that the server was started from: {held}; name that file by --key-file"
+        )
+    if response.status != 200:
         raise NotReady(f"the management API on port {port} answers {response.status}: {content.decode()!r}")
     return json.loads(content)
 

@@ -81,12 +81,13 @@ def test_a_folder_is_answered_and_a_broken_picture_does_not_stop_it(server: Serv
     out = folder.parent / "out"
     assert json.loads((out / "one.png.json").read_text())["height"] == 150
     assert json.loads((out / "more" / "two.PNG.json").read_text())["height"] == 90
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["one.png.json", "two.PNG.json"]
+    files = sorted(path.name for path in out.rglob("*") if path.is_file())
+    assert files == [".asked.json", "one.png.json", "two.PNG.json"]
 
 
 def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> None:
     (folder / "broken.jpg").unlink()
-    assert run(server, folder, "--format", "png", "--max-detections", "1").returncode == 0
+    assert run(server, folder, "--format", "png").returncode == 0
     one = folder.parent / "out" / "one.png.png"
     assert Image.open(one).size == (200, 150)
     one.write_text("left alone")
@@ -94,3 +95,20 @@ def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> N
     assert run(server, folder, "--format", "png").returncode == 0
     assert one.read_text() == "left alone"
     assert Image.open(folder.parent / "out" / "more" / "two.PNG.png").size == (200, 90)
+
+
+def test_answers_to_something_else_are_not_taken_for_these(server: Server, folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    assert run(server, folder, "--score-threshold", "0.7").returncode == 0
+    other = run(server, folder, "--score-threshold", "0.2")
+    assert other.returncode == 2
+    assert "has answers to another --score-threshold, 0.7 and not 0.2; name another --out" in other.stderr
+    assert "another --format, coco and not png" in run(server, folder, "--format", "png").stderr
+    assert run(server, folder, "--score-threshold", "0.7").returncode == 0
+    (folder.parent / "out" / ".asked.json").write_text("{")
+    assert ".asked.json is damaged" in run(server, folder).stderr
+
+
+def test_a_file_is_no_place_for_answers(server: Server, folder: Path) -> None:
+    (folder.parent / "out").write_text("a file")
+    assert "out is a file; expected a folder" in run(server, folder).stderr

@@ -20,7 +20,7 @@ import pytest
 import torch
 from certificates import self_signed
 from parity.cases import Case
-from tensormask_server.client import Client, Unreachable
+from tensormask_server.client import Client, WrongServer
 from tensormask_server.health import NotReady, ready_workers
 
 from served.conftest import ROOT, Server, launched, request_body
@@ -103,9 +103,15 @@ def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Pa
         assert asked(f"http://127.0.0.1:{server.ports[0]}/models/tiny")[0] != 200
 
 
-def test_with_tokens_on_the_health_check_says_why_it_can_not_tell(opened: Opened) -> None:
-    with pytest.raises(NotReady, match="answers 400"):
-        ready_workers(opened.server.ports[1])
+def test_with_tokens_on_the_health_check_reads_them_or_says_what_it_wants(opened: Opened, tmp_path: Path) -> None:
+    port, keys = opened.server.ports[1], opened.certificate.parent / "key_file.json"
+    assert ready_workers(port, keys) == {"tiny": 1}
+    with pytest.raises(NotReady, match=r'wants a token, the "management" key .* there is none; name .* --key-file'):
+        ready_workers(port, tmp_path / "absent.json")
+    expired = tmp_path / "expired.json"
+    expired.write_text(json.dumps({"management": {"key": "of yesterday"}}))
+    with pytest.raises(NotReady, match="that one isn't good, or is older than 60 minutes"):
+        ready_workers(port, expired)
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------
@@ -159,14 +165,16 @@ def test_a_client_that_trusts_the_certificate_is_answered(
 def test_a_client_that_does_not_is_not(opened: Opened, case: Case) -> None:
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         asked(opened.url)
-    with pytest.raises(Unreachable):
-        Client(opened.url, waits=()).predict(case.picture)
+    with pytest.raises(WrongServer, match=r"isn't trusted: .*CERTIFICATE_VERIFY_FAILED.* SSL_CERT_FILE"):
+        Client(opened.url).predict(case.picture)
 
 
-def test_without_tls_nothing_is_answered(opened: Opened) -> None:
+def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
     status, _, said = asked(opened.server.url, headers=opened.bearer("inference"))
     assert status == 403
     assert "only accepts HTTPS" in said.decode()
+    with pytest.raises(WrongServer, match=r"answers by TLS alone: .*; expected https://$"):
+        Client(opened.server.url).predict(case.picture)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
