@@ -6,7 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from tensormask_server.pictures import PictureError, read_picture
+try:
+    from tensormask_server.pictures import PictureError, read_picture
+except ImportError as error:
+    sys.exit(f"prepare_input.py: {error}; expected .venv/bin/python prepare_input.py …, after make demo")
 
 
 def main() -> int:
@@ -16,6 +19,8 @@ def main() -> int:
     parser.add_argument("output", type=Path, help="the .json to write")
     parser.add_argument("--threshold", type=float, help="find things with scores above it (default: the server's)")
     parsed = parser.parse_args()
+    if parsed.threshold is not None and not 0 <= parsed.threshold <= 1:
+        parser.error(f"--threshold is {parsed.threshold:g}; expected a number from 0 to 1")
     try:
         picture = read_picture(parsed.picture)
         request = {"img_data": picture.transpose(2, 0, 1).tolist()}  # (3, H, W), RGB

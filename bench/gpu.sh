@@ -3,5 +3,11 @@
 # Arguments go to `python -m bench.gpu`: bench/gpu.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+if ! "$python" -c 'import torch, numpy, PIL, yaml, safetensors' 2> /dev/null; then
+    echo "bench/gpu.sh: $python has not all of torch, numpy, Pillow, PyYAML and safetensors;" \
+        "name another: PYTHON=.venv/bin/python bench/gpu.sh" >&2
+    exit 2
+fi
 export PYTHONPATH="$PWD:$PWD/handler:$PWD/tests"
-exec "${PYTHON:-python3}" -m bench.gpu "$@"
+exec "$python" -m bench.gpu "$@"

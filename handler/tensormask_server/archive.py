@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -234,7 +235,8 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
         shutil.copy(packed, partial)
         partial.replace(archive)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise ArchiveError(f"can't write {archive}: {error.strerror}") from error
     return archive
 

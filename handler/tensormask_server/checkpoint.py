@@ -39,7 +39,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         ".safetensors": load_file,
     }
     if path.suffix not in readers:
-        raise CheckpointError(f"{path} has the ending {path.suffix!r}; supported: {', '.join(readers)}")
+        found = f"has the ending {path.suffix!r}" if path.exists() else "isn't there"
+        raise CheckpointError(f"{path} {found}; supported: {', '.join(readers)}")
     try:
         entries = readers[path.suffix](path)
     except OSError as error:

@@ -18,13 +18,21 @@ def read_properties(path: Path) -> dict[str, str]:
     """The keys and values of a config.properties.
 
     Raises:
-        PropertiesError: the file can't be read.
+        PropertiesError: the file can't be read, or isn't of that kind.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise PropertiesError(f"can't read {path}: {error.strerror}; --ts-config names another") from error
-    pairs = [line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#")]
+    except UnicodeError as error:
+        raise PropertiesError(f"{path} isn't text; expected lines of key=value") from error
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    wrong = next((line for line in lines if not re.match(r"\s*[A-Za-z_][\w.]*\s*=", line)), None)
+    if wrong is not None:
+        raise PropertiesError(
+            f"{path} has the line {wrong[:60]!r}; expected lines of key=value, as in config.properties"
+        )
+    pairs = [line.split("=", 1) for line in lines]
     return {key.strip(): value.strip() for key, value in pairs}
 
 

@@ -1,6 +1,7 @@
 """One torchserve: started, watched until a worker is ready, and stopped with all that it started."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -70,19 +71,24 @@ class TorchServe:
     def __enter__(self) -> "TorchServe":
         """
         Raises:
-            TorchServeError: a port is taken, the archive isn't there or isn't whole, or its answers may be too large.
+            TorchServeError: a port is taken, the archive isn't there or isn't whole, its answers may be too large, or
+                the logs can't be written.
             JavaNotFound: there is no Java.
         """
         _check_archive(self._archive)
         _check_answers_fit(self._archive, self._properties)
         for key in ADDRESSES:
             _check_port(key, self._properties[key])
+        _check_ports_differ(self._properties)
         java = java_home()
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TorchServeError(f"can't use {self.log_dir} as the folder of the logs: {error.strerror}") from error
         # TorchServe keeps its pid file, sockets and unpacked models in the temporary folder: one server each
         self._temp = tempfile.TemporaryDirectory(prefix="tensormask-serve-", ignore_cleanup_errors=True)
         config = Path(self._temp.name) / "config.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
-        self.log_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
         command += ["--ts-config", str(config), "--model-store", str(self._archive.parent)]
         command += ["--models", f"{self.name}={self._archive.name}"]
@@ -230,7 +236,10 @@ class _Printed:
 
 def _check_archive(archive: Path) -> None:
     if not archive.is_file():
-        raise TorchServeError(f"there is no archive {archive}; archive.sh makes one")
+        folder = archive if archive.is_dir() else archive.parent
+        others = ", ".join(str(path) for path in sorted(folder.glob("*.mar")))
+        hint = f"there {'are' if ', ' in others else 'is'} {others}" if others else "archive.sh makes one"
+        raise TorchServeError(f"there is no archive {archive}; {hint}")
     try:
         with zipfile.ZipFile(archive) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
@@ -251,8 +260,9 @@ def _check_answers_fit(archive: Path, properties: Mapping[str, str]) -> None:
             return  # the worker says what is wrong with it
     passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
     if not passing.isdecimal() or int(passing) <= largest:
+        found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"
         raise TorchServeError(
-            f"max_response_size is {passing} in TorchServe's properties; expected more than the {largest} bytes of the "
+            f"max_response_size {found} in TorchServe's properties; expected more than the {largest} bytes of the "
             "archive's --max-response-bytes: change config.properties, or archive with a smaller limit"
         )
 
@@ -264,4 +274,14 @@ def _check_port(key: str, address: str) -> None:
         try:
             probe.bind((parts.hostname, parts.port))
         except OSError as error:
-            raise TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another port") from error
+            another = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+            raise TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another {another}") from error
+
+
+def _check_ports_differ(properties: Mapping[str, str]) -> None:
+    keys: dict[int | None, str] = {}
+    for key in ADDRESSES:
+        port = urlsplit(properties[key]).port
+        other = keys.setdefault(port, key)
+        if other != key:
+            raise TorchServeError(f"{other} and {key} both have the port {port}; choose another for one of them")

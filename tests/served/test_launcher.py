@@ -106,6 +106,32 @@ def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--management-port", 8091, "--metrics-port", 8091), "both have the port 8091; choose another"),
+        (("-h", "192.0.2.1"), "choose another host"),
+        (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: File exists"),
+        (("--ts-config", "a.txt"), "a.txt has the line 'of text'; expected lines of key=value"),
+        (("--ts-config", "empty.txt"), "max_response_size isn't there, which means 6553500, in TorchServe's"),
+    ],
+)
+def test_settings_that_can_not_be_are_told_with_what_could(
+    tmp_path: Path, archive: Path, arguments: tuple[object, ...], said: str
+) -> None:
+    (tmp_path / "a.txt").write_text("a=1\n# and a line\nof text\n")
+    (tmp_path / "empty.txt").touch()
+    assert_one_line(run_launcher(tmp_path, "--archive", archive, *arguments), 1, said)
+
+
+def test_an_archive_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert_one_line(run_launcher(tmp_path, "--archive", "store/x.mar"), 1, "store/x.mar; archive.sh makes one")
+    (tmp_path / "store" / "demo.mar").touch()
+    for given in ("store/x.mar", "store"):
+        assert_one_line(run_launcher(tmp_path, "--archive", given), 1, f"no archive {tmp_path / given}; there is")
+
+
+@pytest.mark.parametrize(
     ("entry", "content", "said"),
     [
         ("config.yaml", None, "config.yaml is missing"),

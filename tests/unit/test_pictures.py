@@ -93,6 +93,15 @@ def test_prepare_input_writes_the_json_of_the_pixels(tmp_path: Path, rgb: np.nda
     assert content["threshold"] == 0.25
 
 
+def test_prepare_input_refuses_what_the_server_would(tmp_path: Path, rgb: np.ndarray) -> None:
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    command = [sys.executable, ROOT / "prepare_input.py", "rgb.png", "rgb.json", "--threshold", "5"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "--threshold is 5; expected a number from 0 to 1" in result.stderr
+    assert not (tmp_path / "rgb.json").exists()
+
+
 def test_prepare_input_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "prepare_input.py", tmp_path / "absent.png", tmp_path / "picture.json"]
     result = subprocess.run(command, capture_output=True, text=True)

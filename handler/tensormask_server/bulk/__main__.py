@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     absent = [name for name in ("ray", "pyarrow", "pandas", "pycocotools", "tqdm") if find_spec(name) is None]
     if absent:
-        print(f"{NAME}: {absent[0]} isn't installed; .venv/bin/pip install -e '.[bulk]' brings it", file=sys.stderr)
+        print(
+            f"{NAME}: {absent[0]} isn't installed; .venv/bin/pip install -c constraints.txt -e '.[bulk]' brings it",
+            file=sys.stderr,
+        )
         return 2
     try:
         return _run(parsed)
