@@ -27,7 +27,8 @@ def server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     classes = folder / "classes.txt"
     classes.write_text("".join(f"{HOSTILE_NAME} {number}\n" for number in range(NUM_CLASSES)))
     command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", folder]
-    command += ["--name", "tiny", "--classes", classes, "--max-pixels", "40000"]
+    command += ["--name", "tiny", "--classes", classes, "--threshold", "0.35"]
+    command += ["--max-pixels", "40000", "--max-side", "300"]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     with launched(folder, "--archive", folder / "tiny.mar", PATH="") as running:
         yield running

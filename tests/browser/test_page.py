@@ -127,10 +127,21 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path
         expect(page.locator("#curl")).to_contain_text(f"{event}.png", timeout=60_000)
 
 
-def test_a_large_picture_is_made_smaller_first(page: Page, tmp_path: Path) -> None:
-    Image.new("RGB", (400, 400), "red").save(tmp_path / "large.png")
+@pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
+def test_a_large_picture_is_made_smaller_first(page: Page, tmp_path: Path, size: tuple[int, int], made: str) -> None:
+    """To what --max-pixels and --max-side allow."""
+    Image.new("RGB", size, "red").save(tmp_path / "large.png")
     upload(page, tmp_path / "large.png")
-    expect(page.locator("#status")).to_contain_text("Made smaller for this server: 200×200 pixels")
+    expect(page.locator("#status")).to_contain_text(f"Made smaller for this server: {made} pixels")
+
+
+def test_the_slider_stands_at_the_archives_threshold_first(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    expect(page.locator("#shown-threshold")).to_have_text("0.35")
+    shown = page.locator("#list li").count()
+    assert shown > 0
+    set_threshold(page, 0.1)
+    assert page.locator("#list li").count() > shown
 
 
 def test_a_file_that_is_no_picture_and_a_servers_error_are_told(page: Page, tmp_path: Path, picture: Path) -> None:

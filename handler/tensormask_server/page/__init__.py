@@ -25,14 +25,17 @@ def asks_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool
     return "text/html" in accept and not any(fields.values())
 
 
-def try_it_page(max_pixels: int) -> Page:
+def try_it_page(max_pixels: int, max_side: int, score_threshold: float) -> Page:
     """
     Args:
-        max_pixels: the server's limit; the page makes larger pictures smaller before it sends them.
+        max_pixels, max_side: the server's limits; the page makes larger pictures smaller before it sends them.
+        score_threshold: where the page's slider stands first.
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
-    html = html.replace('<html lang="en">', f'<html lang="en" data-max-pixels="{max_pixels}" data-sample="{sample}">')
+    data = {"max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold, "sample": sample}
+    attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+    html = html.replace('<html lang="en">', f'<html lang="en" {attributes}>')
     # nothing but this script and these styles, and no other server
     policy = (
         f"default-src 'none'; script-src '{_hash_of('script', html)}'; style-src '{_hash_of('style', html)}'; "
