@@ -54,6 +54,7 @@ clean:
 
 # Installed again only when what is to be installed has changed.
 $(VENV)/.serve: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
 	touch $@
