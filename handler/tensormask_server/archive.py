@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from tensormask_server.engine import ENGINES
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import HandlerOptions, OptionError
 from tensormask_server.predictor import PRECISIONS, build_network
 
 PACKAGE = Path(__file__).parent
@@ -113,13 +113,22 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
 def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
     """
     Raises:
-        ValueError: an option's value can't be used.
+        ArchiveError: an option's value can't be used.
     """
     for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
         if getattr(parsed, name) < 1:
             raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
         raise ArchiveError(f"--name is {parsed.name!r}; expected letters, digits, - and _")
+    try:
+        options = HandlerOptions(
+            score_threshold=parsed.threshold,
+            engine=parsed.engine,
+            precision=parsed.precision,
+            **{name: getattr(parsed, name) for name in LIMITS},
+        )
+    except OptionError as error:
+        raise ArchiveError(_as_typed(str(error))) from error
     return ArchiveRequest(
         config=parsed.config,
         weights=parsed.weights,
@@ -130,17 +139,19 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         batch_size=parsed.batch_size,
         max_batch_delay=parsed.max_batch_delay,
         response_timeout=parsed.response_timeout,
-        options=HandlerOptions(
-            score_threshold=parsed.threshold,
-            engine=parsed.engine,
-            precision=parsed.precision,
-            **{name: getattr(parsed, name) for name in LIMITS},
-        ),
+        options=options,
     )
 
 
+def _as_typed(error: str) -> str:
+    """An error that names the handler's options, with their names on the command line."""
+    for each in fields(HandlerOptions):
+        error = re.sub(rf"\b{each.name}\b", _flag(each.name), error)
+    return error
+
+
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return "--threshold" if name == "score_threshold" else f"--{name.replace('_', '-')}"
 
 
 def make_archive(request: ArchiveRequest) -> Path:

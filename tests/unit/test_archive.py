@@ -85,10 +85,13 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         (["--config", "{config}", "--weights", "{weights}", "--output", "{config}"], "can't write"),
         (["--config", "{r50}", "--weights", "{weights}"], "MODEL.RESNETS.DEPTH"),
         (["--config", "{config}", "--weights", "{config}"], "'.yaml'"),
-        (["--config", "{config}", "--weights", "{weights}", "--threshold", "2"], "score_threshold is 2"),
+        (
+            ["--config", "{config}", "--weights", "{weights}", "--threshold", "2"],
+            "--threshold is 2.0; expected a number from 0 to 1",
+        ),
         (
             ["--config", "{config}", "--weights", "{weights}", "--max-pixels", "99999999"],
-            "max_request_pixels is 33554432",
+            "--max-request-pixels is 33554432; expected --max-pixels, 99999999, or more",
         ),
         (["--config", "{config}", "--weights", "{weights}", "--name", "../x"], "--name is '../x'"),
         (["--config", "{config}", "--weights", "{weights}", "--classes", "{config}"], "expected 5"),
