@@ -31,6 +31,7 @@ OTHER_KINDS = {
     "PDF": re.compile(rb"%PDF-"),
     "a zip archive": re.compile(rb"PK\x03\x04"),
 }
+LONGEST_HEAD = 2000  # bytes in which a kind is looked for: of a stranger's megabytes it would take seconds
 # A TIFF's tile is decoded as a whole however small the picture is. Usual are 256×256 to 1024×1024.
 LARGEST_TILE = 1 << 22
 # Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
@@ -68,7 +69,8 @@ def read_picture(source: Path | BinaryIO) -> np.ndarray:
 
 def other_kind(content: bytes) -> str:
     """Which kind of picture that isn't read a file is, as HEIC; "" where that isn't known."""
-    return next((kind for kind, start in OTHER_KINDS.items() if start.match(content)), "")
+    head = content[:LONGEST_HEAD]
+    return next((kind for kind, start in OTHER_KINDS.items() if start.match(head)), "")
 
 
 class EncodedPicture:
