@@ -252,6 +252,9 @@ def test_a_page_in_place_of_the_weights_is_refused_with_a_reason(suffix: str, co
 
 @pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.pkl.gz"])
 def test_another_ending_is_refused_with_those_supported(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"{name} isn't there; supported: \.pkl, \.pth, \.safetensors"):
+        load_checkpoint(tmp_path / name)
+    (tmp_path / name).touch()
     with pytest.raises(CheckpointError, match=rf"{name} has the ending .*; supported: \.pkl, \.pth, \.safetensors"):
         load_checkpoint(tmp_path / name)
 
