@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,10 @@ def client_port() -> int:
 def cluster(client_port: int) -> Iterator[Cluster]:
     """A head that has no cores for networks, and two nodes; each is processes of its own, as on as many machines."""
     head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": client_port}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    with pytest.MonkeyPatch.context() as environment:
+        # how long it waits for a driver that it has started, one that was killed, too
+        environment.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "15")
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -234,6 +237,31 @@ def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     assert f"{len(rows_of(complete))} pictures in" in bulk.run(tmp_path, "--address", address)
     assert rows_of(tmp_path) == rows_of(complete)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
+    bulk: Bulk, cluster: Cluster, client_port: int, tmp_path: Path
+) -> None:
+    def drivers() -> set[psutil.Process]:
+        """Those that the cluster's head runs for clients."""
+        return {process for process in psutil.process_iter() if _is_driver(process)}
+
+    before = drivers()
+    address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
+    process = replace(bulk, pictures=bulk.pictures / "one").start(tmp_path, "--address", address)
+    while not (started := drivers() - before):
+        assert process.poll() is None, process.communicate()
+    for driver in started:
+        driver.kill()
+    printed, told = process.communicate(timeout=300)
+    assert printed.startswith(f"1 pictures in {tmp_path}, 0 "), told
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    try:
+        return "--mode=specific-server" in process.cmdline()
+    except psutil.Error:  # it has ended
+        return False
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         if address is None:
             ray.init("local", include_dashboard=False, **quiet)
         else:
-            ray.init(address, **quiet)
+            _connect(address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         advice = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
         if address is not None and address.startswith(CLIENT):
@@ -68,6 +68,17 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(address: str, **options: object) -> None:
+    """Ray's client has the head start a process for it, and gives up where that process ends early: tried again."""
+    for _ in range(2):
+        try:
+            ray.init(address, **options)
+            return
+        except ConnectionAbortedError:
+            time.sleep(1)
+    ray.init(address, **options)
 
 
 def pool_of(actors: int | None, cores: int) -> Pool:
