@@ -15,7 +15,8 @@ from tensormask_server.client import CONTENT_TYPES, Client, NoAnswer, Options, U
 
 NAME = "python -m tensormask_server.client"
 URL = "http://127.0.0.1:8080/predictions/tensormask"
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+READ = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PICTURES = (*READ, ".heic", ".heif", ".avif")  # what isn't read gets an error, instead of being left out unnoticed
 ASKED = ".asked.json"  # among the answers: what was asked, as all of one folder are answers to the same
 SUFFIXES = {"coco": ".json", "png": ".png", "labelmap": ".png", "polygons": ".json", "npz": ".npz", "torch": ".gz"}
 
@@ -69,9 +70,7 @@ def find_pictures(given: Sequence[Path], out: Path, suffix: str) -> dict[Path, P
             if other.resolve() != picture.resolve():
                 raise UsageError(f"{other} and {picture} would both be written to {target}; give them another --out")
     if not sources:
-        raise UsageError(
-            f"no pictures in {', '.join(map(str, given))}; expected files that end in {' '.join(PICTURES)}"
-        )
+        raise UsageError(f"no pictures in {', '.join(map(str, given))}; expected files that end in {' '.join(READ)}")
     return sources
 
 

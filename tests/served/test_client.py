@@ -74,10 +74,13 @@ def test_options_are_sent(server: Server, case: Case) -> None:
 
 
 def test_a_folder_is_answered_and_a_broken_picture_does_not_stop_it(server: Server, folder: Path) -> None:
+    (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
     result = run(server, folder)
     assert result.returncode == 1
     assert "broken.jpg: 400 " in result.stderr
-    assert "3/3" in result.stderr
+    assert "phone.HEIC: 400 " in result.stderr
+    assert "of a kind that isn't read, HEIC" in result.stderr
+    assert "4/4" in result.stderr
     out = folder.parent / "out"
     assert json.loads((out / "one.png.json").read_text())["height"] == 150
     assert json.loads((out / "more" / "two.PNG.json").read_text())["height"] == 90
