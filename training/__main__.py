@@ -9,6 +9,7 @@ from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.detectron2_yaml import ConfigError
 from torch import distributed
 
+from training.data import DataError
 from training.schedule import OPTIMIZERS
 from training.settings import load_training_config
 from training.trainer import Run, train
@@ -53,6 +54,9 @@ def main() -> None:
         train(load_training_config(args.config), run)
     except (ConfigError, CheckpointError) as error:
         parser.exit(2, f"{error}\n")
+    except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
+        last = str(error).strip().splitlines()[-1]
+        parser.exit(2, f"{last.removeprefix(f'{DataError.__module__}.{DataError.__name__}: ')}\n")
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

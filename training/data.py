@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
 from tensormask_server.inputs import resize_picture
-from tensormask_server.pictures import read_picture
+from tensormask_server.pictures import PictureError, read_picture
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -44,25 +44,48 @@ class Batch:
         return Batch(self.pictures.to(device), [each.to(device) for each in self.instances])
 
 
+class DataError(ValueError):
+    """Pictures or annotations that can't be learnt from, in one line."""
+
+
 class CocoFolder:
-    """A folder with images/ and instances.json. Crowd annotations are left out."""
+    """A folder with images/ and instances.json. Crowd annotations and those that outline nothing are left out."""
 
     def __init__(self, folder: Path):
+        """
+        Raises:
+            DataError: an annotation's segmentation is neither polygons nor RLE.
+        """
         self.folder = folder
         content = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
         self.category_ids = category_ids(content)
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
         for annotation in content["annotations"]:
-            if not annotation.get("iscrowd", 0):
-                self._annotations[annotation["image_id"]].append(annotation)
+            if not annotation.get("iscrowd", 0) and (outline := _outline(annotation)):
+                self._annotations[annotation["image_id"]].append({**annotation, "segmentation": outline})
 
     def __len__(self) -> int:
         return len(self.images)
 
     def picture(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB."""
-        return read_picture(self.folder / "images" / self.images[index]["file_name"])
+        """uint8 (H, W, 3), RGB.
+
+        Raises:
+            DataError: it can't be read, or hasn't the size that its annotations are for.
+        """
+        image = self.images[index]
+        path = self.folder / "images" / image["file_name"]
+        try:
+            picture = read_picture(path)
+        except (PictureError, OSError) as error:
+            raise DataError(str(error)) from error
+        if picture.shape[:2] != (image["height"], image["width"]):
+            raise DataError(
+                f"{path} has {picture.shape[0]}×{picture.shape[1]} pixels (height × width, turned as its EXIF says); "
+                f"instances.json says {image['height']}×{image['width']}"
+            )
+        return picture
 
     def classes_and_masks(self, index: int) -> tuple[list[int], np.ndarray]:
         """The picture's M classes, and masks uint8 (M, H, W), 0 or 1."""
@@ -140,6 +163,21 @@ class Batches(Dataset[Batch]):
 @lru_cache(maxsize=2)
 def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(length)
+
+
+def _outline(annotation: Annotation) -> Any:
+    """Its segmentation, of polygons those of three points and more, as detectron2 takes them; empty: there is none."""
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, Mapping) and "counts" in segmentation:
+        return segmentation
+    if not isinstance(segmentation, list | None) or not all(
+        isinstance(polygon, list) for polygon in segmentation or ()
+    ):
+        raise DataError(
+            f"the segmentation of annotation {annotation.get('id')} is {str(segmentation)[:60]}; "
+            "expected a list of polygons [x, y, x, y, …], or RLE"
+        )
+    return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
 def _encoded(segmentation: Any, height: int, width: int) -> Any:

@@ -1,11 +1,13 @@
 """What a training writes: its state, to go on from, and the network's weights and configuration, as detectron2 does."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from tensormask_server.detectron2_yaml import ConfigError
 
 from training.losses import Losses
 from training.network import named_weights
@@ -16,10 +18,26 @@ WEIGHTS = "weights.pkl"
 CONFIG = "config.yaml"
 
 
-def save(out: Path, config: TrainingConfig, losses: Losses, optimizer: torch.optim.Optimizer, done: int) -> None:
-    """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones."""
+def save(
+    out: Path,
+    config: TrainingConfig,
+    losses: Losses,
+    optimizer: torch.optim.Optimizer,
+    done: int,
+    asked: Mapping[str, object],
+) -> None:
+    """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones.
+
+    Args:
+        asked: the options that may not change when the training goes on, by their names.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    state = {"losses": losses.state_dict(), "optimizer": optimizer.state_dict(), "iteration": done}
+    state = {
+        "losses": losses.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "iteration": done,
+        "asked": dict(asked),
+    }
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     _replace(out / STATE, lambda path: torch.save(state, path))
     content = {"model": weights, "__author__": "tensormask-segmentation-server"}
@@ -27,15 +45,24 @@ def save(out: Path, config: TrainingConfig, losses: Losses, optimizer: torch.opt
     _replace(out / CONFIG, lambda path: path.write_text(yaml.safe_dump(dict(config.tree)), encoding="utf-8"))
 
 
-def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer) -> int:
+def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: Mapping[str, object]) -> int:
     """Puts a saved state back, if there is one.
 
     Returns:
         The iterations already done.
+
+    Raises:
+        ConfigError: it is that of a training with other options.
     """
     if not (out / STATE).exists():
         return 0
     state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
+    for name, value in asked.items():
+        if state["asked"][name] != value:
+            raise ConfigError(
+                f"{out} has a training with another {name}, {state['asked'][name]} and not {value}; "
+                "go on with that, or name another --out"
+            )
     losses.load_state_dict(state["losses"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["iteration"])

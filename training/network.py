@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint, load_weights
+from tensormask_server.detectron2_yaml import ConfigError
 from tensormask_server.network.resnet import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ def build_network(config: TrainingConfig, weights: Path | None = None) -> Tensor
 
     Raises:
         CheckpointError: the weights can't be read or don't fit.
+        ConfigError: the configuration names weights to start from, and none are given.
     """
+    if weights is None and config.starting_weights:
+        raise ConfigError(
+            f"MODEL.WEIGHTS is {config.starting_weights!r}, which isn't read; name a trained TensorMask with "
+            '--weights, or set it to "", and MODEL.RESNETS.NORM to "BN", so that the norms learn, for random weights'
+        )
     network = TensorMask(config.network)
     initialise(network)
     if weights is not None:

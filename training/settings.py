@@ -8,6 +8,8 @@ from typing import Any
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
 
+MOST_ITERATIONS = 1 << 31
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -52,6 +54,7 @@ class TrainingConfig:
     """Everything that a training depends on, from a detectron2 configuration."""
 
     tree: Mapping[str, Any]  # the merged configuration itself
+    starting_weights: str  # MODEL.WEIGHTS, which detectron2 would start from; "": none
     network: TensorMaskConfig
     norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN" or "SyncBN"
     losses: LossConfig
@@ -69,6 +72,7 @@ def load_training_config(path: str | Path) -> TrainingConfig:
     reader = KeyReader(tree)
     return TrainingConfig(
         tree=tree,
+        starting_weights=str(reader.get("MODEL.WEIGHTS", "")),
         network=parse_config(tree),
         norm=reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN")),
         losses=_losses(reader),
@@ -95,16 +99,16 @@ def _solver(reader: KeyReader) -> SolverConfig:
         momentum=reader.number("SOLVER.MOMENTUM", 0.9, 0, 1),
         weight_decay=weight_decay,
         weight_decay_norm=reader.number("SOLVER.WEIGHT_DECAY_NORM", 0.0, 0, 1),
-        max_iter=reader.integer("SOLVER.MAX_ITER", 40000),
+        max_iter=reader.integer("SOLVER.MAX_ITER", 40000, most=MOST_ITERATIONS),
         schedule=reader.choice(
             "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", ("WarmupMultiStepLR", "WarmupCosineLR")
         ),
         steps=_integers(reader, "SOLVER.STEPS", (30000,)),
         gamma=reader.number("SOLVER.GAMMA", 0.1, 0, 1),
-        warmup_iters=reader.integer("SOLVER.WARMUP_ITERS", 1000, least=0),
+        warmup_iters=reader.integer("SOLVER.WARMUP_ITERS", 1000, least=0, most=MOST_ITERATIONS),
         warmup_factor=reader.number("SOLVER.WARMUP_FACTOR", 0.001, 0, 1),
         pictures_per_batch=reader.integer("SOLVER.IMS_PER_BATCH", 16),
-        checkpoint_period=reader.integer("SOLVER.CHECKPOINT_PERIOD", 5000),
+        checkpoint_period=reader.integer("SOLVER.CHECKPOINT_PERIOD", 5000, most=MOST_ITERATIONS),
         clip_norm=_clip_norm(reader),
     )
 

@@ -1,7 +1,9 @@
 """The loop: batches in, weights out, resumable at every checkpoint."""
 
 import json
+import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         The trained network, in training mode.
 
     Raises:
-        ConfigError: NUM_CLASSES isn't the data's number of categories.
+        ConfigError: NUM_CLASSES isn't the data's number of categories, or the folder has a training with other options.
+        DataError: a picture or its annotations can't be learnt from.
     """
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
@@ -53,10 +56,25 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     in_channels_last(network)
     losses = Losses(network, config.losses, run.semantic_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
-    done = files.resume(run.out, losses, optimizer)
+    asked = {
+        "--optimizer": run.optimizer,
+        "--seed": run.seed,
+        "--semantic-weight": run.semantic_weight,
+        "SOLVER.IMS_PER_BATCH": config.solver.pictures_per_batch,
+    }
+    done = files.resume(run.out, losses, optimizer, asked)
+    if done and _is_first():
+        print(
+            f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
+        )
     learner: nn.Module = losses
     if distributed.is_initialized():
-        learner = DistributedDataParallel(losses, [device] if device.type == "cuda" else None)
+        learner = DistributedDataParallel(
+            losses,
+            [device] if device.type == "cuda" else None,
+            # the pyramid's levels that the head doesn't see are in no loss
+            find_unused_parameters=config.network.head.in_features != config.network.fpn.out_features,
+        )
     loader = DataLoader(
         _batches(config, run, network.stride),
         batch_size=None,
@@ -64,14 +82,14 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         num_workers=run.workers,
         prefetch_factor=4 if run.workers else None,
     )
-    report = _Report(run.out, done, config.solver.max_iter)
-    for iteration, batch in enumerate(loader, start=done):
-        rate = learning_rate(config.solver, iteration)
-        set_learning_rate(optimizer, rate)
-        report(iteration, rate, _step(learner, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
-        due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
-        if due and _is_first():
-            files.save(run.out, config, losses, optimizer, iteration + 1)
+    with closing(_Report(run.out, done, config.solver.max_iter)) as report:
+        for iteration, batch in enumerate(loader, start=done):
+            rate = learning_rate(config.solver, iteration)
+            set_learning_rate(optimizer, rate)
+            report(iteration, rate, _step(learner, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
+            due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
+            if due and _is_first():
+                files.save(run.out, config, losses, optimizer, iteration + 1, asked)
     return network
 
 
@@ -135,3 +153,7 @@ class _Report:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             self.summed, self.sums = 0, {}
+
+    def close(self) -> None:
+        if self.shown:
+            self.bar.close()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small_training import DISC, SIZE, SQUARE, write_config, write_data
 
-from training.data import Batches, CocoFolder
+from training.data import Batches, CocoFolder, DataError
 from training.settings import load_training_config
 
 
@@ -40,6 +40,43 @@ def test_crowds_are_left_out(data: CocoFolder) -> None:
     content["annotations"][0]["iscrowd"] = 1
     path.write_text(json.dumps(content))
     assert CocoFolder(data.folder).classes_and_masks(0)[0] == [1]
+
+
+@pytest.mark.parametrize("segmentation", [[], [[]], [[0, 0, 1, 1]], None])
+def test_annotations_that_outline_nothing_are_left_out(data: CocoFolder, segmentation: object) -> None:
+    _annotate(data, segmentation)
+    assert CocoFolder(data.folder).classes_and_masks(0)[0] == [1]
+
+
+def test_polygons_of_two_points_are_left_out(data: CocoFolder) -> None:
+    _annotate(data, [[0, 0, 1, 1], [2, 2, 20, 2, 20, 20, 2, 20]])
+    _, masks = CocoFolder(data.folder).classes_and_masks(0)
+    assert masks[0].sum() == 18 * 18
+
+
+@pytest.mark.parametrize("segmentation", ["a disc", [3, 4, 5], {"size": [9, 9]}])
+def test_what_is_no_segmentation_is_named(data: CocoFolder, segmentation: object) -> None:
+    _annotate(data, segmentation)
+    with pytest.raises(DataError, match=r"the segmentation of annotation 1 is .*; expected a list of polygons"):
+        CocoFolder(data.folder)
+
+
+def test_a_picture_of_another_size_than_its_annotations_is_named(data: CocoFolder) -> None:
+    path = data.folder / "images" / data.images[0]["file_name"]
+    turned = Image.open(path).crop((0, 0, SIZE, SIZE // 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    turned.save(path, exif=exif)
+    with pytest.raises(DataError, match=f"has {SIZE}×{SIZE // 2} pixels .*; instances.json says {SIZE}×{SIZE}"):
+        data.picture(0)
+
+
+def _annotate(data: CocoFolder, segmentation: object) -> None:
+    """Gives the first annotation another segmentation."""
+    path = data.folder / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(content))
 
 
 def test_each_epoch_shows_every_picture_once(tmp_path: Path, data: CocoFolder) -> None:

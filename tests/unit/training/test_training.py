@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from small_training import write_config, write_data
 from tensormask_server import load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
@@ -21,6 +22,7 @@ from training.settings import load_training_config
 from training.trainer import Run, train
 
 ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,60 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"optimizer": "adamw"}, "--optimizer, sgd and not adamw"),
+        ({"semantic_weight": 1.0}, "--semantic-weight, 0.0 and not 1.0"),
+        ({"seed": 5}, "--seed, 0 and not 5"),
+    ],
+)
+def test_a_training_does_not_go_on_with_other_options(
+    tmp_path: Path, data: Path, changed: dict[str, object], named: str
+) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    train(config, Run(data, tmp_path / "out", workers=0))
+    with pytest.raises(ConfigError, match=f"has a training with another {named}; go on with that, or name another"):
+        train(config, Run(data, tmp_path / "out", workers=0, **changed))
+
+
+def test_it_says_what_it_goes_on_from(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    for _ in range(2):
+        train(config, Run(data, tmp_path / "out", workers=0))
+    assert f"going on from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("tensormask_R_50_FPN_*x.yaml")), ids=lambda p: p.stem)
+def test_the_published_configurations_want_weights_to_start_from(path: Path) -> None:
+    config = load_training_config(path)
+    assert config.solver.max_iter >= 90_000
+    with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is 'detectron2://.*', which isn't read; name a trained"):
+        build_network(config)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_is_told_in_a_line(tmp_path: Path, workers: int) -> None:
+    data = write_data(tmp_path / "data")
+    for picture in (data / "images").iterdir():
+        picture.write_bytes(b"no picture")
+    config = write_config(tmp_path / "config.yaml")
+    options = ["--config", config, "--data", data, "--out", tmp_path / "out", "--workers", workers]
+    command = [sys.executable, "-m", "training", *map(str, options), "--device", "cpu"]
+    result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(str(data / "images"))
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("levels", [["p2", "p3", "p4", "p5", "p6", "p7"], ["p3", "p4", "p5"]], ids=len)
+def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: list[str]) -> None:
     config = write_config(tmp_path / "config.yaml", MAX_ITER=2, BASE_LR=1e-5)
+    tree = yaml.safe_load(config.read_text())
+    tree["MODEL"]["TENSOR_MASK"]["IN_FEATURES"] = levels
+    anchors = tree["MODEL"]["ANCHOR_GENERATOR"]
+    anchors["SIZES"] = anchors["SIZES"][: len(levels)]
+    config.write_text(yaml.safe_dump(tree))
     launch = {
         1: ["-m", "training"],
         2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"],
@@ -69,7 +123,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path) -> None:
             [sys.executable, *command, *options, "--device", "cpu"],
             check=True,
             cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"},
+            env=ENVIRONMENT,
             capture_output=True,
         )
     start = build_network(load_training_config(config)).state_dict()
