@@ -20,7 +20,7 @@ from tensormask_server.agreement import paired
 from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.predictor import LARGEST_BATCH, PRECISIONS, exact_float32
 
 from bench.agreement import agreement
 from bench.networks import demo_predictor, picture_of, published_predictor
@@ -36,9 +36,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--height", type=int, default=800)
     parser.add_argument("--width", type=int, default=1333)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=LARGEST_BATCH, help="pictures, %(default)s at most")
     parsed = parser.parse_args()
     device = torch.device(parsed.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        parser.error(f"torch {torch.__version__} can't use a GPU here; --device cpu tries all of it on the CPU")
+    if not 1 <= parsed.batch <= LARGEST_BATCH:
+        parser.error(f"--batch is {parsed.batch}; expected 1 to {LARGEST_BATCH}, as more don't run together")
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     print(f"{card}, torch {torch.__version__}, Python {platform.python_version()}")
     parity, right = parity_table(parsed.device)
@@ -84,14 +88,14 @@ def precision_table(device: str) -> Table:
 def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -> Table:
     table = Table(
         "gpu_speed",
-        "The published network: resize, network, selection and masks on the picture",
+        "The published network: network, selection and masks on the picture",
         ("precision", "batch", "network alone, ms", "all, ms", "p90, ms", "pictures/s", "faster than float32"),
-        f"{device}, R50 at {height}×{width}, synthetic weights, 100 masks a picture, median of {rounds}",
+        f"{device}, R50 at {height}×{width}, not resized, synthetic weights, 100 masks a picture, median of {rounds}",
     )
     picture, options = picture_of(height, width), PredictionOptions(score_threshold=0.05)
     base: dict[int, float] = {}
     for precision in PRECISIONS:
-        predictor = published_predictor(800, precision, device)
+        predictor = published_predictor(0, precision, device)
         for count in (1, batch):
             whole = timed(partial(predictor, [picture] * count, options), device, rounds)
             alone = timed(partial(convolve, predictor, count, height, width), device, rounds)
@@ -118,9 +122,10 @@ def convolve(predictor: Predictor, count: int, height: int, width: int) -> None:
     network = predictor.network
     padded = [-(-side // network.stride) * network.stride for side in (height, width)]
     pictures = torch.zeros(count, 3, *padded, dtype=predictor.dtype, device=predictor.device)
-    features = network.features(pictures.contiguous(memory_format=torch.channels_last))
-    network.head.class_logits(features)
-    network.head.box_deltas(features)
+    with exact_float32(predictor.device):  # as the predictor does
+        features = network.features(pictures.contiguous(memory_format=torch.channels_last))
+        network.head.class_logits(features)
+        network.head.box_deltas(features)
 
 
 def timed(way: Callable[[], object], device: str, rounds: int) -> list[float]:
@@ -130,7 +135,7 @@ def timed(way: Callable[[], object], device: str, rounds: int) -> list[float]:
         start = time.perf_counter()
         way()
         if device.startswith("cuda"):
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         if number >= 3:
             times.append(1000 * (time.perf_counter() - start))
     return times

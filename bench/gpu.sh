@@ -2,12 +2,13 @@
 # On a bare GPU machine with Python and torch: checks the reference's answers on it, and prints the tables of speed.
 # Arguments go to `python -m bench.gpu`: bench/gpu.sh --help
 set -euo pipefail
+python=$(command -v "${PYTHON:-python3}") || { echo "bench/gpu.sh: there is no ${PYTHON:-python3}" >&2; exit 2; }
+python=$(realpath --no-symlinks "$python")  # of a virtual environment the link is the environment
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
 if ! "$python" -c 'import torch, numpy, PIL, yaml, safetensors' 2> /dev/null; then
     echo "bench/gpu.sh: $python has not all of torch, numpy, Pillow, PyYAML and safetensors;" \
         "name another: PYTHON=.venv/bin/python bench/gpu.sh" >&2
     exit 2
 fi
-export PYTHONPATH="$PWD:$PWD/handler:$PWD/tests"
+export PYTHONPATH="$PWD:$PWD/handler:$PWD/tests${PYTHONPATH:+:$PYTHONPATH}"
 exec "$python" -m bench.gpu "$@"

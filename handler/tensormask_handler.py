@@ -88,10 +88,11 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         good = [job for job in jobs if job.request]
         try:
             self._detect(good)
+            return jobs
         except Exception:
             logger.exception("a batch of %d failed, and is tried again one by one", len(good))
-            for job in good:
-                self._detect_alone(job)
+        for job in good:  # outside of the except, as the error's traceback holds the tensors of what failed
+            self._detect_alone(job)
         return jobs
 
     def postprocess(self, jobs: list[Job]) -> list[bytes]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ray", reason="Ray isn't installed: the extra bulk brings it")
 
@@ -255,6 +256,18 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
         driver.kill()
     printed, told = process.communicate(timeout=300)
     assert printed.startswith(f"1 pictures in {tmp_path}, 0 "), told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU")
+def test_a_gpu_that_torch_can_not_use_is_told(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    try:
+        process = bulk.start(tmp_path, "--address", cluster.address)
+        _, told = process.communicate(timeout=300)
+    finally:
+        cluster.remove_node(node)
+    assert process.returncode == 2, told
+    assert f"and torch {torch.__version__} can't use it; install a torch for it there" in told.splitlines()[-1]
 
 
 def _is_driver(process: psutil.Process) -> bool:

@@ -1,5 +1,6 @@
 """Which pictures a name stands for: each once, in one order, on the machine's own files and on others."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_a_pattern_matches_whole_names(folder: Path, pattern: str, names: list[s
 
 def test_a_pattern_may_stand_in_a_uri(folder: Path) -> None:
     assert found(f"file://{folder}/*/same.jpg", folder) == ["a/same.jpg", "b/same.jpg"]
+
+
+def test_a_name_that_is_not_utf_8_is_told_with_its_folder(folder: Path) -> None:
+    (folder / "a" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    with pytest.raises(PlaceError, match=rf"a file in {folder}/a has a name that isn't UTF-8, b'.*caf\\xe9"):
+        list(source_of(str(folder)).pictures())
 
 
 def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:

@@ -124,6 +124,27 @@ def test_a_refused_request_leaves_nothing_in_memory(model_dir: Path) -> None:
         assert watched() is None, name
 
 
+@pytest.mark.usefixtures("no_collector")
+def test_a_failed_batch_is_out_of_the_memory_before_it_is_tried_one_by_one(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, asked = TensorMaskHandler(), context(model_dir, 2)
+    handler.initialize(asked)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps what is logged, errors too
+    failed: list[weakref.ref[torch.Tensor]] = []
+
+    def fail_once(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if not failed:
+            failed.append(weakref.ref(inputs[0]))
+            raise RuntimeError("out of memory")
+        assert failed[0]() is None
+
+    handler.predictor.network.get_submodule("head.cls_subnet.0").register_forward_pre_hook(fail_once)
+    handler.handle([GOOD, GOOD], asked)
+    assert failed
+    assert [asked.get_response_status(i)[0] for i in range(2)] == [200, 200]
+
+
 def test_an_answer_larger_than_allowed_is_a_400_and_not_a_dead_worker(model_dir: Path) -> None:
     [(status, _, body)] = answers(model_dir, [GOOD], max_response_bytes=1000)
     assert status == 400

@@ -50,13 +50,18 @@ class PartActor:
     def __init__(self, task: Task):
         """
         Raises:
-            RunError: the run's folder or its pictures can't be seen from here.
+            RunError: the run's folder or its pictures can't be seen from here, or torch can't use the GPU.
         """
+        node = ray.util.get_node_ip_address()
+        if task.on_gpu and not torch.cuda.is_available():
+            raise RunError(
+                f"Ray counts a GPU on the node {node}, and torch {torch.__version__} can't use it; "
+                "install a torch for it there, or start Ray with --num-gpus=0"
+            )
         torch.set_num_threads(task.cores)
         self.parts = Parts(task.output)
         self.source = source_of(self.parts.settings.input).root
         if self.source.kind == FileType.NotFound:
-            node = ray.util.get_node_ip_address()
             raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the pictures")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
@@ -134,13 +139,15 @@ class PartActor:
         try:
             return list(self.predictor(pictures, self.options.score_threshold, stopwatch))
         except Exception as error:
-            if self.predictor.device.type == "cuda":
-                torch.cuda.empty_cache()  # what the failed batch left
-            if len(pictures) > 1:
-                return [found for picture in pictures for found in self._found([picture], stopwatch)]
-            # where nothing works any more, the run has to stop, and not to note an error for each picture left
-            self.predictor([np.zeros((32, 32, 3), np.uint8)])
-            return [_told(error)]
+            told = _told(error)
+        # outside of the except, as the error's traceback holds the tensors of what failed
+        if self.predictor.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(pictures) > 1:
+            return [found for picture in pictures for found in self._found([picture], stopwatch)]
+        # where nothing works any more, the run has to stop, and not to note an error for each picture left
+        self.predictor([np.zeros((32, 32, 3), np.uint8)])
+        return [told]
 
 
 def read_limited(filesystem: FileSystem, path: str, limits: HandlerOptions) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
@@ -165,7 +166,8 @@ def begin(folder: Place, settings: Settings, pictures: Iterable[str]) -> None:
             raise RunError(f"there are no pictures in {settings.input}")
         folder.filesystem.move(unfinished.path, listing.path)
     except BaseException:
-        folder.filesystem.delete_file(unfinished.path)
+        with suppress(OSError):  # it may not be there
+            folder.filesystem.delete_file(unfinished.path)
         raise
 
 

@@ -119,10 +119,11 @@ def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[s
 
 def _entries(filesystem: FileSystem, folder: str) -> list[FileInfo]:
     try:
-        entries = filesystem.get_file_info(FileSelector(folder))
+        return sorted(filesystem.get_file_info(FileSelector(folder)), key=lambda entry: entry.path)
     except OSError as error:
         raise PlaceError(f"can't read the folder {folder}: {error}") from error
-    return sorted(entries, key=lambda entry: entry.path)
+    except UnicodeDecodeError as error:
+        raise PlaceError(f"a file in {folder} has a name that isn't UTF-8, {error.object!r}; rename it") from error
 
 
 def _is_link(filesystem: FileSystem, folder: FileInfo) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import ray
 import ray.util.client
+import torch
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from ray.util.queue import Queue
@@ -56,7 +57,8 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address is None:
-            ray.init("local", include_dashboard=False, **quiet)
+            gpus = None if torch.cuda.is_available() else 0  # Ray also counts those that torch can't use
+            ray.init("local", include_dashboard=False, num_gpus=gpus, **quiet)
         else:
             _connect(address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
