@@ -43,7 +43,7 @@ def main() -> int:
         parser.error(f"torch {torch.__version__} can't use a GPU here; --device cpu tries all of it on the CPU")
     if not 1 <= parsed.batch <= LARGEST_BATCH:
         parser.error(f"--batch is {parsed.batch}; expected 1 to {LARGEST_BATCH}, as more don't run together")
-    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "a CPU"
     print(f"{card}, torch {torch.__version__}, Python {platform.python_version()}")
     parity, right = parity_table(parsed.device)
     parity.show()
