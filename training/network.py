@@ -10,6 +10,7 @@ from tensormask_server.network.resnet import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, nn
 
+from training.backbones import backbone_entries, check_suits_torchvision, is_torchvision_resnet
 from training.settings import TrainingConfig
 
 PRIOR = 0.01  # the score that an untrained network gives to each class everywhere, as of RetinaNet
@@ -19,16 +20,18 @@ def build_network(config: TrainingConfig, weights: Path | None = None) -> Tensor
     """A network in training mode.
 
     Args:
-        weights: a .pkl, .pth or .safetensors file to start from. A class layer for other classes stays random.
+        weights: a .pkl, .pth or .safetensors file to start from: a TensorMask, or a ResNet or ResNeXt of torchvision's
+            names, for the backbone. A class layer for other classes stays random.
 
     Raises:
         CheckpointError: the weights can't be read or don't fit.
-        ConfigError: the configuration names weights to start from, and none are given.
+        ConfigError: the configuration names weights to start from, and none are given; or it doesn't suit those given.
     """
     if weights is None and config.starting_weights:
         raise ConfigError(
-            f"MODEL.WEIGHTS is {config.starting_weights!r}, which isn't read; name a trained TensorMask with "
-            '--weights, or set it to "", and MODEL.RESNETS.NORM to "BN", so that the norms learn, for random weights'
+            f"MODEL.WEIGHTS is {config.starting_weights!r}, which isn't read; name a trained TensorMask or one of "
+            "torchvision's ResNets with --weights, "
+            'or set it to "", and MODEL.RESNETS.NORM to "BN", so that the norms learn, for random weights'
         )
     network = TensorMask(config.network)
     initialise(network)
@@ -60,9 +63,16 @@ def load_starting_weights(network: TensorMask, path: Path) -> None:
     """Copies a file's weights into the network; those of the class layer only if they are for as many classes."""
     weights = load_checkpoint(path)
     own = network.state_dict()
+    if is_torchvision_resnet(weights):
+        check_suits_torchvision(network.config)
+        others = {name: tensor for name, tensor in own.items() if not name.startswith("backbone.bottom_up.")}
+        load_weights(network, others | backbone_entries(weights))
+        return
     for name in ("head.cls_score.weight", "head.cls_score.bias"):
         if name not in weights:
-            raise CheckpointError(f"{path} has no entry {name}; expected the weights of a TensorMask network")
+            raise CheckpointError(
+                f"{path} has no entry {name}; expected a TensorMask's, or one of torchvision's ResNets"
+            )
         if weights[name].shape != own[name].shape:
             weights[name] = own[name]
     load_weights(network, weights)
