@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bool(parsed.certificate) != bool(parsed.key):
         parser.error("--certificate CERT.pem and --key KEY.pem go together")
     for number in SIGNALS:
-        signal.signal(number, _stop)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, _stop)
     try:
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)

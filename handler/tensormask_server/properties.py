@@ -36,6 +36,14 @@ def read_properties(path: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
+def write_properties(path: Path, properties: Mapping[str, str]) -> None:
+    """Writes a config.properties, which Java takes for Latin-1: letters beyond ASCII, as of a path, are escaped."""
+    lines = "".join(f"{key}={value}\n" for key, value in properties.items())
+    units = lines.encode("utf-16-be")
+    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    path.write_text("".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes), encoding="ascii")
+
+
 def with_addresses(
     properties: Mapping[str, str],
     host: str,

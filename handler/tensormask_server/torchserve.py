@@ -28,6 +28,8 @@ from tensormask_server.connections import count_in_hand, refuse_new
 from tensormask_server.integrity import IntegrityError, check_sums
 from tensormask_server.java import java_home
 from tensormask_server.options import OptionError, handler_options
+from tensormask_server.properties import write_properties
+from tensormask_server.recovery import Recovery
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
@@ -88,13 +90,14 @@ class TorchServe:
         # TorchServe keeps its pid file, sockets and unpacked models in the temporary folder: one server each
         self._temp = tempfile.TemporaryDirectory(prefix="tensormask-serve-", ignore_cleanup_errors=True)
         config = Path(self._temp.name) / "config.properties"
-        config.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
+        write_properties(config, self._properties)
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
         command += ["--ts-config", str(config), "--model-store", str(self._archive.parent)]
         command += ["--models", f"{self.name}={self._archive.name}"]
         logs = str(self.log_dir.resolve())
         environment = {**os.environ, "JAVA_HOME": str(java), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
         environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+        environment["LC_ALL"] = "C.UTF-8"  # in which Java opens files of any name
         environment.pop("TS_CONFIG_FILE", None)
         self._process = subprocess.Popen(
             command,
@@ -144,7 +147,7 @@ class TorchServe:
             TorchServeError: it has.
         """
         while self._process.poll() is None:
-            if self._printed.gave_up and not self._is_ready():
+            if self._printed.recovery.has_ended:
                 reason = self._printed.load_failure or f"see {self.log_dir / 'model_log.log'}"
                 raise TorchServeError(f"no worker could be started again: {reason}")
             time.sleep(0.5)
@@ -158,15 +161,19 @@ class TorchServe:
         port = urlsplit(self.url).port or 0
         with contextlib.suppress(psutil.Error):
             for frontend in self._frontends():
-                refuse_new(frontend, port)
+                if refuse_new(frontend, port):
+                    counted, wanted = "requests", "answered"
+                else:
+                    counted, wanted = "connections, some of them perhaps idle,", "closed"
+                    print("new connections can't be refused, nor idle ones told: this system doesn't allow pidfd_getfd")
                 end = time.monotonic() + timeout
                 if count := count_in_hand(frontend, port):
-                    print(f"stopping when {count} requests in hand are answered, at most {timeout:g} s", flush=True)
+                    print(f"stopping when {count} {counted} in hand are {wanted}, at most {timeout:g} s", flush=True)
                 while count and time.monotonic() < end:
                     time.sleep(0.05)
                     count = count_in_hand(frontend, port)
                 if count:
-                    print(f"{count} requests were not answered in {timeout:g} s and are broken off", flush=True)
+                    print(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off", flush=True)
 
     def _frontends(self) -> list[psutil.Process]:
         """The Java process that torchserve has started; none where it has ended."""
@@ -211,7 +218,7 @@ class _Printed:
     def __init__(self, stream: IO[str]):
         self.load_failure = ""  # the reason, in one line
         self.worker_died = False
-        self.gave_up = False  # starting a worker: requests would wait for ever
+        self.recovery = Recovery()
         self._last: deque[str] = deque(maxlen=LINES)
         self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._reading.start()
@@ -225,13 +232,12 @@ class _Printed:
         with stream:
             for line in stream:
                 self._last.append(line)
+                self.recovery.read(line)
                 reason = re.search(r"LOAD FAILED: (.*)", line)
                 if reason:
                     self.load_failure = reason[1]
                 elif "Load model failed" in line or "Backend worker process died" in line:
                     self.worker_died = True
-                elif "Auto recovery failed again" in line:
-                    self.gave_up = True
 
 
 def _check_archive(archive: Path) -> None:

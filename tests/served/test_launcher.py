@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -90,6 +91,41 @@ def test_a_worker_that_can_not_be_started_again_ends_the_server(tmp_path: Path, 
         assert server.process.wait(timeout=120) == 1
         said = server.process.stdout.read()
         assert "no worker could be started again: classes.txt isn't what was archived" in said
+
+
+def test_a_worker_that_starts_at_the_second_try_serves_on(tmp_path: Path, archive: Path, case: Case) -> None:
+    with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+        assert server.process is not None
+        [pid] = server.worker_pids()
+        worker = psutil.Process(pid)
+        names = Path(worker.cwd()) / "classes.txt"
+        archived = names.read_bytes()
+        names.write_text("others")
+        worker.kill()
+        wait_for(lambda: "LOAD FAILED" in (tmp_path / "logs" / "model_log.log").read_text())
+        names.write_bytes(archived)
+        wait_for(lambda: server.worker_pids() not in ([], [pid]))
+        assert server.post(request_body(case.picture)).status == 200
+        assert server.process.poll() is None
+
+
+def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive: Path, case: Case) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for what it starts
+    try:
+        with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+            assert server.process is not None
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(1)
+            assert server.post(request_body(case.picture)).status == 200
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path, archive: Path) -> None:

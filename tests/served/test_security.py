@@ -35,6 +35,7 @@ class Opened:
     """A server on all addresses."""
 
     server: Server
+    folder: Path  # that it was started from
     certificate: Path
     keys: dict[str, dict[str, str]]
 
@@ -49,12 +50,14 @@ class Opened:
 @pytest.fixture(scope="module")
 def opened(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     folder = tmp_path_factory.mktemp("opened")
-    certificate, key = self_signed(folder)
+    certificates = folder / "schlüssel 鍵"
+    certificates.mkdir()
+    certificate, key = self_signed(certificates)
     properties = (ROOT / "config.properties").read_text().replace("#   cors_", "cors_")
     (folder / "config.properties").write_text(properties)
     options = ["-h", "0.0.0.0", "--certificate", certificate, "--key", key, "--ts-config", "config.properties"]
     with launched(folder, "--archive", archive, *options, PATH="") as server:
-        yield Opened(server, certificate, json.loads((folder / "key_file.json").read_text()))
+        yield Opened(server, folder, certificate, json.loads((folder / "key_file.json").read_text()))
 
 
 def asked(
@@ -104,7 +107,7 @@ def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Pa
 
 
 def test_with_tokens_on_the_health_check_reads_them_or_says_what_it_wants(opened: Opened, tmp_path: Path) -> None:
-    port, keys = opened.server.ports[1], opened.certificate.parent / "key_file.json"
+    port, keys = opened.server.ports[1], opened.folder / "key_file.json"
     assert ready_workers(port, keys) == {"tiny": 1}
     with pytest.raises(NotReady, match=r'wants a token, the "management" key .* there is none; name .* --key-file'):
         ready_workers(port, tmp_path / "absent.json")
