@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensormask_server.bad_request import BadRequest, fault_of
+from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
 from tensormask_server.classes import class_names
 from tensormask_server.engine import Engine, load_engine
 from tensormask_server.integrity import check_sums
@@ -97,7 +97,11 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
 
     def postprocess(self, jobs: list[Job]) -> list[bytes]:
         """The bytes of each answer; its status and headers go to TorchServe's context."""
-        answers = [self._answer(index, job) for index, job in enumerate(jobs)]
+        answers: list[bytes] = []
+        for index, job in enumerate(jobs):
+            # TorchServe's time for all answers of a batch grows with the square of their bytes
+            left = self.options.max_response_bytes - sum(map(len, answers))
+            answers.append(self._answer(index, job, left))
         self.metrics.count(jobs)
         return answers
 
@@ -149,7 +153,11 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             return replace(wanted, score_threshold=self.options.score_threshold)
         return wanted
 
-    def _answer(self, index: int, job: Job) -> bytes:
+    def _answer(self, index: int, job: Job, left: int) -> bytes:
+        """
+        Args:
+            left: how many bytes it may have beside the batch's other answers.
+        """
         if job.asks_for_page:
             self.context.set_response_content_type(index, "text/html; charset=utf-8")
             self.context.set_response_header(index, "Content-Security-Policy", self.page.content_security_policy)
@@ -164,6 +172,8 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
                     "a smaller picture, a higher score_threshold, fewer max_detections or format coco",
                     "answer",
                 )
+            if len(body) > left:
+                raise FullBatchError(len(body))
         except BadRequest as error:
             return self._refusal(index, job, error)
         except Exception as error:
@@ -187,4 +197,4 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
 def _share_cores(workers: int) -> None:
     """Gives a worker its part of the cores; all of them together would wait for one another's threads."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+        torch.set_num_threads(max(1, torch.get_num_threads() // max(1, workers)))

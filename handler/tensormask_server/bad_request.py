@@ -17,7 +17,7 @@ class BadRequest(ValueError):
         """
         Args:
             reason: for the metrics, what the fault is in: "body", "option", "picture", "pixels" (too many) or "answer"
-                (too large); where the server couldn't, "memory" or "server".
+                (too large); where the server couldn't, "memory", "batch" or "server".
         """
         super().__init__(error)
         self.error = error
@@ -33,6 +33,16 @@ class OutOfMemoryError(BadRequest):
     def __init__(self) -> None:
         expected = "a smaller picture, a higher score_threshold or fewer max_detections"
         super().__init__("the server has not enough memory for this picture", expected, "memory")
+
+
+class FullBatchError(BadRequest):
+    """An answer that is too large beside the others of its batch, and wouldn't be alone."""
+
+    status = (503, "Service Unavailable")
+
+    def __init__(self, size: int) -> None:
+        found = f"the answer has {size} bytes, too many beside those that were asked for at the same time"
+        super().__init__(found, "the same again in a moment, or format coco", "batch")
 
 
 class ServerFaultError(BadRequest):

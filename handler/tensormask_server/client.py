@@ -112,7 +112,7 @@ class Client:
         body = picture_bytes(picture)
         headers = {"Content-Type": "application/octet-stream", "Accept": CONTENT_TYPES[kind], "Format": kind}
         if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
+            headers["Authorization"] = f"Bearer {self.token.strip()}"  # files of tokens end in a newline
         sent = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
         failures: list[ClientError] = []
         for wait in self.waits:
@@ -258,6 +258,8 @@ def _option_headers(options: Options) -> dict[str, str]:
             raise TypeError(f"{name!r} is not an option; expected {', '.join(Options.__annotations__)}")
         if value is not None:
             spelt = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            if not spelt.isprintable():
+                raise ValueError(f"{name} is {spelt!r}; expected a line of text")
             headers[name.replace("_", "-").title()] = spelt
     return headers
 

@@ -48,5 +48,5 @@ class Job:
             if self.request.protocol == "v1":
                 return predictions(self.founds, kinds), "application/json"
             if self.request.protocol == "v2":
-                return inference_outputs(self.founds, kinds), "application/json"
+                return inference_outputs(self.founds, kinds, self.request.id), "application/json"
             return encode(self.founds[0], kinds[0])

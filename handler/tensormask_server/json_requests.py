@@ -25,6 +25,7 @@ EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
 )
+OUTPUT = "predictions"  # the one tensor of an answer
 PICTURE_KEYS = ("img_data", "image", "channel_order")
 EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
@@ -112,10 +113,15 @@ class JsonReader:
         (tensor,) = inputs
         nearer = _options_beside(tensor)
         options = parse_options({**outer, **unaliased(parameters), **unaliased(nearer)}, self.class_names)
+        _check_protocol(content)
         data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
         pictures: Sequence[bytes | np.ndarray]
         if datatype == "BYTES" and isinstance(data, list) and data:
             check_number(len(data), self.limits)
+            if shape is not None and not (_is_sides(shape) and math.prod(shape) == len(data)):
+                raise BadRequest(
+                    f"inputs[0].data has {len(data)} texts, and shape {_shape_text(shape)}", EXPECTED_INPUTS
+                )
             pictures = [_base64(each) for each in data]
         elif datatype == "UINT8" and _is_shape(shape):
             check_number(1 if len(shape) == 3 else shape[0], self.limits)
@@ -173,9 +179,25 @@ def _pixels(value: Any, order: Any) -> np.ndarray:
 
 def _is_shape(value: Any) -> bool:
     """Whether it is [H, W, 3] or [N, H, W, 3], of sides that any tensor could have."""
-    if not isinstance(value, list) or len(value) not in (3, 4) or value[-1] != 3:
-        return False
-    return all(type(side) is int and 0 < side < 1 << 32 for side in value)
+    return _is_sides(value) and len(value) in (3, 4) and value[-1] == 3
+
+
+def _is_sides(value: Any) -> bool:
+    return isinstance(value, list) and all(type(side) is int and 0 < side < 1 << 32 for side in value)
+
+
+def _check_protocol(content: Mapping[str, Any]) -> None:
+    """What the Open Inference Protocol has beside tensors and options: the request's id, and the outputs it wants."""
+    if not isinstance(content.get("id", ""), str):
+        raise BadRequest(f"id is {shown(content['id'])}", "id: a text")
+    outputs = content.get("outputs")
+    named = (
+        [each.get("name") if isinstance(each, dict) else None for each in outputs] if isinstance(outputs, list) else []
+    )
+    if outputs is not None and named != [OUTPUT]:
+        raise BadRequest(
+            f"outputs is {shown(outputs)} of something else", f'outputs: [{{"name": "{OUTPUT}"}}], or none'
+        )
 
 
 def _shape_text(shape: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 # the first bytes of the kinds of picture that strangers' files may be, by Pillow's name
 SIGNATURES = {
@@ -36,6 +36,16 @@ LONGEST_HEAD = 2000  # bytes in which a kind is looked for: of a stranger's mega
 LARGEST_TILE = 1 << 22
 # Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
 MOST_SCANS = 100
+# by EXIF's orientation; 1 and what isn't defined is upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 # a marker of JPEG that a length follows; in the compressed data FF stands before 0 and restarts alone
@@ -105,7 +115,7 @@ class EncodedPicture:
             PictureError: it is damaged, or has pixels that have no plain 8-bit meaning.
         """
         with self._opened() as image:
-            return np.array(_rgb(ImageOps.exif_transpose(image)))
+            return np.array(_rgb(_upright(image)))
 
     @contextmanager
     def _opened(self) -> Iterator[Image.Image]:
@@ -161,6 +171,13 @@ def _has_too_many_scans(jpeg: bytes) -> bool:
         scans += marker[1][0] == START_OF_SCAN
         position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
     return True
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. ImageOps.exif_transpose writes the EXIF anew, and fails where another value is wrong."""
+    image.load()
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

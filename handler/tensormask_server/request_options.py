@@ -32,7 +32,8 @@ class RequestOptions:
 def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> RequestOptions:
     """
     Args:
-        asked: option names (no aliases) and their values, of JSON's types; a text that is a number counts as one.
+        asked: option names (no aliases) and their values, of JSON's types; a text that is a number counts as one, but
+            for the classes one that is a name.
 
     Raises:
         BadRequest: an option isn't known, or has a value that can't be used.
@@ -43,7 +44,7 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
             near = meant(name, (*OPTIONS, *ALIASES))
             raise BadRequest(f"{shown(name)} is not a known option{near}", ", ".join(OPTIONS), "option")
         if value is not None:
-            values[name] = OPTIONS[name](name, _number_of_text(value), class_names)
+            values[name] = OPTIONS[name](name, value, class_names)
     chosen = values.pop("format", None)
     return RequestOptions(PredictionOptions(**values), chosen)
 
@@ -114,18 +115,21 @@ def _number_of_text(value: Any) -> Any:
 
 
 def _probability(name: str, value: Any, _: Sequence[str]) -> float:
+    value = _number_of_text(value)
     if not _is_number(value) or not 0 <= value <= 1:
         raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number from 0 to 1", "option")
     return float(value)
 
 
 def _mask_threshold(name: str, value: Any, _: Sequence[str]) -> float:
+    value = _number_of_text(value)
     if not _is_number(value) or not 0 < value <= 1:
         raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number above 0, at most 1", "option")
     return float(value)
 
 
 def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
+    value = _number_of_text(value)
     if not _is_number(value) or not 0 <= value <= MOST_DETECTIONS or value != int(value):
         raise BadRequest(f"{name} is {shown(value)}", f"{name}: a whole number from 0 to {MOST_DETECTIONS}", "option")
     return int(value)
@@ -139,24 +143,30 @@ def _format(name: str, value: Any, _: Sequence[str]) -> str:
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
-    """Names and numbers, in a list or with commas between."""
-    if isinstance(value, str):
-        value = [_number_of_text(part.strip()) for part in value.split(",") if part.strip()]
+    """Names and numbers, in a list or with commas between; a name may have commas, too."""
+    if isinstance(value, str) and value not in class_names:
+        value = [part.strip() for part in value.split(",") if part.strip()]
     elif not isinstance(value, list):
         value = [value]
     if not value:  # a field of a form that nothing was written into
         raise BadRequest(f"{name} is empty", f"{name}: names or numbers of classes; leave it out for all", "option")
     if len(value) > MOST_CLASSES:
         raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
-    by_name = {each.lower(): number for number, each in enumerate(class_names)}
+    by_name: dict[str, int] = {}
+    for number, each in enumerate(class_names):
+        by_name[each] = number
+        by_name.setdefault(each.lower(), number)
     return tuple(sorted({_class(name, each, class_names, by_name) for each in value}))
 
 
 def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[str, int]) -> int:
-    if isinstance(value, str) and value.lower() in by_name:
-        return by_name[value.lower()]
-    if _is_number(value) and value in range(len(class_names)):
-        return int(value)
+    if isinstance(value, str):
+        for spelling in (value, value.lower()):
+            if spelling in by_name:
+                return by_name[spelling]
+    number = _number_of_text(value)
+    if _is_number(number) and number in range(len(class_names)):
+        return int(number)
     near = meant(value, by_name) if isinstance(value, str) else ""
     some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
     numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"

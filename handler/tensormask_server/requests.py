@@ -51,6 +51,7 @@ class Request:
 
     items: list[SegmentationRequest]
     protocol: str  # "plain" for one picture; "v1" and "v2" for KServe's, with any number of them
+    id: str | None = None  # what a request of v2 calls itself
 
 
 def parse_request(
@@ -71,7 +72,7 @@ def parse_request(
     Raises:
         BadRequest: whatever is wrong with it.
     """
-    asked, protocol = _asked(fields, headers, limits, class_names)
+    asked, protocol, request_id = _asked(fields, headers, limits, class_names)
     pictures, sizes = [], []
     for each in asked:
         with told_of(each.name):
@@ -84,12 +85,13 @@ def parse_request(
     for each, picture in zip(asked, pictures, strict=True):
         with told_of(each.name):
             items.append(SegmentationRequest(_decoded(picture), each.options, each.default_format))
-    return Request(items, protocol)
+    return Request(items, protocol, request_id)
 
 
 def _asked(
     fields: Mapping[str, Any], headers: Mapping[str, str], limits: HandlerOptions, class_names: Sequence[str]
-) -> tuple[list[Asked], str]:
+) -> tuple[list[Asked], str, str | None]:
+    """As `JsonReader.asked`, and the request's id."""
     name = next((each for each in FILE_FIELDS if each in fields), None)
     if name is None:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
@@ -100,7 +102,7 @@ def _asked(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        return [Asked(content, parse_options(outer, class_names))], "plain"
+        return [Asked(content, parse_options(outer, class_names))], "plain", None
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if kind := other_kind(content):
@@ -112,7 +114,9 @@ def _asked(
             f"the form's field {name} has a file's name, {shown(content.decode(errors='replace'))}, and not the file",
             f"an @ before the name: curl -F {name}=@picture.jpg",
         )
-    return JsonReader(limits, class_names).asked(parse_json(content, EXPECTED_BODY), outer)
+    tree = parse_json(content, EXPECTED_BODY)
+    asked, protocol = JsonReader(limits, class_names).asked(tree, outer)
+    return asked, protocol, tree.get("id") if protocol == "v2" else None
 
 
 def _opened(content: bytes, limits: HandlerOptions) -> EncodedPicture:

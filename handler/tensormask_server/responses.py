@@ -16,6 +16,7 @@ from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.drawing import draw_detections
+from tensormask_server.json_requests import OUTPUT
 from tensormask_server.picture_masks import MaskCrop, PictureMasks
 from tensormask_server.predictor import Detections
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
@@ -166,15 +167,19 @@ def predictions(founds: list[Found], kinds: list[str]) -> bytes:
     return _json({"predictions": [_tree(found, kind) for found, kind in zip(founds, kinds, strict=True)]})
 
 
-def inference_outputs(founds: list[Found], kinds: list[str]) -> bytes:
+def inference_outputs(founds: list[Found], kinds: list[str], request_id: str | None) -> bytes:
     """The Open Inference Protocol: one BYTES tensor, a JSON text for each picture.
+
+    Args:
+        request_id: what the request called itself; the answer does, too.
 
     Raises:
         BadRequest: another format is asked for.
     """
     texts = [_json(_tree(found, kind)).decode() for found, kind in zip(founds, kinds, strict=True)]
-    output = {"name": "predictions", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
-    return _json({"model_name": founds[0].model.name, "outputs": [output]})
+    output = {"name": OUTPUT, "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+    named = {"model_name": founds[0].model.name} | ({} if request_id is None else {"id": request_id})
+    return _json({**named, "outputs": [output]})
 
 
 def error_json(error: BadRequest) -> bytes:

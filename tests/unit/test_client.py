@@ -172,6 +172,11 @@ def test_nobody_there_is_told() -> None:
         Client(url, waits=AT_ONCE).predict(PIXEL)
 
 
+def test_an_option_of_several_lines_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"classes is 'cat\\ndog'; expected a line of text"):
+        Client("http://127.0.0.1:9").predict(b"picture", classes="cat\ndog")
+
+
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="'treshold' is not an option; expected score_threshold"):
         Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)

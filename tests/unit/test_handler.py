@@ -22,7 +22,7 @@ from parity.cases import load_case, write_weights
 from PIL import Image
 from tensormask_handler import TensorMaskHandler
 from tensormask_server.detectron2_engine import Detectron2Engine
-from tensormask_server.integrity import IntegrityError
+from tensormask_server.integrity import IntegrityError, check_sums
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
@@ -152,6 +152,14 @@ def test_an_answer_larger_than_allowed_is_a_400_and_not_a_dead_worker(model_dir:
     assert "threshold" in json.loads(body)["expected"]
 
 
+def test_answers_of_a_batch_that_are_too_large_together_are_asked_for_again(model_dir: Path) -> None:
+    [(status, _, body)] = answers(model_dir, [GOOD])
+    assert status == 200
+    replies = answers(model_dir, [GOOD, GOOD, GOOD], max_response_bytes=2 * len(body) + 9)
+    assert [status for status, _, _ in replies] == [200, 200, 503]
+    assert json.loads(replies[2][2])["expected"].startswith("the same again in a moment")
+
+
 def test_the_default_limit_of_an_answer_is_below_torchserves_which_kills_the_worker(model_dir: Path) -> None:
     properties = (ROOT / "config.properties").read_text()
     [limit] = [line.partition("=")[2] for line in properties.splitlines() if line.startswith("max_response_size")]
@@ -201,6 +209,20 @@ def test_what_is_not_what_was_archived_is_not_loaded(
     [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
     assert name in line
     assert "archive.sh makes it again" in line
+
+
+def test_a_file_that_was_not_archived_is_not_loaded(model_dir: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(model_dir, tmp_path / "other"))
+    (other / "__pycache__").mkdir(exist_ok=True)
+    (other / "__pycache__" / "of_python.pyc").touch()
+    (other / "simdjson.py").write_text("raise SystemExit")
+    with pytest.raises(IntegrityError, match=r"simdjson\.py isn't of what was archived"):
+        TensorMaskHandler().initialize(context(other))
+    with zipfile.ZipFile(tmp_path / "other.mar", "w") as archive:
+        for path in other.rglob("*"):
+            archive.write(path, path.relative_to(other).as_posix())
+    with zipfile.ZipFile(tmp_path / "other.mar") as archive, pytest.raises(IntegrityError, match=r"simdjson\.py isn't"):
+        check_sums(zipfile.Path(archive))
 
 
 def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is_asked(model_dir: Path) -> None:

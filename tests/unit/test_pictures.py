@@ -2,13 +2,14 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from tensormask_server.pictures import PictureError, read_picture
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,26 @@ def test_exif_turns_the_picture(rgb: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90°
     file = saved(Image.fromarray(rgb), "PNG", exif=exif)
+    np.testing.assert_array_equal(read_picture(file), np.rot90(rgb, -1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_every_orientation_is_turned_as_pillow_does(rgb: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind in ("PNG", "TIFF"):
+        file = saved(Image.fromarray(rgb), kind, exif=exif)
+        turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
+        np.testing.assert_array_equal(read_picture(file), turned)
+
+
+def test_another_value_of_exif_that_is_wrong_costs_nothing(rgb: np.ndarray) -> None:
+    width_as_a_text = struct.pack(">HHI4s", 0x0100, 2, 2, b"5")
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + width_as_a_text + turned + bytes(4)
+    file = saved(Image.fromarray(rgb), "PNG", exif=exif)
+    with pytest.raises(Exception, match="argument"):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
     np.testing.assert_array_equal(read_picture(file), np.rot90(rgb, -1))
 
 

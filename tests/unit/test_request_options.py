@@ -99,6 +99,26 @@ def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None
     assert told.value.expected.startswith(f"{name}: ")
 
 
+@pytest.mark.parametrize(
+    ("names", "asked", "meant"),
+    [
+        (("1", "2", "0"), "2", (1,)),  # a name before a number
+        (("1", "2", "0"), ["2"], (1,)),
+        (("1", "2", "0"), 2, (2,)),
+        (("cat", "dog"), ["1"], (1,)),
+        (("nan", "roti"), "nan", (0,)),
+        (("Polish", "polish"), "Polish", (0,)),
+        (("Polish", "polish"), "polish", (1,)),
+        (("tv", "monitor, lcd"), "monitor, lcd", (1,)),
+        (("tv", "monitor, lcd"), ["Monitor, LCD", "tv"], (0, 1)),
+    ],
+)
+def test_classes_of_unusual_names(names: tuple[str, ...], asked: Any, meant: tuple[int, ...]) -> None:
+    body = json.dumps({"image": IMAGE, "classes": asked}).encode()
+    [item] = parse_request({"body": body}, {}, HandlerOptions(), names).items
+    assert item.options.prediction.classes == meant
+
+
 def test_the_nearest_known_name_is_told() -> None:
     with pytest.raises(BadRequest, match="did you mean max_detections"):
         one(PNG, max_detection=b"3")

@@ -221,6 +221,12 @@ def test_the_open_inference_protocol(name: str) -> None:
         assert item.options.prediction.score_threshold == 0.1
 
 
+def test_the_open_inference_protocols_id_and_outputs() -> None:
+    content = {"inputs": [V2_INPUTS["bytes"]], "id": "42", "outputs": [{"name": "predictions"}]}
+    assert parsed(json.dumps(content).encode()).id == "42"
+    assert parsed(json.dumps({"inputs": [V2_INPUTS["bytes"]]}).encode()).id is None
+
+
 def test_a_tensors_own_parameters_may_be_options() -> None:
     own = {"max_detections": 7, "threshold": 0.2, "content_type": "image/png"}  # the last is a client's own
     tensor = {**V2_INPUTS["bytes"], "parameters": own}
@@ -278,6 +284,13 @@ WRONG_JSON = {
     "no inputs": ({"inputs": []}, "inputs is a list of 0, not a list of one object"),
     "two inputs": ({"inputs": [{}, {}]}, "inputs is a list of 2, not a list of one object"),
     "a tensor's parameters": ({"inputs": [{"parameters": 3}]}, r"inputs\[0\].parameters is 3"),
+    "texts of another shape": (
+        {"inputs": [{"datatype": "BYTES", "shape": [5], "data": ["", ""]}]},
+        r"data has 2 texts, and shape \[5\]",
+    ),
+    "id": ({"inputs": [{}], "id": 7}, "id is 7"),
+    "other outputs": ({"inputs": [{}], "outputs": [{"name": "masks"}]}, "outputs is a JSON array of something else"),
+    "no outputs": ({"inputs": [{}], "outputs": 3}, "outputs is 3 of something else"),
     "no datatype": ({"inputs": [{}]}, "datatype null"),
     "floats": (
         {"inputs": [{"datatype": "UINT8", "shape": [1, 1, 3], "data": [0.5, 1, 2]}]},

@@ -209,7 +209,9 @@ def test_several_pictures_are_answered_in_json() -> None:
     founds = [shapes(), shapes()]
     alone = [json.loads(encode(shapes(), kind)[0]) for kind in ("coco", "polygons")]
     assert json.loads(predictions(founds, ["coco", "polygons"])) == {"predictions": alone}
-    content = json.loads(inference_outputs(founds, ["coco", "polygons"]))
+    content = json.loads(inference_outputs(founds, ["coco", "polygons"], "of mine"))
+    assert content["id"] == "of mine"
+    assert "id" not in json.loads(inference_outputs(founds, ["coco", "coco"], None))
     [output] = content["outputs"]
     assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
     assert [json.loads(text) for text in output["data"]] == alone
