@@ -25,7 +25,7 @@ BODIES = {
     "a threshold of 400 digits": (f'{{"img_data": {PIXEL}, "score_threshold": {DIGITS}}}', "score_threshold is 999"),
     "a count of 400 digits": (f'{{"img_data": {PIXEL}, "max_detections": -{DIGITS}}}', "max_detections is -999"),
     "a class of 400 digits": (f'{{"img_data": {PIXEL}, "classes": [{DIGITS}]}}', "classes has 999"),
-    "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', "classes has 999"),
+    "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', 'classes has "999'),
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
     "an object of rows as a picture": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
