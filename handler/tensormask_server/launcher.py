@@ -87,6 +87,8 @@ def _print_ready(server: TorchServe) -> None:
         print('       where KEY is the "inference" key in key_file.json')
     else:
         print(f"       or open {url} in a browser")
+    if server.slow_precision:
+        print(f"Slow:  {server.slow_precision}")
     sys.stdout.flush()
 
 

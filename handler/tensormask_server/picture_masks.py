@@ -118,8 +118,8 @@ def paste_mask(logits: np.ndarray, anchor: Anchor, threshold: float, height: int
     around = vertical.entries, horizontal.entries
     # a border of zeros: what is sampled between the mask's edge and one pixel outside of it
     probabilities = np.zeros((size + 2, size + 2), np.float32)
-    with np.errstate(over="ignore"):  # the probability of a very low logit is 0
-        probabilities[1:-1, 1:-1][around] = 1 / (1 + np.exp(-logits[around]))
+    # a logit of -80 is as good as a lower one, whose exponential would overflow
+    probabilities[1:-1, 1:-1][around] = 1 / (1 + np.exp(-np.maximum(logits[around], -80)))
     by_row = vertical.interpolated(probabilities)  # (h, M+2)
     columns_on = horizontal.at_least(np.float32(threshold), by_row.T)  # (w, h)
     return MaskCrop.of_columns(vertical.first, horizontal.first, columns_on)
@@ -140,11 +140,10 @@ class _Samples:
         begin, end = low + (reached.start - 0.5) * entry, low + (reached.stop + 0.5) * entry
         self.first = min(max(int(begin) - 1, 0), length)
         last = min(max(int(end) + 2, self.first), length) if reached.stop > reached.start else self.first
-        position = (np.arange(self.first, last) + 0.5 - low) / entry - 0.5
-        position = position.clip(-1, size)  # beyond the border there are only zeros
-        lower = np.minimum(np.floor(position), size - 1)
-        self._lower = lower.astype(np.int64) + 1  # in the mask with a border of one entry
-        self._weight = (position - lower).astype(np.float32)[:, None]
+        position = (np.arange(self.first, last) + (0.5 - low)) / entry + 0.5  # in the mask with a border of one entry
+        position = np.minimum(np.maximum(position, 0), size + 1)  # beyond the border there are only zeros
+        self._lower = np.minimum(position.astype(np.int64), size)
+        self._weight = (position - self._lower).astype(np.float32)[:, None]
         self.entries = slice(max(reached.start - 2, 0), reached.stop + 2)
 
     def interpolated(self, along_rows: np.ndarray, pixels: slice = slice(None)) -> np.ndarray:
@@ -170,5 +169,7 @@ class _Samples:
 
 def _extent(mask: np.ndarray, axis: int) -> slice:
     """From the first to the last row (axis 0) or column (axis 1) where a pixel is on."""
-    places = np.flatnonzero(mask.any(axis=1 - axis))
-    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+    on = np.logical_or.reduce(mask, axis=1 - axis)
+    if not on.any():
+        return slice(0, 0)
+    return slice(int(on.argmax()), len(on) - int(on[::-1].argmax()))

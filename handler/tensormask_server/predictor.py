@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
 from tensormask_server.config import TensorMaskConfig, load_config
+from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.inputs import check_pictures, normalised, resize_picture, same_shaped
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
@@ -103,7 +104,12 @@ class Predictor:
 
         Args:
             winograd: on a CPU in float32, most 3×3 convolutions in a quarter of the products (see `network.winograd`).
+
+        Warns:
+            SlowPrecisionWarning: the device is a CPU that emulates the dtype.
         """
+        if device.type == "cpu":
+            warn_if_emulated(dtype)
         fold_norms(network)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):

@@ -29,5 +29,6 @@ def _counts(crop: MaskCrop, height: int, width: int) -> np.ndarray:
     entries[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns
     changes = np.flatnonzero(entries[1:] != entries[:-1])
     starts = changes + changes // stride * (height - stride) + (crop.left * height + crop.top)
-    counts = np.diff(starts, prepend=0, append=height * width)
+    counts = np.append(starts, height * width)
+    counts[1:] -= starts
     return counts if counts[-1] else counts[:-1]

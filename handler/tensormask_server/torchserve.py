@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from tensormask_server.connections import count_in_hand, refuse_new
+from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.integrity import IntegrityError, check_sums
 from tensormask_server.java import java_home
 from tensormask_server.options import OptionError, handler_options
@@ -140,6 +141,11 @@ class TorchServe:
             time.sleep(0.1)
         raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
+    @property
+    def slow_precision(self) -> str:
+        """What a worker has warned of, in one line; "" of nothing."""
+        return self._printed.slow_precision
+
     def wait(self) -> None:
         """Returns never: raises when torchserve has ended, or has no worker any more and gives up starting one.
 
@@ -218,6 +224,7 @@ class _Printed:
     def __init__(self, stream: IO[str]):
         self.load_failure = ""  # the reason, in one line
         self.worker_died = False
+        self.slow_precision = ""  # likewise, of SlowPrecisionWarning
         self.recovery = Recovery()
         self._last: deque[str] = deque(maxlen=LINES)
         self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
@@ -236,6 +243,8 @@ class _Printed:
                 reason = re.search(r"LOAD FAILED: (.*)", line)
                 if reason:
                     self.load_failure = reason[1]
+                elif warning := re.search(rf"{SlowPrecisionWarning.__name__}: (.*)", line):
+                    self.slow_precision = warning[1]
                 elif "Load model failed" in line or "Backend worker process died" in line:
                     self.worker_died = True
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from parity.cases import Case
+from tensormask_server.cpu import warn_if_emulated
 
 from served.conftest import LAUNCHER, Server, free_ports, launched, request_body, send
 
@@ -126,6 +129,18 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_precision_that_the_cpu_emulates_is_told_and_serves(tmp_path: Path, case: Case, weights: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warn_if_emulated(torch.float16)
+    if not caught:
+        pytest.skip("this CPU computes in float16 by itself")
+    with launched(tmp_path, "-cp", case.config, "-tp", weights, "--precision", "float16", PATH="") as server:
+        assert server.process.stdout is not None
+        said = [server.process.stdout.readline() for _ in range(3)]
+        assert said[-1] == "Slow:  this CPU emulates float16, which takes several times as long as float32\n"
+        assert server.post(request_body(case.picture)).status == 200
 
 
 def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path, archive: Path) -> None:

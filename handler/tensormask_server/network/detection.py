@@ -84,7 +84,7 @@ def best_candidates(
     boxes = apply_deltas(anchor_boxes, box_deltas(levels, y, x, anchors), bbox_reg_weights)
     found = channel % num_classes
     if classes is not None:
-        found = torch.tensor(classes, device=found.device)[found]
+        found = torch.tensor(classes, dtype=torch.int64, device=found.device)[found]
     return Candidates(all_scores[:topk], found, levels, y, x, anchors, anchor_boxes, boxes)
 
 
@@ -98,26 +98,27 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
         At most max_detections of them, best score first.
     """
     # a few hundred steps, each depending on the one before: on the host, with one copy there and one back
-    x0, y0, x1, y1 = candidates.boxes.T.contiguous().cpu().numpy()
     classes = candidates.classes.cpu().numpy()
-    areas = (x1 - x0) * (y1 - y0)
     by_class = np.argsort(classes, kind="stable")
-    ends = np.searchsorted(classes[by_class], classes, side="right")  # of each one's class
-    starts = np.searchsorted(classes[by_class], classes, side="left")
+    ends = np.cumsum(np.bincount(classes))  # of each class, in this order
+    x0, y0, x1, y1 = np.ascontiguousarray(candidates.boxes.cpu().numpy()[by_class].T)
+    areas = (x1 - x0) * (y1 - y0)
+    place = np.empty_like(by_class)  # of each candidate in this order
+    place[by_class] = np.arange(len(by_class))
     alive = np.ones(len(classes), dtype=bool)
     kept: list[int] = []
     best = 0
     while len(kept) < max_detections and best < len(classes):
         kept.append(best)
         alive[best] = False
-        rivals = by_class[starts[best] : ends[best]]
-        rivals = rivals[alive[rivals]]
-        width = np.minimum(x1[rivals], x1[best]) - np.maximum(x0[rivals], x0[best])
-        height = np.minimum(y1[rivals], y1[best]) - np.maximum(y0[rivals], y0[best])
+        here = place[best]
+        rivals = slice(here + 1, ends[classes[best]])  # of its class, with lower scores
+        width = np.minimum(x1[rivals], x1[here]) - np.maximum(x0[rivals], x0[here])
+        height = np.minimum(y1[rivals], y1[here]) - np.maximum(y0[rivals], y0[here])
         intersection = np.maximum(width, 0) * np.maximum(height, 0)
         # an IoU above the threshold, written without a division that two empty boxes would make 0/0
-        union = areas[rivals] + areas[best] - intersection
-        alive[rivals[intersection > iou_threshold * union]] = False
+        union = areas[rivals] + areas[here] - intersection
+        alive[by_class[rivals][intersection > iou_threshold * union]] = False
         later = alive[best:]  # the best of them is no longer alive
         best = best + int(later.argmax()) if later.any() else len(classes)
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]

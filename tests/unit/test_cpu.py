@@ -1,0 +1,43 @@
+"""A precision that the CPU emulates is warned of, by what Linux lists of real processors."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from tensormask_server import cpu
+from tensormask_server.cpu import SlowPrecisionWarning, warn_if_emulated
+
+HASWELL = "flags\t\t: fpu sse sse2 fma avx avx2 f16c bmi2"
+SAPPHIRE_RAPIDS = f"{HASWELL} avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile"
+ZEN_4 = f"{HASWELL} avx512f avx512_bf16 avx512_vnni"
+GRAVITON_2 = "Features\t: fp asimd evtstrm aes fphp asimdhp cpuid asimdrdm"
+GRAVITON_3 = f"{GRAVITON_2} sve i8mm bf16"
+POWER = "cpu\t\t: POWER9, altivec supported"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "emulated"),
+    [
+        pytest.param(HASWELL, {torch.bfloat16, torch.float16}, id="Haswell"),
+        pytest.param(ZEN_4, {torch.float16}, id="Zen 4"),
+        pytest.param(SAPPHIRE_RAPIDS, set(), id="Sapphire Rapids"),
+        pytest.param(GRAVITON_2, {torch.bfloat16}, id="Graviton 2"),
+        pytest.param(GRAVITON_3, set(), id="Graviton 3"),
+        pytest.param(POWER, set(), id="one that lists nothing"),
+        pytest.param(None, set(), id="not Linux"),
+    ],
+)
+def test_what_the_cpu_emulates_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, emulated: set[torch.dtype]
+) -> None:
+    file = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(f"processor\t: 0\nmodel name\t: it\n{cpuinfo}\nbugs\t\t: bf16 avx512_fp16\n\n" * 2)
+    monkeypatch.setattr(cpu, "CPUINFO", file)
+    warned = set()
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        with warnings.catch_warnings(record=True) as caught:
+            warn_if_emulated(dtype)
+        warned |= {dtype for each in caught if each.category is SlowPrecisionWarning}
+    assert warned == emulated
