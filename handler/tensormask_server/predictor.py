@@ -219,10 +219,10 @@ def _on_picture(
     masks = None
     if output.masks is not None:
         anchors = (candidates.anchor_boxes.double() * scale).tolist()
-        logits = [output.masks[i].cpu().numpy() for i in keep.tolist()]
+        kept = keep.tolist()
         crops = [
-            paste_mask(each, anchors[i], mask_threshold, height, width)
-            for each, i in zip(logits, keep.tolist(), strict=True)
+            paste_mask(logits, anchors[i], mask_threshold, height, width)
+            for logits, i in zip(_on_host([output.masks[i] for i in kept]), kept, strict=True)
         ]
         masks = PictureMasks(height, width, crops)
     return Detections(
@@ -231,3 +231,12 @@ def _on_picture(
         classes=candidates.classes[keep].cpu().numpy(),
         picture_masks=masks,
     )
+
+
+def _on_host(masks: list[Tensor]) -> list[np.ndarray]:
+    """Masks of several sizes, (M, M) each, with one copy for all of them."""
+    if not masks:
+        return []
+    values = torch.cat([mask.flatten() for mask in masks]).cpu().numpy()
+    ends = np.cumsum([mask.numel() for mask in masks])
+    return [part.reshape(mask.shape) for part, mask in zip(np.split(values, ends[:-1]), masks, strict=True)]
