@@ -20,11 +20,15 @@ import numpy as np
 from tensormask_server import Detections
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
-from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate
-from training.data import category_ids
+try:
+    from tqdm import tqdm
+
+    from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate
+    from training.annotations import DataError, category_ids, read_annotations
+except ModuleNotFoundError as error:
+    sys.exit(f"evaluate.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
 Image = Mapping[str, Any]  # COCO's entry of a picture
 LINE_START = b'{"image_id": '  # of each line of a results file
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = gather(images, results_of, answered, parsed.results, parsed.concurrency)
         results = [result for of_picture in answered.values() for result in of_picture]
         print(table(evaluate(annotations, results)))
-    except (EvaluationError, Unreachable, OSError) as error:
+    except (DataError, EvaluationError, Unreachable, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -65,22 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = f"{errors} of {len(images)} pictures"
         print(f"evaluate.py: {count} had no answer, and count as if nothing was found on them", file=sys.stderr)
     return 1 if errors else 0
-
-
-def read_annotations(path: Path) -> dict[str, Any]:
-    """
-    Raises:
-        EvaluationError: it isn't an annotation file in COCO's format.
-        OSError: it can't be read.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise EvaluationError(f"{path} is not JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise EvaluationError(f"{path} has no list {key!r}; expected an annotation file in COCO's format")
-    return content
 
 
 def read_detections(npz: bytes) -> Detections:

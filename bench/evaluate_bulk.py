@@ -9,15 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 from tensormask_server import classes
-from tensormask_server.bulk.parts import Parts, RunError
-from tensormask_server.bulk.places import PlaceError, place_of, source_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
-from bench.evaluate import read_annotations, table
-from bench.scores import EvaluationError, Result, evaluate
-from training.data import category_ids
+try:
+    import pyarrow.dataset as ds
+    from tensormask_server.bulk.parts import Parts, RunError
+    from tensormask_server.bulk.places import PlaceError, place_of, source_of
+
+    from bench.evaluate import table
+    from bench.scores import EvaluationError, Result, evaluate
+    from training.annotations import DataError, category_ids, read_annotations
+except ModuleNotFoundError as error:
+    sys.exit(f"evaluate_bulk.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[bulk]' brings it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         annotations = read_annotations(parsed.annotations)
         print(table(evaluate(annotations, coco_results_of(Parts(place_of(parsed.found)), annotations))))
-    except (EvaluationError, RunError, PlaceError, OSError) as error:
+    except (DataError, EvaluationError, RunError, PlaceError, OSError) as error:
         print(f"evaluate_bulk.py: {error}", file=sys.stderr)
         return 2
     return 0

@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
-from demo.backgrounds import TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS, load_photographs
-from demo.composition import Composition, Emoji, compose
-from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS, load_emoji
+try:
+    from pycocotools import mask as rle
+    from tqdm import tqdm
+
+    from demo.backgrounds import TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS, load_photographs
+    from demo.composition import Composition, Emoji, compose
+    from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS, load_emoji
+except ModuleNotFoundError as error:
+    sys.exit(f"dataset.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
 SPLITS = {
     "train": (TRAINING_DESIGNS, TRAINING_PHOTOGRAPHS),

@@ -2,17 +2,23 @@
 
 import argparse
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tensormask_server.checkpoint import CheckpointError
+from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detectron2_yaml import ConfigError
 from torch import distributed
 
-from training.data import DataError
-from training.schedule import OPTIMIZERS
-from training.settings import load_training_config
-from training.trainer import Run, train
+try:
+    from training.annotations import DataError
+    from training.schedule import OPTIMIZERS
+    from training.settings import load_training_config
+    from training.trainer import Run, train
+except ModuleNotFoundError as error:
+    sys.exit(f"python -m training: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
 
 def main() -> None:
@@ -21,19 +27,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder with images/ and instances.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights; goes on from what is there")
     parser.add_argument("--weights", type=Path, help="a .pkl or .pth file to start from")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
-    parser.add_argument("--threads", type=int, help="of each process on the CPU; torch's choice if left out")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=_at_least(0), default=2, help="processes that read pictures")
+    parser.add_argument("--threads", type=_at_least(1), help="of each process on the CPU; torch's choice if left out")
+    parser.add_argument("--seed", type=_at_least(0), default=0)
     parser.add_argument(
         "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; for random weights"
     )
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    device: torch.device = args.device
+    if device.type == "cpu" and args.precision == "bfloat16":
+        warn_if_emulated(torch.bfloat16)
     if "WORLD_SIZE" in os.environ:  # started by torchrun
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -51,6 +59,10 @@ def main() -> None:
         semantic_weight=args.semantic_weight,
     )
     try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.exit(2, f"can't write to {args.out}: {error.strerror}\n")
+    try:
         train(load_training_config(args.config), run)
     except (ConfigError, CheckpointError) as error:
         parser.exit(2, f"{error}\n")
@@ -60,6 +72,25 @@ def main() -> None:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, {least} or more")
+        return int(text)
+
+    return parse
+
+
+def _device(text: str) -> torch.device:
+    kind, _, number = text.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a device; expected cpu, cuda, or cuda:1 and so on")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise argparse.ArgumentTypeError(f"{text!r} isn't here: torch {torch.__version__} finds {found} GPUs")
+    return torch.device(text)
 
 
 if __name__ == "__main__":

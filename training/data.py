@@ -1,7 +1,6 @@
 """Batches from a folder in COCO's format, each a function of the seed and the iteration alone."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from tensormask_server.pictures import PictureError, read_picture
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.annotations import DataError, category_ids, read_annotations
 from training.settings import PictureConfig
 
 Annotation = dict[str, Any]
@@ -44,20 +44,19 @@ class Batch:
         return Batch(self.pictures.to(device), [each.to(device) for each in self.instances])
 
 
-class DataError(ValueError):
-    """Pictures or annotations that can't be learnt from, in one line."""
-
-
 class CocoFolder:
     """A folder with images/ and instances.json. Crowd annotations and those that outline nothing are left out."""
 
     def __init__(self, folder: Path):
         """
         Raises:
-            DataError: an annotation's segmentation is neither polygons nor RLE.
+            DataError: as `read_annotations`, there are no pictures, or an annotation's segmentation is neither polygons
+                nor RLE.
         """
         self.folder = folder
-        content = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
+        content = read_annotations(folder / "instances.json")
+        if not content["images"]:
+            raise DataError(f"{folder / 'instances.json'} has no images")
         self.category_ids = category_ids(content)
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
@@ -96,15 +95,6 @@ class CocoFolder:
         encoded = [_encoded(annotation["segmentation"], height, width) for annotation in annotations]
         masks = rle.decode(encoded).transpose(2, 0, 1) if encoded else np.zeros((0, height, width), np.uint8)
         return classes, masks
-
-
-def category_ids(annotations: Mapping[str, Any]) -> list[int]:
-    """COCO's category of each class, 0 … NUM_CLASSES-1: sorted by id, whatever gaps there are, as detectron2 maps them.
-
-    Args:
-        annotations: the content of a COCO annotation file.
-    """
-    return sorted(category["id"] for category in annotations["categories"])
 
 
 class Batches(Dataset[Batch]):
@@ -170,9 +160,7 @@ def _outline(annotation: Annotation) -> Any:
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, Mapping) and "counts" in segmentation:
         return segmentation
-    if not isinstance(segmentation, list | None) or not all(
-        isinstance(polygon, list) for polygon in segmentation or ()
-    ):
+    if not isinstance(segmentation, list | None) or not all(map(_is_polygon, segmentation or ())):
         raise DataError(
             f"the segmentation of annotation {annotation.get('id')} is {str(segmentation)[:60]}; "
             "expected a list of polygons [x, y, x, y, …], or RLE"
@@ -180,10 +168,16 @@ def _outline(annotation: Annotation) -> Any:
     return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
+def _is_polygon(polygon: Any) -> bool:
+    return isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
+
+
 def _encoded(segmentation: Any, height: int, width: int) -> Any:
     """COCO's polygons, or its RLE as a list or compressed, as one compressed RLE."""
     if isinstance(segmentation, list):
         return rle.merge(rle.frPyObjects(segmentation, height, width))
+    if segmentation.get("size") != [height, width]:
+        raise DataError(f"an RLE is of the size {segmentation.get('size')}, and its picture of [{height}, {width}]")
     if isinstance(segmentation["counts"], list):
         return rle.frPyObjects(segmentation, height, width)
     return segmentation

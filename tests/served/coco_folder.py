@@ -13,7 +13,7 @@ from tensormask_server import Predictor
 
 from bench.scores import Scores, coco_results, evaluate
 from served.conftest import ROOT
-from training.data import category_ids
+from training.annotations import category_ids
 
 CATEGORIES = [88, 2, 90, 11, 40]  # of the small network's five classes: with gaps, and not in order
 THRESHOLD = 0.05

@@ -18,7 +18,7 @@ from tensormask_server.responses import npz
 
 from bench import evaluate as command
 from bench.scores import EvaluationError, coco_results, evaluate
-from training.data import category_ids
+from training.annotations import category_ids
 
 CATEGORIES = [70, 3, 18]  # as they stand in the file: with gaps, and not in order
 HEIGHT, WIDTH = 120, 160

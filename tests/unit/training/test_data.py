@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from small_training import DISC, SIZE, SQUARE, write_config, write_data
 
-from training.data import Batches, CocoFolder, DataError
+from training.annotations import DataError
+from training.data import Batches, CocoFolder
 from training.settings import load_training_config
 
 
@@ -54,7 +55,13 @@ def test_polygons_of_two_points_are_left_out(data: CocoFolder) -> None:
     assert masks[0].sum() == 18 * 18
 
 
-@pytest.mark.parametrize("segmentation", ["a disc", [3, 4, 5], {"size": [9, 9]}])
+def test_a_mask_of_another_size_than_its_picture_is_named(data: CocoFolder) -> None:
+    _annotate(data, {"size": [SIZE, SIZE + 1], "counts": [SIZE * (SIZE + 1)]})
+    with pytest.raises(DataError, match=rf"an RLE is of the size \[{SIZE}, {SIZE + 1}\], and its picture of"):
+        CocoFolder(data.folder).classes_and_masks(0)
+
+
+@pytest.mark.parametrize("segmentation", ["a disc", [[0, 0, 1, 1, "2", 2]], [3, 4, 5], {"size": [9, 9]}])
 def test_what_is_no_segmentation_is_named(data: CocoFolder, segmentation: object) -> None:
     _annotate(data, segmentation)
     with pytest.raises(DataError, match=r"the segmentation of annotation 1 is .*; expected a list of polygons"):

@@ -1,0 +1,41 @@
+"""What `python -m training` can't begin with is told in one line, before anything is learnt."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_training import write_config, write_data
+
+from training.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "absent.yaml"], "can't read the configuration absent.yaml"),
+        (["--data", "absent"], "can't read the annotations absent/instances.json: No such file or directory"),
+        (["--weights", "absent.pkl"], "can't read the weights absent.pkl"),
+        (["--out", "config.yaml"], "can't write to config.yaml: File exists"),
+        (["--workers", "-1"], "'-1' isn't a whole number, 0 or more"),
+        (["--threads", "0"], "'0' isn't a whole number, 1 or more"),
+        (["--device", "gpu"], "'gpu' isn't a device; expected cpu, cuda, or cuda:1 and so on"),
+        (["--device", "cuda:99"], f"'cuda:99' isn't here: torch {torch.__version__} finds"),
+    ],
+)
+def test_what_can_not_be_begun_with_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(Path("config.yaml"))
+    write_data(Path("data"))
+    needed = ["--config", "config.yaml", "--data", "data", "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["training", *needed, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]

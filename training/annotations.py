@@ -1,0 +1,63 @@
+"""COCO's annotation files: read, and checked for what training and evaluation rely on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class DataError(ValueError):
+    """Pictures or annotations that can't be learnt from or measured on, in one line."""
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """
+    Returns:
+        "images", each with "id", "file_name", "height" and "width" in pixels; "categories", each with "id"; and
+        "annotations", each with the "image_id" of one of them and the "category_id" of one of those.
+
+    Raises:
+        DataError: it can't be read, or isn't an annotation file in COCO's format.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"can't read the annotations {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    for key in ("images", "annotations", "categories"):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise DataError(f"{path} has no list {key!r} of objects; expected an annotation file in COCO's format")
+    categories = _ids(path, content, "categories")
+    images = _ids(path, content, "images")
+    for image in content["images"]:
+        if not isinstance(image.get("file_name"), str):
+            raise DataError(f"image {image['id']} of {path} has no 'file_name'")
+        if not all(type(image.get(side)) is int and image[side] > 0 for side in ("height", "width")):
+            raise DataError(f"image {image['id']} of {path} has no 'height' and 'width'; expected its pixels")
+    for annotation in content["annotations"]:
+        for key, ids in (("image_id", images), ("category_id", categories)):
+            if type(annotation.get(key)) is not int or annotation[key] not in ids:
+                found = annotation.get(key)
+                raise DataError(f"annotation {annotation.get('id')} of {path} has the {key} {found!r}, which is none")
+    return content
+
+
+def category_ids(annotations: Mapping[str, Any]) -> list[int]:
+    """COCO's category of each class, 0 … NUM_CLASSES-1: sorted by id, whatever gaps there are, as detectron2 maps them.
+
+    Args:
+        annotations: the content of a COCO annotation file.
+    """
+    return sorted(category["id"] for category in annotations["categories"])
+
+
+def _ids(path: Path, content: Mapping[str, Any], key: str) -> set[int]:
+    ids: set[int] = set()
+    for entry in content[key]:
+        found = entry.get("id")
+        if type(found) is not int or found in ids:
+            raise DataError(f"{path} has {key} with the id {found!r}; expected whole numbers, each once")
+        ids.add(found)
+    return ids
