@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tensormask_server.predictor import Detections
 
 MASK_OPACITY = 0.45
+MARGIN = 2  # pixels around a label's text
 
 
 def draw_detections(picture: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
@@ -32,15 +33,47 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
     draw = ImageDraw.Draw(image)
     size = max(10, min(image.size) // 40)
     font = ImageFont.load_default(size)
+    labels = [
+        f"{class_names[number]} {score:.2f}"
+        for number, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
+    ]
+    texts = [draw.textbbox((0, 0), label, font=font) for label in labels]  # around what is drawn from a corner at 0, 0
+    sizes = [(x1 - x0 + 2 * MARGIN, y1 - y0 + 2 * MARGIN) for x0, y0, x1, y1 in texts]
+    plates = _label_places(detections.boxes.tolist(), sizes, image.width, image.height)
     for i in worst_first:
         x0, y0, x1, y1 = detections.boxes[i].tolist()
         draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_colour(i), width=max(1, size // 6))
-        label = f"{class_names[detections.classes[i]]} {detections.scores[i]:.2f}"
-        corner = (max(0, min(x0, image.width - draw.textlength(label, font=font))), max(0, y0 - 1.4 * size))
-        place = draw.textbbox(corner, label, font=font)
-        draw.rectangle((place[0] - 2, place[1] - 2, place[2] + 2, place[3] + 2), fill=_colour(i))
-        draw.text(corner, label, fill="black", font=font)
+        left, top, right, bottom = plates[i]
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=_colour(i))
+        corner = left + MARGIN - texts[i][0], top + MARGIN - texts[i][1]
+        draw.text(corner, labels[i], fill="black", font=font)
     return np.array(image)
+
+
+def _label_places(
+    boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[float, float]], width: int, height: int
+) -> list[tuple[float, float, float, float]]:
+    """Where labels lie, x0 y0 x1 y1, on a picture of this size: above their boxes, or where they cover no better one's.
+
+    Args:
+        boxes: x0 y0 x1 y1, best first.
+        sizes: of their labels, width and height.
+    """
+    places: list[tuple[float, float, float, float]] = []
+    for (x0, y0, x1, y1), (label_width, label_height) in zip(boxes, sizes, strict=True):
+        possible = []
+        for left in (x0, x1 - label_width):
+            for top in (y0 - label_height, y0, y1 - label_height, y1):
+                left_inside = max(0.0, min(left, width - label_width))
+                top_inside = max(0.0, min(top, height - label_height))
+                possible.append((left_inside, top_inside, left_inside + label_width, top_inside + label_height))
+        free = (place for place in possible if not any(_overlap(place, other) for other in places))
+        places.append(next(free, possible[0]))
+    return places
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:

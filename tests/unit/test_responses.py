@@ -250,3 +250,15 @@ def test_a_label_at_the_right_edge_is_drawn_whole() -> None:
     label = draw_detections(picture, detections, ["a long name"])[36:50]
     lit = np.flatnonzero(label.any(axis=(0, 2)))
     assert lit[-1] - lit[0] > 60
+
+
+def test_labels_cover_no_better_ones() -> None:
+    """Of things in one place each has its label whole, on a plate of its own colour."""
+    boxes = np.array([[100, 60, 240, 160]], np.float32) + np.arange(6, dtype=np.float32)[:, None]
+    detections = Detections.of_masks(boxes, np.full(6, 0.5, np.float32), np.zeros(6, np.int64), None)
+    drawn = draw_detections(np.zeros((200, 300, 3), np.uint8), detections, ["a name"])
+    colours, counts = np.unique(drawn.reshape(-1, 3), axis=0, return_counts=True)
+    plates = {
+        tuple(colour) for colour, count in zip(colours.tolist(), counts, strict=True) if count > 600 and any(colour)
+    }
+    assert len(plates) == 6
