@@ -29,8 +29,8 @@ def read_annotations(path: Path) -> dict[str, Any]:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f"{path} has no list {key!r} of objects; expected an annotation file in COCO's format")
-    categories = _ids(path, content, "categories")
-    images = _ids(path, content, "images")
+    categories = _ids(path, content["categories"], "categories", {int: "whole numbers"})
+    images = _ids(path, content["images"], "images", {int: "whole numbers", str: "texts"})
     for image in content["images"]:
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"image {image['id']} of {path} has no 'file_name'")
@@ -38,7 +38,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
             raise DataError(f"image {image['id']} of {path} has no 'height' and 'width'; expected its pixels")
     for annotation in content["annotations"]:
         for key, ids in (("image_id", images), ("category_id", categories)):
-            if type(annotation.get(key)) is not int or annotation[key] not in ids:
+            if type(annotation.get(key)) not in (int, str) or annotation[key] not in ids:
                 found = annotation.get(key)
                 raise DataError(f"annotation {annotation.get('id')} of {path} has the {key} {found!r}, which is none")
     return content
@@ -53,11 +53,12 @@ def category_ids(annotations: Mapping[str, Any]) -> list[int]:
     return sorted(category["id"] for category in annotations["categories"])
 
 
-def _ids(path: Path, content: Mapping[str, Any], key: str) -> set[int]:
-    ids: set[int] = set()
-    for entry in content[key]:
+def _ids(path: Path, entries: list[dict[str, Any]], name: str, kinds: Mapping[type, str]) -> set[Any]:
+    ids = set()
+    for entry in entries:
         found = entry.get("id")
-        if type(found) is not int or found in ids:
-            raise DataError(f"{path} has {key} with the id {found!r}; expected whole numbers, each once")
+        if type(found) not in kinds or found in ids:
+            expected = " or ".join(kinds.values())
+            raise DataError(f"{path} has {name} with the id {found!r}; expected {expected}, each once")
         ids.add(found)
     return ids

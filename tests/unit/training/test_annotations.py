@@ -41,10 +41,11 @@ def test_what_is_no_annotation_file_is_told(path: Path, text: str, said: str) ->
 @pytest.mark.parametrize(
     ("key", "change", "said"),
     [
-        ("images", {"id": None}, "has images with the id None; expected whole numbers, each once"),
+        ("images", {"id": None}, "has images with the id None; expected whole numbers or texts, each once"),
         ("images", {"file_name": None}, "has no 'file_name'"),
         ("images", {"height": 0}, "has no 'height' and 'width'; expected its pixels"),
         ("images", {"width": 9.5}, "has no 'height' and 'width'; expected its pixels"),
+        ("categories", {"id": "disc"}, "has categories with the id 'disc'; expected whole numbers, each once"),
         ("categories", {"id": 5}, "has categories with the id 5; expected whole numbers, each once"),
         ("annotations", {"image_id": 77}, "annotation 1 of .* has the image_id 77, which is none"),
         ("annotations", {"category_id": 77}, "annotation 1 of .* has the category_id 77, which is none"),
