@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from tensormask_server.detectron2_yaml import ConfigError
@@ -30,6 +31,9 @@ def save(
 
     Args:
         asked: the options that may not change when the training goes on, by their names.
+
+    Raises:
+        ConfigError: the weights aren't finite numbers; nothing is written.
     """
     out.mkdir(parents=True, exist_ok=True)
     state = {
@@ -39,10 +43,16 @@ def save(
         "asked": dict(asked),
     }
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
-    _replace(out / STATE, lambda path: torch.save(state, path))
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise ConfigError(
+            f"after {done} iterations the weights aren't finite numbers, and {out} keeps what it has; "
+            "lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS"
+        )
     content = {"model": weights, "__author__": "tensormask-segmentation-server"}
     _replace(out / WEIGHTS, lambda path: path.write_bytes(pickle.dumps(content, protocol=4)))
     _replace(out / CONFIG, lambda path: path.write_text(yaml.safe_dump(dict(config.tree)), encoding="utf-8"))
+    # last, so that a training that is killed before it makes the weights again
+    _replace(out / STATE, lambda path: torch.save(state, path))
 
 
 def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: Mapping[str, object]) -> int:

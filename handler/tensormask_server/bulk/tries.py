@@ -1,5 +1,6 @@
 """Which pictures end the process that works on them, as those do that take more memory than there is."""
 
+import contextlib
 import json
 
 from tensormask_server.bulk.places import Place
@@ -42,8 +43,9 @@ class Tries:
         del self._deaths[str(index)]
 
     def end(self) -> None:
-        """The part is written."""
-        self._file.filesystem.delete_file(self._file.path)
+        """The part is written, perhaps by another process too, which was first."""
+        with contextlib.suppress(FileNotFoundError):
+            self._file.filesystem.delete_file(self._file.path)
 
     def _write(self) -> None:
         with self._file.filesystem.open_output_stream(self._file.path) as stream:

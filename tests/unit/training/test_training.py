@@ -81,6 +81,26 @@ def test_it_says_what_it_goes_on_from(tmp_path: Path, data: Path, capsys: pytest
     assert f"going on from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
 
 
+def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_path: Path, data: Path) -> None:
+    good = load_training_config(write_config(tmp_path / "good.yaml", MAX_ITER=2))
+    train(good, Run(data, tmp_path / "out", workers=0))
+    files = [tmp_path / "out" / name for name in ("weights.pkl", "state.pth")]
+    before = [file.read_bytes() for file in files]
+    wild = load_training_config(write_config(tmp_path / "wild.yaml", MAX_ITER=8, BASE_LR=90))
+    with pytest.raises(ConfigError, match=r"iterations the weights aren't finite numbers.*; lower SOLVER.BASE_LR"):
+        train(wild, Run(data, tmp_path / "out", workers=0))
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_the_state_is_not_ahead_of_the_weights(tmp_path: Path, data: Path) -> None:
+    """Else a training that is killed between them would go on without ever writing the weights."""
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    (tmp_path / "out" / "weights.part").mkdir(parents=True)  # where the weights would be written
+    with pytest.raises(IsADirectoryError):
+        train(config, Run(data, tmp_path / "out", workers=0))
+    assert not (tmp_path / "out" / "state.pth").exists()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("tensormask_R_50_FPN_*x.yaml")), ids=lambda p: p.stem)
 def test_the_published_configurations_want_weights_to_start_from(path: Path) -> None:
     config = load_training_config(path)
