@@ -1,6 +1,7 @@
 """Many pictures by Ray: a row for each, once, whatever is killed meanwhile; and the rows are the network's own."""
 
 import hashlib
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,9 @@ from ray.cluster_utils import Cluster
 from tensormask_server import Predictor
 from tensormask_server.bulk.__main__ import main
 from tensormask_server.bulk.actor import read_limited
+from tensormask_server.bulk.parts import Parts
+from tensormask_server.bulk.places import place_of
+from tensormask_server.bulk.run import Pool, ray_cluster, write_parts
 from tensormask_server.classes import class_names
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.options import HandlerOptions
@@ -238,6 +242,26 @@ def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     assert f"{len(rows_of(complete))} pictures in" in bulk.run(tmp_path, "--address", address)
     assert rows_of(tmp_path) == rows_of(complete)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
+    complete: Path, predictor: Predictor, cluster: Cluster, client_port: int
+) -> None:
+    """As one may be whose command was killed: it goes on in the cluster for a while."""
+    parts, nothing = Parts(place_of(str(complete))), HandlerOptions()
+    with ray_cluster(f"ray://{cluster.address.partition(':')[0]}:{client_port}"):
+        done = write_parts(parts, predictor.config, {}, nothing, Pool(actors=1, cores=1, gpus=0))
+    assert (done.pictures, done.outside_the_network) == (0, 0)
+
+
+def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
+    output = tmp_path / "found"
+    process = bulk.start(output, "--address", cluster.address)
+    wait_for(1, output, process)
+    output.rename(tmp_path / "elsewhere")
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", told.splitlines()[-1])
 
 
 def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(

@@ -76,20 +76,32 @@ class PartActor:
 
         Returns:
             {"pictures": how many it has, "seconds": how long it took, "network_seconds": the network's part of that}.
+
+        Raises:
+            RunError: the part can't be written, as where the disk is full or no network runs on the GPU any more.
         """
         part = int(row["part"])
         started = time.perf_counter()
         stopwatch = Stopwatch()
         if self.parts.errors(part) is None:  # else an actor that died afterwards had written it
-            tries = Tries(self.parts.tries(part))
-            rows = self._rows if tries.is_first else partial(self._careful_rows, tries)
-            self.parts.write(part, list(rows(self.parts.paths(part), stopwatch)))
-            tries.end()
+            try:
+                self._write(part, stopwatch)
+            except Exception as error:
+                node = ray.util.get_node_ip_address()
+                raise RunError(
+                    f"the node {node} can't write part {part} of {self.parts.folder}: {_told(error)}"
+                ) from error
         return {
             "pictures": self.parts.rows(part),
             "seconds": time.perf_counter() - started,
             "network_seconds": stopwatch.seconds.get("network", 0.0),
         }
+
+    def _write(self, part: int, stopwatch: Stopwatch) -> None:
+        tries = Tries(self.parts.tries(part))
+        rows = self._rows if tries.is_first else partial(self._careful_rows, tries)
+        self.parts.write(part, list(rows(self.parts.paths(part), stopwatch)))
+        tries.end()
 
     def _rows(self, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
         pictures = self._pictures(paths)

@@ -38,7 +38,7 @@ class Summary:
 
     pictures: int  # that no earlier run had written
     seconds: float  # from before the actors' start to the last part
-    outside_the_network: float  # 0…1, of the actors' time
+    outside_the_network: float  # 0…1, of the actors' time; 0 where they had nothing to do
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         advice = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
         if address is not None and address.startswith(CLIENT):
             advice = "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-        raise RunError(f"can't start Ray at {address or 'this machine'}: {_last_line(error)}{advice}") from error
+        raise RunError(f"can't start Ray at {address or 'this machine'}: {_in_one_line(error)}{advice}") from error
     try:
         yield
     finally:
@@ -108,13 +108,13 @@ def write_parts(
     Raises:
         RunError: parts can't be written; what is written stays.
     """
-    finished = parts.finished()
+    finished = parts.finished()  # anew: a run whose command was killed may have gone on in the cluster until now
     missing = [part for part in range(len(parts)) if part not in finished]
     task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.gpus > 0)
     pictures, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
     earlier = sum(parts.rows(part) for part in finished)
     with tqdm(total=parts.pictures, initial=earlier, unit="picture", smoothing=0) as progress:
-        for done in _written(missing, task, pool):
+        for done in _written(missing, task, pool) if missing else ():
             pictures += int(done["pictures"])
             spent += done["seconds"]
             in_network += done["network_seconds"]
@@ -123,7 +123,7 @@ def write_parts(
     lost = len(parts) - len(parts.finished())
     if lost:
         raise RunError(f"{lost} of {len(parts)} parts aren't in {parts.folder}; all nodes have to share it")
-    return Summary(pictures, seconds, 1 - in_network / spent)
+    return Summary(pictures, seconds, 1 - in_network / spent if spent else 0.0)
 
 
 def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
@@ -132,7 +132,7 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
     try:
         yield from (_in_the_cluster if through_client else _by_ray_data)(missing, task, pool)
     except RayError as error:
-        raise RunError(f"the run stopped: {_last_line(error)}") from error
+        raise RunError(f"the run stopped: {_in_one_line(error)}") from error
 
 
 def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
@@ -167,7 +167,9 @@ def _report(written: Queue, missing: list[int], task: Task, pool: Pool) -> None:
         written.put(done)
 
 
-def _last_line(error: BaseException) -> str:
-    """Ray's errors end with the one that led to them."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-    return line.removeprefix(f"{RunError.__module__}.{RunError.__name__}: ")
+def _in_one_line(error: BaseException) -> str:
+    """Of Ray's errors, which tell all that led to them and advise on retries at the end, the last one of ours."""
+    name = f"{RunError.__module__}.{RunError.__name__}: "
+    lines = str(error).strip().splitlines()
+    ours = [line for line in lines if line.startswith(name)]
+    return (ours or lines or [type(error).__name__])[-1].strip().removeprefix(name)
