@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensormask_server.arguments import whole_number
+
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -177,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     add = parser.add_argument
     add("--pictures", type=_positive, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
-    add("--cores", type=_count, default=32, help="of a machine (default: %(default)s)")
+    add("--cores", type=whole_number(1), default=32, help="of a machine (default: %(default)s)")
     add("--gigabits", type=_positive, default=10, help="a second, of its network card (default: %(default)s)")
     add("--core-hour", type=_positive, default=0.04, help="what a core costs an hour (default: %(default)s)")
     add("--gpu-ms", type=_positive, help="what your GPU takes for a picture by the published R50; without: no GPU")
@@ -186,12 +188,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--load", type=_share, default=0.6, help="how busy machines may be at the peak (default: %(default)s)")
     add("--bulk-load", type=_share, default=0.95, help="the same where nobody waits (default: %(default)s)")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number, 1 or more")
-    return int(text)
 
 
 def _positive(text: str) -> float:

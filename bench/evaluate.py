@@ -13,11 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensormask_server import Detections
+from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
 
@@ -25,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it al
 try:
     from tqdm import tqdm
 
-    from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate
+    from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate, has_outlines
     from training.annotations import DataError, category_ids, read_annotations
 except ModuleNotFoundError as error:
     sys.exit(f"evaluate.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         annotations = read_annotations(parsed.annotations)
         images = annotations["images"]
+        has_outlines(annotations)
         _check_pictures(images, parsed.images)
-        answered = read_results(parsed.results)
+        kept = ResultsFile(parsed.results, parsed.threshold)
+        answered = kept.read()
         if not answered.keys() <= {image["id"] for image in images}:
             raise EvaluationError(f"{parsed.results} has other pictures than {parsed.annotations}")
         client, ids = Client(parsed.url, parsed.token), category_ids(annotations)
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer = client.answer(picture, "npz", score_threshold=parsed.threshold)
             return coco_results(image["id"], read_detections(answer.body), ids)
 
-        errors = gather(images, results_of, answered, parsed.results, parsed.concurrency)
+        errors = gather(images, results_of, answered, kept, parsed.concurrency)
         results = [result for of_picture in answered.values() for result in of_picture]
         print(table(evaluate(annotations, results)))
     except (DataError, EvaluationError, Unreachable, OSError) as error:
@@ -96,36 +100,54 @@ def read_detections(npz: bytes) -> Detections:
         raise WrongServer(f"an answer with something else than detections: {npz[:60]!r}") from error
 
 
-def read_results(path: Path) -> dict[int, list[Result]]:
-    """The results of each picture that was answered in an earlier run; none where there is no such file.
+@dataclass(frozen=True)
+class ResultsFile:
+    """What pictures were answered with, a line for each, so that another run needn't ask again."""
 
-    The last line is cut off where a run that was killed has left it half-written.
+    path: Path  # there, or not yet
+    threshold: float  # of the scores that were asked for
 
-    Raises:
-        EvaluationError: it is a file of another kind.
-    """
-    if not path.exists():
-        return {}
-    *lines, rest = path.read_bytes().split(b"\n")
-    answered = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            content = json.loads(line)
-            answered[content["image_id"]] = content["results"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise EvaluationError(f"{path}, line {number}, holds no results; name another --results") from error
-    if not rest.startswith(LINE_START[: len(rest)]):
-        raise EvaluationError(f"{path} ends with something else than results; name another --results")
-    if rest:
-        os.truncate(path, path.stat().st_size - len(rest))
-    return answered
+    def read(self) -> dict[int, list[Result]]:
+        """The results of each picture that was answered in an earlier run; none where there is no file yet.
+
+        The last line is cut off where a run that was killed has left it half-written.
+
+        Raises:
+            EvaluationError: it is a file of another kind, or of a run with another threshold.
+        """
+        if not self.path.exists():
+            return {}
+        *lines, rest = self.path.read_bytes().split(b"\n")
+        answered = {}
+        for number, line in enumerate(lines, start=1):
+            try:
+                content = json.loads(line)
+                threshold, results = content["threshold"], content["results"]
+                answered[content["image_id"]] = [dict(result) for result in results]
+            except (ValueError, TypeError, KeyError) as error:
+                raise EvaluationError(
+                    f"{self.path}, line {number}, holds no results; name another --results"
+                ) from error
+            if threshold != self.threshold:
+                raise EvaluationError(
+                    f"{self.path} holds results with --threshold {threshold}; go on with the same, or name another "
+                    "--results"
+                )
+        if not rest.startswith(LINE_START[: len(rest)]):
+            raise EvaluationError(f"{self.path} ends with something else than results; name another --results")
+        if rest:
+            os.truncate(self.path, self.path.stat().st_size - len(rest))
+        return answered
+
+    def line(self, image_id: int, results: Sequence[Result]) -> str:
+        return json.dumps({"image_id": image_id, "threshold": self.threshold, "results": results}) + "\n"
 
 
 def gather(
     images: Sequence[Image],
     results_of: Callable[[Image], list[Result]],
     answered: dict[int, list[Result]],
-    path: Path,
+    kept: ResultsFile,
     concurrency: int,
 ) -> int:
     """Has the pictures answered that aren't yet, and adds each to `answered` and, as a line, to the file.
@@ -135,7 +157,7 @@ def gather(
     """
     errors = 0
     with (
-        path.open("a", encoding="utf-8") as file,
+        kept.path.open("a", encoding="utf-8") as file,
         tqdm(total=len(images), initial=len(answered), unit="picture") as progress,
         ThreadPoolExecutor(concurrency) as pool,
     ):
@@ -149,7 +171,7 @@ def gather(
                     errors += 1
                     progress.write(f"{image['file_name']}: {error}", file=sys.stderr)
                 else:
-                    file.write(json.dumps({"image_id": image["id"], "results": results}) + "\n")
+                    file.write(kept.line(image["id"], results))
                     file.flush()  # so that a kill loses no more than one line
                     answered[image["id"]] = results
                 progress.update()
@@ -200,9 +222,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", type=_http, required=True, help="of the model: http://127.0.0.1:8080/predictions/NAME")
     add("--annotations", type=Path, required=True, metavar="FILE.json", help="instances in COCO's format")
     add("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
-    add("--results", type=Path, default=os.devnull, metavar="FILE.jsonl", help="kept here, to go on after a stop")
-    add("--threshold", type=float, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
-    add("--concurrency", type=int, default=4, help="pictures at a time (default: %(default)s)")
+    add(
+        "--results",
+        type=Path,
+        default=os.devnull,
+        metavar="FILE.jsonl",
+        help="kept here, of one model, to go on with",
+    )
+    add("--threshold", type=fraction, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
+    add("--concurrency", type=whole_number(1), default=4, help="pictures at a time (default: %(default)s)")
     add("--token", help="for a server that wants one")
     return parser
 

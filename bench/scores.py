@@ -12,6 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tensormask_server import Detections
 
+from training.annotations import outline_of
+
 Result = dict[
     str, Any
 ]  # image_id, category_id, score, bbox (x y w h), segmentation (compressed RLE) where masks are made
@@ -36,7 +38,7 @@ class AveragePrecision:
 @dataclass(frozen=True)
 class Scores:
     boxes: AveragePrecision
-    masks: AveragePrecision | None  # None for results without masks
+    masks: AveragePrecision | None  # None for results without masks, and for annotations without
 
 
 def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Scores:
@@ -47,10 +49,9 @@ def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Score
         results: of `coco_results`.
 
     Raises:
-        EvaluationError: an annotation lacks its box, its area or its mask.
+        DataError, EvaluationError: as `has_outlines`.
     """
-    has_masks = not results or any("segmentation" in result for result in results)
-    _check_annotations(annotations["annotations"], ("bbox", "area", "segmentation") if has_masks else ("bbox", "area"))
+    has_masks = has_outlines(annotations) and (not results or any("segmentation" in result for result in results))
     truth = COCO()
     # copied, because COCOeval writes into them; and numbered anew, because it takes a match with number 0 for none
     numbered = [{"iscrowd": 0, **each, "id": i} for i, each in enumerate(annotations["annotations"], start=1)]
@@ -96,11 +97,36 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
     return results
 
 
-def _check_annotations(annotations: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-    for annotation in annotations:
-        for key in keys:
-            if key not in annotation:
-                raise EvaluationError(f"annotation {annotation.get('id')} has no {key!r}; COCO's scores need it")
+def has_outlines(annotations: Mapping[str, Any]) -> bool:
+    """Whether masks can be scored by these annotations, of `read_annotations`, and not boxes alone.
+
+    Raises:
+        DataError: as `outline_of`.
+        EvaluationError: an annotation lacks its box or its area, has no outline where others have one, or one of
+            another size than its picture's.
+    """
+    sizes = {image["id"]: [image["height"], image["width"]] for image in annotations["images"]}
+    without = []
+    for annotation in annotations["annotations"]:
+        name = f"annotation {annotation.get('id')}"
+        if not (_are_numbers(annotation.get("bbox"), 4) and _are_numbers([annotation.get("area")], 1)):
+            raise EvaluationError(f"{name} has no 'bbox' [x, y, w, h] or no 'area'; COCO's scores need both")
+        outline = outline_of(annotation)
+        if isinstance(outline, Mapping) and outline.get("size") != sizes[annotation["image_id"]]:
+            size = sizes[annotation["image_id"]]
+            raise EvaluationError(f"{name} has an RLE of the size {outline.get('size')}, on a picture of {size}")
+        if not outline:
+            without.append(name)
+    if 0 < len(without) < len(annotations["annotations"]):
+        raise EvaluationError(
+            f"{without[0]} outlines nothing, where others do; expected a polygon of three points or RLE in each "
+            "annotation, or in none, for boxes alone"
+        )
+    return not without
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(isinstance(each, int | float) for each in values)
 
 
 def _average_precision(truth: COCO, results: list[Result], kind: str) -> AveragePrecision:

@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tensormask_server.arguments import whole_number
 from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detectron2_yaml import ConfigError
@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--workers", type=_at_least(0), default=2, help="processes that read pictures")
-    parser.add_argument("--threads", type=_at_least(1), help="of each process on the CPU; torch's choice if left out")
-    parser.add_argument("--seed", type=_at_least(0), default=0)
+    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read pictures")
+    parser.add_argument("--threads", type=whole_number(1), help="of each process on the CPU; left out: torch's choice")
+    parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(
         "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; for random weights"
     )
@@ -72,15 +72,6 @@ def main() -> None:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, {least} or more")
-        return int(text)
-
-    return parse
 
 
 def _device(text: str) -> torch.device:

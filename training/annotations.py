@@ -53,6 +53,30 @@ def category_ids(annotations: Mapping[str, Any]) -> list[int]:
     return sorted(category["id"] for category in annotations["categories"])
 
 
+def outline_of(annotation: Mapping[str, Any]) -> Any:
+    """
+    Returns:
+        The annotation's segmentation: RLE as it is; of polygons those of three points and more, as detectron2 takes
+        them; nothing where there is none.
+
+    Raises:
+        DataError: it is something else.
+    """
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), list | str):
+        return segmentation
+    if not isinstance(segmentation, list | None) or not all(map(_is_polygon, segmentation or ())):
+        raise DataError(
+            f"the segmentation of annotation {annotation.get('id')} is {str(segmentation)[:60]}; "
+            "expected a list of polygons [x, y, x, y, …], or RLE"
+        )
+    return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
+
+
+def _is_polygon(polygon: Any) -> bool:
+    return isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
+
+
 def _ids(path: Path, entries: list[dict[str, Any]], name: str, kinds: Mapping[type, str]) -> set[Any]:
     ids = set()
     for entry in entries:

@@ -1,7 +1,6 @@
 """Batches from a folder in COCO's format, each a function of the seed and the iteration alone."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from tensormask_server.pictures import PictureError, read_picture
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.annotations import DataError, category_ids, read_annotations
+from training.annotations import DataError, category_ids, outline_of, read_annotations
 from training.settings import PictureConfig
 
 Annotation = dict[str, Any]
@@ -61,7 +60,7 @@ class CocoFolder:
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
         for annotation in content["annotations"]:
-            if not annotation.get("iscrowd", 0) and (outline := _outline(annotation)):
+            if not annotation.get("iscrowd", 0) and (outline := outline_of(annotation)):
                 self._annotations[annotation["image_id"]].append({**annotation, "segmentation": outline})
 
     def __len__(self) -> int:
@@ -153,23 +152,6 @@ class Batches(Dataset[Batch]):
 @lru_cache(maxsize=2)
 def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(length)
-
-
-def _outline(annotation: Annotation) -> Any:
-    """Its segmentation, of polygons those of three points and more, as detectron2 takes them; empty: there is none."""
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, Mapping) and "counts" in segmentation:
-        return segmentation
-    if not isinstance(segmentation, list | None) or not all(map(_is_polygon, segmentation or ())):
-        raise DataError(
-            f"the segmentation of annotation {annotation.get('id')} is {str(segmentation)[:60]}; "
-            "expected a list of polygons [x, y, x, y, …], or RLE"
-        )
-    return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
 
 
 def _encoded(segmentation: Any, height: int, width: int) -> Any:

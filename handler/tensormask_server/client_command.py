@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Protocol, TextIO
 
+from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import CONTENT_TYPES, Client, NoAnswer, Options, Unreachable
 
 NAME = "python -m tensormask_server.client"
@@ -208,25 +209,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", default=URL, help="of the model (default: %(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="another one for another format or other options")
     add("--format", choices=tuple(CONTENT_TYPES), default="coco", help="of the answers (default: %(default)s)")
-    add("--score-threshold", type=_fraction, metavar="0…1", help="find things with scores above it")
+    add("--score-threshold", type=fraction, metavar="0…1", help="find things with scores above it")
     add("--max-detections", type=int, metavar="N", help="on a picture, the best ones")
     add("--classes", metavar="NAME,NAME", help="find these alone; names, or the network's numbers from 0")
-    add("--nms-threshold", type=_fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
-    add("--mask-threshold", type=_fraction, metavar="0…1", help="probability from which on a pixel is of the mask")
+    add("--nms-threshold", type=fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
+    add("--mask-threshold", type=fraction, metavar="0…1", help="probability from which on a pixel is of the mask")
     add("--token", help="for a server that wants one")
-    add("--at-once", type=_count, default=4, metavar="N", help="pictures at a time (default: %(default)s)")
+    add("--at-once", type=whole_number(1), default=4, metavar="N", help="pictures at a time (default: %(default)s)")
     return parser
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value

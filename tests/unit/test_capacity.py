@@ -54,7 +54,7 @@ def test_the_page_shows_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--cores", "0"], "'0' is not a count"),
+        (["--cores", "0"], "'0' is not a whole number, 1 or more"),
         (["--gpu-ms", "-3"], "'-3' is too little"),
         (["--load", "1.5"], "'1.5' is no share; expected a number above 0, to 1"),
         (["--load", "0"], "'0' is no share"),

@@ -18,10 +18,11 @@ from tensormask_server.responses import npz
 
 from bench import evaluate as command
 from bench.scores import EvaluationError, coco_results, evaluate
-from training.annotations import category_ids
+from training.annotations import DataError, category_ids
 
 CATEGORIES = [70, 3, 18]  # as they stand in the file: with gaps, and not in order
 HEIGHT, WIDTH = 120, 160
+OTHER_LINE = '{{"image_id": 7, "threshold": 0.05, "results": {}}}\n'
 RIGHT = np.array([15, 0, 15, 0], np.float32)
 
 
@@ -118,11 +119,40 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
         coco_results(1, things(0), [3, 18])
 
 
-def test_an_annotation_without_its_area_is_named(found: dict[int, Detections]) -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"area": None}, r"annotation 4 has no 'bbox' \[x, y, w, h\] or no 'area'"),
+        ({"bbox": []}, "annotation 4 has no 'bbox'"),
+        ({"bbox": [1, 2, 3, "4"]}, "annotation 4 has no 'bbox'"),
+        ({"segmentation": None}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": []}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": [[]]}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": "x"}, "the segmentation of annotation 4 is x; expected a list of polygons"),
+        ({"segmentation": {"counts": 7}}, "the segmentation of annotation 4 is {'counts': 7}; expected"),
+        (
+            {"segmentation": {"counts": "", "size": [3, 4]}},
+            r"an RLE of the size \[3, 4\], on a picture of \[120, 160\]",
+        ),
+    ],
+)
+def test_an_annotation_that_can_not_be_measured_on_is_named(
+    found: dict[int, Detections], changed: dict[str, object], said: str
+) -> None:
     annotations = annotated(found)
-    del annotations["annotations"][4]["area"]
-    with pytest.raises(EvaluationError, match="annotation 4 has no 'area'"):
+    annotations["annotations"][4] |= changed
+    with pytest.raises((EvaluationError, DataError), match=said):
         evaluate(annotations, results_of(found))
+
+
+def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Detections]) -> None:
+    annotations = annotated(found)
+    for annotation in annotations["annotations"]:
+        annotation["segmentation"] = []
+    scores = evaluate(annotations, results_of(found))
+    assert scores.boxes.ap == pytest.approx(1)
+    assert scores.masks is None
 
 
 def test_an_answer_is_read_as_it_was_meant() -> None:
@@ -226,19 +256,30 @@ def test_an_error_on_one_picture_is_told_and_counted(
 
 def test_a_half_written_last_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    whole = '{"image_id": 7, "results": []}\n'
+    results = command.ResultsFile(path, 0.05)
+    whole = results.line(7, [])
     for half in ("", "{", '{"image_id": 9, "resul', '{"image_id": 9, "results": []}'):
         path.write_text(whole + half)
-        assert command.read_results(path) == {7: []}
+        assert results.read() == {7: []}
         assert path.read_text() == whole
 
 
-@pytest.mark.parametrize("content", ['{"images": []}', "7\n", '{"image_id": 7}\n', "half a\nline"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"images": []}',
+        "7\n",
+        '{"image_id": 7}\n',
+        OTHER_LINE.format('"none"'),
+        OTHER_LINE.format("[7]"),
+        "half a\nline",
+    ],
+)
 def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(content)
     with pytest.raises(EvaluationError, match="name another --results"):
-        command.read_results(path)
+        command.ResultsFile(path, 0.05).read()
     assert path.read_text() == content
 
 
@@ -247,12 +288,24 @@ def test_what_can_not_be_measured_is_told_before_anything_is_sent(
 ) -> None:
     arguments = [*write_folder(tmp_path, found), "--url", client.url]
     results = tmp_path / "results.jsonl"
-    results.write_text('{"image_id": 8, "results": []}\n')
+    kept = command.ResultsFile(results, 0.05)
+    results.write_text(kept.line(8, []))
     assert command.main([*arguments, "--results", str(results)]) == 2
     assert "results.jsonl has other pictures than" in last_line(capsys)
+    results.write_text(replace(kept, threshold=0.3).line(7, []))
+    assert command.main([*arguments, "--results", str(results)]) == 2
+    assert "holds results with --threshold 0.3" in last_line(capsys)
+    for wrong in (["--threshold", "nan"], ["--threshold", "2"], ["--concurrency", "0"]):
+        with pytest.raises(SystemExit, match="2"):
+            command.main([*arguments, *wrong])
     (tmp_path / "images" / "9.png").unlink()
     assert command.main(arguments) == 2
     assert f"1 of the annotation file's 3 pictures are not in {tmp_path / 'images'}, 9.png for one" in last_line(capsys)
+    emptied = json.loads((tmp_path / "instances.json").read_text())
+    emptied["annotations"][2]["segmentation"] = []
+    (tmp_path / "instances.json").write_text(json.dumps(emptied))
+    assert command.main(arguments) == 2
+    assert "annotation 2 outlines nothing" in last_line(capsys)
     for content, reason in (("{", "is not JSON"), ("[]", "has no list 'images'"), ('{"images": []}', "'annotations'")):
         (tmp_path / "instances.json").write_text(content)
         assert command.main(arguments) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from tensormask_server.archive import ArchiveError, check_sha256
+from tensormask_server.arguments import whole_number
 from tensormask_server.checkpoint import check_fit, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
@@ -138,15 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         help="of a Ray cluster: auto or HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere (default: "
         "this machine alone)",
     )
-    add("--actors", type=_count, metavar="N", help="networks at a time, at most (default: as many as fit)")
-    add("--cores", type=_count, default=1, metavar="N", help="of each network (default: %(default)s)")
+    add("--actors", type=whole_number(1), metavar="N", help="networks at a time, at most (default: as many as fit)")
+    add("--cores", type=whole_number(1), default=1, metavar="N", help="of each network (default: %(default)s)")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of them; expected a whole number, 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":
