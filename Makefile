@@ -13,8 +13,9 @@ demo: $(VENV)/.serve
 serve: $(VENV)/.serve
 	$(BIN)/tensormask-server --archive $(ARCHIVE) $(OPTIONS)
 
+# A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)
