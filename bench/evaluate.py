@@ -28,7 +28,7 @@ try:
     from tqdm import tqdm
 
     from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate, has_outlines
-    from training.annotations import DataError, category_ids, read_annotations
+    from training.annotations import DataError, category_ids, check_pictures, read_annotations
 except ModuleNotFoundError as error:
     sys.exit(f"evaluate.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         annotations = read_annotations(parsed.annotations)
         images = annotations["images"]
         has_outlines(annotations)
-        _check_pictures(images, parsed.images)
+        check_pictures(images, parsed.images)
         kept = ResultsFile(parsed.results, parsed.threshold)
         answered = kept.read()
         if not answered.keys() <= {image["id"] for image in images}:
@@ -192,16 +192,6 @@ def table(scores: Scores) -> str:
 def _percent(scores: AveragePrecision) -> str:
     each = (scores.ap, scores.ap50, scores.ap75, scores.small, scores.medium, scores.large)
     return "".join(f"{'–' if math.isnan(score) else f'{100 * score:.2f}':>8}" for score in each)
-
-
-def _check_pictures(images: Sequence[Image], folder: Path) -> None:
-    if not images:
-        raise EvaluationError("the annotation file has no pictures")
-    absent = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
-    if absent:
-        raise EvaluationError(
-            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, {absent[0]} for one"
-        )
 
 
 def _picture(image: Image, folder: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """COCO's annotation files: read, and checked for what training and evaluation rely on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,23 @@ def category_ids(annotations: Mapping[str, Any]) -> list[int]:
         annotations: the content of a COCO annotation file.
     """
     return sorted(category["id"] for category in annotations["categories"])
+
+
+def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """
+    Args:
+        images: of an annotation file.
+
+    Raises:
+        DataError: there are none, or some are not in the folder.
+    """
+    if not images:
+        raise DataError("the annotation file has no pictures")
+    absent = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, {absent[0]} for one"
+        )
 
 
 def outline_of(annotation: Mapping[str, Any]) -> Any:

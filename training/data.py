@@ -1,6 +1,7 @@
 """Batches from a folder in COCO's format, each a function of the seed and the iteration alone."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from tensormask_server.pictures import PictureError, read_picture
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.annotations import DataError, category_ids, outline_of, read_annotations
+from training.annotations import DataError, category_ids, check_pictures, outline_of, read_annotations
 from training.settings import PictureConfig
 
 Annotation = dict[str, Any]
@@ -49,13 +50,12 @@ class CocoFolder:
     def __init__(self, folder: Path):
         """
         Raises:
-            DataError: as `read_annotations`, there are no pictures, or an annotation's segmentation is neither polygons
-                nor RLE.
+            DataError: as `read_annotations`, `check_pictures` and `outline_of`.
         """
         self.folder = folder
         content = read_annotations(folder / "instances.json")
-        if not content["images"]:
-            raise DataError(f"{folder / 'instances.json'} has no images")
+        check_pictures(content["images"], folder / "images")
+        self.sha256 = hashlib.sha256((folder / "instances.json").read_bytes()).hexdigest()
         self.category_ids = category_ids(content)
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}

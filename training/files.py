@@ -62,20 +62,34 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: M
         The iterations already done.
 
     Raises:
-        ConfigError: it is that of a training with other options.
+        ConfigError: it is that of a training with other options or of another network, or it is damaged.
     """
     if not (out / STATE).exists():
         return 0
-    state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
+        before, done = dict(state["asked"]), int(state["iteration"])
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{out / STATE} is damaged: {_short(error)}; name another --out") from error
     for name, value in asked.items():
-        if state["asked"][name] != value:
+        if before.get(name) != value:
             raise ConfigError(
-                f"{out} has a training with another {name}, {state['asked'][name]} and not {value}; "
+                f"{out} has a training with another {name}, {before.get(name)} and not {value}; "
                 "go on with that, or name another --out"
             )
-    losses.load_state_dict(state["losses"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["iteration"])
+    try:
+        losses.load_state_dict(state["losses"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{out} has a training of another network: {_short(error)}; go on with its {CONFIG}, or name another --out"
+        ) from error
+    return done
+
+
+def _short(error: Exception) -> str:
+    """In a line that can be read; torch's errors list all entries."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _replace(path: Path, write: Any) -> None:

@@ -9,6 +9,11 @@ from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
 
 MOST_ITERATIONS = 1 << 31
+# of detectron2's SOLVER: what is read here, what must be as it is by default, and what nothing here depends on
+READ = """BASE_LR MOMENTUM WEIGHT_DECAY WEIGHT_DECAY_NORM MAX_ITER LR_SCHEDULER_NAME STEPS GAMMA WARMUP_METHOD
+    WARMUP_ITERS WARMUP_FACTOR IMS_PER_BATCH CHECKPOINT_PERIOD CLIP_GRADIENTS"""
+FIXED = "NESTEROV BASE_LR_END BIAS_LR_FACTOR WEIGHT_DECAY_BIAS REFERENCE_WORLD_SIZE AMP"
+UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,16 @@ def _losses(reader: KeyReader) -> LossConfig:
 
 
 def _solver(reader: KeyReader) -> SolverConfig:
+    reader.known_keys("SOLVER", (*READ.split(), *FIXED.split(), *UNUSED.split()))
     weight_decay = reader.number("SOLVER.WEIGHT_DECAY", 1e-4, 0, 1)
     reader.choice("SOLVER.WARMUP_METHOD", "linear", ("linear",))
+    reader.choice("SOLVER.NESTEROV", False, (False,))
+    reader.choice("SOLVER.BASE_LR_END", 0.0, (0.0, 0))
+    reader.choice("SOLVER.BIAS_LR_FACTOR", 1.0, (1.0, 1, None))
+    reader.choice("SOLVER.WEIGHT_DECAY_BIAS", None, (None, weight_decay))
+    reader.choice("SOLVER.REFERENCE_WORLD_SIZE", 0, (0,))
+    if reader.boolean("SOLVER.AMP.ENABLED", False):
+        raise ConfigError("SOLVER.AMP.ENABLED is True; supported: False, with --precision bfloat16 in its place")
     return SolverConfig(
         base_lr=reader.number("SOLVER.BASE_LR", 0.001, 0, 100),
         momentum=reader.number("SOLVER.MOMENTUM", 0.9, 0, 1),
@@ -128,6 +141,7 @@ def _pictures(reader: KeyReader) -> PictureConfig:
         raise ConfigError(f"INPUT.MIN_SIZE_TRAIN is {min_sizes!r}; supported: one or more sizes in pixels")
     if sampling == "range":
         min_sizes = tuple(range(min(min_sizes), max(min_sizes) + 1))
+    reader.choice("INPUT.CROP.ENABLED", False, (False,))
     return PictureConfig(
         min_sizes=min_sizes,
         max_size=reader.integer("INPUT.MAX_SIZE_TRAIN", 1333),

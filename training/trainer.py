@@ -47,12 +47,23 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         The trained network, in training mode.
 
     Raises:
-        ConfigError: NUM_CLASSES isn't the data's number of categories, or the folder has a training with other options.
+        ConfigError: the configuration doesn't suit the data or the device, or the folder has a training that can't go
+            on with these options.
         DataError: a picture or its annotations can't be learnt from.
     """
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
+    if config.norm == "SyncBN" and device.type == "cpu" and distributed.is_initialized():
+        raise ConfigError(
+            "MODEL.RESNETS.NORM is SyncBN, which torch has for GPUs alone; supported on CPUs: BN, FrozenBN"
+        )
     network = build_network(config, run.weights).to(device)
+    if run.weights is None and config.norm == "FrozenBN" and _is_first():
+        print(
+            "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn",
+            file=sys.stderr,
+        )
+    data = CocoFolder(run.data)
     in_channels_last(network)
     losses = Losses(network, config.losses, run.semantic_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
@@ -61,6 +72,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
         "SOLVER.IMS_PER_BATCH": config.solver.pictures_per_batch,
+        "instances.json": data.sha256,
     }
     done = files.resume(run.out, losses, optimizer, asked)
     if done and _is_first():
@@ -76,7 +88,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             find_unused_parameters=config.network.head.in_features != config.network.fpn.out_features,
         )
     loader = DataLoader(
-        _batches(config, run, network.stride),
+        _batches(config, run, data, network.stride),
         batch_size=None,
         sampler=range(done, config.solver.max_iter),
         num_workers=run.workers,
@@ -106,8 +118,7 @@ def _step(
     return {name: loss.detach() for name, loss in parts.items()}
 
 
-def _batches(config: TrainingConfig, run: Run, stride: int) -> Batches:
-    data = CocoFolder(run.data)
+def _batches(config: TrainingConfig, run: Run, data: CocoFolder, stride: int) -> Batches:
     if len(data.category_ids) != config.network.head.num_classes:
         raise ConfigError(
             f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "

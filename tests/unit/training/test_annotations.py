@@ -61,8 +61,14 @@ def test_entries_that_do_not_fit_are_named(path: Path, key: str, change: dict[st
 
 
 def test_a_folder_without_annotations_or_pictures_is_told(path: Path) -> None:
+    [picture, *_] = sorted((path.parent / "images").iterdir())
+    picture.unlink()
+    with pytest.raises(
+        DataError, match=rf"1 of the annotation file's 2 pictures are not in .*, {picture.name} for one"
+    ):
+        CocoFolder(path.parent)
     path.write_text('{"images": [], "annotations": [], "categories": []}')
-    with pytest.raises(DataError, match="has no images"):
+    with pytest.raises(DataError, match="the annotation file has no pictures"):
         CocoFolder(path.parent)
     path.unlink()
     with pytest.raises(DataError, match=r"can't read the annotations .*instances.json: No such file or directory"):

@@ -1,6 +1,7 @@
 """Training as a whole: it fits, goes on where it was stopped, and is the same in one process or two."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,65 @@ def test_a_training_does_not_go_on_with_other_options(
     train(config, Run(data, tmp_path / "out", workers=0))
     with pytest.raises(ConfigError, match=f"has a training with another {named}; go on with that, or name another"):
         train(config, Run(data, tmp_path / "out", workers=0, **changed))
+
+
+def test_a_training_does_not_go_on_with_other_data_or_another_network(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    train(config, Run(data, tmp_path / "out", workers=0))
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    with (other / "instances.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(ConfigError, match=r"has a training with another instances\.json, "):
+        train(config, Run(other, tmp_path / "out", workers=0))
+    wider = tmp_path / "wider.yaml"
+    wider.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32", "OUT_CHANNELS: 16", 1))
+    with pytest.raises(ConfigError, match=r"has a training of another network: .*; go on with its config\.yaml, or"):
+        train(load_training_config(wider), Run(data, tmp_path / "out", workers=0))
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_damaged_state_is_told(tmp_path: Path, data: Path, kept: int) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
+    train(config, Run(data, tmp_path / "out", workers=0))
+    state = tmp_path / "out" / "state.pth"
+    state.write_bytes(state.read_bytes()[:kept])
+    with pytest.raises(ConfigError, match=r"state\.pth is damaged: .+; name another --out"):
+        train(config, Run(data, tmp_path / "out", workers=0))
+
+
+@pytest.mark.parametrize(
+    ("section", "changed", "said"),
+    [
+        ("SOLVER", {"BASE_LRR": 1}, r"SOLVER.BASE_LRR is not a known key \(did you mean BASE_LR\?\)"),
+        ("SOLVER", {"NESTEROV": True}, "SOLVER.NESTEROV is True; supported: False"),
+        ("SOLVER", {"BIAS_LR_FACTOR": 2.0}, "SOLVER.BIAS_LR_FACTOR is 2.0; supported: 1.0"),
+        ("SOLVER", {"AMP": {"ENABLED": True}}, "SOLVER.AMP.ENABLED is True; supported: False, with --precision bfl"),
+        ("INPUT", {"CROP": {"ENABLED": True}}, "INPUT.CROP.ENABLED is True; supported: False"),
+    ],
+)
+def test_settings_that_would_be_without_effect_are_refused(
+    tmp_path: Path, section: str, changed: dict[str, object], said: str
+) -> None:
+    path = write_config(tmp_path / "config.yaml")
+    tree = yaml.safe_load(path.read_text())
+    tree[section] |= changed
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=said):
+        load_training_config(path)
+
+
+def test_detectron2s_own_settings_are_taken_where_they_change_nothing(tmp_path: Path) -> None:
+    """Its training writes all of them into config.yaml."""
+    unused = {"NESTEROV": False, "BASE_LR_END": 0.0, "BIAS_LR_FACTOR": 1.0, "WEIGHT_DECAY_BIAS": None, "NUM_DECAYS": 3}
+    unused |= {"REFERENCE_WORLD_SIZE": 0, "RESCALE_INTERVAL": False, "AMP": {"ENABLED": False}}
+    assert load_training_config(write_config(tmp_path / "config.yaml", **unused)).solver.base_lr == 0.002
+
+
+def test_norms_without_effect_are_told(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for norm, told in (("FrozenBN", True), ("BN", False)):
+        config = load_training_config(write_config(tmp_path / "config.yaml", norm=norm, MAX_ITER=1))
+        train(config, Run(data, tmp_path / norm, workers=0))
+        assert ("the norms of random weights stay without effect; BN has them learn" in capsys.readouterr().err) == told
 
 
 def test_it_says_what_it_goes_on_from(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
