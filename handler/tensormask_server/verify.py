@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tensormask_server.agreement import BOX_TOLERANCE, LEAST_MASK_IOU, SCORE_TOLERANCE, Pair, paired
+from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_engine import load_detectron2
@@ -72,6 +73,9 @@ def verify(engines: tuple[Engine, Engine], pictures: Iterable[tuple[str, np.ndar
 
     Returns:
         Whether all is the same within the tolerances.
+
+    Raises:
+        ValueError: neither finds anything on any picture, which says nothing.
     """
     options = PredictionOptions(score_threshold=score_threshold)
     config = engines[0].config
@@ -88,6 +92,8 @@ def verify(engines: tuple[Engine, Engine], pictures: Iterable[tuple[str, np.ndar
         height, width = picture.shape[:2]
         print(f"\n{name}, {height}×{width}: {_counts(compared)}; {_times(*seconds[-1])}")
         print("\n".join(table(compared, names)))
+    if not any(len(answer) for compared in comparisons for answer in compared.answers):
+        raise ValueError(f"nothing was found with a score above {score_threshold:g}; lower --threshold")
     same = all(compared.is_same for compared in comparisons)
     print("\n".join(["", *summary(comparisons, seconds), f"{'the same' if same else 'NOT THE SAME'}: {TOLERANCES}"]))
     return same
@@ -169,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
     add("pictures", type=Path, nargs="+", metavar="PICTURE")
-    add("-t", "--threshold", type=float, help="find things with scores above it (default: the configuration's)")
+    add("-t", "--threshold", type=fraction, help="find things with scores above it (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"
     add("--device", type=_device, default=usual, help="as torch names it, for both (here: %(default)s)")
     return parser

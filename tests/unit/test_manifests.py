@@ -92,7 +92,8 @@ def test_the_overlays_change_what_they_are_for() -> None:
     assert limits["cpu"] == limits["base"]
     assert len(set(image.values())) == 3
     metrics = [metric["type"] for metric in cpu["HorizontalPodAutoscaler"]["spec"]["metrics"]]
-    assert metrics == ["Pods", "Resource"]
+    assert metrics == ["Resource"]
+    assert [metric["type"] for metric in gpu["HorizontalPodAutoscaler"]["spec"]["metrics"]] == ["Pods"]
     assert gpu["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 

@@ -81,9 +81,17 @@ def test_another_precision_is_not_the_same_and_each_difference_is_marked(capsys:
     assert said.splitlines()[-1].startswith("NOT THE SAME: boxes within 0.05 pixels")
 
 
-def test_pictures_on_which_nothing_is_found_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0)
+def test_nothing_found_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="nothing was found with a score above 1; lower --threshold"):
+        verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0)
     assert "one.png, 90×120: 0 by native, 0 by detectron2, 0 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", ["nan", "-1", "5", "much"])
+def test_a_threshold_that_is_none_is_told(threshold: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["-cp", "a.yaml", "-tp", "b.pkl", "c.png", f"--threshold={threshold}"])
+    assert f"'{threshold}' is not a number from 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is nothing to tell")
