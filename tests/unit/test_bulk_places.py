@@ -71,9 +71,23 @@ def test_a_relative_name_is_the_same_from_elsewhere(folder: Path, monkeypatch: p
     assert found("*/same.jpg", folder) == ["a/same.jpg", "b/same.jpg"]
 
 
-def test_a_link_to_a_folder_is_not_followed_round_in_a_circle(folder: Path) -> None:
-    (folder / "a" / "circle").symlink_to(folder)
-    assert found(str(folder / "a"), folder) == ["a/deep/er/x.PNG", "a/same.jpg"]
+def test_links_are_followed_but_not_round_in_a_circle(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "y.jpg").write_bytes(b"")
+    (elsewhere / "back").symlink_to(folder / "a")
+    for name, target in (("linked", elsewhere), ("itself", folder / "a"), ("same2.jpg", folder / "b" / "same.jpg")):
+        (folder / "a" / name).symlink_to(target)
+    expected = ["a/deep/er/x.PNG", "a/linked/y.jpg", "a/same.jpg", "a/same2.jpg"]
+    assert found(str(folder / "a"), folder) == expected
+
+
+def test_a_link_to_what_is_not_there_is_a_picture_like_one_that_can_not_be_read(folder: Path) -> None:
+    (folder / "b" / "gone.jpg").symlink_to(folder / "nowhere")
+    (folder / "b" / "itself.jpg").symlink_to(folder / "b" / "itself.jpg")
+    assert list(source_of(str(folder / "b")).pictures()) == [
+        f"{folder}/b/{name}.jpg" for name in ("gone", "itself", "same")
+    ]
 
 
 @pytest.mark.parametrize("name", ["{}/absent", "{}/absent/*.jpg", "file://{}/absent", "nonsense://bucket/x"])

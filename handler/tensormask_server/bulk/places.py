@@ -109,26 +109,41 @@ def source_of(name: str) -> Source:
     return Source(place_of(root + mark + options), tuple(names[fixed:]))
 
 
-def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[str]:
+def _files(
+    filesystem: FileSystem, folder: str, depth: int | None, above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Those of a folder and its folders, and links to what isn't there: who reads one is told.
+
+    Args:
+        depth: of the folders to look at, counted from this one as 1; None: all.
+        above: folders that this one lies in, perhaps by a link. One that is among them itself leads round in a circle.
+    """
+    here = str(Path(folder).resolve()) if isinstance(filesystem, LocalFileSystem) else folder
+    if here in above:
+        return
     for entry in _entries(filesystem, folder):
-        if entry.type == FileType.File:
+        if entry.type in (FileType.File, FileType.NotFound):
             yield entry.path
-        elif entry.type == FileType.Directory and depth != 1 and not _is_link(filesystem, entry):
-            yield from _files(filesystem, entry.path, None if depth is None else depth - 1)
+        elif entry.type == FileType.Directory and depth != 1:
+            yield from _files(filesystem, entry.path, None if depth is None else depth - 1, above | {here})
 
 
 def _entries(filesystem: FileSystem, folder: str) -> list[FileInfo]:
     try:
-        return sorted(filesystem.get_file_info(FileSelector(folder)), key=lambda entry: entry.path)
+        entries = filesystem.get_file_info(FileSelector(folder))
+        if isinstance(filesystem, LocalFileSystem):
+            entries += _dangling(folder)
+        return sorted(entries, key=lambda entry: entry.path)
     except OSError as error:
         raise PlaceError(f"can't read the folder {folder}: {error}") from error
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise PlaceError(f"a file in {folder} has a name that isn't UTF-8, {error.object!r}; rename it") from error
 
 
-def _is_link(filesystem: FileSystem, folder: FileInfo) -> bool:
-    """A link to a folder may lead round in a circle."""
-    return isinstance(filesystem, LocalFileSystem) and Path(folder.path).is_symlink()
+def _dangling(folder: str) -> list[FileInfo]:
+    """A folder's links to what isn't there, which pyarrow leaves out."""
+    links = (path for path in Path(folder).iterdir() if path.is_symlink())
+    return [FileInfo(str(path), FileType.NotFound) for path in links if not path.exists()]
 
 
 def _is_picture(path: str) -> bool:
