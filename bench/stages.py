@@ -6,12 +6,13 @@ With the demo's network, on pictures that aren't resized, on one core.
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.inputs import normalised
-from tensormask_server.network.detection import Selection, best_candidates, deltas_of, non_maximum_suppression
+from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
 from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import Found, Model, encode
@@ -93,6 +94,13 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
         logits = [each[0] for each in network.head.class_logits(features)]
         deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])
     anchors = [network.get_buffer(f"cell_anchors_{level}") for level in range(len(network.strides))]
+    with_boxes = partial(
+        candidates_at,
+        box_deltas=deltas,
+        cell_anchors=anchors,
+        strides=network.strides,
+        bbox_reg_weights=config.detection.bbox_reg_weights,
+    )
     spent: dict[str, list[float]] = {stage: [] for stage in ("decode", "resize", "select", "masks", "encode")}
     for _ in range(rounds + 1):
         stopwatch = Stopwatch()
@@ -102,9 +110,8 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
         [detections] = predictor([item.picture], options, stopwatch)
         with stopwatch("select"), torch.inference_mode():
             selection = Selection(0.05, config.detection.nms_threshold, 100)
-            topk, weights = config.detection.topk_candidates, config.detection.bbox_reg_weights
-            best = best_candidates(logits, deltas, anchors, network.strides, selection, topk, weights)
-            non_maximum_suppression(best, selection.nms_threshold, selection.max_detections)
+            locations = best_locations(logits, len(anchors[0]), selection, config.detection.topk_candidates)
+            detect(locations, with_boxes, selection)
         with stopwatch("encode"):
             encode(Found(item.picture, detections, Model("bench", CLASS_NAMES, "")), "coco")
         for stage, times in spent.items():

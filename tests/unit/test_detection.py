@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensormask_server.network.anchors import apply_deltas, cell_anchors
 from tensormask_server.network.detection import (
+    TRIED_FIRST,
     Candidates,
+    Locations,
     Selection,
-    best_candidates,
+    best_locations,
+    candidates_at,
     deltas_of,
+    detect,
     non_maximum_suppression,
 )
 from torch import Tensor
@@ -69,7 +73,8 @@ def box_by_definition(anchor: Box, deltas: list[float]) -> Box:
 
 def found_by_us(logits: list[Tensor], deltas: list[Tensor], threshold: float, topk: int) -> Candidates:
     anchors = [cell_anchors(tuple(size * stride / 4 for size in SIZES), RATIOS) for stride in STRIDES]
-    return best_candidates(logits, deltas_of(deltas), anchors, STRIDES, Selection(threshold, 0.6, 100), topk, WEIGHTS)
+    found = best_locations(logits, NUM_ANCHORS, Selection(threshold, 0.6, 100), topk)
+    return candidates_at(found, deltas_of(deltas), anchors, STRIDES, WEIGHTS)
 
 
 def locations(found: Candidates) -> list[Location]:
@@ -173,6 +178,27 @@ def test_suppression_is_greedy_within_each_class(things: list[tuple[Box, int]], 
     boxes, classes = [box for box, _ in things], [k for _, k in things]
     kept = non_maximum_suppression(candidates(boxes, classes), threshold, most)
     assert kept.anchors.tolist() == kept_by_definition(boxes, classes, threshold, most)
+
+
+@settings(max_examples=100)
+@given(
+    things=st.lists(st.tuples(whole_boxes(), st.integers(0, 2)), max_size=60),
+    most=st.sampled_from([1, 2, 4, 100]),
+)
+def test_boxes_are_asked_for_only_where_the_best_are_too_few(things: list[tuple[Box, int]], most: int) -> None:
+    every = candidates([box for box, _ in things], [k for _, k in things])
+    asked: list[int] = []
+
+    def with_boxes(locations: Locations) -> Candidates:
+        asked.extend(locations.anchors.tolist())
+        return every[locations.anchors]
+
+    best = Locations(*(getattr(every, name) for name in Locations.__dataclass_fields__))
+    kept = detect(best, with_boxes, Selection(0.0, 0.5, most)).anchors.tolist()
+    assert kept == non_maximum_suppression(every, 0.5, most).anchors.tolist()
+    first = min(TRIED_FIRST * most, len(things))
+    enough = len(kept) == most and kept[-1] < first
+    assert asked == list(range(first if enough else len(things)))
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.5, [0, 1]), (0.499, [0])])

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tensormask_server.network.anchors import anchors_at, apply_deltas
+
+# so many times as many locations as there may be detections are looked at first; the others seldom matter
+TRIED_FIRST = 10
 
 # box deltas of chosen locations: levels, y, x and anchors, int64 (N,) each, to float32 (N, 4)
 DeltasAt = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -25,8 +29,8 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Locations of one picture, best score first, all of length N: where they are and what was predicted there."""
+class Locations:
+    """Where one picture's best scores are, best first, all of length N."""
 
     scores: Tensor  # float32, falling
     classes: Tensor  # int64
@@ -34,34 +38,51 @@ class Candidates:
     y: Tensor  # int64, cell of the level
     x: Tensor  # int64
     anchors: Tensor  # int64, 0 … A-1
-    anchor_boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input
-    boxes: Tensor  # float32 (N, 4), likewise
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, indices: Tensor) -> "Candidates":
-        return Candidates(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+    def __getitem__(self, indices: Tensor | slice) -> Self:
+        return type(self)(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
 
-def best_candidates(
-    class_logits: list[Tensor],
-    box_deltas: DeltasAt,
-    cell_anchors: list[Tensor],
-    strides: list[int],
-    selection: Selection,
-    topk: int,
-    bbox_reg_weights: tuple[float, float, float, float],
-) -> Candidates:
+@dataclass(frozen=True)
+class Candidates(Locations):
+    """The same with the boxes that were predicted there."""
+
+    anchor_boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input
+    boxes: Tensor  # float32 (N, 4), likewise
+
+    def followed_by(self, others: "Candidates") -> "Candidates":
+        return Candidates(
+            *(torch.cat((getattr(self, name), getattr(others, name))) for name in self.__dataclass_fields__)
+        )
+
+
+def detect(locations: Locations, candidates_at: Callable[[Locations], Candidates], selection: Selection) -> Candidates:
+    """What non-maximum suppression leaves of locations, best score first.
+
+    A location is dropped for better ones alone: so where the best ones are enough, the others need no boxes.
+
+    Args:
+        candidates_at: gives locations their boxes.
+    """
+    first = TRIED_FIRST * selection.max_detections
+    candidates = candidates_at(locations[:first])
+    kept = non_maximum_suppression(candidates, selection.nms_threshold, selection.max_detections)
+    if len(kept) == selection.max_detections or len(locations) <= first:
+        return kept
+    candidates = candidates.followed_by(candidates_at(locations[first:]))
+    return non_maximum_suppression(candidates, selection.nms_threshold, selection.max_detections)
+
+
+def best_locations(class_logits: list[Tensor], num_anchors: int, selection: Selection, topk: int) -> Locations:
     """The topk locations of the selection's classes and above its score threshold, over all levels together.
 
     Args:
         class_logits: per level (A·K, H, W).
-        box_deltas: gives those of some locations, once they are known.
-        cell_anchors: per level float32 (A, 4).
-        strides: per level, pixels of the network's input per cell.
+        num_anchors: A.
     """
-    num_anchors = len(cell_anchors[0])
     classes = selection.classes
     if classes is not None:
         class_logits = [
@@ -79,13 +100,30 @@ def best_candidates(
     all_scores, order = all_scores.sort(descending=True, stable=True)
     levels, y, x, channel = all_places[:, order[:topk]]
     num_classes = class_logits[0].shape[0] // num_anchors
-    anchors = channel // num_classes
-    anchor_boxes = _anchor_boxes(cell_anchors, strides, levels, y, x, anchors)
-    boxes = apply_deltas(anchor_boxes, box_deltas(levels, y, x, anchors), bbox_reg_weights)
     found = channel % num_classes
     if classes is not None:
         found = torch.tensor(classes, dtype=torch.int64, device=found.device)[found]
-    return Candidates(all_scores[:topk], found, levels, y, x, anchors, anchor_boxes, boxes)
+    return Locations(all_scores[:topk], found, levels, y, x, channel // num_classes)
+
+
+def candidates_at(
+    locations: Locations,
+    box_deltas: DeltasAt,
+    cell_anchors: list[Tensor],
+    strides: list[int],
+    bbox_reg_weights: tuple[float, float, float, float],
+) -> Candidates:
+    """Locations with their boxes.
+
+    Args:
+        box_deltas: gives those of some locations.
+        cell_anchors: per level float32 (A, 4).
+        strides: per level, pixels of the network's input per cell.
+    """
+    levels, y, x, anchors = locations.levels, locations.y, locations.x, locations.anchors
+    anchor_boxes = _anchor_boxes(cell_anchors, strides, levels, y, x, anchors)
+    boxes = apply_deltas(anchor_boxes, box_deltas(levels, y, x, anchors), bbox_reg_weights)
+    return Candidates(locations.scores, locations.classes, levels, y, x, anchors, anchor_boxes, boxes)
 
 
 def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_detections: int) -> Candidates:

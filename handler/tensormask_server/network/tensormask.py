@@ -14,9 +14,10 @@ from tensormask_server.network.detection import (
     Candidates,
     DeltasAt,
     Selection,
-    best_candidates,
+    best_locations,
+    candidates_at,
     deltas_of,
-    non_maximum_suppression,
+    detect,
 )
 from tensormask_server.network.fpn import FPN
 from tensormask_server.network.head import TensorMaskHead
@@ -118,16 +119,16 @@ class TensorMask(nn.Module):
 
     def _detect(self, class_logits: list[Tensor], box_deltas: DeltasAt, selection: Selection) -> Candidates:
         options = self.config.detection
-        candidates = best_candidates(
-            class_logits,
-            box_deltas,
-            [self.get_buffer(f"cell_anchors_{level}") for level in range(len(self.strides))],
-            self.strides,
-            selection,
-            options.topk_candidates,
-            options.bbox_reg_weights,
+        anchors = [self.get_buffer(f"cell_anchors_{level}") for level in range(len(self.strides))]
+        with_boxes = partial(
+            candidates_at,
+            box_deltas=box_deltas,
+            cell_anchors=anchors,
+            strides=self.strides,
+            bbox_reg_weights=options.bbox_reg_weights,
         )
-        return non_maximum_suppression(candidates, selection.nms_threshold, selection.max_detections)
+        locations = best_locations(class_logits, len(anchors[0]), selection, options.topk_candidates)
+        return detect(locations, with_boxes, selection)
 
     def _deltas_where_needed(
         self, features: list[Tensor], levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor
