@@ -1,6 +1,5 @@
 """Masks on the picture (specification, section 8), each kept as the rectangle that holds it, a bit per pixel."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -96,31 +95,28 @@ class PictureMasks:
         return mask
 
 
-def paste_mask(logits: np.ndarray, anchor: Anchor, threshold: float, height: int, width: int) -> MaskCrop:
+def paste_mask(probabilities: np.ndarray, anchor: Anchor, threshold: float, height: int, width: int) -> MaskCrop:
     """Stretches one mask over its anchor on the picture; on where the probability, sampled bilinearly, is enough.
 
     Only the pixels between entries that are enough are computed.
 
     Args:
-        logits: float32 (M, M).
+        probabilities: float32 (M, M), 0…1.
         anchor: x0 y0 x1 y1 in the picture's pixels, not clipped to it.
         threshold: what is enough; above 0, as outside the anchor the probability is 0.
         height, width: of the picture.
     """
     x0, y0, x1, y1 = anchor
-    size = len(logits)
-    # a sample of no entry that is enough isn't either; the slack is for the rounding of probabilities
-    surely_less = threshold * (1 - 1e-5)
-    enough = logits >= math.log(surely_less / (1 - surely_less))
+    size = len(probabilities)
+    # a sample of no entry that is enough isn't either; the slack is for rounding
+    enough = probabilities >= np.float32(threshold * (1 - 1e-5))
     rows = _extent(enough, axis=0)
     columns = _extent(enough[rows], axis=1)
     vertical, horizontal = _Samples(y0, y1, size, height, rows), _Samples(x0, x1, size, width, columns)
-    around = vertical.entries, horizontal.entries
     # a border of zeros: what is sampled between the mask's edge and one pixel outside of it
-    probabilities = np.zeros((size + 2, size + 2), np.float32)
-    # a logit of -80 is as good as a lower one, whose exponential would overflow
-    probabilities[1:-1, 1:-1][around] = 1 / (1 + np.exp(-np.maximum(logits[around], -80)))
-    by_row = vertical.interpolated(probabilities)  # (h, M+2)
+    bordered = np.zeros((size + 2, size + 2), np.float32)
+    bordered[1:-1, 1:-1] = probabilities
+    by_row = vertical.interpolated(bordered)  # (h, M+2)
     columns_on = horizontal.at_least(np.float32(threshold), by_row.T)  # (w, h)
     return MaskCrop.of_columns(vertical.first, horizontal.first, columns_on)
 
@@ -144,7 +140,6 @@ class _Samples:
         position = np.minimum(np.maximum(position, 0), size + 1)  # beyond the border there are only zeros
         self._lower = np.minimum(position.astype(np.int64), size)
         self._weight = (position - self._lower).astype(np.float32)[:, None]
-        self.entries = slice(max(reached.start - 2, 0), reached.stop + 2)
 
     def interpolated(self, along_rows: np.ndarray, pixels: slice = slice(None)) -> np.ndarray:
         """(M+2, K) to (pixels, K)."""

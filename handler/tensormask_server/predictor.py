@@ -221,8 +221,8 @@ def _on_picture(
         anchors = (candidates.anchor_boxes.double() * scale).tolist()
         kept = keep.tolist()
         crops = [
-            paste_mask(logits, anchors[i], mask_threshold, height, width)
-            for logits, i in zip(_on_host([output.masks[i] for i in kept]), kept, strict=True)
+            paste_mask(mask, anchors[i], mask_threshold, height, width)
+            for mask, i in zip(_probabilities([output.masks[i] for i in kept]), kept, strict=True)
         ]
         masks = PictureMasks(height, width, crops)
     return Detections(
@@ -233,10 +233,10 @@ def _on_picture(
     )
 
 
-def _on_host(masks: list[Tensor]) -> list[np.ndarray]:
-    """Masks of several sizes, (M, M) each, with one copy for all of them."""
+def _probabilities(masks: list[Tensor]) -> list[np.ndarray]:
+    """Of the logits of masks of several sizes, (M, M) each, all together and with one copy to the host."""
     if not masks:
         return []
-    values = torch.cat([mask.flatten() for mask in masks]).cpu().numpy()
+    values = torch.cat([mask.flatten() for mask in masks]).sigmoid_().cpu().numpy()
     ends = np.cumsum([mask.numel() for mask in masks])
     return [part.reshape(mask.shape) for part, mask in zip(np.split(values, ends[:-1]), masks, strict=True)]

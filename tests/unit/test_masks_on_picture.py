@@ -24,7 +24,7 @@ def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
 
 
 def pasted(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> Tensor:
-    crop = paste_mask(logits.numpy(), anchor, threshold, height, width)
+    crop = paste_mask(logits.sigmoid().numpy(), anchor, threshold, height, width)
     return torch.from_numpy(PictureMasks(height, width, [crop]).dense_mask(0))
 
 
@@ -114,6 +114,6 @@ def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
 
 def test_many_masks_on_a_large_picture_take_their_bits_alone() -> None:
     """100 masks, each as large as a ninth of 2000×3000 pixels: 600 MB as bytes."""
-    logits = np.full((60, 60), 9.0, np.float32)
-    crops = [paste_mask(logits, (100.0, 50.0, 1100.0, 717.0), 0.5, 2000, 3000) for _ in range(100)]
+    mask = np.full((60, 60), 0.9, np.float32)
+    crops = [paste_mask(mask, (100.0, 50.0, 1100.0, 717.0), 0.5, 2000, 3000) for _ in range(100)]
     assert sum(crop.bits.nbytes for crop in crops) < 9e6
