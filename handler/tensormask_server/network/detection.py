@@ -139,8 +139,9 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
     classes = candidates.classes.cpu().numpy()
     by_class = np.argsort(classes, kind="stable")
     ends = np.cumsum(np.bincount(classes))  # of each class, in this order
-    x0, y0, x1, y1 = np.ascontiguousarray(candidates.boxes.cpu().numpy()[by_class].T)
-    areas = (x1 - x0) * (y1 - y0)
+    corners = np.ascontiguousarray(candidates.boxes.cpu().numpy()[by_class].T)
+    low, high = corners[:2], corners[2:]  # x and y of each
+    areas = np.multiply(*(high - low))
     place = np.empty_like(by_class)  # of each candidate in this order
     place[by_class] = np.arange(len(by_class))
     alive = np.ones(len(classes), dtype=bool)
@@ -151,14 +152,15 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
         alive[best] = False
         here = place[best]
         rivals = slice(here + 1, ends[classes[best]])  # of its class, with lower scores
-        width = np.minimum(x1[rivals], x1[here]) - np.maximum(x0[rivals], x0[here])
-        height = np.minimum(y1[rivals], y1[here]) - np.maximum(y0[rivals], y0[here])
-        intersection = np.maximum(width, 0) * np.maximum(height, 0)
+        own = slice(here, here + 1)
+        sides = np.minimum(high[:, rivals], high[:, own]) - np.maximum(low[:, rivals], low[:, own])
+        intersection = np.multiply(*np.maximum(sides, 0))
         # an IoU above the threshold, written without a division that two empty boxes would make 0/0
         union = areas[rivals] + areas[here] - intersection
         alive[by_class[rivals][intersection > iou_threshold * union]] = False
-        later = alive[best:]  # the best of them is no longer alive
-        best = best + int(later.argmax()) if later.any() else len(classes)
+        best += int(alive[best:].argmax())  # where none is left, this one, which is no longer alive
+        if not alive[best]:
+            break
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
 
 
