@@ -18,7 +18,7 @@ from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
-from tensormask_server.picture_masks import PictureMasks, paste_mask
+from tensormask_server.picture_masks import PictureMasks, paste_masks
 from tensormask_server.timing import Stopwatch
 
 LARGEST_BATCH = 8  # pictures at once on a GPU
@@ -218,13 +218,9 @@ def _on_picture(
     keep = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero(as_tuple=True)[0]
     masks = None
     if output.masks is not None:
-        anchors = (candidates.anchor_boxes.double() * scale).tolist()
-        kept = keep.tolist()
-        crops = [
-            paste_mask(mask, anchors[i], mask_threshold, height, width)
-            for mask, i in zip(_probabilities([output.masks[i] for i in kept]), kept, strict=True)
-        ]
-        masks = PictureMasks(height, width, crops)
+        anchors = (candidates.anchor_boxes[keep].double() * scale).cpu().numpy()
+        probabilities = _probabilities([output.masks[i] for i in keep.tolist()])
+        masks = paste_masks(probabilities, anchors, mask_threshold, height, width)
     return Detections(
         boxes=boxes[keep].cpu().numpy(),
         scores=candidates.scores[keep].cpu().numpy(),

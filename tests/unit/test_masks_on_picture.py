@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tensormask_server.picture_masks import BLOCK, MaskCrop, PictureMasks, paste_mask
+from tensormask_server.picture_masks import BLOCK, MaskCrop, PictureMasks, paste_masks
 from torch import Tensor
 
 Anchor = tuple[float, float, float, float]
@@ -24,8 +24,8 @@ def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
 
 
 def pasted(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> Tensor:
-    crop = paste_mask(logits.sigmoid().numpy(), anchor, threshold, height, width)
-    return torch.from_numpy(PictureMasks(height, width, [crop]).dense_mask(0))
+    masks = paste_masks([logits.sigmoid().numpy()], np.array([anchor]), threshold, height, width)
+    return torch.from_numpy(masks.dense_mask(0))
 
 
 def assert_as_sampled(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> None:
@@ -105,6 +105,21 @@ def test_a_mask_of_many_blocks_is_exact(height: int, width: int) -> None:
     assert_as_sampled(random_logits(15, seed=5), (1.3, 0.4, width - 0.2, height - 1.1), height, width)
 
 
+def test_masks_of_several_sizes_are_pasted_together_as_each_alone() -> None:
+    logits = [random_logits(size, seed=number) for number, size in enumerate((15, 4, 15, 30, 4))]
+    logits[2] -= 100  # nothing of it is on
+    anchors = np.array([(3.3, 1.0, 20.2, 24.0), (-9, -9, 40, 40), (0, 0, 9, 9), (12, 3, 13, 9.5), (99, 0, 120, 9)])
+    together = paste_masks([each.sigmoid().numpy() for each in logits], anchors, 0.5, 24, 30).dense()
+    alone = torch.stack([pasted(each, anchor, 24, 30) for each, anchor in zip(logits, anchors, strict=True)])
+    np.testing.assert_array_equal(together, alone.numpy())
+    assert together.any(axis=(1, 2)).tolist() == [True, True, False, True, False]
+
+
+def test_no_masks_are_pasted_as_none() -> None:
+    masks = paste_masks([], np.empty((0, 4)), 0.5, 24, 30)
+    assert masks.dense().shape == (0, 24, 30)
+
+
 @given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
     crop = MaskCrop.of_mask(mask)
@@ -115,5 +130,6 @@ def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
 def test_many_masks_on_a_large_picture_take_their_bits_alone() -> None:
     """100 masks, each as large as a ninth of 2000×3000 pixels: 600 MB as bytes."""
     mask = np.full((60, 60), 0.9, np.float32)
-    crops = [paste_mask(mask, (100.0, 50.0, 1100.0, 717.0), 0.5, 2000, 3000) for _ in range(100)]
-    assert sum(crop.bits.nbytes for crop in crops) < 9e6
+    masks = paste_masks([mask] * 100, np.array([(100.0, 50.0, 1100.0, 717.0)] * 100), 0.5, 2000, 3000)
+    assert len(masks) == 100
+    assert sum(crop.bits.nbytes for crop in masks) < 9e6
