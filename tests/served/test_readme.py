@@ -166,7 +166,8 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
     assert any('"status": "READY"' in text for command, text in printed.items() if command.startswith("curl"))
     [scores] = [text for command, text in printed.items() if "evaluate.py" in command]
     assert [line.split()[0] for line in scores.splitlines()] == ["AP", "box", "mask"]
-    assert Image.open(reader.folder / "drawn.png").size == Image.open(reader.folder / "labels.png").size == (200, 150)
+    for answer in ("found.png", "drawn.png", "labels.png"):
+        assert Image.open(reader.folder / answer).size == (200, 150)
     assert (reader.folder / "answers" / "picture.jpg.png").exists()
     monkeypatch.chdir(reader.folder)
     values: dict[str, Any] = {"rgb": np.zeros((20, 30, 3), np.uint8)}

@@ -88,22 +88,20 @@ def best_locations(class_logits: list[Tensor], num_anchors: int, selection: Sele
         class_logits = [
             logits.view(num_anchors, -1, *logits.shape[1:])[:, list(classes)].flatten(0, 1) for logits in class_logits
         ]
-    scores, places = [], []
-    for level, logits in enumerate(class_logits):
-        # the order of the flattened (y, x, a, k) decides between equal scores
-        indices, level_scores = _topk_above(logits.permute(1, 2, 0).flatten(), selection.score_threshold, topk)
-        cell, channel = indices // len(logits), indices % len(logits)
-        width = logits.shape[2]
-        scores.append(level_scores)
-        places.append(torch.stack((torch.full_like(cell, level), cell // width, cell % width, channel)))
-    all_scores, all_places = torch.cat(scores), torch.cat(places, dim=1)
-    all_scores, order = all_scores.sort(descending=True, stable=True)
-    levels, y, x, channel = all_places[:, order[:topk]]
-    num_classes = class_logits[0].shape[0] // num_anchors
+    # the order of the flattened (y, x, a, k) decides between equal scores
+    above = [_topk_above(logits.permute(1, 2, 0).flatten(), selection.score_threshold, topk) for logits in class_logits]
+    scores, order = torch.cat([level_scores for _, level_scores in above]).sort(descending=True, stable=True)
+    order = order[:topk]
+    levels = torch.cat([torch.full_like(indices, level) for level, (indices, _) in enumerate(above)])[order]
+    indices = torch.cat([indices for indices, _ in above])[order]
+    channels = len(class_logits[0])
+    cells, channel = indices // channels, indices % channels
+    widths = torch.tensor([logits.shape[2] for logits in class_logits], device=levels.device)[levels]
+    num_classes = channels // num_anchors
     found = channel % num_classes
     if classes is not None:
         found = torch.tensor(classes, dtype=torch.int64, device=found.device)[found]
-    return Locations(all_scores[:topk], found, levels, y, x, channel // num_classes)
+    return Locations(scores[:topk], found, levels, cells // widths, cells % widths, channel // num_classes)
 
 
 def candidates_at(
