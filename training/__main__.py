@@ -36,6 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; for random weights"
     )
+    parser.add_argument(
+        "--name-weight", type=float, default=0.0, help="of a loss by which the classes compete where a thing is"
+    )
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -57,6 +60,7 @@ def main() -> None:
         workers=args.workers,
         seed=args.seed,
         semantic_weight=args.semantic_weight,
+        name_weight=args.name_weight,
     )
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
 """The paper's losses: focal for the classes, L1 for the boxes, cross entropy for the masks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from tensormask_server.network.anchors import anchors_at
-from tensormask_server.network.regions import Region
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, distributed, nn
 
@@ -17,18 +16,22 @@ from training.targets import Positives, assign, box_targets, mask_integrals, mas
 class Losses(nn.Module):
     """A network with its losses in one module, as DistributedDataParallel wants it.
 
-    The paper's losses see an anchor or two of each thing. The semantic loss, for networks that start from random
-    weights, sees every pixel: which class it shows, by a 1×1 convolution of its own that inference never meets.
+    Two losses beside the paper's say what things are called, of which the paper's learn little in a short training. The
+    semantic loss sees every pixel: which class it shows, by a 1×1 convolution of its own that inference never meets.
+    The name loss has the class logits at each foreground location compete with each other, where the focal loss asks
+    for each class alone whether it is there, and hardly looks at what is half right.
     """
 
-    def __init__(self, network: TensorMask, config: LossConfig, semantic_weight: float = 0.0):
+    def __init__(self, network: TensorMask, config: LossConfig, semantic_weight: float = 0.0, name_weight: float = 0.0):
         """
         Args:
             semantic_weight: of the loss that sees every pixel; 0 leaves it out.
+            name_weight: of the loss by which classes compete; 0 leaves it out.
         """
         super().__init__()
         self.network = network
         self.config = config
+        self.name_weight = name_weight
         self.semantic_weight = semantic_weight
         if semantic_weight:
             num_classes = network.config.head.num_classes
@@ -37,8 +40,9 @@ class Losses(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """
         Returns:
-            "class", "box", with MASK_ON "mask", with a weight "semantic": float32 scalars, weighted, whose sum is to be
-            minimised. Over several processes their mean is what one process would get for all pictures.
+            "class", "box", with MASK_ON "mask", with their weights "name" and "semantic": float32 scalars, weighted,
+            whose sum is to be minimised. Over several processes their mean is what one process would get for all
+            pictures.
         """
         network = self.network
         features = network.features(batch.pictures)
@@ -56,6 +60,8 @@ class Losses(nn.Module):
         }
         if network.config.head.mask_on:
             losses["mask"] = self.config.mask_weight * self._mask_loss(features, batch, positives) / foreground
+        if self.name_weight:
+            losses["name"] = self.name_weight * self._name_loss(class_logits, batch, positives) / foreground
         if self.semantic_weight:
             losses["semantic"] = self.semantic_weight * self._semantic_loss(features, batch)
         return losses
@@ -70,12 +76,20 @@ class Losses(nn.Module):
             loss = loss + focal_loss(logits.float(), targets, self.config.focal_gamma, self.config.focal_alpha)
         return loss
 
+    def _name_loss(self, class_logits: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
+        """Cross entropy over the classes at the foreground's locations, summed."""
+        loss = class_logits[0].new_zeros((), dtype=torch.float32)
+        num_classes = self.network.config.head.num_classes
+        for logits, located in zip(class_logits, positives, strict=True):
+            names = _of_instances([each.classes for each in batch.instances], located)
+            loss = loss + F.cross_entropy(_at(logits, num_classes, located), names, reduction="sum")
+        return loss
+
     def _box_loss(self, box_deltas: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
         loss = box_deltas[0].new_zeros((), dtype=torch.float32)
         weights = self.network.config.detection.bbox_reg_weights
         for level, (deltas, located) in enumerate(zip(box_deltas, positives, strict=True)):
-            by_anchor = deltas.reshape(len(deltas), -1, 4, *deltas.shape[2:])  # (N, A, 4, H, W)
-            predicted = by_anchor[located.pictures, located.anchors, :, located.y, located.x].float()
+            predicted = _at(deltas, 4, located)
             boxes = _of_instances([each.boxes for each in batch.instances], located)
             targets = box_targets(self._anchors(located, level), boxes, weights)
             loss = loss + F.l1_loss(predicted, targets, reduction="sum")
@@ -89,30 +103,33 @@ class Losses(nn.Module):
         integrals = [mask_integrals(each.masks) for each in batch.instances]
         levels = [level for level, located in enumerate(positives) if len(located)]
         with_finest = {0, *levels} if levels and head.config.bipyramid_on else levels
-        towers = {level: head.mask_tower(features[level]) for level in with_finest}
+        towers = {level: torch.split(head.mask_tower(features[level]), 1) for level in with_finest}
+        shapes = [(feature.shape[2], feature.shape[3]) for feature in features]
         for level in levels:
-            mask_map = towers[0 if head.config.bipyramid_on else level]
-            mask_features = head.mask_features(towers, level, Region(0, 0, *mask_map.shape[-2:]))
-            for located, logits in self._mask_logits(mask_features, positives[level], level):
-                of_picture = integrals[int(located.pictures[0])]
-                anchors = self._anchors(located, level)
-                targets = mask_targets(of_picture, located.instances, anchors, logits.shape[-1])
-                weights = 1 + (self.config.positive_weight - 1) * targets
-                entries = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
-                loss = loss + entries.flatten(1).mean(dim=1).sum()
+            for picture, of_picture in enumerate(integrals):
+                located = positives[level][positives[level].pictures == picture]
+                own_towers = {of_level: pictures[picture] for of_level, pictures in towers.items()}
+                for chosen, logits in self._mask_logits(own_towers, located, level, shapes):
+                    targets = mask_targets(of_picture, chosen.instances, self._anchors(chosen, level), logits.shape[-1])
+                    weights = 1 + (self.config.positive_weight - 1) * targets
+                    entries = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
+                    loss = loss + entries.flatten(1).mean(dim=1).sum()
         return loss
 
-    def _mask_logits(self, features: Tensor, positives: Positives, level: int) -> Iterator[tuple[Positives, Tensor]]:
-        """Positives of one picture and anchor size with their logits, float32 (P, M, M)."""
-        config = self.network.config
-        sizes = positives.anchors // len(config.anchors.aspect_ratios[0])
-        for picture in sorted(set(positives.pictures.tolist())):
-            for size in sorted(set(sizes.tolist())):
-                chosen = positives[(positives.pictures == picture) & (sizes == size)]
-                if len(chosen):
-                    # in float32 whatever the precision of the convolutions, as at inference
-                    with torch.autocast(features.device.type, enabled=False):
-                        yield chosen, self.network.mask_logits(features[picture], level, size, chosen.y, chosen.x)
+    def _mask_logits(
+        self, towers: Mapping[int, Tensor], positives: Positives, level: int, shapes: list[tuple[int, int]]
+    ) -> Iterator[tuple[Positives, Tensor]]:
+        """One picture's positives of a level, by regions and anchor sizes, with their logits, float32 (P, M, M)."""
+        network = self.network
+        sizes = positives.anchors // len(network.config.anchors.aspect_ratios[0])
+        for region, group in network.mask_regions(level, sizes, positives.y, positives.x, shapes):
+            features = network.head.mask_features(towers, level, region)[0]
+            for size in sorted(set(sizes[group].tolist())):
+                chosen = positives[group[sizes[group] == size]]
+                # in float32 whatever the precision of the convolutions, as at inference
+                with torch.autocast(features.device.type, enabled=False):
+                    corner = region.top, region.left
+                    yield chosen, network.mask_logits(features, level, size, chosen.y, chosen.x, corner)
 
     def _semantic_loss(self, features: list[Tensor], batch: Batch) -> Tensor:
         """Cross entropy at each cell, the mean over the cells and the levels."""
@@ -153,6 +170,12 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> T
     wrong = torch.sigmoid(-logits * on)  # 1 − p of the right answer
     weights = (1 - alpha) + (2 * alpha - 1) * targets
     return (weights * wrong.pow(gamma) * F.softplus(-logits * on)).sum()
+
+
+def _at(predicted: Tensor, per_anchor: int, positives: Positives) -> Tensor:
+    """What a level's layer, (N, A·J, H, W), predicts at the positives: float32 (P, J)."""
+    by_anchor = predicted.reshape(len(predicted), -1, per_anchor, *predicted.shape[2:])  # (N, A, J, H, W)
+    return by_anchor[positives.pictures, positives.anchors, :, positives.y, positives.x].float()
 
 
 def _of_instances(values: list[Tensor], positives: Positives) -> Tensor:

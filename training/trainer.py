@@ -38,6 +38,7 @@ class Run:
     workers: int = 2  # processes that make batches
     seed: int = 0
     semantic_weight: float = 0.0  # of the loss that sees every pixel
+    name_weight: float = 0.0  # of the loss by which classes compete
 
 
 def train(config: TrainingConfig, run: Run) -> TensorMask:
@@ -65,12 +66,13 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         )
     data = CocoFolder(run.data)
     in_channels_last(network)
-    losses = Losses(network, config.losses, run.semantic_weight).to(device)
+    losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
     asked = {
         "--optimizer": run.optimizer,
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
+        "--name-weight": run.name_weight,
         "SOLVER.IMS_PER_BATCH": config.solver.pictures_per_batch,
         "instances.json": data.sha256,
     }

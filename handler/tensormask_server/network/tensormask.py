@@ -99,6 +99,22 @@ class TensorMask(nn.Module):
             return natural_masks(features, *mask_pred, y, x, self.head.mask_scale(level), corner)
         return local_masks(features, *mask_pred, y, x, corner)
 
+    def mask_regions(
+        self, level: int, size_indices: Tensor, y: Tensor, x: Tensor, shapes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Region, Tensor]]:
+        """Where the masks of some cells of a level look at its mask map.
+
+        Args:
+            size_indices, y, x: (N,) int64, the anchor sizes and the cells.
+            shapes: per level (H, W).
+
+        Returns:
+            Regions of the mask map, and which of the N masks are made of each.
+        """
+        map_shape = shapes[0 if self.head.config.bipyramid_on else level]
+        windows = self._windows(level, size_indices, y, x, *map_shape)
+        return [(region, torch.from_numpy(group).to(y.device)) for region, group in grouped(windows, 1, *map_shape)]
+
     def _outputs(
         self, features: list[Tensor], class_logits: list[Tensor], selections: Sequence[Selection]
     ) -> list[NetworkOutput]:
@@ -168,27 +184,24 @@ class TensorMask(nn.Module):
         """Where masks are made: levels, regions of their mask maps, and of each picture the candidates made there."""
         areas = []
         for level in sorted({level for each in candidates for level in each.levels.tolist()}):
-            map_shape = shapes[0 if self.config.head.bipyramid_on else level]
             here = [(each.levels == level).nonzero(as_tuple=True)[0] for each in candidates]
             if self.only_where_needed:
-                windows = self._windows(candidates[0], here[0], level, *map_shape)
-                for region, group in grouped(windows, 1, *map_shape):
-                    areas.append((level, region, [here[0][torch.from_numpy(group)]]))
+                (only,), (indices,) = candidates, here
+                cells = self._size_indices(only)[indices], only.y[indices], only.x[indices]
+                areas += [
+                    (level, region, [indices[group]]) for region, group in self.mask_regions(level, *cells, shapes)
+                ]
             else:
+                map_shape = shapes[0 if self.config.head.bipyramid_on else level]
                 areas.append((level, Region(0, 0, *map_shape), here))
         return areas
 
-    def _windows(self, candidates: Candidates, indices: Tensor, level: int, height: int, width: int) -> np.ndarray:
-        """The part of a level's mask map that each candidate's mask is made of, int64 (N, 4), top left bottom right."""
-        scale = self.head.mask_scale(level)
-        windows = np.empty((len(indices), 4), np.int64)
-        size_indices = self._size_indices(candidates)[indices].tolist()
-        for window, y, x, size_index in zip(
-            windows, candidates.y[indices].tolist(), candidates.x[indices].tolist(), size_indices, strict=True
-        ):
-            first, length = self.head.mask_window(level, size_index)
-            window[:2] = y * scale + first, x * scale + first
-            window[2:] = window[:2] + length
+    def _windows(self, level: int, size_indices: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> np.ndarray:
+        """The part of a level's mask map that each mask is made of, int64 (N, 4), top left bottom right."""
+        of_size = [self.head.mask_window(level, index) for index in range(len(self.head.mask_sizes))]
+        first, length = np.array(of_size)[size_indices.cpu().numpy()].T
+        corners = self.head.mask_scale(level) * torch.stack((y, x), dim=1).cpu().numpy() + first[:, None]
+        windows = np.concatenate((corners, corners + length[:, None]), axis=1)
         return windows.clip(0, (height, width, height, width))
 
     def _fill_masks(

@@ -66,3 +66,21 @@ def test_the_semantic_loss_asks_each_cell_what_its_centre_shows(tmp_path: Path) 
                 shown = next((c for c, mask in zip((1, 0), masks[at], strict=True) if mask), 2)
                 expected.append(-probabilities[shown, y, x].log() / (side // stride) ** 2)
     torch.testing.assert_close(losses(batch)["semantic"], 2 * torch.stack(expected).sum() / len(network.strides))
+
+
+def test_the_name_loss_is_cross_entropy_over_the_classes_where_a_thing_is_assigned(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    network = build_network(config)
+    masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    masks[0, 26:39, 27:38] = 1
+    instances = Instances(torch.tensor([1]), torch.tensor([[27, 26, 38, 39.0]]), masks)
+    batch = Batch(torch.randn(1, 3, 64, 64), [instances])
+    [logits, *_] = network.head.class_logits(network.features(batch.pictures))
+    # P2's cells with a centre at most 4 pixels from the mask's, (32.5, 32.5), whose windows of 16 or 24 contain it
+    cells = [(0, 8, 8), (1, 8, 8), (1, 8, 9), (1, 9, 8)]
+    at_cells = torch.stack([logits[0, 2 * size : 2 * size + 2, y, x] for size, y, x in cells])  # K = 2
+    expected = -at_cells.double().softmax(dim=1)[:, 1].log().mean()
+    assert "name" not in Losses(network, config.losses)(batch)
+    found = Losses(network, config.losses, name_weight=3.0)(batch)["name"]
+    torch.testing.assert_close(found.double(), 3 * expected, rtol=1e-5, atol=0)
