@@ -61,7 +61,7 @@ $(VENV)/.serve: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,bulk,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,bulk,bench]'
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.

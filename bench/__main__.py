@@ -7,12 +7,13 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import around_the_network, core_time, memory, served, stages, whole_request
+from bench import accuracy, around_the_network, core_time, memory, served, stages, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES: tuple[Callable[[], Table | list[Table]], ...] = (
     whole_request.measure,
+    accuracy.measure,
     around_the_network.measure,
     stages.measure,
     core_time.measure,

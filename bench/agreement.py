@@ -1,5 +1,6 @@
 """How much two networks' answers on a picture are alike: pairs of detections, and the overlap of their masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,3 +24,11 @@ def agreement(found: Detections, expected: Detections) -> Agreement:
     ious = [pair.mask_iou for pair in pairs if pair.mask_iou is not None]
     counted = int(np.count_nonzero(expected.scores > COUNTED_SCORE))
     return Agreement(counted, len(pairs), float(np.mean(ious)) if ious else float("nan"))
+
+
+def together(of_pictures: Sequence[Agreement]) -> Agreement:
+    """Of several pictures as of one."""
+    paired = sum(each.paired for each in of_pictures)
+    overlaps = sum(each.paired * each.mask_iou for each in of_pictures if each.paired)
+    mean = overlaps / paired if paired else float("nan")
+    return Agreement(sum(each.expected for each in of_pictures), paired, mean)

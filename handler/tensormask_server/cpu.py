@@ -23,11 +23,16 @@ def warn_if_emulated(dtype: torch.dtype) -> None:
     Warns:
         SlowPrecisionWarning: this CPU has no instructions for it; not where that can't be told.
     """
-    try:
-        listed = re.search(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
-    except OSError:
-        return
-    if dtype in INSTRUCTIONS and listed and INSTRUCTIONS[dtype].isdisjoint(listed[1].split()):
+    if emulates(dtype):
         name = str(dtype).removeprefix("torch.")
         message = f"this CPU emulates {name}, which takes several times as long as float32"
         warnings.warn(message, SlowPrecisionWarning, stacklevel=3)
+
+
+def emulates(dtype: torch.dtype) -> bool:
+    """Whether this CPU is known to have no instructions for it."""
+    try:
+        listed = re.search(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return dtype in INSTRUCTIONS and listed is not None and INSTRUCTIONS[dtype].isdisjoint(listed[1].split())

@@ -1,0 +1,74 @@
+"""What the demo's network finds on its validation pictures in each precision: python -m bench.accuracy
+
+In process, where bench/evaluate.py asks a server. The pictures are those of demo/README.md, composed on the first call.
+"""
+
+from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.cpu import emulates
+from tensormask_server.pictures import read_picture
+from tensormask_server.predictor import PRECISIONS
+from tqdm import tqdm
+
+from bench.agreement import agreement, together
+from bench.networks import ROOT, demo_predictor
+from bench.scores import coco_results, evaluate
+from bench.tables import Table
+from demo.dataset import write_dataset
+from training.annotations import category_ids, read_annotations
+
+VALIDATION = ROOT / "demo" / "output" / "val"
+PICTURES, SIDE, SEED = 300, 384, 1  # of the validation split
+OPTIONS = PredictionOptions(score_threshold=0.05)
+
+
+def main() -> None:
+    measure().show()
+
+
+def measure() -> Table:
+    """A row for each precision that the CPU computes in by itself."""
+    if not (VALIDATION / "instances.json").exists():
+        write_dataset(VALIDATION, "val", PICTURES, (SIDE,), SEED)
+    annotations = read_annotations(VALIDATION / "instances.json")
+    images = annotations["images"]
+    ids = category_ids(annotations)
+    table = Table(
+        "accuracy",
+        "Accuracy on the demo's validation pictures",
+        ("what", "mask AP", "mask AP50", "box AP", "detections paired", "mask IoU"),
+        f"the demo's network on {len(images)} pictures of a design that the training never saw; paired: of the first "
+        "row's detections above 0.3",
+    )
+    exact: list[Detections] = []
+    for name, predictor in predictors().items():
+        found = [
+            predictor([read_picture(VALIDATION / "images" / image["file_name"])], OPTIONS)[0]
+            for image in tqdm(images, desc=name, unit="picture")
+        ]
+        exact = exact or found
+        results = [
+            result
+            for image, detections in zip(images, found, strict=True)
+            for result in coco_results(image["id"], detections, ids)
+        ]
+        scores = evaluate(annotations, results)
+        assert scores.masks is not None
+        alike = together([agreement(*pair) for pair in zip(found, exact, strict=True)])
+        shares = (f"{100 * value:.2f}" for value in (scores.masks.ap, scores.masks.ap50, scores.boxes.ap))
+        table.rows.append((name, *shares, f"{alike.paired} of {alike.expected}", f"{alike.mask_iou:.4f}"))
+    return table
+
+
+def predictors() -> dict[str, Predictor]:
+    everywhere = demo_predictor()
+    everywhere.network.only_where_needed = False
+    halves = (name for name, dtype in PRECISIONS.items() if name != "float32" and not emulates(dtype))
+    return {
+        "float32, everywhere": everywhere,
+        "float32, only around what the class tower found: the default": demo_predictor(),
+        **{name: demo_predictor(name) for name in halves},
+    }
+
+
+if __name__ == "__main__":
+    main()
