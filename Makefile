@@ -54,7 +54,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installed again only when what is to be installed has changed.
-$(VENV)/.serve: pyproject.toml constraints.txt
+$(VENV)/.serve: pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'

@@ -3,6 +3,9 @@
 In process, where bench/evaluate.py asks a server. The pictures are those of demo/README.md, composed on the first call.
 """
 
+import shutil
+import sys
+
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.cpu import emulates
 from tensormask_server.pictures import read_picture
@@ -28,6 +31,8 @@ def main() -> None:
 def measure() -> Table:
     """A row for each precision that the CPU computes in by itself."""
     if not (VALIDATION / "instances.json").exists():
+        if shutil.which("npm") is None:
+            sys.exit("there is no npm, which fetches the drawings that the demo's validation pictures are composed of")
         write_dataset(VALIDATION, "val", PICTURES, (SIDE,), SEED)
     annotations = read_annotations(VALIDATION / "instances.json")
     images = annotations["images"]
@@ -60,12 +65,12 @@ def measure() -> Table:
 
 
 def predictors() -> dict[str, Predictor]:
-    everywhere = demo_predictor()
+    everywhere = demo_predictor(winograd=False)
     everywhere.network.only_where_needed = False
     halves = (name for name, dtype in PRECISIONS.items() if name != "float32" and not emulates(dtype))
     return {
         "float32, everywhere": everywhere,
-        "float32, only around what the class tower found: the default": demo_predictor(),
+        "float32, the default": demo_predictor(),
         **{name: demo_predictor(name) for name in halves},
     }
 

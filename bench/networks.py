@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from parity.synthetic_weights import synthetic_state
 from PIL import Image
-from tensormask_server import Predictor, load_predictor
-from tensormask_server.checkpoint import load_weights
-from tensormask_server.config import parse_config
+from tensormask_server import Predictor
+from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.config import load_config, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.predictor import PRECISIONS, build_network
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "model"
@@ -37,8 +37,9 @@ def published_predictor(
     return Predictor(published_network(min_size), torch.device(device), PRECISIONS[precision], winograd)
 
 
-def demo_predictor(precision: str = "float32", device: str = "cpu") -> Predictor:
-    return load_predictor(DEMO / "config.yaml", DEMO / "weights.pkl", device, precision)
+def demo_predictor(precision: str = "float32", device: str = "cpu", winograd: bool = True) -> Predictor:
+    network = build_network(load_config(DEMO / "config.yaml"), load_checkpoint(DEMO / "weights.pkl"))
+    return Predictor(network, torch.device(device), PRECISIONS[precision], winograd)
 
 
 def picture_of(height: int, width: int) -> np.ndarray:

@@ -90,8 +90,9 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
             detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
         )
     ]
-    if detections.masks is not None:
-        encoded = rle.encode(np.asfortranarray(detections.masks.transpose(1, 2, 0).astype(np.uint8)))
+    if detections.picture_masks is not None:
+        masks = detections.picture_masks.dense()  # not `masks`, which the detections would keep
+        encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
         for result, mask in zip(results, encoded, strict=True):
             result["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
     return results

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tensormask_server.arguments import whole_number
+from tensormask_server.arguments import weight, whole_number
 from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detectron2_yaml import ConfigError
@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("--threads", type=whole_number(1), help="of each process on the CPU; left out: torch's choice")
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(
-        "--semantic-weight", type=float, default=0.0, help="of a loss that names every pixel; for random weights"
+        "--semantic-weight", type=weight, default=0.0, help="of a loss that names every pixel; for random weights"
     )
     parser.add_argument(
-        "--name-weight", type=float, default=0.0, help="of a loss by which the classes compete where a thing is"
+        "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete where a thing is"
     )
     args = parser.parse_args()
     if args.threads:

@@ -68,7 +68,8 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: M
         return 0
     try:
         state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
-        before, done = dict(state["asked"]), int(state["iteration"])
+        # a training that is older than the name loss had none
+        before, done = {"--name-weight": 0.0, **state["asked"]}, int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{out / STATE} is damaged: {_short(error)}; name another --out") from error
     for name, value in asked.items():

@@ -39,7 +39,7 @@ LIMITS = {
     "max_pictures": "pictures of one request",
     "max_request_pixels": "H·W of all pictures of one request together",
     "max_mask_pixels": "max_detections × H·W of all pictures of one request together",
-    "max_response_bytes": "of one answer; below max_response_size in config.properties",
+    "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
 }
 
 

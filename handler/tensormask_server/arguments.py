@@ -15,6 +15,17 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
+def weight(text: str) -> float:
+    """A number, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):  # nor is NaN
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more")
+    return value
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
     try:

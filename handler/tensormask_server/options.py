@@ -26,7 +26,7 @@ class HandlerOptions:
     max_request_pixels: int = 33_554_432  # H·W of all its pictures together
     # masks × H·W, over all its pictures: 100 masks of the largest one. A byte each in the formats torch and npz.
     max_mask_pixels: int = 1_677_721_600
-    max_response_bytes: int = 60_000_000  # of one answer; must stay below max_response_size in config.properties
+    max_response_bytes: int = 60_000_000  # of a batch's answers; stays below max_response_size of config.properties
 
     def __post_init__(self) -> None:
         threshold = self.score_threshold

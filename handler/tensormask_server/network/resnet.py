@@ -82,13 +82,8 @@ class FrozenBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """The same map as x · scale + shift, both (C,)."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
-
     def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.scale_and_shift()
+        scale, shift = _scale_and_shift(self)
         return x * scale[:, None, None] + shift[:, None, None]
 
 
@@ -106,13 +101,20 @@ class NormedConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def fold_norm(self) -> None:
-        """Moves the norm into the convolution's weight and bias; computed in float64."""
-        if isinstance(self.norm, FrozenBatchNorm):
-            scale, shift = self.norm.double().scale_and_shift()
+        """Moves the norm, also one that learnt, into the convolution's weight and bias; computed in float64."""
+        if isinstance(self.norm, FrozenBatchNorm | nn.BatchNorm2d | nn.SyncBatchNorm):
+            scale, shift = _scale_and_shift(self.norm.double())
             dtype = self.weight.dtype
             self.weight.copy_((self.weight.double() * scale[:, None, None, None]).to(dtype))
             self.bias = nn.Parameter(shift.to(dtype), requires_grad=False)
             self.norm = nn.Identity()
+
+
+def _scale_and_shift(norm: FrozenBatchNorm | nn.BatchNorm2d | nn.SyncBatchNorm) -> tuple[Tensor, Tensor]:
+    """The same map at inference as x · scale + shift, both (C,)."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def fold_norms(network: nn.Module) -> None:

@@ -152,7 +152,7 @@ class TensorMask(nn.Module):
         """The box deltas of some locations of one picture, computed around these alone."""
         cells = torch.stack((y, x, y + 1, x + 1), dim=1)
         regions = [
-            merged(cells[levels == level].numpy(), self.head.box_reach, *feature.shape[-2:])
+            merged(cells[levels == level].cpu().numpy(), self.head.box_reach, *feature.shape[-2:])
             for level, feature in enumerate(features)
         ]
         return deltas_of([deltas[0] for deltas in self.head.box_deltas(features, regions)])(levels, y, x, anchors)

@@ -15,7 +15,9 @@ from tensormask_server import load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import TensorMask
+from torch import nn
 
 from training.data import CocoFolder
 from training.network import build_network
@@ -63,6 +65,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
     [
         ({"optimizer": "adamw"}, "--optimizer, sgd and not adamw"),
         ({"semantic_weight": 1.0}, "--semantic-weight, 0.0 and not 1.0"),
+        ({"name_weight": 0.5}, "--name-weight, 0.0 and not 0.5"),
         ({"seed": 5}, "--seed, 0 and not 5"),
     ],
 )
@@ -250,3 +253,20 @@ def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: P
     other.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32\n", "OUT_CHANNELS: 16\n", 1))
     with pytest.raises(CheckpointError, match="OUT_CHANNELS"):
         build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+
+
+@torch.no_grad()
+def test_a_trained_network_answers_without_being_written_and_read(tmp_path: Path) -> None:
+    """Its norms learnt: folding them is no other map."""
+    config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN"))
+    network = build_network(config).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for statistic in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert statistic is not None
+                statistic.uniform_(0.5, 1.5)
+    picture = torch.randn(1, 3, 64, 64)
+    expected = network.features(picture)
+    fold_norms(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    torch.testing.assert_close(network.features(picture), expected, rtol=1e-4, atol=1e-4)
