@@ -1,7 +1,9 @@
 """Measures everything and writes tables, CSV and charts to bench/results: python -m bench, or make bench."""
 
+import multiprocessing
 import platform
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,7 +28,9 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     written = [f"# Measured\n\nBy `make bench`, on {machine()}. Look at the ratios within a table."]
     for measure in MEASURES:
-        measured = measure()
+        # in a process of its own: what one leaves in memory would slow the next down
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            measured = process.submit(measure).result()
         for table in measured if isinstance(measured, list) else [measured]:
             table.show()
             table.write(RESULTS)
