@@ -1,9 +1,10 @@
 #!/bin/sh
-# Tries on a bare Debian what README.md promises of containers and of its first command:
+# Tries on a bare Debian what README.md promises of containers and of its first two commands:
 #   deploy/try_image.sh image    builds deploy/Dockerfile with the demo's model, runs it as Kubernetes would (an
 #                                ordinary user without rights, a read-only root, no network but loopback), waits for
 #                                its HEALTHCHECK, has pictures answered, and stops it while it is asked
 #   deploy/try_image.sh demo     installs python3, python3-venv, make and curl, and runs make demo
+#   deploy/try_image.sh test     the same with make test: a quarter of an hour and more
 # As root, after apt-get install --no-install-recommends debootstrap podman runc. No registry of images is needed: the
 # base image is what debootstrap makes of the release that the Dockerfile names. pip's and apt's settings are this
 # machine's. All that it makes is in one folder under /var/tmp, and goes at the end.
@@ -116,21 +117,22 @@ print('asked before SIGTERM, answered after it:', connection.getresponse().statu
     echo "the image works"
 }
 
-try_demo() {
+# what the README says to type, on a Debian with nothing but what it says is needed
+try_make() {
     # shellcheck disable=SC2086  # volumes are several words
-    podman run --rm --network host $volumes --volume "$here:/here:ro" "docker.io/library/$base" sh -euc '
+    podman run --rm --network host $volumes --volume "$here:/here:ro" --env TARGET="$1" "docker.io/library/$base" sh -euc '
         apt-get update -qq
         apt-get install -qq --yes --no-install-recommends python3 python3-venv make curl > /dev/null
         mkdir /project
         cd /here
         tar -c --exclude=./.venv --exclude=./.git --exclude=./model_store/*.mar . | tar -x -C /project
         cd /project
-        make demo'
-    echo "make demo works"
+        make "$TARGET"'
+    echo "make $1 works"
 }
 
 case "${1:-}" in
     image) make_base; try_image ;;
-    demo) make_base; try_demo ;;
+    demo | test) make_base; try_make "$1" ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -26,6 +26,8 @@ from served.conftest import ROOT, Server, free_ports
 
 README = (ROOT / "README.md").read_text()
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk
+NODE = str(compute_driver_executable()[0])  # that comes with Playwright
+NODE_STARTS = subprocess.run([NODE, "--version"], capture_output=True).returncode == 0
 SET_UP = {"make demo", "make test"}  # this test is part of them
 DOWNLOADS = "curl -O http://images.cocodataset.org/"  # 1 GB; `write_coco` lays a picture where they would be
 
@@ -53,13 +55,11 @@ def write_coco(folder: Path, picture: Path) -> None:
 
 
 def run_javascript(snippet: str) -> str:
-    """With the Node.js that comes with Playwright."""
-    node, _ = compute_driver_executable()
     script = (
         f'import {{ readFileSync }} from "node:fs";\nconst picture = readFileSync("picture.jpg");\n{snippet}\n'
         "console.log(JSON.stringify(instances));"
     )
-    command = [str(node), "--input-type=module", "--eval", script]
+    command = [NODE, "--input-type=module", "--eval", script]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
@@ -182,8 +182,17 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
     assert values["detections"].masks.shape[1:] == (20, 30)
     if HAS_RAY:
         assert (values["row"]["height"], values["row"]["width"]) == (150, 200)
+
+
+@pytest.mark.skipif(not NODE_STARTS, reason="Node.js, as Playwright brings it, doesn't start here: it wants libatomic1")
+def test_the_javascript_of_the_readme_works(
+    server: Server, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(case.picture).save(tmp_path / "picture.jpg")
+    monkeypatch.chdir(tmp_path)
     (snippet,) = blocks("js")
-    assert "score" in run_javascript(reader.with_ports(snippet))
+    own = f":{server.ports[0]}/predictions/{server.name}"
+    assert "score" in run_javascript(snippet.replace(":8080/predictions/tensormask", own))
 
 
 @pytest.mark.parametrize("command", [archive, launcher])
