@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test fuzz chaos soak hosts lint audit try-image bench clean
+.PHONY: demo serve test attack fuzz chaos soak hosts lint audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -16,6 +16,10 @@ serve: $(VENV)/.serve
 # A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What SECURITY.md names: each attack, and whether the server held.
+attack: $(VENV)/.dev
+	$(BIN)/python -m pytest -m attack --numprocesses 2 --dist loadfile $(OPTIONS)
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)

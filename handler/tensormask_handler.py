@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
 from tensormask_server.classes import class_names
+from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.engine import Engine, load_engine
 from tensormask_server.integrity import check_sums
 from tensormask_server.job import Job
@@ -18,8 +20,10 @@ from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
 from tensormask_server.page import asks_for_page, try_it_page
 from tensormask_server.predictor import PredictionOptions
+from tensormask_server.reports import FAILED, SLOW, report
 from tensormask_server.requests import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
+from tensormask_server.tied import end_with_parent
 from tensormask_server.timing import Stopwatch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
@@ -40,10 +44,13 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         # bodies as they came: TorchServe's own decoding of JSON takes longer than everything else around the network
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
         self.context = context
+        end_with_parent()
         try:
             self._load(context)
         except Exception as error:
-            logger.error("LOAD FAILED: %s", " ".join(str(error).split()))
+            reason = " ".join(str(error).split())
+            logger.error("LOAD FAILED: %s", reason)
+            report(FAILED, reason)
             raise
         self.initialized = True
 
@@ -58,8 +65,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self.options = handler_options(model_config.get("handler"))
         _share_cores(int(model_config.get("minWorkers", 1)))
         weights = context.manifest["model"]["serializedFile"]
-        files = (model_dir / "config.yaml", model_dir / weights)
-        self.predictor: Engine = load_engine(self.options.engine, *files, self.device, self.options.precision)
+        self.predictor: Engine = self._engine(model_dir / "config.yaml", model_dir / weights)
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.manifest["model"]["modelName"], names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
@@ -122,6 +128,17 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         except Exception as error:
             logger.exception("a request failed")
             job.fail(fault_of(error))
+
+    def _engine(self, config: Path, weights: Path) -> Engine:
+        """The engine of the options; what it warns of goes to the launcher, too."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            engine = load_engine(self.options.engine, config, weights, self.device, self.options.precision)
+        for warning in caught:
+            logger.warning("%s: %s", warning.category.__name__, warning.message)
+            if issubclass(warning.category, SlowPrecisionWarning):
+                report(SLOW, str(warning.message))
+        return engine
 
     def _warm_up(self) -> None:
         """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too."""

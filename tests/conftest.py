@@ -1,5 +1,8 @@
 """Settings of all tests. Its place here also puts this folder on the path, for `parity` and for what tests share."""
 
+from collections import Counter
+
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +12,26 @@ settings.load_profile("same-everywhere")
 
 # small networks gain nothing from more threads, which on a busy machine wait for each other: five times slower there
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has the result of a test that attacks name the attack, for the table."""
+    for item in items:
+        for marker in item.iter_markers("attack"):
+            item.user_properties.append(("attack", marker.args))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of make attack, which chooses the tests that are marked so: a row for each attack."""
+    if "attack" not in config.option.markexpr:
+        return
+    rows: dict[tuple[int, str], Counter[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == "attack":
+                    rows.setdefault((value[0], value[1]), Counter())[outcome] += 1
+    terminalreporter.write_line("\n| | attack | variants | outcome |\n|---:|---|---:|---|")
+    for (number, what), outcomes in sorted(rows.items()):
+        held = "held" if outcomes.keys() == {"passed"} else ", ".join(f"{n} {name}" for name, n in outcomes.items())
+        terminalreporter.write_line(f"| {number} | {what} | {outcomes.total()} | {held} |")

@@ -5,12 +5,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psutil
 
 PIDFD_GETFD = 438  # the system call's number, the same on every architecture
+SO_ATTACH_FILTER = 26  # of Linux's socket(7)
+DROP = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, with the constant 0
 TCP_INFO_SIZE = 148  # bytes, of Linux's struct tcp_info: up to the last field read here
 
 
@@ -26,6 +28,24 @@ def refuse_new(process: psutil.Process, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def drop_new(process: psutil.Process, all_but: Collection[int]) -> None:
+    """Has the kernel drop whatever comes to the ports on which this process listens, but for these ports.
+
+    Raises:
+        OSError: its sockets can't be reached.
+    """
+    for port in {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}:
+        if port not in all_but:
+            for own in _sockets(process, port, psutil.CONN_LISTEN):
+                own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _filter_of_nothing())
+
+
+def _filter_of_nothing() -> bytes:
+    """Linux's struct sock_fprog of one instruction: return 0, the number of bytes that pass."""
+    address = ctypes.addressof(DROP)
+    return struct.pack("HP", 1, address)
 
 
 def count_in_hand(process: psutil.Process, port: int) -> int:

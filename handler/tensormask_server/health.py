@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.private_folder import key_file_of
+
 TIMEOUT = 4  # seconds for each answer: less than the probes allow
-KEY_FILE = Path("key_file.json")  # where TorchServe writes its tokens, in the folder that it is started from
 
 
 class NotReady(Exception):
@@ -31,9 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--key-file",
         type=Path,
-        default=KEY_FILE,
         metavar="FILE",
-        help="TorchServe's tokens, where it wants them (default: %(default)s)",
+        help="TorchServe's tokens, where it wants them (default: where tensormask-server of this user has put them)",
     )
     parsed = parser.parse_args(arguments)
     try:
@@ -45,16 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def ready_workers(management_port: int, key_file: Path = KEY_FILE) -> dict[str, int]:
+def ready_workers(management_port: int, key_file: Path | None = None) -> dict[str, int]:
     """How many workers of each model are READY: at least one, of at least one model.
 
     Args:
-        key_file: has the token of a server that wants one; may be absent.
+        key_file: has the token of a server that wants one; may be absent. None: where tensormask-server puts it.
 
     Raises:
         NotReady: a model has none, there is no model, or the management API doesn't say.
     """
-    headers = _headers(key_file)
+    headers = _headers(key_file or key_file_of(management_port))
     models = _asked(management_port, "/models", headers)["models"]
     if not models:
         raise NotReady("no model is loaded")
@@ -87,8 +87,8 @@ def _asked(port: int, path: str, headers: dict[str, str]) -> Any:
     if b"InvalidKeyException" in content:
         held = "that one isn't good, or is older than 60 minutes" if headers else "there is none"
         raise NotReady(
-            f'the management API on port {port} wants a token, the "management" key of key_file.json in the folder '
-            f"that the server was started from: {held}; name that file by --key-file"
+            f'the management API on port {port} wants a token, the "management" key of the key_file.json that the '
+            f"server has named at its start: {held}; name that file by --key-file"
         )
     if response.status != 200:
         raise NotReady(f"the management API on port {port} answers {response.status}: {content.decode()!r}")

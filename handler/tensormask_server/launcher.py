@@ -84,7 +84,7 @@ def _print_ready(server: TorchServe) -> None:
     print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
     print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
-        print('       where KEY is the "inference" key in key_file.json')
+        print(f'       where KEY is the "inference" key in {server.key_file}')
     else:
         print(f"       or open {url} in a browser")
     if server.slow_precision:

@@ -1,33 +1,57 @@
-"""Whether TorchServe still tries to have workers, told from what it prints of them: nothing else tells."""
+"""Whether a server that has lost its workers still gets one: told from its processes and the management API alone."""
 
-import re
-import time
+from collections.abc import Collection
+from dataclasses import dataclass
 
-CHANGE = re.compile(r" - (W-\d+-\S+) State change (\S+) -> WORKER_(\w+)")
-RETRY = re.compile(r"\b(W-\d+-\S+) \S+ - Retry worker: ")
-RETRY_SECONDS = 3  # within which a worker that has stopped is said to be tried again, if it is; it takes milliseconds
+UNTRIED_SECONDS = 60  # how long after the time for retries TorchServe may take to begin the first one
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A model's workers, as the management API describes them."""
+
+    wanted: int  # at least so many
+    ready: int
+    retry_seconds: float  # how long TorchServe tries to start one again
 
 
 class Recovery:
-    """The workers that were started, and since when those that have stopped aren't tried again."""
+    """What was seen of the workers since the last one was ready."""
 
     def __init__(self) -> None:
-        self._stopped: dict[str, float | None] = {}  # by the worker's name; None: it works, or is being started
+        self._known: frozenset[int] = frozenset()  # the processes while a worker was ready
+        self._lost_at: float | None = None
+        self._tried: set[int] = set()  # the processes that were started since
+        self._working: frozenset[int] = frozenset()
 
-    def read(self, line: str) -> None:
-        """A line that TorchServe has printed."""
-        if change := CHANGE.search(line):
-            name, before, now = change.groups()
-            if now == "SCALED_DOWN" or before == "WORKER_SCALED_DOWN":  # as someone has asked for
-                self._stopped.pop(name, None)
-            else:
-                self._stopped[name] = time.monotonic() if now == "STOPPED" else None
-        elif (retry := RETRY.search(line)) and retry[1] in self._stopped:
-            self._stopped[retry[1]] = None
+    def see(self, pids: Collection[int], workers: Workers, now: float) -> None:
+        """
+        Args:
+            pids: the worker processes.
+            workers: of the same moment or later.
+            now: seconds, on the monotonic clock.
+        """
+        self._working = frozenset(pids)
+        if workers.ready or not workers.wanted:  # none are wanted where someone has scaled the model to 0
+            self._known, self._lost_at, self._tried = self._working, None, set()
+            return
+        if self._lost_at is None:
+            self._lost_at = now
+        self._tried |= self._working - self._known
+        self._retry_seconds = workers.retry_seconds
 
     @property
-    def has_ended(self) -> bool:
-        """Whether there were workers, and none is there or is started again: requests would wait for ever."""
-        given_up_before = time.monotonic() - RETRY_SECONDS
-        stopped = list(self._stopped.values())  # another thread reads
-        return bool(stopped) and all(since is not None and since < given_up_before for since in stopped)
+    def tries_failed(self) -> int:
+        """How many worker processes have come and gone since the last one was ready."""
+        return len(self._tried - self._working)
+
+    def has_ended(self, now: float) -> bool:
+        """Whether the time for retries is over, no worker is being started and at least one try has failed.
+
+        Requests would wait for ever.
+        """
+        if self._lost_at is None or self._working:
+            return False
+        since = now - self._lost_at
+        patience = self._retry_seconds + (0 if self.tries_failed else UNTRIED_SECONDS)
+        return since > patience

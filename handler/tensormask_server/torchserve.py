@@ -1,61 +1,63 @@
-"""One torchserve: started, watched until a worker is ready, and stopped with all that it started."""
+"""One TorchServe: started, watched until a worker is ready, and stopped with all that it started."""
 
 import contextlib
 import errno
 import json
 import os
-import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
-import zipfile
 from collections import deque
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psutil
-import yaml
 
-from tensormask_server.connections import count_in_hand, refuse_new
-from tensormask_server.cpu import SlowPrecisionWarning
-from tensormask_server.integrity import IntegrityError, check_sums
+from tensormask_server import tied
+from tensormask_server.connections import count_in_hand, drop_new, refuse_new
 from tensormask_server.java import java_home
-from tensormask_server.options import OptionError, handler_options
+from tensormask_server.management import ManagementRelay, UnixConnection
+from tensormask_server.private_folder import KEY_FILE, FolderError, PrivateFolder
 from tensormask_server.properties import write_properties
-from tensormask_server.recovery import Recovery
+from tensormask_server.recovery import Recovery, Workers
+from tensormask_server.reports import FAILED, SLOW, Reports
+from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name, workers_of
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
-MAX_RESPONSE_SIZE = "6553500"  # bytes, where the properties have none
-LINES = 1000  # of what torchserve printed last
+LOOK_SECONDS = 1  # between two looks at the worker processes
+LINES = 1000  # of what TorchServe printed last
+NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which is code, can be registered
 
 
 class TorchServeError(Exception):
-    """A torchserve that doesn't start or has ended, in one line."""
+    """A TorchServe that doesn't start or has ended; the message has one line."""
 
 
 class TorchServe:
-    """A torchserve process with one model. Use it as a context manager: leaving it leaves nothing running."""
+    """A TorchServe process with one model. Use it as a context manager: leaving it leaves nothing running."""
 
     def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path):
         """
         Args:
-            archive: the .mar; its name without the ending is the model's name.
-            properties: of config.properties.
+            archive: the .mar; the model's name is made from the file's.
+            properties: of config.properties. The management address is the relay's.
             log_dir: for TorchServe's logs, and where it ends by itself the last of what it printed, in console.log.
         """
-        self.name = archive.stem
+        self.name = model_name(archive)
         self.log_dir = log_dir
         self._archive = archive.resolve()
         self._properties = dict(properties)
+        self._failure = ""  # why the last worker couldn't load the model
+        self._files: list[Path] = []  # of the unpacked model
+        self.slow_precision = ""  # what a worker has warned of, in one line
 
     @property
     def url(self) -> str:
@@ -71,6 +73,11 @@ class TorchServe:
     def has_tokens(self) -> bool:
         return self._properties.get("disable_token_authorization", "false") != "true"
 
+    @property
+    def key_file(self) -> Path:
+        """Where TorchServe writes its tokens, if it has any."""
+        return self._folder / KEY_FILE
+
     def __enter__(self) -> "TorchServe":
         """
         Raises:
@@ -78,85 +85,54 @@ class TorchServe:
                 the logs can't be written.
             JavaNotFound: there is no Java.
         """
-        _check_archive(self._archive)
-        _check_answers_fit(self._archive, self._properties)
-        for key in ADDRESSES:
-            _check_port(key, self._properties[key])
-        _check_ports_differ(self._properties)
-        java = java_home()
+        self._open = contextlib.ExitStack()
         try:
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TorchServeError(f"can't use {self.log_dir} as the folder of the logs: {error.strerror}") from error
-        # TorchServe keeps its pid file, sockets and unpacked models in the temporary folder: one server each
-        self._temp = tempfile.TemporaryDirectory(prefix="tensormask-serve-", ignore_cleanup_errors=True)
-        config = Path(self._temp.name) / "config.properties"
-        write_properties(config, self._properties)
-        command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
-        command += ["--ts-config", str(config), "--model-store", str(self._archive.parent)]
-        command += ["--models", f"{self.name}={self._archive.name}"]
-        logs = str(self.log_dir.resolve())
-        environment = {**os.environ, "JAVA_HOME": str(java), "TMPDIR": self._temp.name, "TEMP": self._temp.name}
-        environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
-        environment["LC_ALL"] = "C.UTF-8"  # in which Java opens files of any name
-        environment.pop("TS_CONFIG_FILE", None)
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # a group of its own: a Ctrl-C reaches us alone, and the group can be ended
-        )
-        assert self._process.stdout is not None
-        self._printed = _Printed(self._process.stdout)
+            self._start()
+        except BaseException:
+            self._open.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Asks the frontend to end, waits for it, and ends whatever is left of its group."""
-        frontends = self._frontends()
-        with contextlib.suppress(psutil.Error):
-            for frontend in frontends:
-                frontend.terminate()
-            psutil.wait_procs(frontends, timeout=STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._temp.cleanup()
+        self._open.close()
 
-    def wait_until_ready(self, timeout: float = 300) -> None:
+    def wait_until_ready(self, timeout: float = 600) -> None:
         """Returns when a worker answers: only its state tells, /ping says Healthy from the start.
 
         Raises:
-            TorchServeError: the model can't be loaded, torchserve has ended, or the time is up.
+            TorchServeError: the model can't be loaded, TorchServe has ended, or the time, in seconds, is up.
         """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self._check_alive()
-            if self._is_ready():
+            if self._look():
+                self._hide_grpc()
+                self._files = self._unpacked()
                 return
-            self._check_log()
+            if self._failure:
+                raise TorchServeError(f"the model can't be loaded: {self._failure}")
+            if self._recovery.tries_failed:
+                raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
             time.sleep(0.1)
         raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
-    @property
-    def slow_precision(self) -> str:
-        """What a worker has warned of, in one line; "" of nothing."""
-        return self._printed.slow_precision
-
     def wait(self) -> None:
-        """Returns never: raises when torchserve has ended, or has no worker any more and gives up starting one.
+        """Returns never: raises when TorchServe has ended, or can't go on.
 
         Raises:
-            TorchServeError: it has.
+            TorchServeError: it has ended, no worker could be started again, or the unpacked model was deleted.
         """
+        looked_at: frozenset[int] | None = None  # the worker processes when one was last found ready
         while self._process.poll() is None:
-            if self._printed.recovery.has_ended:
-                reason = self._printed.load_failure or f"see {self.log_dir / 'model_log.log'}"
+            if missing := next((path for path in self._files if not path.exists()), None):
+                raise TorchServeError(f"a file of the unpacked model was deleted: {missing}; start the server again")
+            pids = self._worker_pids()
+            if pids != looked_at:
+                looked_at = pids if self._look() else None
+            if self._recovery.has_ended(time.monotonic()):
+                reason = self._failure or f"see {self.log_dir / 'model_log.log'}"
                 raise TorchServeError(f"no worker could be started again: {reason}")
-            time.sleep(0.5)
+            time.sleep(LOOK_SECONDS)
         self._check_alive()
 
     def finish(self, timeout: float) -> None:
@@ -166,26 +142,108 @@ class TorchServe:
         """
         port = urlsplit(self.url).port or 0
         with contextlib.suppress(psutil.Error):
-            for frontend in self._frontends():
-                if refuse_new(frontend, port):
-                    counted, wanted = "requests", "answered"
-                else:
-                    counted, wanted = "connections, some of them perhaps idle,", "closed"
-                    print("new connections can't be refused, nor idle ones told: this system doesn't allow pidfd_getfd")
-                end = time.monotonic() + timeout
-                if count := count_in_hand(frontend, port):
-                    print(f"stopping when {count} {counted} in hand are {wanted}, at most {timeout:g} s", flush=True)
-                while count and time.monotonic() < end:
-                    time.sleep(0.05)
-                    count = count_in_hand(frontend, port)
-                if count:
-                    print(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off", flush=True)
+            frontend = psutil.Process(self._process.pid)
+            if refuse_new(frontend, port):
+                counted, wanted = "requests", "answered"
+            else:
+                counted, wanted = "connections, some of them perhaps idle,", "closed"
+                print("new connections can't be refused, nor idle ones told: this system doesn't allow pidfd_getfd")
+            end = time.monotonic() + timeout
+            if count := count_in_hand(frontend, port):
+                print(f"stopping when {count} {counted} in hand are {wanted}, at most {timeout:g} s", flush=True)
+            while count and time.monotonic() < end:
+                time.sleep(0.05)
+                count = count_in_hand(frontend, port)
+            if count:
+                print(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off", flush=True)
 
-    def _frontends(self) -> list[psutil.Process]:
-        """The Java process that torchserve has started; none where it has ended."""
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process(self._process.pid).children()
-        return []
+    def _start(self) -> None:
+        _check_ports_differ(self._properties)
+        for key in ("inference_address", "metrics_address"):
+            _check_port(key, self._properties[key])
+        java = java_home()
+        try:
+            self._folder = self._open.enter_context(PrivateFolder(str(_port(self._properties["management_address"]))))
+            check_archive(self._archive, self._properties, self._folder)
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+        except (FolderError, ArchiveUnusable) as error:
+            raise TorchServeError(str(error)) from error
+        except OSError as error:
+            raise TorchServeError(f"can't use {self.log_dir} as the folder of the logs: {error.strerror}") from error
+        self._reports = self._open.enter_context(Reports(self._folder))
+        self._recovery = Recovery()
+        self._management = self._folder / "management.sock"
+        self._open.enter_context(self._relay())
+        self._process = self._open.enter_context(self._running(self._prepared_command(java)))
+        assert self._process.stdout is not None
+        self._printed = _Printed(self._process.stdout)
+
+    def _relay(self) -> ManagementRelay:
+        address = urlsplit(self._properties["management_address"])
+        most_workers = max(4, 2 * (os.cpu_count() or 1), workers_of(self._archive))
+        try:
+            return ManagementRelay((address.hostname or "", address.port or 0), self._management, most_workers)
+        except OSError as error:
+            raise _unusable("management_address", self._properties["management_address"], error) from error
+
+    def _prepared_command(self, java: Path) -> list[str]:
+        """Java's, without TorchServe's Python wrapper: that one trusts the folder that it is started in."""
+        temporary, store = self._folder / "tmp", self._folder / "store"
+        for folder in (temporary, store):
+            folder.mkdir()
+        (store / f"{self.name}.mar").symlink_to(self._archive)
+        config = self._folder / "config.properties"
+        properties = {**self._properties, "management_address": f"unix:{self._management}"}
+        write_properties(config, {**properties, "model_store": str(store), "workflow_store": NO_WORKFLOWS})
+        found = find_spec("ts")
+        assert found is not None and found.origin is not None
+        home = Path(found.origin).parent.parent
+        command = [str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"]
+        command += shlex.split(self._properties.get("vmargs", ""))
+        command += ["-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
+        command += [
+            "-f",
+            str(config),
+            "-s",
+            str(store),
+            "-w",
+            NO_WORKFLOWS,
+            "-ncs",
+            "-m",
+            f"{self.name}={self.name}.mar",
+        ]
+        return [sys.executable, "-I", tied.__file__, str(os.getpid()), *command]
+
+    @contextlib.contextmanager
+    def _running(self, command: list[str]) -> Any:
+        """The frontend; at the end it is asked to end, waited for, and whatever is left of its group is killed."""
+        logs = str(self.log_dir.resolve())
+        temporary = str(self._folder / "tmp")
+        environment = {**os.environ, **self._reports.environment, "TMPDIR": temporary, "TEMP": temporary}
+        environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+        environment["LC_ALL"] = "C.UTF-8"  # in which Java opens files of any name
+        environment["PYTHONSAFEPATH"] = "1"
+        environment.pop("TS_CONFIG_FILE", None)
+        process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a group of its own: a Ctrl-C reaches us alone, and the group can be ended
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
@@ -196,36 +254,68 @@ class TorchServe:
                 console.write_text("".join(lines), encoding="utf-8")
             raise TorchServeError(f"torchserve has ended: {(causes or ['not by us'])[-1]} (see {console})")
 
-    def _check_log(self) -> None:
-        if self._printed.load_failure:
-            raise TorchServeError(f"the model can't be loaded: {self._printed.load_failure}")
-        if self._printed.worker_died:
-            raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
+    def _look(self) -> bool:
+        """Looks at the workers, and then reads what they have reported. Whether one is ready."""
+        pids = self._worker_pids()
+        workers = self._described()
+        if workers is not None:
+            self._recovery.see(pids, workers, time.monotonic())
+        for report in self._reports.read():
+            if report.kind == FAILED:
+                self._failure = report.text
+            elif report.kind == SLOW:
+                self.slow_precision = report.text
+        return workers is not None and workers.ready > 0
 
-    def _is_ready(self) -> bool:
-        return any(worker["status"] == "READY" for worker in self._workers())
+    def _worker_pids(self) -> frozenset[int]:
+        with contextlib.suppress(psutil.Error):
+            return frozenset(child.pid for child in psutil.Process(self._process.pid).children() if _is_worker(child))
+        return frozenset()
 
-    def _workers(self) -> list[dict[str, Any]]:
-        """The workers as the management API describes them; none while it doesn't answer yet."""
-        request = urllib.request.Request(f"{self._properties['management_address']}/models/{self.name}")
-        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+    def _described(self) -> Workers | None:
+        """None while the management API doesn't answer.
+
+        Raises:
+            TorchServeError: it knows no such model.
+        """
+        status, content = self._managed(f"/models/{self.name}")
+        if status == 400 and self.has_tokens:  # the token is an hour old
+            self._managed("/token?type=management", key="API")
+            status, content = self._managed(f"/models/{self.name}")
+        if status == 404:
+            raise TorchServeError(f"TorchServe couldn't unpack or read the archive; see {self.log_dir / 'ts_log.log'}")
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+            described = json.loads(content)[0]
+            ready = sum(worker["status"] == "READY" for worker in described["workers"])
+            return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"])
+        return None
+
+    def _managed(self, path: str, key: str = "management") -> tuple[int, bytes]:
+        """The status and the content of TorchServe's answer; 0 without one."""
+        connection = UnixConnection(self._management, timeout=10)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), contextlib.closing(connection):
+            headers = {}
             if self.has_tokens:
-                key = json.loads(Path("key_file.json").read_text())["management"]["key"]
-                request.add_header("Authorization", f"Bearer {key}")
-            with urllib.request.urlopen(request, timeout=5) as response:
-                workers: list[dict[str, Any]] = json.load(response)[0]["workers"]
-                return workers
-        return []
+                headers["Authorization"] = f"Bearer {json.loads(self.key_file.read_text())[key]['key']}"
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        return 0, b""
+
+    def _hide_grpc(self) -> None:
+        """TorchServe opens two ports for gRPC on loopback, which nothing here uses and nothing turns off."""
+        ports = {_port(self._properties[key]) for key in ("inference_address", "metrics_address")}
+        with contextlib.suppress(OSError, psutil.Error):
+            drop_new(psutil.Process(self._process.pid), all_but=ports)
+
+    def _unpacked(self) -> list[Path]:
+        return [path for path in (self._folder / "tmp" / "models").rglob("*") if path.suffix != ".pyc"]
 
 
 class _Printed:
-    """What torchserve prints, read as it comes and not kept: all of it is in its logs too, which end at some size."""
+    """What TorchServe prints, read as it comes. Only its last lines are kept, for people: clients can write to it."""
 
     def __init__(self, stream: IO[str]):
-        self.load_failure = ""  # the reason, in one line
-        self.worker_died = False
-        self.slow_precision = ""  # likewise, of SlowPrecisionWarning
-        self.recovery = Recovery()
         self._last: deque[str] = deque(maxlen=LINES)
         self._reading = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._reading.start()
@@ -237,49 +327,17 @@ class _Printed:
 
     def _read(self, stream: IO[str]) -> None:
         with stream:
-            for line in stream:
-                self._last.append(line)
-                self.recovery.read(line)
-                reason = re.search(r"LOAD FAILED: (.*)", line)
-                if reason:
-                    self.load_failure = reason[1]
-                elif warning := re.search(rf"{SlowPrecisionWarning.__name__}: (.*)", line):
-                    self.slow_precision = warning[1]
-                elif "Load model failed" in line or "Backend worker process died" in line:
-                    self.worker_died = True
+            self._last.extend(stream)
 
 
-def _check_archive(archive: Path) -> None:
-    if not archive.is_file():
-        folder = archive if archive.is_dir() else archive.parent
-        others = ", ".join(str(path) for path in sorted(folder.glob("*.mar")))
-        hint = f"there {'are' if ', ' in others else 'is'} {others}" if others else "archive.sh makes one"
-        raise TorchServeError(f"there is no archive {archive}; {hint}")
-    try:
-        with zipfile.ZipFile(archive) as content:
-            content.getinfo("MAR-INF/MANIFEST.json")
-            check_sums(zipfile.Path(content))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise TorchServeError(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
-    except IntegrityError as error:
-        raise TorchServeError(f"{archive} can't be served: {error}") from error
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(word.endswith("model_service_worker.py") for word in process.cmdline())
+    return False
 
 
-def _check_answers_fit(archive: Path, properties: Mapping[str, str]) -> None:
-    """An answer larger than TorchServe lets pass would cost its worker."""
-    with zipfile.ZipFile(archive) as content:
-        try:
-            settings = yaml.safe_load(content.read("model-config.yaml"))
-            largest = handler_options(settings["handler"]).max_response_bytes
-        except (KeyError, TypeError, yaml.YAMLError, OptionError):
-            return  # the worker says what is wrong with it
-    passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
-    if not passing.isdecimal() or int(passing) <= largest:
-        found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"
-        raise TorchServeError(
-            f"max_response_size {found} in TorchServe's properties; expected more than the {largest} bytes of the "
-            "archive's --max-response-bytes: change config.properties, or archive with a smaller limit"
-        )
+def _port(address: str) -> int:
+    return urlsplit(address).port or 0
 
 
 def _check_port(key: str, address: str) -> None:
@@ -289,8 +347,12 @@ def _check_port(key: str, address: str) -> None:
         try:
             probe.bind((parts.hostname, parts.port))
         except OSError as error:
-            another = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
-            raise TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another {another}") from error
+            raise _unusable(key, address, error) from error
+
+
+def _unusable(key: str, address: str, error: OSError) -> TorchServeError:
+    another = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+    return TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another {another}")
 
 
 def _check_ports_differ(properties: Mapping[str, str]) -> None:

@@ -6,15 +6,17 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from parity.cases import Case, load_case, write_weights
@@ -52,10 +54,32 @@ class Server:
     ports: tuple[int, int, int]  # inference, management, metrics
     name: str
     process: subprocess.Popen[str] | None = None  # of the command, where that is what was started
+    state: Path = Path()  # XDG_STATE_HOME of the command
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.ports[0]}/predictions/{self.name}"
+
+    @property
+    def private_folder(self) -> Path:
+        return self.state / "tensormask-server" / str(self.ports[1])
+
+    @property
+    def key_file(self) -> Path:
+        return self.private_folder / "key_file.json"
+
+    def keys(self) -> dict[str, str]:
+        """The token of each door: "inference", "management" and "API"."""
+        return {door: content["key"] for door, content in json.loads(self.key_file.read_text()).items()}
+
+    def processes(self) -> list[psutil.Process]:
+        """The Java frontend and the workers."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def frontend(self) -> psutil.Process:
+        [frontend] = [each for each in self.processes() if "org.pytorch.serve.ModelServer" in each.cmdline()]
+        return frontend
 
     def post(self, body: bytes, content_type: str | None = "application/json") -> Answer:
         headers = {"Content-Type": content_type} if content_type else {}
@@ -100,31 +124,43 @@ def free_ports(count: int) -> tuple[int, ...]:
 @contextmanager
 def launched(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY."""
+    with starting(folder, *arguments, **environment) as server:
+        yield ready(server)
+
+
+@contextmanager
+def starting(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
+    """The same, just started: it has no name yet."""
     ports = free_ports(3)
     command = [str(LAUNCHER), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
-    process = subprocess.Popen(
-        [*command, *(str(argument) for argument in arguments)],
-        cwd=folder,
-        env={**environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        printed = []
-        for line in process.stdout:
-            printed.append(line)
-            if line.startswith("READY"):
-                break
-        else:
-            pytest.fail(f"tensormask-server ended:\n{''.join(printed)}")
-        name = line.split()[1].rpartition("/")[2]
-        yield Server((ports[0], ports[1], ports[2]), name, process)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        process.stdout.close()
+    with tempfile.TemporaryDirectory(prefix="tm-") as state:  # sockets are made in it: their paths have to be short
+        process = subprocess.Popen(
+            [*command, *(str(argument) for argument in arguments)],
+            cwd=folder,
+            env={"XDG_STATE_HOME": state, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            yield Server((ports[0], ports[1], ports[2]), "", process, Path(state))
+        finally:
+            process.terminate()
+            process.wait(timeout=300)
+            process.stdout.close()
+
+
+def ready(server: Server) -> Server:
+    """Waits until it has said READY; with its name."""
+    assert server.process is not None
+    assert server.process.stdout is not None
+    printed = []
+    for line in server.process.stdout:
+        printed.append(line)
+        if line.startswith("READY"):
+            return replace(server, name=line.split()[1].rpartition("/")[2])
+    pytest.fail(f"tensormask-server ended:\n{''.join(printed)}")
 
 
 @pytest.fixture(scope="session")

@@ -35,16 +35,14 @@ class Opened:
     """A server on all addresses."""
 
     server: Server
-    folder: Path  # that it was started from
     certificate: Path
-    keys: dict[str, dict[str, str]]
 
     @property
     def url(self) -> str:
         return self.server.url.replace("http://", "https://")
 
     def bearer(self, key: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.keys[key]['key']}"}
+        return {"Authorization": f"Bearer {self.server.keys()[key]}"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +55,7 @@ def opened(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "config.properties").write_text(properties)
     options = ["-h", "0.0.0.0", "--certificate", certificate, "--key", key, "--ts-config", "config.properties"]
     with launched(folder, "--archive", archive, *options, PATH="") as server:
-        yield Opened(server, folder, certificate, json.loads((folder / "key_file.json").read_text()))
+        yield Opened(server, certificate)
 
 
 def asked(
@@ -107,8 +105,8 @@ def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Pa
 
 
 def test_with_tokens_on_the_health_check_reads_them_or_says_what_it_wants(opened: Opened, tmp_path: Path) -> None:
-    port, keys = opened.server.ports[1], opened.folder / "key_file.json"
-    assert ready_workers(port, keys) == {"tiny": 1}
+    port = opened.server.ports[1]
+    assert ready_workers(port, opened.server.key_file) == {"tiny": 1}
     with pytest.raises(NotReady, match=r'wants a token, the "management" key .* there is none; name .* --key-file'):
         ready_workers(port, tmp_path / "absent.json")
     expired = tmp_path / "expired.json"
@@ -128,7 +126,7 @@ def test_no_model_can_be_registered(server: Server, opened: Opened, model: str) 
     assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{model}", "POST")[0] == 405
     assert asked(f"http://127.0.0.1:{server.ports[0]}/models?{model}", "POST")[0] == 404
     management = f"http://127.0.0.1:{opened.server.ports[1]}/models?{model}"
-    assert asked(management, "POST")[0] == 400
+    assert asked(management, "POST")[0] == 405
     assert asked(management, "POST", headers=opened.bearer("management"))[0] == 405
     assert [
         each["modelName"] for each in json.loads(asked(f"http://127.0.0.1:{server.ports[1]}/models")[2])["models"]
@@ -161,7 +159,7 @@ def test_a_client_that_trusts_the_certificate_is_answered(
     opened: Opened, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
-    found = Client(opened.url, token=opened.keys["inference"]["key"]).predict(case.picture)
+    found = Client(opened.url, token=opened.server.keys()["inference"]).predict(case.picture)
     assert len(found.scores) > 3
 
 

@@ -1,0 +1,290 @@
+"""The management port: a small relay to TorchServe's own management API, which listens on a private Unix socket.
+
+TorchServe's API also registers workflows, which are code, and answers any page that a browser on this machine shows.
+The relay passes on the documented routes alone, and nothing that a page of another origin has sent.
+"""
+
+import contextlib
+import http.client
+import ipaddress
+import json
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from urllib.parse import parse_qsl, urlsplit
+
+from tensormask_server.bad_request import meant
+
+CONNECTIONS = 100  # at a time; more are closed
+ARRIVAL_SECONDS = 30  # in which a request has to have come, however slowly
+ANSWER_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
+LARGEST_BODY = 1 << 16  # bytes of a request's; none is used
+LARGEST_ANSWER = 1 << 24  # bytes
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+WORKERS = re.compile(r"[0-9]{1,4}")
+ROUTES = (
+    "GET /models, GET /models/NAME, PUT /models/NAME?min_worker=N&max_worker=N, GET /v1/models/NAME and "
+    "GET /token?type=inference (or management)"
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route that is passed on, and what its query may have: a pattern for each key's value."""
+
+    method: str
+    path: re.Pattern[str]
+    query: Mapping[str, re.Pattern[str]]
+
+
+DOCUMENTED = (
+    Route("GET", re.compile("/models/?"), {"limit": WORKERS, "next_page_token": WORKERS}),
+    Route("GET", re.compile(rf"/models/{NAME}(/{NAME})?"), {}),
+    Route(
+        "PUT",
+        re.compile(rf"/models/{NAME}(/{NAME})?"),
+        {
+            "min_worker": WORKERS,
+            "max_worker": WORKERS,
+            "synchronous": re.compile("true|false"),
+            "timeout": re.compile("-1|[0-9]{1,5}"),
+        },
+    ),
+    Route("GET", re.compile(rf"/v1/models/{NAME}"), {}),
+    Route("GET", re.compile("/token"), {"type": re.compile("inference|management")}),
+)
+
+
+class Refused(Exception):
+    """A request that isn't passed on: its status, what was wrong and what would be accepted."""
+
+    def __init__(self, status: HTTPStatus, error: str, expected: str):
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.expected = expected
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout: float):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class ManagementRelay(ThreadingMixIn, HTTPServer):
+    """Listens from the moment it is made; answers while it is used as a context manager."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = CONNECTIONS
+
+    def __init__(self, address: tuple[str, int], upstream: Path, most_workers: int):
+        """
+        Args:
+            address: a loopback host, and the port.
+            upstream: TorchServe's Unix socket; need not be there yet.
+            most_workers: what a model may be scaled to.
+
+        Raises:
+            OSError: the port can't be used.
+        """
+        self.upstream = upstream
+        self.most_workers = most_workers
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
+        super().__init__(address, _Handler)
+
+    def __enter__(self) -> "ManagementRelay":
+        threading.Thread(target=self.serve_forever, name="management", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def server_bind(self) -> None:
+        """Unlike HTTPServer's, asks no name server for the host's name."""
+        super(HTTPServer, self).server_bind()
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        del request, client_address
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has gone away is nobody's fault, and the launcher's terminal isn't a log."""
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection, with one request: it is closed after the answer."""
+
+    server: ManagementRelay
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self._late = threading.Timer(ARRIVAL_SECONDS, _shut, [self.connection])
+        self._late.daemon = True
+        self._late.start()
+
+    def finish(self) -> None:
+        self._late.cancel()
+        super().finish()
+
+    def handle_one_request(self) -> None:
+        super().handle_one_request()
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        self._relay()
+
+    do_PUT = do_POST = do_DELETE = do_OPTIONS = do_HEAD = do_PATCH = do_GET
+
+    def _relay(self) -> None:
+        try:
+            self._check_sender()
+            self._skip_body()
+            target = checked_target(self.command, self.path, self.server.most_workers)
+            self._answer(*self._asked(target))
+        except Refused as refused:
+            content = {"error": refused.error, "expected": refused.expected}
+            self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
+
+    def _check_sender(self) -> None:
+        headers = self.headers
+        hosts, origins = headers.get_all("Host", []), headers.get_all("Origin", [])
+        if len(hosts) != 1 or not _is_loopback(hosts[0]):
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                "the request's Host isn't this machine's own address",
+                "localhost, 127.0.0.1 or [::1], each with the port: management is for programs of this machine",
+            )
+        if any(origin != f"http://{hosts[0]}" for origin in origins) or headers.get("Sec-Fetch-Site", "none") not in (
+            "none",
+            "same-origin",
+        ):
+            raise Refused(
+                HTTPStatus.FORBIDDEN, "the request comes from a page in a browser", "a program, such as curl, instead"
+            )
+
+    def _skip_body(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST_BODY:
+            raise Refused(HTTPStatus.BAD_REQUEST, "the request has a body", "a request without one")
+        self.rfile.read(int(length))
+
+    def _asked(self, target: str) -> tuple[int, str, bytes]:
+        self._late.cancel()
+        headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
+        upstream = UnixConnection(self.server.upstream, ANSWER_SECONDS)
+        try:
+            upstream.request(self.command, target, headers=headers)
+            answer = upstream.getresponse()
+            content = answer.read(LARGEST_ANSWER)
+            return answer.status, answer.headers.get("Content-Type", "application/json"), content
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the server doesn't answer now", "the same again in a moment"
+            ) from error
+        finally:
+            upstream.close()
+
+    def _answer(self, status: int, content_type: str, content: bytes) -> None:
+        self.send_response_only(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server answers itself, as of broken HTTP, in the same form."""
+        del explain
+        self.close_connection = True
+        if self.request_version == "HTTP/0.9":
+            return
+        with contextlib.suppress(OSError):
+            content = {"error": message or HTTPStatus(code).phrase, "expected": f"one of {ROUTES}"}
+            self._answer(code, "application/json", json.dumps(content).encode() + b"\n")
+
+    def log_message(self, *_: object) -> None:
+        """TorchServe's own access log has what was passed on."""
+
+
+def checked_target(method: str, target: str, most_workers: int) -> str:
+    """The path and the query that are passed on.
+
+    Raises:
+        Refused: no documented route has them.
+    """
+    parts = urlsplit(target) if target.startswith("/") and not target.startswith("//") else urlsplit("")
+    matching = [route for route in DOCUMENTED if route.path.fullmatch(parts.path)]
+    if not matching:
+        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this path", f"one of {ROUTES}")
+    route = next((route for route in matching if route.method == method), None)
+    if route is None:
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "this method isn't allowed at this path", f"one of {ROUTES}")
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=10)
+    except ValueError as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the query has more than 10 keys", "each key once") from error
+    for key, value in pairs:
+        if key not in route.query:
+            known = ", ".join(route.query) or "no query"
+            raise Refused(
+                HTTPStatus.BAD_REQUEST,
+                f"the query has {json.dumps(key[:60])}, which isn't known{meant(key, route.query)}",
+                known,
+            )
+        if not route.query[key].fullmatch(value):
+            expected = f"{key} as {route.query[key].pattern.replace('|', ' or ')}"
+            if route.query[key] is WORKERS:
+                expected = f"{key} as a whole number from 0 to {most_workers}"
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{key} is {json.dumps(value[:60])}", expected)
+        if key in ("min_worker", "max_worker") and int(value) > most_workers:
+            raise Refused(
+                HTTPStatus.BAD_REQUEST,
+                f"{key} is {int(value)}",
+                f"at most {most_workers} on this machine: more workers than cores or GPUs answer no more requests",
+            )
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise Refused(HTTPStatus.BAD_REQUEST, "the query has a key twice", "each once")
+    if method == "PUT" and not pairs:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the query is empty", "min_worker=N, and max_worker=N if you like")
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a Host header names this machine as seen from itself."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?", host)
+    if found is None:
+        return False
+    try:
+        return ipaddress.ip_address(found[1].strip("[]")).is_loopback
+    except ValueError:
+        return found[1].lower() == "localhost"

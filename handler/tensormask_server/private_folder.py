@@ -1,0 +1,117 @@
+"""The folder of one running server: its settings, tokens, sockets and the unpacked model, which nobody else can reach.
+
+It is in the user's state folder and not in the temporary one, whose old files some systems delete.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = "tensormask-server"
+KEY_FILE = "key_file.json"  # TorchServe's name for its tokens; it writes them to the folder that it runs in
+LONGEST = 80  # bytes of a path: sockets are made below it, and the path of a Unix socket has at most 107 bytes
+
+
+class FolderError(Exception):
+    """No private folder can be made; the message has one line."""
+
+
+class PrivateFolder:
+    """A folder of mode 700 that exists while it is used as a context manager.
+
+    It is locked as long. A folder that a killed server left is recognised by its missing lock, and is deleted by the
+    next server. systemd-tmpfiles, which deletes old files, leaves locked folders alone.
+    """
+
+    def __init__(self, name: str):
+        """
+        Args:
+            name: of the folder, where no other server that is running has it; else the process's number is added.
+        """
+        self._name = name
+
+    def __enter__(self) -> Path:
+        """
+        Raises:
+            FolderError: no place for it can be written to.
+        """
+        reasons = []
+        for base in _bases():
+            try:
+                self.path = self._made_in(base)
+                return self.path
+            except (OSError, FolderError) as error:
+                reasons.append(f"{base}: {getattr(error, 'strerror', None) or error}")
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
+        except OSError as error:
+            reasons.append(f"{tempfile.gettempdir()}: {error.strerror}")
+            raise FolderError(
+                f"can't make a folder for the server ({'; '.join(reasons)}); set XDG_STATE_HOME to a folder that can "
+                "be written to"
+            ) from error
+        self._lock = _locked(self.path)
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+    def _made_in(self, base: Path) -> Path:
+        if len(os.fsencode(base)) > LONGEST:
+            raise FolderError(f"its path has more than {LONGEST} bytes")
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = base.stat()
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+            raise FolderError("others can write to it")
+        base_lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(base_lock, fcntl.LOCK_EX)  # a server that starts at the same time waits here
+            _delete_left_over(base)
+            for name in (self._name, f"{self._name}-{os.getpid()}"):
+                path = base / name
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir(mode=0o700)
+                    self._lock = _locked(path)
+                    return path
+        finally:
+            os.close(base_lock)
+        raise FolderError(f"{self._name} is there already")
+
+
+def key_file_of(management_port: int) -> Path:
+    """Where the tokens of this user's server with that management port are, as long as it runs."""
+    for base in _bases():
+        path = base / str(management_port) / KEY_FILE
+        if path.exists():
+            return path
+    return Path(KEY_FILE)  # of TorchServe's own command, started in this folder
+
+
+def _bases() -> Iterator[Path]:
+    service = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # set by systemd, for StateDirectory=
+    if service:
+        yield Path(service)
+    home = os.environ.get("XDG_STATE_HOME")
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        yield (Path(home) if home else Path.home() / ".local" / "state") / NAME
+
+
+def _locked(path: Path) -> int:
+    """The descriptor that holds the lock. Children don't inherit it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _delete_left_over(base: Path) -> None:
+    for path in base.iterdir():
+        with contextlib.suppress(OSError):  # locked: its server runs
+            descriptor = _locked(path)
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(descriptor)

@@ -1,0 +1,99 @@
+"""An archive before it is served: what can be told of it without starting anything."""
+
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from tensormask_server.integrity import IntegrityError, check_sums
+from tensormask_server.options import OptionError, handler_options
+
+MAX_RESPONSE_SIZE = "6553500"  # bytes, where TorchServe's properties have none
+LONGEST_NAME = 100
+SPARE = 16 << 20  # bytes that are left free on the disk that an archive is unpacked to
+
+
+class ArchiveUnusable(Exception):
+    """An archive that can't be served; the message has one line."""
+
+
+def model_name(archive: Path) -> str:
+    """The name under which an archive is served: the file's, with an underscore for what a URL doesn't take.
+
+    "my model (1).mar" is served as "my_model_1".
+    """
+    name = re.sub(r"[^A-Za-z0-9-]+", "_", archive.name.removesuffix(".mar"))
+    return name.strip("_-")[:LONGEST_NAME] or "model"
+
+
+def workers_of(archive: Path) -> int:
+    """How many workers an archive's server starts with; 1 where it doesn't say."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            return int(yaml.safe_load(content.read("model-config.yaml"))["minWorkers"])
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return 1
+
+
+def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
+    """
+    Args:
+        archive: the .mar.
+        properties: TorchServe's.
+        folder: on whose disk it will be unpacked.
+
+    Raises:
+        ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
+    """
+    _check_is_there(archive)
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.getinfo("MAR-INF/MANIFEST.json")
+            check_sums(zipfile.Path(content))
+            _check_answers_fit(content, properties)
+            _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+        raise ArchiveUnusable(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
+    except OSError as error:
+        raise ArchiveUnusable(f"can't read {archive}: {error.strerror or error}") from error
+    except IntegrityError as error:
+        raise ArchiveUnusable(f"{archive} can't be served: {error}") from error
+
+
+def _check_is_there(archive: Path) -> None:
+    if archive.is_file():
+        return
+    if archive.exists() and not archive.is_dir():
+        raise ArchiveUnusable(f"{archive} is not a regular file; expected an archive that archive.sh has made")
+    folder = archive if archive.is_dir() else archive.parent
+    others = ", ".join(str(path) for path in sorted(folder.glob("*.mar"))[:5])
+    hint = f"there {'are' if ', ' in others else 'is'} {others}" if others else "archive.sh makes one"
+    raise ArchiveUnusable(f"there is no archive {archive}; {hint}")
+
+
+def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
+    """An answer larger than TorchServe lets pass would cost its worker."""
+    try:
+        settings = yaml.safe_load(content.read("model-config.yaml"))
+        largest = handler_options(settings["handler"]).max_response_bytes
+    except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
+        return  # the worker says what is wrong with it
+    passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
+    if not passing.isdecimal() or int(passing) <= largest:
+        found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"
+        raise ArchiveUnusable(
+            f"max_response_size {found} in TorchServe's properties; expected more than the {largest} bytes of the "
+            "archive's --max-response-bytes: change config.properties, or archive with a smaller limit"
+        )
+
+
+def _check_disk(size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise ArchiveUnusable(
+            f"the disk of {folder} has {free / 1e6:.0f} MB free, and the unpacked archive takes {size / 1e6:.0f} MB; "
+            f"expected {(size + SPARE) / 1e6:.0f} MB: free some, or set XDG_STATE_HOME to a folder on another disk"
+        )
