@@ -242,7 +242,7 @@ def checked_target(method: str, target: str, most_workers: int) -> str:
     Raises:
         Refused: no documented route has them.
     """
-    parts = urlsplit(target) if target.startswith("/") and not target.startswith("//") else urlsplit("")
+    parts = urlsplit(target) if target.startswith("/") else urlsplit("")
     matching = [route for route in DOCUMENTED if route.path.fullmatch(parts.path)]
     if not matching:
         raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this path", f"one of {ROUTES}")
@@ -255,7 +255,7 @@ def checked_target(method: str, target: str, most_workers: int) -> str:
         raise Refused(HTTPStatus.BAD_REQUEST, "the query has more than 10 keys", "each key once") from error
     for key, value in pairs:
         if key not in route.query:
-            known = ", ".join(route.query) or "no query"
+            known = ", ".join(route.query) or "no query; workers are scaled by PUT: curl -X PUT"
             raise Refused(
                 HTTPStatus.BAD_REQUEST,
                 f"the query has {json.dumps(key[:60])}, which isn't known{meant(key, route.query)}",

@@ -1,0 +1,146 @@
+"""The management port against pages in a browser, against clients that hold it, and for what it is there for."""
+
+import http.client
+import json
+import socket
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from served.conftest import Server
+from tensormask_server import management
+
+HERE = "127.0.0.1:{port}"
+
+
+def asked(server: Server, method: str, path: str, host: str = HERE, **headers: str) -> tuple[int, Any]:
+    """A request with just these headers: names with _ for -."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports[1], timeout=300)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": host.format(port=server.ports[1]), **headers}.items():
+        if value:
+            connection.putheader(name.replace("_", "-"), value.format(port=server.ports[1]))
+    connection.endheaders()
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, json.loads(content or b"{}")
+
+
+SENDERS = {
+    "a page of elsewhere": {"Origin": "https://evil.example"},
+    "a page without an origin, as from a file or a sandbox": {"Origin": "null"},
+    "a page of the inference port": {"Origin": "http://127.0.0.1:8080"},
+    "a page whose name leads to 127.0.0.1": {"Host": "evil.example:{port}"},
+    "that page, which says so": {"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"},
+    "a name that begins as ours": {"Host": "localhost.evil.example"},
+    "a name that ends as ours": {"Host": "evil-localhost"},
+    "an address that begins as ours": {"Host": "127.0.0.1.evil.example"},
+    "another address": {"Host": "192.0.2.1"},
+    "all addresses": {"Host": "0.0.0.0:{port}"},
+    "no host": {"Host": ""},
+    "a browser's fetch from another site": {"Sec_Fetch_Site": "cross-site"},
+    "a browser's fetch from another port": {"Sec_Fetch_Site": "same-site"},
+}
+
+
+@pytest.mark.attack(1, "the number of workers changed by a page in a local browser")
+@pytest.mark.parametrize("sender", SENDERS)
+def test_no_page_changes_anything(server: Server, sender: str) -> None:
+    headers = {name.lower(): value for name, value in SENDERS[sender].items()}
+    host = headers.pop("host", HERE)
+    for method in ("PUT", "GET", "POST", "DELETE", "OPTIONS"):
+        status, content = asked(server, method, "/models/tiny?min_worker=2&max_worker=2", host, **headers)
+        assert status == 403
+        assert set(content) == {"error", "expected"}
+    [described] = asked(server, "GET", "/models/tiny")[1]
+    assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
+
+
+CLOSED = {
+    "a registration": ("POST", "/models?url=x.mar", 405),
+    "a deletion": ("DELETE", "/models/tiny", 405),
+    "another default": ("PUT", "/models/tiny/1.0/set-default", 404),
+    "the API's description": ("OPTIONS", "/", 404),
+    "the API's description by its path": ("GET", "/api-description", 404),
+    "a prediction": ("POST", "/predictions/tiny", 404),
+    "the workflows": ("GET", "/workflows", 404),
+    "a path above": ("GET", "/models/../workflows", 404),
+    "a path above, encoded": ("GET", "/models/%2e%2e/workflows", 404),
+    "a whole URL": ("GET", "http://127.0.0.1/models", 404),
+    "a line of its own in a name": ("GET", "/models/x%0d%0aState%20change", 404),
+    "what asks the worker": ("GET", "/models/tiny?customized=true", 400),
+    "an unknown key": ("PUT", "/models/tiny?min_workers=2", 400),
+    "a key twice": ("PUT", "/models/tiny?min_worker=1&min_worker=9", 400),
+    "no number": ("PUT", "/models/tiny?min_worker=x", 400),
+    "a negative number": ("PUT", "/models/tiny?min_worker=-1", 400),
+    "too many workers": ("PUT", "/models/tiny?min_worker=1&max_worker=9999", 400),
+    "a line of its own in a value": ("PUT", "/models/tiny?min_worker=1%0a", 400),
+    "no query": ("PUT", "/models/tiny", 400),
+    "very many keys": ("PUT", "/models/tiny?" + "&".join(f"a{n}=1" for n in range(2000)), 400),
+    "another token": ("GET", "/token?type=API", 400),
+}
+
+
+@pytest.mark.attack(1, "routes of TorchServe's management that aren't documented")
+@pytest.mark.parametrize("name", CLOSED)
+def test_what_is_not_documented_is_not_passed_on(server: Server, name: str) -> None:
+    method, path, expected = CLOSED[name]
+    status, content = asked(server, method, path)
+    assert status == expected
+    assert set(content) == {"error", "expected"}
+
+
+def test_what_is_documented_is(server: Server) -> None:
+    for host in (HERE, "localhost", "localhost:{port}", "[::1]:{port}", "LOCALHOST"):
+        assert asked(server, "GET", "/models", host)[1]["models"][0]["modelName"] == "tiny"
+    assert asked(server, "GET", "/models/tiny/1.0")[1][0]["modelVersion"] == "1.0"
+    assert asked(server, "GET", "/v1/models/tiny") == (200, {"name": "tiny", "ready": True})
+    status, content = asked(server, "PUT", "/models/tiny?min_worker=1&max_worker=1&synchronous=true")
+    assert (status, content["status"]) == (200, "Workers scaled to 1 for model: tiny")
+    assert asked(server, "GET", "/models/absent")[0] == 404
+
+
+@pytest.mark.attack(15, "clients that hold the management port")
+def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
+    """More connections than it answers at a time: the others are closed, and theirs are closed after a time."""
+    with ExitStack() as held:
+        for _ in range(management.CONNECTIONS + 20):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
+            connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        # the last one is closed at once, the first one when its request hasn't come in time
+        assert connection.recv(1) == b""
+    assert asked(server, "GET", "/models")[0] == 200
+
+
+@pytest.mark.attack(1, "broken HTTP at the management port")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /models\r\n\r\n",
+        b"GET /models HTTP/9.9\r\n\r\n",
+        b"PUT /models/tiny?min_worker=3 HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil\r\n\r\n",
+        b"PUT /models/tiny?min_worker=3 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999\r\n\r\n",
+        b"PUT /models/tiny?min_worker=3 HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"PUT /models/tiny?min_worker=3 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /models HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+        b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_broken_http_changes_nothing(server: Server, content: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except ConnectionResetError:
+            pass
+    assert b" 200 " not in answer
+    [described] = asked(server, "GET", "/models/tiny")[1]
+    assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
