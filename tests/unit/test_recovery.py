@@ -1,57 +1,56 @@
-"""What TorchServe prints of workers that die, told apart: the next try, and that there won't be one."""
+"""Whether a server still gets a worker, told from its processes and the management API."""
+
+from dataclasses import dataclass
 
 import pytest
-from tensormask_server import recovery
-from tensormask_server.recovery import Recovery
+from tensormask_server.recovery import UNTRIED_SECONDS, Recovery, Workers
 
-THREAD = "2026-11-23T15:44:57,316 [{}] {} org.pytorch.serve.wlm.WorkerThread - {}"
-FAILED_AGAIN = "Auto recovery failed again"
+RETRY = 300
 
 
-def change(before: str, now: str, name: str = "W-9000-demo_1.0") -> str:
-    return THREAD.format("DEBUG", name, f"{name} State change {before} -> WORKER_{now}")
+@dataclass(frozen=True)
+class Seen:
+    """A look at the workers."""
+
+    at: float
+    pids: tuple[int, ...]
+    ready: int = 0
+    wanted: int = 1
 
 
-def retry(name: str = "W-9000-demo_1.0") -> str:
-    return THREAD.format("INFO ", name, f"Retry worker: {name[2:6]} in 1 seconds.")
-
-
-LOADED = [change("null", "STARTED"), change("WORKER_STARTED", "MODEL_LOADED")]
-DIED = [change("WORKER_MODEL_LOADED", "STOPPED"), THREAD.format("INFO ", "W-9000-demo_1.0", "Auto recovery start")]
-FAILED = [
-    change("WORKER_STOPPED", "STARTED"),
-    change("WORKER_STARTED", "STOPPED"),
-    THREAD.format("WARN ", "W-9000-demo_1.0", FAILED_AGAIN),
-]
-ANOTHER = [line.replace("9000", "9001") for line in LOADED]
+WELL = Seen(0, (1,), ready=1)
+DEAD = Seen(10, ())
 
 
 @pytest.mark.parametrize(
-    ("lines", "has_ended"),
+    ("looks", "at", "has_ended"),
     [
-        ([], False),
-        (LOADED, False),
-        ([*LOADED, *DIED, retry()], False),
-        ([*LOADED, *DIED, retry(), *FAILED, retry()], False),
-        ([*LOADED, *DIED, retry(), *FAILED, retry(), *FAILED], True),
-        ([*LOADED, *DIED, retry(), *FAILED, *LOADED], False),
-        ([*LOADED, *ANOTHER, *DIED, retry(), *FAILED], False),  # the other one works
-        ([*LOADED, *ANOTHER, *DIED, retry(), *FAILED, retry("W-9001-demo_1.0")], False),
-        ([*LOADED, change("WORKER_MODEL_LOADED", "SCALED_DOWN"), change("WORKER_SCALED_DOWN", "STOPPED")], False),
+        ([], 1e6, False),  # nothing was seen yet
+        ([WELL], 1e6, False),
+        ([WELL, DEAD], 10 + RETRY, False),
+        ([WELL, DEAD, Seen(12, (2,)), Seen(20, ())], 11 + RETRY, True),  # one try, and it failed
+        ([WELL, DEAD, Seen(12, (2,)), Seen(20, ())], 9 + RETRY, False),  # there will be more
+        ([WELL, DEAD, Seen(12, (2,)), Seen(400, (2,))], 401, False),  # it takes long, and goes on
+        ([WELL, DEAD, Seen(12, (2,)), Seen(20, (2,), ready=1)], 1e6, False),
+        ([WELL, DEAD], 11 + RETRY, False),  # the first try may come late on a busy machine,
+        ([WELL, DEAD], 11 + RETRY + UNTRIED_SECONDS, True),  # or never
+        ([WELL, Seen(10, (1,)), Seen(11, ())], 11 + RETRY, False),  # the old one's end is no failed try
+        ([WELL, Seen(10, (), wanted=0)], 1e6, False),  # scaled to none
+        ([WELL, Seen(10, (3,), ready=1), Seen(20, ())], 19 + RETRY, False),
+        ([Seen(0, (1,)), Seen(5, ())], 5 + RETRY, True),  # it never was ready
     ],
 )
-def test_the_end_is_where_no_worker_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, lines: list[str], has_ended: bool
-) -> None:
-    monkeypatch.setattr(recovery, "RETRY_SECONDS", -1)
-    workers = Recovery()
-    for line in lines:
-        workers.read(line)
-    assert workers.has_ended is has_ended
+def test_the_end_is_where_the_time_is_over_and_nothing_is_tried(looks: list[Seen], at: float, has_ended: bool) -> None:
+    recovery = Recovery()
+    for look in looks:
+        recovery.see(look.pids, Workers(look.wanted, look.ready, RETRY), look.at)
+    assert recovery.has_ended(at) is has_ended
 
 
-def test_a_worker_that_has_stopped_just_now_may_be_tried_again() -> None:
-    workers = Recovery()
-    for line in (*LOADED, *DIED):
-        workers.read(line)
-    assert not workers.has_ended
+def test_failed_tries_are_counted_since_a_worker_was_ready() -> None:
+    recovery = Recovery()
+    for number, pids in enumerate([(1,), (), (2,), (3,), (3,)]):
+        recovery.see(pids, Workers(1, 0, RETRY), number)
+    assert recovery.tries_failed == 2
+    recovery.see((3,), Workers(1, 1, RETRY), 9)
+    assert recovery.tries_failed == 0
