@@ -45,6 +45,14 @@ def one_line(message: object, limit: int = LINE) -> str:
     return printable(" ".join(text.split()), limit)
 
 
+def quoted(value: object, limit: int = VALUE) -> str:
+    """A value as Python writes it, with a string's quotation marks, escaped and cut as by `printable`."""
+    try:
+        return printable(repr(value), limit)
+    except (ValueError, RecursionError):  # a whole number of more digits than Python writes; a list within itself
+        return f"a {type(value).__name__} that is too large to show"
+
+
 def _escape(character: str) -> str:
     """As Python writes it in a string: \\n, \\x1b, \\u202e."""
     return character.encode("unicode_escape").decode()
