@@ -1,6 +1,7 @@
 """A configuration and its weights to a checked model archive: what archive.sh runs."""
 
 import argparse
+import copy
 import hashlib
 import os
 import re
@@ -8,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -19,14 +22,17 @@ from safetensors.torch import save_file
 from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.detectron2_yaml import MAX_BYTES, load_merged_yaml
 from tensormask_server.engine import ENGINES
+from tensormask_server.finite import NotFiniteError, finite_layers
+from tensormask_server.inputs import normalised
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions, OptionError
-from tensormask_server.predictor import PRECISIONS, build_network
+from tensormask_server.predictor import PRECISIONS, Predictor, build_network
 from tensormask_server.printable import LINE, one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, write_whole
 
@@ -171,7 +177,8 @@ def make_archive(request: ArchiveRequest) -> Path:
     tree = load_merged_yaml(request.config)
     config = parse_config(tree)
     check_sha256(request.weights)
-    network = _checked_network(config, request.weights)
+    network = build_network(config, load_checkpoint(request.weights))
+    check_runs(network, request.options.precision)
     names = class_names(config.head.num_classes, request.classes)
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as staging:
         stage = Path(staging)
@@ -211,12 +218,30 @@ def check_sha256(weights: Path) -> None:
         )
 
 
-def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
-    network = build_network(config, load_checkpoint(weights))
-    with torch.inference_mode():
-        nothing = Selection(score_threshold=1.0, nms_threshold=1.0, max_detections=1)
-        network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [nothing])
-    return network
+def check_runs(network: TensorMask, precision: str) -> None:
+    """Runs a copy of the network once as it will be served, on a small picture of noise.
+
+    Args:
+        network: is left as it is.
+        precision: one of PRECISIONS.
+
+    Raises:
+        ArchiveError: a layer gives numbers that aren't finite.
+    """
+    side = 2 * network.stride
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    device = torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
+        served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
+    picture = normalised([noise], network.config.input, network.stride, device)
+    most = network.config.detection.max_detections
+    everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
+    try:
+        with torch.inference_mode(), finite_layers(served):
+            served(picture.to(PRECISIONS[precision]), [everything])
+    except NotFiniteError as error:
+        raise ArchiveError(f"with --precision {precision} {error}") from error
 
 
 def _merged_yaml(tree: dict[str, object]) -> str:
