@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +289,7 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
     try:
         request.output.mkdir(parents=True, exist_ok=True)
         with packed.open("rb") as content:
-            write_whole(archive, content)
+            write_whole(archive, partial(shutil.copyfileobj, content))
     except OSError as error:
         raise ArchiveError(f"can't write {printable(archive)}: {error.strerror}") from error
     return archive

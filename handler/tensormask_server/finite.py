@@ -39,10 +39,14 @@ def _check(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -
     for tensor in _tensors(output):
         if tensor.isfinite().all():
             continue
-        layer = f"the layer {name}" if name else "the network's last step"
+        if not name:  # some layers' weights are used outside of the layers
+            names = (name for name, each in module.named_modules() if _any_not_finite(_own(each)))
+            name = next(names, "")
+            module = module.get_submodule(name)
+        layer = f"the layer {name}" if name else "what makes boxes and masks of the last layers' numbers"
         given = ", though it is given such numbers already" if _any_not_finite(inputs) else ""
         cause = "its weights or those before it are damaged, or aren't of this configuration"
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        own = _own(module)
         if _any_not_finite(own):
             cause = "its own weights hold such numbers"
         if tensor.dtype == torch.float16 or any(each.dtype == torch.float16 for each in (*own, *_tensors(inputs))):
@@ -51,6 +55,10 @@ def _check(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -
         raise NotFiniteError(
             f"{layer} gives numbers that are infinite or not a number{given}, so the network can't be served: {cause}"
         )
+
+
+def _own(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
 
 
 def _any_not_finite(values: Any) -> bool:

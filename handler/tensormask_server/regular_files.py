@@ -6,8 +6,8 @@ A path from a command line or from another file can name a pipe, which blocks fo
 import contextlib
 import errno
 import os
-import shutil
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -89,27 +89,24 @@ def read_text(path: str | os.PathLike[str], most: int = MOST_TEXT) -> str:
     return read_regular(path, most).decode("utf-8-sig")
 
 
-def write_whole(path: Path, content: BinaryIO | bytes, mode: int = 0o666) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:
     """Puts a file in place whole or not at all, by way of a new file beside it.
 
     The new file's name can't be foreseen, and it is made by this call alone: a link that somebody planted at it isn't
     followed. A link at `path` itself is replaced, not followed.
 
     Args:
-        content: or a file, which is copied from where it stands.
+        write: is given the new file, to write to.
         mode: of the file, less the process's umask.
 
     Raises:
-        OSError: it can't be written; nothing is left beside it.
+        OSError: it can't be written; nothing is left beside it. Likewise with whatever `write` raises.
     """
     partial = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                shutil.copyfileobj(content, file)
+            write(file)
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

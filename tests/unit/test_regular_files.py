@@ -133,17 +133,19 @@ def test_pictures_of_annotations_are_regular_files(name: str, pipe: Path) -> Non
 
 
 def test_a_file_is_put_in_place_whole_and_alone(tmp_path: Path) -> None:
-    write_whole(tmp_path / "file", b"old")
-    with (tmp_path / "file").open("rb") as source:
-        write_whole(tmp_path / "copy", source)
-    write_whole(tmp_path / "file", b"new")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new", "copy": b"old"}
+    write_whole(tmp_path / "file", lambda file: file.write(b"old"))
+    write_whole(tmp_path / "file", lambda file: file.write(b"new"))
+    with pytest.raises(ZeroDivisionError):
+        write_whole(tmp_path / "file", lambda file: file.write(b"half") / 0)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_link_in_the_file_s_place_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "file").symlink_to("precious")
-    write_whole(tmp_path / "file", b"new")
+    write_whole(tmp_path / "file", lambda file: file.write(b"new"))
     assert (tmp_path / "precious").read_bytes() == b"precious"
     assert (tmp_path / "file").read_bytes() == b"new"
 
@@ -151,5 +153,5 @@ def test_a_link_in_the_file_s_place_is_replaced_and_not_followed(tmp_path: Path)
 def test_a_file_that_cant_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError):
-        write_whole(tmp_path / "folder", b"content")
+        write_whole(tmp_path / "folder", lambda file: file.write(b"content"))
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
