@@ -3,4 +3,5 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 python=$here/.venv/bin/python
 [ -x "$python" ] || python=python3
-exec "$python" -m tensormask_server.archive --output "$here/model_store" "$@"
+# -P: modules come from where they are installed, and not from the folder that this is started from
+exec "$python" -P -m tensormask_server.archive --output "$here/model_store" "$@"

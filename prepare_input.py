@@ -8,6 +8,7 @@ from pathlib import Path
 
 try:
     from tensormask_server.pictures import PictureError, read_picture
+    from tensormask_server.printable import one_line
 except ImportError as error:
     sys.exit(f"prepare_input.py: {error}; expected .venv/bin/python prepare_input.py …, after make demo")
 
@@ -28,7 +29,7 @@ def main() -> int:
             request["threshold"] = parsed.threshold
         parsed.output.write_text(json.dumps(request, separators=(",", ":")))
     except (PictureError, OSError) as error:
-        print(f"prepare_input.py: {error}", file=sys.stderr)
+        print(f"prepare_input.py: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

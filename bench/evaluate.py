@@ -22,6 +22,7 @@ from tensormask_server import Detections
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.printable import one_line, printable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
 try:
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [result for of_picture in answered.values() for result in of_picture]
         print(table(evaluate(annotations, results)))
     except (DataError, EvaluationError, Unreachable, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
+        print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("evaluate.py: stopped; with --results the same command goes on from here", file=sys.stderr)
@@ -169,7 +170,7 @@ def gather(
                     results = future.result()
                 except (NoAnswer, PictureError) as error:
                     errors += 1
-                    progress.write(f"{image['file_name']}: {error}", file=sys.stderr)
+                    progress.write(f"{printable(image['file_name'])}: {one_line(error)}", file=sys.stderr)
                 else:
                     file.write(kept.line(image["id"], results))
                     file.flush()  # so that a kill loses no more than one line

@@ -5,10 +5,10 @@ set -euo pipefail
 python=$(command -v "${PYTHON:-python3}") || { echo "bench/gpu.sh: there is no ${PYTHON:-python3}" >&2; exit 2; }
 python=$(realpath --no-symlinks "$python")  # of a virtual environment the link is the environment
 cd "$(dirname "$0")/.."
-if ! "$python" -c 'import torch, numpy, PIL, yaml, safetensors' 2> /dev/null; then
+if ! "$python" -P -c 'import torch, numpy, PIL, yaml, safetensors' 2> /dev/null; then
     echo "bench/gpu.sh: $python has not all of torch, numpy, Pillow, PyYAML and safetensors;" \
         "name another: PYTHON=.venv/bin/python bench/gpu.sh" >&2
     exit 2
 fi
 export PYTHONPATH="$PWD:$PWD/handler:$PWD/tests${PYTHONPATH:+:$PYTHONPATH}"
-exec "$python" -m bench.gpu "$@"
+exec "$python" -P -m bench.gpu "$@"

@@ -38,7 +38,7 @@ runtime = "runc"
 END
 
 # pip's settings, the environment's before the files', and below /settings the files and folders that they name
-python3 -m pip config list |
+python3 -P -m pip config list |
     sed -nE "s/^(:env:|global|install)\.([a-z-]+)='(.*)'$/\2 = \3/p" | awk '!known[$1]++' > "$place/pip.settings"
 { echo "[global]"; cat "$place/pip.settings"; } > "$place/pip.conf"
 volumes="--volume $place/pip.conf:/etc/pip.conf:ro"
@@ -82,7 +82,7 @@ try_image() {
         [ "$(podman inspect --format '{{.State.Running}}' server)" = true ] || { podman logs server; exit 1; }
         sleep 1
     done
-    podman exec server python -m tensormask_server.health
+    podman exec server python -P -m tensormask_server.health
     podman exec server sh -c '
         id
         grep -E "^(CapBnd|NoNewPrivs|Seccomp):" /proc/self/status
@@ -91,10 +91,10 @@ try_image() {
         done
         if command -v gcc cc g++ ld; then echo "there is a compiler"; exit 1; fi'
     url=http://127.0.0.1:8080/predictions/tensormask
-    podman exec server python -m tensormask_server.client /pictures/composed.jpg --url $url --out /tmp/answers
+    podman exec server python -P -m tensormask_server.client /pictures/composed.jpg --url $url --out /tmp/answers
     podman exec server sh -c 'ls -l /tmp/answers; head -c 300 /tmp/answers/*; echo'
     # half of a picture is sent, the server is told to stop, and the other half is sent: it is answered
-    podman exec server python -c "
+    podman exec server python -P -c "
 import http.client, pathlib, time
 picture = pathlib.Path('/pictures/page.png').read_bytes()
 connection = http.client.HTTPConnection('127.0.0.1', 8080)

@@ -7,7 +7,7 @@ set -eu
 archive=$(realpath "$1")
 picture=$(realpath "$2")
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-base=$("$here/.venv/bin/python" -c 'import sys; print(sys.base_prefix)')
+base=$("$here/.venv/bin/python" -P -c 'import sys; print(sys.base_prefix)')
 export archive picture here base
 
 # shellcheck disable=SC2016  # expanded in the new namespace

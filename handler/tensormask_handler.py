@@ -2,24 +2,32 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# The archive's files are checked, and bytecode that Python writes beside them is none of them. Python writes that of
+# this module before it runs it, so that alone is admitted.
+sys.dont_write_bytecode = True
+
+# ruff: noqa: E402
 import numpy as np
 import torch
 from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
 from tensormask_server.classes import class_names
 from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.engine import Engine, load_engine
+from tensormask_server.finite import finite_layers
 from tensormask_server.integrity import check_sums
 from tensormask_server.job import Job
 from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
 from tensormask_server.page import asks_for_page, try_it_page
 from tensormask_server.predictor import PredictionOptions
+from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, SLOW, report
 from tensormask_server.requests import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
@@ -48,7 +56,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         try:
             self._load(context)
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             logger.error("LOAD FAILED: %s", reason)
             report(FAILED, reason)
             raise
@@ -141,9 +149,14 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return engine
 
     def _warm_up(self) -> None:
-        """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too."""
+        """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too.
+
+        Raises:
+            NotFiniteError: the network's answer holds infinite numbers or ones that are none.
+        """
         noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-        self.predictor([noise], PredictionOptions(score_threshold=0.0))
+        with finite_layers(self.predictor.network):
+            self.predictor([noise], PredictionOptions(score_threshold=0.0))
 
     def _parsed(self, index: int, fields: Mapping[str, Any]) -> Job:
         headers = self.context.get_all_request_header(index)

@@ -10,6 +10,7 @@ from tensormask_server.arguments import weight, whole_number
 from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.printable import one_line, printable
 from torch import distributed
 
 try:
@@ -65,14 +66,14 @@ def main() -> None:
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.exit(2, f"can't write to {args.out}: {error.strerror}\n")
+        parser.exit(2, f"can't write to {printable(args.out)}: {error.strerror}\n")
     try:
         train(load_training_config(args.config), run)
     except (ConfigError, CheckpointError) as error:
-        parser.exit(2, f"{error}\n")
+        parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]
-        parser.exit(2, f"{last.removeprefix(f'{DataError.__module__}.{DataError.__name__}: ')}\n")
+        parser.exit(2, f"{one_line(last.removeprefix(f'{DataError.__module__}.{DataError.__name__}: '))}\n")
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.printable import one_line, printable, quoted
+from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
+
 
 class DataError(ValueError):
     """Pictures or annotations that can't be learnt from or measured on, in one line."""
@@ -19,28 +22,32 @@ def read_annotations(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it can't be read, or isn't an annotation file in COCO's format.
     """
+    shown = printable(path)
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(read_regular(path, MOST_ANNOTATIONS))
     except OSError as error:
-        raise DataError(f"can't read the annotations {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
+        raise DataError(f"can't read the annotations {shown}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{shown} is not JSON: {one_line(error, 300)}") from error
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f"{path} has no list {key!r} of objects; expected an annotation file in COCO's format")
+            raise DataError(f"{shown} has no list {key!r} of objects; expected an annotation file in COCO's format")
     categories = _ids(path, content["categories"], "categories", {int: "whole numbers"})
     images = _ids(path, content["images"], "images", {int: "whole numbers", str: "texts"})
     for image in content["images"]:
         if not isinstance(image.get("file_name"), str):
-            raise DataError(f"image {image['id']} of {path} has no 'file_name'")
+            raise DataError(f"image {printable(image['id'])} of {shown} has no 'file_name'")
         if not all(type(image.get(side)) is int and image[side] > 0 for side in ("height", "width")):
-            raise DataError(f"image {image['id']} of {path} has no 'height' and 'width'; expected its pixels")
+            raise DataError(
+                f"image {printable(image['id'])} of {shown} has no 'height' and 'width'; expected its pixels"
+            )
     for annotation in content["annotations"]:
         for key, ids in (("image_id", images), ("category_id", categories)):
             if type(annotation.get(key)) not in (int, str) or annotation[key] not in ids:
                 found = annotation.get(key)
-                raise DataError(f"annotation {annotation.get('id')} of {path} has the {key} {found!r}, which is none")
+                name = f"annotation {printable(annotation.get('id'))} of {shown}"
+                raise DataError(f"{name} has the {key} {quoted(found)}, which is none")
     return content
 
 
@@ -63,10 +70,11 @@ def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """
     if not images:
         raise DataError("the annotation file has no pictures")
-    absent = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+    absent = [image["file_name"] for image in images if not _is_file_in(folder, image["file_name"])]
     if absent:
         raise DataError(
-            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, {absent[0]} for one"
+            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {printable(folder)}, "
+            f"{printable(absent[0])} for one"
         )
 
 
@@ -84,10 +92,17 @@ def outline_of(annotation: Mapping[str, Any]) -> Any:
         return segmentation
     if not isinstance(segmentation, list | None) or not all(map(_is_polygon, segmentation or ())):
         raise DataError(
-            f"the segmentation of annotation {annotation.get('id')} is {str(segmentation)[:60]}; "
+            f"the segmentation of annotation {printable(annotation.get('id'))} is {printable(str(segmentation)[:60])}; "
             "expected a list of polygons [x, y, x, y, …], or RLE"
         )
     return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
+
+
+def _is_file_in(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _is_polygon(polygon: Any) -> bool:
@@ -100,6 +115,6 @@ def _ids(path: Path, entries: list[dict[str, Any]], name: str, kinds: Mapping[ty
         found = entry.get("id")
         if type(found) not in kinds or found in ids:
             expected = " or ".join(kinds.values())
-            raise DataError(f"{path} has {name} with the id {found!r}; expected {expected}, each once")
+            raise DataError(f"{printable(path)} has {name} with the id {quoted(found)}; expected {expected}, each once")
         ids.add(found)
     return ids

@@ -14,6 +14,8 @@ from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
 from tensormask_server.inputs import resize_picture
 from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.printable import printable
+from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -55,7 +57,7 @@ class CocoFolder:
         self.folder = folder
         content = read_annotations(folder / "instances.json")
         check_pictures(content["images"], folder / "images")
-        self.sha256 = hashlib.sha256((folder / "instances.json").read_bytes()).hexdigest()
+        self.sha256 = hashlib.sha256(read_regular(folder / "instances.json", MOST_ANNOTATIONS)).hexdigest()
         self.category_ids = category_ids(content)
         self.images: list[dict[str, Any]] = content["images"]
         self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
@@ -80,8 +82,8 @@ class CocoFolder:
             raise DataError(str(error)) from error
         if picture.shape[:2] != (image["height"], image["width"]):
             raise DataError(
-                f"{path} has {picture.shape[0]}×{picture.shape[1]} pixels (height × width, turned as its EXIF says); "
-                f"instances.json says {image['height']}×{image['width']}"
+                f"{printable(path)} has {picture.shape[0]}×{picture.shape[1]} pixels (height × width, turned as its "
+                f"EXIF says); instances.json says {image['height']}×{image['width']}"
             )
         return picture
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import yaml
 from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import open_regular, write_whole
 
 from training.losses import Losses
 from training.network import named_weights
@@ -17,6 +19,7 @@ from training.settings import TrainingConfig
 STATE = "state.pth"
 WEIGHTS = "weights.pkl"
 CONFIG = "config.yaml"
+MOST_STATE = 1 << 34  # bytes: the weights, and what the optimizer keeps of each
 
 
 def save(
@@ -45,14 +48,14 @@ def save(
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise ConfigError(
-            f"after {done} iterations the weights aren't finite numbers, and {out} keeps what it has; "
+            f"after {done} iterations the weights aren't finite numbers, and {printable(out)} keeps what it has; "
             "lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS"
         )
     content = {"model": weights, "__author__": "tensormask-segmentation-server"}
-    _replace(out / WEIGHTS, lambda path: path.write_bytes(pickle.dumps(content, protocol=4)))
-    _replace(out / CONFIG, lambda path: path.write_text(yaml.safe_dump(dict(config.tree)), encoding="utf-8"))
+    write_whole(out / WEIGHTS, lambda file: file.write(pickle.dumps(content, protocol=4)))
+    write_whole(out / CONFIG, lambda file: file.write(yaml.safe_dump(dict(config.tree)).encode()))
     # last, so that a training that is killed before it makes the weights again
-    _replace(out / STATE, lambda path: torch.save(state, path))
+    write_whole(out / STATE, lambda file: torch.save(state, file))
 
 
 def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: Mapping[str, object]) -> int:
@@ -67,15 +70,16 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: M
     if not (out / STATE).exists():
         return 0
     try:
-        state: dict[str, Any] = torch.load(out / STATE, map_location="cpu", weights_only=True)
+        with open_regular(out / STATE, MOST_STATE) as file:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         # a training that is older than the name loss had none
         before, done = {"--name-weight": 0.0, **state["asked"]}, int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{out / STATE} is damaged: {_short(error)}; name another --out") from error
+        raise ConfigError(f"{printable(out / STATE)} is damaged: {_short(error)}; name another --out") from error
     for name, value in asked.items():
         if before.get(name) != value:
             raise ConfigError(
-                f"{out} has a training with another {name}, {before.get(name)} and not {value}; "
+                f"{printable(out)} has a training with another {name}, {printable(before.get(name))} and not {value}; "
                 "go on with that, or name another --out"
             )
     try:
@@ -83,17 +87,12 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: M
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{out} has a training of another network: {_short(error)}; go on with its {CONFIG}, or name another --out"
+            f"{printable(out)} has a training of another network: {_short(error)}; go on with its {CONFIG}, or name "
+            "another --out"
         ) from error
     return done
 
 
 def _short(error: Exception) -> str:
     """In a line that can be read; torch's errors list all entries."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _replace(path: Path, write: Any) -> None:
-    partial = path.with_suffix(".part")
-    write(partial)
-    partial.replace(path)
+    return one_line(getattr(error, "strerror", None) or error, 200) or type(error).__name__

@@ -1,6 +1,7 @@
 """A configuration and its weights to a checked model archive: what archive.sh runs."""
 
 import argparse
+import copy
 import hashlib
 import os
 import re
@@ -8,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -20,14 +23,19 @@ from safetensors.torch import save_file
 from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.detectron2_network import check_detectron2
-from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.detectron2_yaml import MAX_BYTES, load_merged_yaml
 from tensormask_server.engine import ENGINES
+from tensormask_server.finite import NotFiniteError, finite_layers
+from tensormask_server.inputs import normalised
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions, OptionError
-from tensormask_server.predictor import PRECISIONS, build_network
+from tensormask_server.predictor import PRECISIONS, Predictor, build_network
+from tensormask_server.printable import LINE, one_line, printable, quoted
+from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, write_whole
 
 PACKAGE = Path(__file__).parent
 HANDLER = PACKAGE.parent / "tensormask_handler.py"
@@ -71,10 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = archive_request(parsed)
         archive = make_archive(request)
     except (ArchiveError, ValueError) as error:  # every error of the configuration and the weights is a ValueError
-        print(f"archive.sh: {error}", file=sys.stderr)
+        print(f"archive.sh: {one_line(error)}", file=sys.stderr)
         return 2
-    print(f"\nTo serve it:\n  make serve ARCHIVE={archive}\nor, with Java on the PATH:")
-    start = f".venv/bin/torchserve --start --ncs --ts-config config.properties --model-store {request.output}"
+    print(f"\nTo serve it:\n  make serve ARCHIVE={printable(archive, LINE)}\nor, with Java on the PATH:")
+    start = (
+        f".venv/bin/torchserve --start --ncs --ts-config config.properties --model-store {printable(request.output)}"
+    )
     print(f"  {start} --models {request.name}={archive.name}")
     return 0
 
@@ -119,7 +129,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         if getattr(parsed, name) < 1:
             raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
-        raise ArchiveError(f"--name is {parsed.name!r}; expected letters, digits, - and _")
+        raise ArchiveError(f"--name is {quoted(parsed.name)}; expected letters, digits, - and _")
     try:
         options = HandlerOptions(
             score_threshold=parsed.threshold,
@@ -168,7 +178,8 @@ def make_archive(request: ArchiveRequest) -> Path:
     tree = load_merged_yaml(request.config)
     config = parse_config(tree)
     check_sha256(request.weights)
-    network = _checked_network(config, request.weights)
+    network = build_network(config, load_checkpoint(request.weights))
+    check_runs(network, request.options.precision)
     names = class_names(config.head.num_classes, request.classes)
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as staging:
         stage = Path(staging)
@@ -178,7 +189,7 @@ def make_archive(request: ArchiveRequest) -> Path:
         shutil.copy(HANDLER, served)
         # a server has no use for bulk, nor what it needs
         shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "bulk"))
-        (content / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+        (content / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
         (content / SUMS).write_text(sums_of([content, served]), encoding="utf-8")
         (stage / "model-config.yaml").write_text(yaml.safe_dump(_model_config(request), sort_keys=False))
@@ -194,23 +205,58 @@ def check_sha256(weights: Path) -> None:
         ArchiveError: it starts otherwise.
     """
     digits = re.search(r"[_-]([0-9a-f]{6})$", weights.stem)
-    if digits is None or not weights.is_file():
+    if digits is None or not weights.exists():
         return
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open_regular(weights, MOST_WEIGHTS) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArchiveError(f"can't read the weights {printable(weights)}: {error.strerror}") from error
     if not sha256.startswith(digits[1]):
         raise ArchiveError(
-            f"{weights} has the SHA-256 {sha256[:6]}…, and not {digits[1]}… as its name says: the file is damaged or "
-            "not the published one (if the digits mean something else, rename it)"
+            f"{printable(weights)} has the SHA-256 {sha256[:6]}…, and not {digits[1]}… as its name says: the file is "
+            "damaged or not the published one (if the digits mean something else, rename it)"
         )
 
 
-def _checked_network(config: TensorMaskConfig, weights: Path) -> TensorMask:
-    network = build_network(config, load_checkpoint(weights))
-    with torch.inference_mode():
-        nothing = Selection(score_threshold=1.0, nms_threshold=1.0, max_detections=1)
-        network.eval()(torch.zeros(1, 3, 2 * network.stride, 2 * network.stride), [nothing])
-    return network
+def check_runs(network: TensorMask, precision: str) -> None:
+    """Runs a copy of the network once as it will be served, on a small picture of noise.
+
+    Args:
+        network: is left as it is.
+        precision: one of PRECISIONS.
+
+    Raises:
+        ArchiveError: a layer gives numbers that aren't finite.
+    """
+    side = 2 * network.stride
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    device = torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
+        served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
+    picture = normalised([noise], network.config.input, network.stride, device)
+    most = network.config.detection.max_detections
+    everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
+    try:
+        with torch.inference_mode(), finite_layers(served):
+            served(picture.to(PRECISIONS[precision]), [everything])
+    except NotFiniteError as error:
+        raise ArchiveError(f"with --precision {precision} {error}") from error
+
+
+def _merged_yaml(tree: dict[str, object]) -> str:
+    """
+    Raises:
+        ArchiveError: the server wouldn't read so long a configuration.
+    """
+    text = yaml.safe_dump(tree)
+    if len(text.encode()) > MAX_BYTES:
+        raise ArchiveError(
+            f"the configuration, merged with its _BASE_ files and without aliases, has {len(text.encode())} bytes; "
+            f"expected at most {MAX_BYTES}"
+        )
+    return text
 
 
 def _model_config(request: ArchiveRequest) -> dict[str, object]:
@@ -229,7 +275,7 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
     packed = stage / f"{request.name}.mar"
     archiver_temp = stage / "archiver"  # the archiver empties a folder of the model's name in its temporary folder
     archiver_temp.mkdir()
-    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command = [sys.executable, "-P", "-m", "model_archiver.model_packaging"]
     command += ["--model-name", request.name, "--version", "1.0", "--export-path", str(stage)]
     command += ["--serialized-file", f"served/{WEIGHTS}", "--handler", f"served/{HANDLER.name}"]
     command += ["--extra-files", "content"]
@@ -238,34 +284,31 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
     result = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0 or not packed.is_file():
         reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
-        raise ArchiveError(f"torch-model-archiver failed: {reason}")
+        raise ArchiveError(f"torch-model-archiver failed: {one_line(reason, 500)}")
     archive = request.output / packed.name
-    partial = request.output / f".{packed.name}.partial"
     try:
         request.output.mkdir(parents=True, exist_ok=True)
-        shutil.copy(packed, partial)
-        partial.replace(archive)
+        with packed.open("rb") as content:
+            write_whole(archive, partial(shutil.copyfileobj, content))
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise ArchiveError(f"can't write {archive}: {error.strerror}") from error
+        raise ArchiveError(f"can't write {printable(archive)}: {error.strerror}") from error
     return archive
 
 
 def _print_content(archive: Path, request: ArchiveRequest, config: TensorMaskConfig, names: Sequence[str]) -> None:
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    shown = ", ".join(map(printable, names[:3])) + (", …" if len(names) > 3 else "")
     masks = "masks" if config.head.mask_on else "boxes only (MASK_ON is False)"
     network = f"R{config.resnet.depth}, {config.head.num_classes} classes, {masks}"
-    print(f"{archive}  ({archive.stat().st_size / 1e6:.1f} MB)")
-    print(f"  config.yaml          {request.config}: {network}")
-    print(f"  {WEIGHTS}  {request.weights}, as tensors alone")
+    print(f"{printable(archive)}  ({archive.stat().st_size / 1e6:.1f} MB)")
+    print(f"  config.yaml          {printable(request.config)}: {network}")
+    print(f"  {WEIGHTS}  {printable(request.weights)}, as tensors alone")
     print(f"  classes.txt          {shown}")
-    print(f"  model-config.yaml    {_one_line(_model_config(request))}")
+    print(f"  model-config.yaml    {_flow(_model_config(request))}")
     print(f"  tensormask_server/   and {HANDLER.name}, which serve it")
     print(f"  {SUMS}           of each file but model-config.yaml, checked when it is loaded")
 
 
-def _one_line(tree: dict[str, object]) -> str:
+def _flow(tree: dict[str, object]) -> str:
     return yaml.safe_dump(tree, default_flow_style=True, sort_keys=False, width=1 << 20).strip()
 
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tensormask_server.printable import printable, quoted
+
 # arrays, and the bytes that they are made of, may have this many times the file's bytes together
 EXPANSION = 4
 
@@ -62,7 +64,7 @@ class ArrayUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         asked = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
         if asked not in self._admitted:
-            raise RefusedPickle(f"it asks for {asked}; only numpy arrays and plain containers are admitted")
+            raise RefusedPickle(f"it asks for {printable(asked)}; only numpy arrays and plain containers are admitted")
         return self._admitted[asked]
 
     def persistent_load(self, _pid: Any) -> Any:
@@ -141,7 +143,7 @@ class _Dtype:
         if not isinstance(code, str):
             raise RefusedPickle(f"it holds an array of type {type(code).__name__}; only arrays of numbers are admitted")
         if not re.fullmatch(r"[<>=|]?([fiu]\d|b1)", code):
-            raise RefusedPickle(f"it holds an array of type {code!r}; only arrays of numbers are admitted")
+            raise RefusedPickle(f"it holds an array of type {quoted(code)}; only arrays of numbers are admitted")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
@@ -190,7 +192,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
-        asked = repr(encoding) if isinstance(encoding, str) else f"a {type(encoding).__name__}"
+        asked = quoted(encoding) if isinstance(encoding, str) else f"a {type(encoding).__name__}"
         raise RefusedPickle(f"it asks for the codec {asked}; only latin1, for bytes, is admitted")
     return text.encode("latin1")
 

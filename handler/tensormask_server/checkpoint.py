@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.printable import one_line, printable, quoted
+from tensormask_server.regular_files import MOST_WEIGHTS, read_regular
 from tensormask_server.torch_file import DTYPES, read_torch_file
 
 # entries of older detectron2 files that follow from the configuration
@@ -33,23 +35,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: the file can't be read, holds something else, or would run code.
     """
     path = Path(path)
-    readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+    shown = printable(path)
+    readers: dict[str, Callable[[str, bytes], Mapping[str, Any]]] = {
         ".pkl": _read_pkl,
         ".pth": _read_pth,
-        ".safetensors": load_file,
+        ".safetensors": _read_safetensors,
     }
     if path.suffix not in readers:
-        found = f"has the ending {path.suffix!r}" if path.exists() else "isn't there"
-        raise CheckpointError(f"{path} {found}; supported: {', '.join(readers)}")
+        found = f"has the ending {quoted(path.suffix)}" if path.exists() else "isn't there"
+        raise CheckpointError(f"{shown} {found}; supported: {', '.join(readers)}")
     try:
-        entries = readers[path.suffix](path)
+        content = read_regular(path, MOST_WEIGHTS)
     except OSError as error:
-        raise CheckpointError(f"can't read the weights {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+        raise CheckpointError(f"can't read the weights {shown}: {error.strerror or error}") from error
+    entries = readers[path.suffix](shown, content)
     wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
-    _check_size(path, wanted)
-    return {name: _tensor(path, name, value) for name, value in wanted.items()}
+    _check_size(shown, wanted, len(content))
+    return {name: _tensor(shown, name, value) for name, value in wanted.items()}
 
 
 def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
@@ -82,8 +84,9 @@ def check_fit(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
     if not network.config.head.mask_on:
         unknown = [name for name in unknown if not name.startswith("head.mask_")]
     if unknown:
-        complaint = f"the weights' {unknown[0]} has shape {_shape(weights[unknown[0]])}, and no place in the network"
-        raise CheckpointError(f"{complaint}; {_hint(unknown[0], weights[unknown[0]], None)}")
+        name = unknown[0]
+        complaint = f"the weights' {printable(name)} has shape {_shape(weights[name])}, and no place in the network"
+        raise CheckpointError(f"{complaint}; {_hint(name, weights[name], None)}")
 
 
 def is_ignored(name: Any) -> bool:
@@ -94,25 +97,31 @@ def is_ignored(name: Any) -> bool:
 # --- reading files ----------------------------------------------------------------------------------------------------
 
 
-def _read_pkl(path: Path) -> Mapping[str, Any]:
-    return _model_entries(path, _read(path, unpickle_arrays, "a pickle of arrays"))
+def _read_pkl(path: str, content: bytes) -> Mapping[str, Any]:
+    return _model_entries(path, _read(path, content, unpickle_arrays, "a pickle of arrays"))
 
 
-def _read_pth(path: Path) -> Mapping[str, Any]:
-    return _model_entries(path, _read(path, read_torch_file, "a torch file"))
+def _read_pth(path: str, content: bytes) -> Mapping[str, Any]:
+    return _model_entries(path, _read(path, content, read_torch_file, "a torch file"))
 
 
-def _read(path: Path, reader: Callable[[bytes], Any], expected: str) -> Any:
-    content = path.read_bytes()
+def _read_safetensors(path: str, content: bytes) -> Mapping[str, Any]:
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {one_line(error, 300)}") from error
+
+
+def _read(path: str, content: bytes, reader: Callable[[bytes], Any], expected: str) -> Any:
     try:
         return reader(content)
     except RefusedPickle as error:
-        raise CheckpointError(f"{path} is refused: {error}") from error
+        raise CheckpointError(f"{path} is refused: {one_line(error, 500)}") from error
     except Exception as error:  # a broken file can raise anything
-        raise CheckpointError(f"{path} is not {expected}: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{path} is not {expected}: {type(error).__name__}: {one_line(error, 300)}") from error
 
 
-def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
+def _model_entries(path: str, content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, expected a dict such as {{"model": …}}')
     if "blobs" in content or content.get("matching_heuristics") is True:
@@ -125,26 +134,35 @@ def _model_entries(path: Path, content: Any) -> Mapping[str, Any]:
     return entries
 
 
-def _check_size(path: Path, entries: Mapping[Any, Any]) -> None:
-    """Refuses entries that show the same numbers again and again, since each becomes a tensor of its own."""
-    bytes_left = path.stat().st_size
+def _check_size(path: str, entries: Mapping[Any, Any], size: int) -> None:
+    """Refuses entries that show the same numbers again and again, since each becomes a tensor of its own.
+
+    Args:
+        path: as it is shown.
+        size: of the file, bytes.
+    """
+    bytes_left = size
     for name, value in entries.items():
         bytes_left -= value.nbytes if isinstance(value, np.ndarray | Tensor) else 0
         if bytes_left < 0:
-            raise CheckpointError(f"{path}: with entry {name} the arrays have more bytes than the file has")
+            raise CheckpointError(f"{path}: with entry {printable(name)} the arrays have more bytes than the file has")
 
 
-def _tensor(path: Path, name: Any, value: Any) -> Tensor:
+def _tensor(path: str, name: Any, value: Any) -> Tensor:
     if not isinstance(name, str):
         raise CheckpointError(f"{path}: an entry's name is a {type(name).__name__}, expected a string")
     if not isinstance(value, np.ndarray | Tensor):
-        raise CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, expected an array with a name")
+        raise CheckpointError(
+            f"{path}: entry {quoted(name)} is a {type(value).__name__}, expected an array with a name"
+        )
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(np.float32))
     if tensor.dtype not in DTYPES.values():
-        raise CheckpointError(f"{path}: entry {name} is of type {tensor.dtype}; only plain numbers are admitted")
+        raise CheckpointError(
+            f"{path}: entry {printable(name)} is of type {tensor.dtype}; only plain numbers are admitted"
+        )
     tensor = tensor.to(torch.float32)
     if not tensor.isfinite().all():
-        raise CheckpointError(f"{path}: entry {name} holds values that are infinite or not a number")
+        raise CheckpointError(f"{path}: entry {printable(name)} holds values that are infinite or not a number")
     return tensor
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tensormask_server.printable import printable
+from tensormask_server.regular_files import read_text
+
 # COCO's 80 classes in the order of the published weights
 # fmt: off
 COCO_CLASSES = (
@@ -43,12 +46,15 @@ def class_names(num_classes: int, path: Path | None) -> tuple[str, ...]:
             tuple(COCO_CLASSES) if num_classes == len(COCO_CLASSES) else tuple(f"class {i}" for i in range(num_classes))
         )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ClassNamesError(f"can't read the class names {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it isn't text in UTF-8"
+        raise ClassNamesError(
+            f"can't read the class names {printable(path)}: {reason}; expected a text file, one name a line"
+        ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != num_classes:
         raise ClassNamesError(
-            f"{path} holds {len(names)} class names; expected {num_classes}, one a line, as NUM_CLASSES says"
+            f"{printable(path)} holds {len(names)} class names; expected {num_classes}, one a line, as NUM_CLASSES says"
         )
     return names

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, is_number, load_merged_yaml
+from tensormask_server.printable import quoted
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _per_level(reader: KeyReader, key: str, default: list[list[float]], levels: 
     for numbers in lists:
         good = is_list(numbers) and len(numbers) == len(lists[0]) > 0 and all(is_number(n) and n > 0 for n in numbers)
         if not good or len(lists) != levels:
-            raise ConfigError(f"{key} is {value!r}; supported: {expected}")
+            raise ConfigError(f"{key} is {quoted(value)}; supported: {expected}")
     return tuple(tuple(float(n) for n in numbers) for numbers in lists)
 
 

@@ -52,7 +52,7 @@ class Detectron2Engine:
         """
         self.config = config
         self.device = device
-        self._model = model
+        self.network = model
         self._resize = resize
         self._least_score = least_score
 
@@ -95,7 +95,7 @@ class Detectron2Engine:
             resized = self._resize.get_transform(ordered).apply_image(ordered)
         with watch("network"), exact_float32(self.device):
             image = torch.as_tensor(resized.astype(np.float32).transpose(2, 0, 1))
-            [output] = self._model([{"image": image, "height": height, "width": width}])
+            [output] = self.network([{"image": image, "height": height, "width": width}])
         with watch("masks"):
             fields = output["instances"].get_fields()
             found = Instances(

@@ -9,7 +9,13 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 1 << 20  # of a file; detectron2's largest have some thousands
+from tensormask_server.printable import one_line, printable, quoted
+from tensormask_server.regular_files import read_regular
+
+# Of all files together: detectron2's have some thousands, and PyYAML's parser can take 40 s for 1 MB. Its faster one,
+# written in C, is no way out: a deeply nested file ends the whole process there.
+MAX_BYTES = 1 << 16
+MAX_EXPANDED = 1 << 20  # characters and nodes, with what aliases stand for
 MAX_FILES = 100
 
 
@@ -19,7 +25,7 @@ class ConfigError(ValueError):
 
 def load_merged_yaml(path: str | Path) -> dict[str, Any]:
     """The file's mapping over those of its `_BASE_` files, merged key by key; the child's keys win."""
-    return _load_merged(Path(path), (), {})
+    return _load_merged(Path(path), (), {}, [MAX_BYTES])
 
 
 class KeyReader:
@@ -36,7 +42,7 @@ class KeyReader:
             if node is None:  # a key with nothing under it
                 node = {}
             if not isinstance(node, dict):
-                raise ConfigError(f"{key} is {node!r}; expected a mapping")
+                raise ConfigError(f"{printable(key)} is {quoted(node)}; expected a mapping")
         return node
 
     def get(self, key: str, default: Any) -> Any:
@@ -52,7 +58,7 @@ class KeyReader:
     def checked(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
         value = self.get(key, default)
         if not accepts(value):
-            raise ConfigError(f"{key} is {value!r}; supported: {expected}")
+            raise ConfigError(f"{key} is {quoted(value)}; supported: {expected}")
         return value
 
     def integer(self, key: str, default: int, least: int = 1, most: int = 1 << 16) -> int:
@@ -89,27 +95,36 @@ class KeyReader:
             if name not in names:
                 close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
                 meant = f" (did you mean {close[0]}?)" if close else ""
-                raise ConfigError(f"{section}.{name} is not a known key{meant}; supported: {', '.join(names)}")
+                raise ConfigError(
+                    f"{section}.{printable(name)} is not a known key{meant}; supported: {', '.join(names)}"
+                )
 
 
-def _load_merged(path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-    """`known` are the files merged so far: one that is a base of many is read once."""
+def _load_merged(
+    path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]], bytes_left: list[int]
+) -> dict[str, Any]:
+    """
+    Args:
+        known: the files merged so far: one that is a base of many is read once.
+        bytes_left: one number: what the files that aren't read yet may have together.
+    """
     resolved = _resolved(path)
     if resolved in children:
-        raise ConfigError(f"_BASE_ goes in a circle: {' -> '.join(str(p) for p in (*children, resolved))}")
+        circle = " -> ".join(printable(p) for p in (*children[:3], resolved))
+        raise ConfigError(f"_BASE_ goes in a circle: {circle}")
     if resolved in known:
         return known[resolved]
     if len(known) + len(children) >= MAX_FILES:
-        raise ConfigError(f"{path} is one _BASE_ too many; supported: {MAX_FILES} files")
-    tree = _read_yaml(path)
+        raise ConfigError(f"{printable(path)} is one _BASE_ too many; supported: {MAX_FILES} files")
+    tree = _read_yaml(path, bytes_left)
     merged: dict[str, Any] = {}
     if "_BASE_" in tree:
         base = tree.pop("_BASE_")
         bases = base if isinstance(base, list) else [base]
         if len(bases) > MAX_FILES:
-            raise ConfigError(f"_BASE_ in {path} has {len(bases)} files; supported: {MAX_FILES}")
+            raise ConfigError(f"_BASE_ in {printable(path)} has {len(bases)} files; supported: {MAX_FILES}")
         for name in bases:
-            merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved), known))
+            merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved), known, bytes_left))
     known[resolved] = _merge(merged, tree)
     return known[resolved]
 
@@ -118,7 +133,7 @@ def _base_path(child: Path, name: Any) -> Path:
     if isinstance(name, str) and "://" not in name and "\0" not in name:
         with contextlib.suppress(RuntimeError):  # the home of a user that isn't known
             return child.parent / Path(name).expanduser()
-    raise ConfigError(f"_BASE_ in {child} is {name!r}; supported: the path of a local file")
+    raise ConfigError(f"_BASE_ in {printable(child)} is {quoted(name)}; supported: the path of a local file")
 
 
 def _resolved(path: Path) -> Path:
@@ -126,31 +141,30 @@ def _resolved(path: Path) -> Path:
         return path.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
         reason = error.strerror if isinstance(error, OSError) else "a link to itself"
-        raise ConfigError(f"can't read the configuration {path}: {reason}") from error
+        raise ConfigError(f"can't read the configuration {printable(path)}: {reason}") from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    content = _content(path)
+def _read_yaml(path: Path, bytes_left: list[int]) -> dict[str, Any]:
+    shown = printable(path)
+    content = _content(path, bytes_left)
     try:
-        tree = _parsed(content.decode("utf-8"))
+        tree = _parsed(content.decode("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{path} is not plain YAML: {reason}") from error
+        reason = one_line(error, 500) or type(error).__name__
+        raise ConfigError(f"{shown} is not plain YAML: {reason}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {_kind(tree)}; expected a mapping such as detectron2's configurations")
+        raise ConfigError(f"{shown} holds {_kind(tree)}; expected a mapping such as detectron2's configurations")
     return tree
 
 
-def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file() and not path.is_dir():  # a folder is named by what reading it says
-        raise ConfigError(f"can't read the configuration {path}: it is a device or a pipe; expected a file")
+def _content(path: Path, bytes_left: list[int]) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_regular(path, MAX_BYTES)
     except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path} has more than {MAX_BYTES} bytes; expected a configuration such as detectron2's")
+        raise ConfigError(f"can't read the configuration {printable(path)}: {error.strerror}") from error
+    bytes_left[0] -= len(content)
+    if bytes_left[0] < 0:
+        raise ConfigError(f"{printable(path)} and the files of its _BASE_ have more than {MAX_BYTES} bytes together")
     return content
 
 
@@ -160,8 +174,8 @@ def _parsed(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _expanded(node, {}) > MAX_BYTES:
-            raise yaml.YAMLError(f"its aliases stand for more than {MAX_BYTES} characters")
+        if _expanded(node, {}) > MAX_EXPANDED:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_EXPANDED} characters")
         return loader.construct_document(node)
     finally:
         loader.dispose()
@@ -174,7 +188,7 @@ def _expanded(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     error message shows them, and a child's mapping goes over its base's.
     """
     if node not in known:
-        known[node] = MAX_BYTES  # while it is not known: where a node is within itself there is no end
+        known[node] = MAX_EXPANDED  # while it is not known: where a node is within itself there is no end
         parts = node.value if isinstance(node, yaml.SequenceNode) else []
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.detectron2_engine import load_detectron2
@@ -20,6 +21,9 @@ class Engine(Protocol):
 
     @property
     def config(self) -> TensorMaskConfig: ...
+
+    @property
+    def network(self) -> nn.Module: ...
 
     def check(self, options: PredictionOptions) -> None:
         """

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.private_folder import key_file_of
+from tensormask_server.regular_files import read_text
 
 TIMEOUT = 4  # seconds for each answer: less than the probes allow
 
@@ -39,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         workers = ready_workers(parsed.management_port, parsed.key_file)
     except NotReady as error:
-        print(f"not ready: {error}", file=sys.stderr)
+        print(f"not ready: {one_line(error)}", file=sys.stderr)
         return 1
-    print("ready: " + ", ".join(f"{name} ({count} workers)" for name, count in workers.items()))
+    print("ready: " + ", ".join(f"{printable(name)} ({count} workers)" for name, count in workers.items()))
     return 0
 
 
@@ -63,13 +65,15 @@ def ready_workers(management_port: int, key_file: Path | None = None) -> dict[st
         states = [worker["status"] for worker in _asked(management_port, f"/models/{name}", headers)[0]["workers"]]
         found[name] = states.count("READY")
         if not found[name]:
-            raise NotReady(f"{name} has no READY worker, but {', '.join(states) or 'none at all'}")
+            raise NotReady(
+                f"{printable(name)} has no READY worker, but {printable(', '.join(map(str, states)) or 'none at all')}"
+            )
     return found
 
 
 def _headers(key_file: Path) -> dict[str, str]:
     try:
-        return {"Authorization": f"Bearer {json.loads(key_file.read_text())['management']['key']}"}
+        return {"Authorization": f"Bearer {json.loads(read_text(key_file))['management']['key']}"}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # most servers want none, and one that does says so
 
@@ -81,7 +85,7 @@ def _asked(port: int, path: str, headers: dict[str, str]) -> Any:
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise NotReady(f"the management API on port {port} doesn't answer: {error}") from error
+        raise NotReady(f"the management API on port {port} doesn't answer: {one_line(error, 300)}") from error
     finally:
         connection.close()
     if b"InvalidKeyException" in content:
@@ -91,7 +95,7 @@ def _asked(port: int, path: str, headers: dict[str, str]) -> Any:
             f"server has named at its start: {held}; name that file by --key-file"
         )
     if response.status != 200:
-        raise NotReady(f"the management API on port {port} answers {response.status}: {content.decode()!r}")
+        raise NotReady(f"the management API on port {port} answers {response.status}: {quoted(content[:1000])}")
     return json.loads(content)
 
 

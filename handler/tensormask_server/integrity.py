@@ -1,14 +1,31 @@
-"""The SHA-256 of an archive's files, kept in it as sha256sum writes them: what is served is what was archived."""
+"""What is served is what was archived: an archive's SHA-256, as sha256sum writes them, and the shape of its entries."""
 
 import hashlib
 import re
+import stat
+import struct
+import unicodedata
 import zipfile
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from tensormask_server.printable import printable
+from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 
 SUMS = "SHA256SUMS"
-# the sums, what users may change, what torch-model-archiver adds, and what Python keeps beside modules
-UNSUMMED = re.compile(r"SHA256SUMS$|model-config\.yaml$|MAR-INF/|(.*/)?__pycache__/")
+# the sums, what users may change, and what torch-model-archiver adds
+UNSUMMED = re.compile(r"(SHA256SUMS|model-config\.yaml|MAR-INF/MANIFEST\.json)$")
+# what Python writes beside the handler when it imports it from an unpacked archive; in an archive it would be run
+OWN_BYTECODE = re.compile(r"__pycache__/tensormask_handler\.[A-Za-z0-9.-]+\.pyc(\.\d+)?$")
 AGAIN = "archive.sh makes it again"
+MOST_ENTRIES = 10_000  # ours have a hundred
+MOST_NAME = 200  # bytes of an entry's name, below what file systems take
+MOST_SUMS = 1 << 20  # bytes of SHA256SUMS; ours has 10 kB
+MOST_UNSUMMED = 1 << 16  # bytes of each file that has no sum, and that TorchServe reads whole
+# before each entry: signature, flags, method, sizes packed and unpacked, lengths of the name and of what follows it
+LOCAL_HEADER = struct.Struct("<4s2xHH8xIIHH")
+ZIP64 = 0xFFFFFFFF  # in the place of a size: it follows the name
+EXPANSION = 4  # times the archive's bytes that its entries may have together; ours are stored, not compressed
 
 
 class IntegrityError(ValueError):
@@ -23,8 +40,29 @@ def sums_of(folders: list[Path]) -> str:
     return "".join(f"{_sha256(path)}  {name}\n" for name, path in sorted(files.items()))
 
 
+def check_archive(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Checks an archive before anything unpacks it: that it can be unpacked safely, and that its files are the sums'.
+
+    TorchServe unpacks with Java, which reads some archives otherwise than Python does, so whatever the two might read
+    differently is refused: two entries of one name, names that differ by case alone, links, encryption.
+
+    Args:
+        archive: open for reading, from a file.
+
+    Returns:
+        The SHA-256 of each file by its name.
+
+    Raises:
+        IntegrityError: an entry can't be unpacked safely, or as `check_sums`.
+    """
+    _check_entries(archive)
+    return check_sums(zipfile.Path(archive))
+
+
 def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
     """Checks an archive, or the folder that it was unpacked in; not model-config.yaml, which users may change.
+
+    In a folder Python may have written the handler's own bytecode already, which an archive can't hold.
 
     Returns:
         The SHA-256 of each file by its name.
@@ -33,33 +71,129 @@ def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
         IntegrityError: a file is missing, another one or one too many, or there are no sums.
     """
     try:
-        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        lines = _read(root / SUMS, MOST_SUMS).decode().split("\n")
+        sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines if line)}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise IntegrityError(
             f"it has no {SUMS} that can be read: it is damaged or of another version; {AGAIN}"
         ) from error
     more = sorted(name for name in _names(root) if name not in sums and not UNSUMMED.match(name))
+    if isinstance(root, Path):
+        more = [name for name in more if not OWN_BYTECODE.match(name)]
     if more:
-        raise IntegrityError(f"{more[0]} isn't of what was archived; {AGAIN}")
+        raise IntegrityError(f"{printable(more[0])} isn't of what was archived; {AGAIN}")
     for name, expected in sums.items():
         try:
             found = _sha256(root / name)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise IntegrityError(f"{name} is missing or damaged; {AGAIN}") from error
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise IntegrityError(f"{printable(name)} is missing or damaged; {AGAIN}") from error
         if found != expected:
             raise IntegrityError(
-                f"{name} isn't what was archived: its SHA-256 is {found[:12]}… and not {expected[:12]}…; {AGAIN}"
+                f"{printable(name)} isn't what was archived: its SHA-256 is {found[:12]}… and not "
+                f"{printable(expected[:12])}…; {AGAIN}"
             )
     return sums
+
+
+def _check_entries(archive: zipfile.ZipFile) -> None:
+    """
+    Raises:
+        IntegrityError: an entry can't be unpacked safely.
+    """
+    entries = archive.infolist()
+    if len(entries) > MOST_ENTRIES:
+        raise IntegrityError(f"it has {len(entries)} entries; expected at most {MOST_ENTRIES}; {AGAIN}")
+    kinds: dict[str, tuple[str, bool]] = {}  # by the name as file systems without case know it, its parents too
+    for entry in entries:
+        _check_entry(entry)
+        path = PurePosixPath(entry.filename)
+        for place in (path, *path.parents[:-1]):
+            is_folder = place != path or entry.is_dir()
+            known = kinds.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), (str(place), is_folder))
+            if known != (str(place), is_folder):
+                shown = f"{printable(known[0])} and {printable(place)}"
+                raise IntegrityError(f"its entries {shown} have names that some file systems take for one; {AGAIN}")
+    [(name, count)] = Counter(entry.filename for entry in entries).most_common(1) or [("", 0)]
+    if count > 1:
+        raise IntegrityError(f"it has {count} entries {printable(name)}; expected one of each name; {AGAIN}")
+    size = _check_places(archive)
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > EXPANSION * size + (1 << 20):
+        raise IntegrityError(
+            f"its entries have {unpacked} bytes unpacked, more than {EXPANSION} times the {size} bytes of the archive; "
+            f"{AGAIN}"
+        )
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    name = entry.orig_filename  # Python's `filename` ends before a NUL
+    shown = f"its entry {printable(name)}"
+    parts = name.removesuffix("/").split("/")
+    if name != entry.filename or not name.isprintable() or "\\" in name or ":" in name:
+        raise IntegrityError(f"{shown} has a name with a backslash, a colon or a control character; {AGAIN}")
+    if any(part in ("", ".", "..") for part in parts):
+        raise IntegrityError(f'{shown} has an absolute name, or one with an empty part, "." or ".."; {AGAIN}')
+    if len(name.encode()) > MOST_NAME:
+        raise IntegrityError(f"{shown} has a name of {len(name.encode())} bytes; expected at most {MOST_NAME}; {AGAIN}")
+    mode = stat.S_IFMT(entry.external_attr >> 16)
+    if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+        kind = "a link" if mode == stat.S_IFLNK else "neither a file nor a folder"
+        raise IntegrityError(f"{shown} is {kind}; expected files and folders alone; {AGAIN}")
+    if entry.flag_bits & 0x1:
+        raise IntegrityError(f"{shown} is encrypted; {AGAIN}")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise IntegrityError(f"{shown} is compressed by method {entry.compress_type}, which Java doesn't read; {AGAIN}")
+    if UNSUMMED.match(name) and name != SUMS and entry.file_size > MOST_UNSUMMED:
+        raise IntegrityError(f"{shown} has {entry.file_size} bytes; expected at most {MOST_UNSUMMED}; {AGAIN}")
+
+
+def _check_places(archive: zipfile.ZipFile) -> int:
+    """Whether the archive read from its start to its end, as Java does, has the entries of the list at its end.
+
+    Returns:
+        The archive's size in bytes.
+
+    Raises:
+        IntegrityError: something else lies before, between or after them, or an entry's two headers differ.
+    """
+    file = archive.fp
+    assert file is not None
+    place = 0
+    for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
+        shown = f"its entry {printable(entry.filename)}"
+        file.seek(entry.header_offset)
+        header = file.read(LOCAL_HEADER.size)
+        if entry.header_offset != place or len(header) < LOCAL_HEADER.size:
+            raise IntegrityError(f"{shown} doesn't begin where the entry before it ends; {AGAIN}")
+        signature, flags, method, packed, unpacked, name_length, extra_length = LOCAL_HEADER.unpack(header)
+        name = file.read(name_length)
+        sizes = (packed, unpacked) in ((entry.compress_size, entry.file_size), (ZIP64, ZIP64))
+        encoding = "utf-8" if flags & 0x800 else "cp437"
+        same = name.decode(encoding, errors="replace") == entry.orig_filename and method == entry.compress_type
+        if signature != b"PK\3\4" or flags & ~0x806 or not sizes or not same:
+            raise IntegrityError(f"{shown} is described in two ways, or in one that Java doesn't read; {AGAIN}")
+        place += LOCAL_HEADER.size + name_length + extra_length + entry.compress_size
+    if place != archive.start_dir:
+        raise IntegrityError(f"it has something else behind its last entry; {AGAIN}")
+    file.seek(0, 2)
+    return file.tell()
 
 
 def _names(root: Path | zipfile.Path) -> list[str]:
     if isinstance(root, zipfile.Path):
         return [entry.filename for entry in root.root.infolist() if not entry.is_dir()]
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    # links and pipes are no files of an archive either, and are named here
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _read(path: Path | zipfile.Path, most: int) -> bytes:
+    with path.open("rb") if isinstance(path, zipfile.Path) else open_regular(path, most) as file:
+        content: bytes = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return content
 
 
 def _sha256(path: Path | zipfile.Path) -> str:
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, zipfile.Path) else open_regular(path, MOST_ARCHIVE) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from typing import Any
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
 from tensormask_server.java import JavaNotFound
 from tensormask_server.options import HandlerOptions
+from tensormask_server.printable import one_line, printable
 from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
 from tensormask_server.torchserve import TorchServe, TorchServeError
 
@@ -50,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped", flush=True)
         return 0
     except (TorchServeError, PropertiesError, JavaNotFound) as error:
-        print(f"tensormask-server: {error}", file=sys.stderr)
+        print(f"tensormask-server: {one_line(error)}", file=sys.stderr)
         return 1
     except (ArchiveError, ValueError) as error:
-        print(f"tensormask-server: {error}", file=sys.stderr)
+        print(f"tensormask-server: {one_line(error)}", file=sys.stderr)
         return 2
     return 1
 
@@ -81,10 +82,10 @@ def _print_ready(server: TorchServe) -> None:
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
-    print(f"READY  {url}  (logs in {server.log_dir}; Ctrl-C stops)")
+    print(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
     print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
-        print(f'       where KEY is the "inference" key in {server.key_file}')
+        print(f'       where KEY is the "inference" key in {printable(server.key_file)}')
     else:
         print(f"       or open {url} in a browser")
     if server.slow_precision:

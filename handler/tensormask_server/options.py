@@ -7,6 +7,7 @@ from typing import Any
 
 from tensormask_server.engine import ENGINES
 from tensormask_server.predictor import PRECISIONS
+from tensormask_server.printable import printable, quoted
 
 
 class OptionError(ValueError):
@@ -31,17 +32,17 @@ class HandlerOptions:
     def __post_init__(self) -> None:
         threshold = self.score_threshold
         if not _is(threshold, int, float) or not 0 <= threshold <= 1:
-            raise OptionError(f"score_threshold is {threshold!r}; expected a number from 0 to 1")
+            raise OptionError(f"score_threshold is {quoted(threshold)}; expected a number from 0 to 1")
         if self.engine not in ENGINES:
-            raise OptionError(f"engine is {self.engine!r}; expected one of {', '.join(ENGINES)}")
+            raise OptionError(f"engine is {quoted(self.engine)}; expected one of {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:
-            raise OptionError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+            raise OptionError(f"precision is {quoted(self.precision)}; expected one of {', '.join(PRECISIONS)}")
         if self.engine == "detectron2" and self.precision != "float32":
             raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.startswith("max_") and (not _is(value, int) or value < 1):
-                raise OptionError(f"{field.name} is {value!r}; expected a whole number, 1 or more")
+                raise OptionError(f"{field.name} is {quoted(value)}; expected a whole number, 1 or more")
         if self.max_request_pixels < self.max_pixels:
             raise OptionError(
                 f"max_request_pixels is {self.max_request_pixels}; expected max_pixels, {self.max_pixels}, or more"
@@ -54,13 +55,13 @@ def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
         OptionError: an option isn't known, or has a value that can't be used.
     """
     if section is not None and not isinstance(section, Mapping):
-        raise OptionError(f"handler is {section!r}; expected a mapping of options")
+        raise OptionError(f"handler is {quoted(section)}; expected a mapping of options")
     names = [field.name for field in fields(HandlerOptions)]
     for name in section or {}:
         if name not in names:
             close = difflib.get_close_matches(str(name), names, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
-            raise OptionError(f"handler.{name} is not a known option{meant}; known: {', '.join(names)}")
+            raise OptionError(f"handler.{printable(name)} is not a known option{meant}; known: {', '.join(names)}")
     return HandlerOptions(**(section or {}))
 
 

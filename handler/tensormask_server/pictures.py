@@ -11,6 +11,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import MOST_PICTURE, read_regular
+
 # the first bytes of the kinds of picture that strangers' files may be, by Pillow's name
 SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
@@ -71,9 +74,9 @@ def read_picture(source: Path | BinaryIO) -> np.ndarray:
     Raises:
         PictureError: it isn't a picture, is damaged, or has pixels that have no plain 8-bit meaning.
     """
-    name = str(source) if isinstance(source, Path) else "the picture"
+    name = printable(source) if isinstance(source, Path) else "the picture"
     with _faults_told(name):
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
+        content = read_regular(source, MOST_PICTURE) if isinstance(source, Path) else source.read()
     return EncodedPicture(content, name=name).decoded()
 
 
@@ -142,9 +145,9 @@ def _faults_told(name: str, content: bytes = b"") -> Iterator[None]:
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
     except OSError as error:
-        raise PictureError(f"can't read {name}: {error.strerror or error}") from error
+        raise PictureError(f"can't read {name}: {one_line(error.strerror or error, 300)}") from error
     except Exception as error:  # damage makes Pillow's decoders raise almost anything: KeyError, zlib.error, …
-        raise PictureError(f"can't read {name}: {str(error) or type(error).__name__}") from error
+        raise PictureError(f"can't read {name}: {one_line(error, 300) or type(error).__name__}") from error
 
 
 def _check_work(image: Image.Image, content: bytes, name: str) -> None:

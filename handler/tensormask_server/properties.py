@@ -7,6 +7,9 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
+from tensormask_server.printable import one_line, printable, quoted
+from tensormask_server.regular_files import MOST_TEXT, open_regular, read_regular, read_text
+
 RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")  # the name of a key's kind in it, of RFC 8017
 
 
@@ -21,16 +24,16 @@ def read_properties(path: Path) -> dict[str, str]:
         PropertiesError: the file can't be read, or isn't of that kind.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
-        raise PropertiesError(f"can't read {path}: {error.strerror}; --ts-config names another") from error
+        raise PropertiesError(f"can't read {printable(path)}: {error.strerror}; --ts-config names another") from error
     except UnicodeError as error:
-        raise PropertiesError(f"{path} isn't text; expected lines of key=value") from error
+        raise PropertiesError(f"{printable(path)} isn't text; expected lines of key=value") from error
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     wrong = next((line for line in lines if not re.match(r"\s*[A-Za-z_][\w.]*\s*=", line)), None)
     if wrong is not None:
         raise PropertiesError(
-            f"{path} has the line {wrong[:60]!r}; expected lines of key=value, as in config.properties"
+            f"{printable(path)} has the line {quoted(wrong[:60])}; expected lines of key=value, as in config.properties"
         )
     pairs = [line.split("=", 1) for line in lines]
     return {key.strip(): value.strip() for key, value in pairs}
@@ -81,17 +84,29 @@ def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path
         PropertiesError: a file can't be used; TorchServe itself would end with an exception of Java's.
     """
     expected = "expected PEM files that belong together, the key without a password"
+    shown = f"the certificate {printable(certificate)} with the key {printable(key)}"
+    for path in (certificate.resolve(), key.resolve()):
+        if not str(path).isprintable() or "\\" in str(path):  # which mean something in a file of properties
+            raise PropertiesError(
+                f"can't use {shown}: TorchServe takes no path with a backslash, a line end or another control "
+                "character; rename the file or its folder"
+            )
     try:
+        for path in (certificate, key):  # ssl itself would wait for ever for a pipe's other end
+            open_regular(path, MOST_TEXT).close()
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=lambda: "")
-        pem = re.search("-----BEGIN PRIVATE KEY-----(.*?)-----END", key.read_text(errors="replace"), re.DOTALL)
+        content = read_regular(key, MOST_TEXT).decode(errors="replace")
+        pem = re.search("-----BEGIN PRIVATE KEY-----(.*?)-----END", content, re.DOTALL)
     except OSError as error:  # of ssl, too
-        reason = error.strerror or error
+        place = "" if error.filename is None else f"{printable(error.filename)}: "
         raise PropertiesError(
-            f"can't use the certificate {certificate} with the key {key}: {reason}; {expected}"
+            f"can't use {shown}: {place}{one_line(error.strerror or error, 200)}; {expected}"
         ) from error
     if pem is None or RSA_ENCRYPTION not in base64.b64decode(pem[1]):
-        command = f"openssl pkcs8 -topk8 -nocrypt -in {key} writes a key of RSA so"
-        raise PropertiesError(f"TorchServe can't read the key {key}; expected one of RSA in PKCS #8: {command}")
+        command = f"openssl pkcs8 -topk8 -nocrypt -in {printable(key)} writes a key of RSA so"
+        raise PropertiesError(
+            f"TorchServe can't read the key {printable(key)}; expected one of RSA in PKCS #8: {command}"
+        )
     return {**properties, "certificate_file": str(certificate.resolve()), "private_key_file": str(key.resolve())}
 
 

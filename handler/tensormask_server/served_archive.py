@@ -8,8 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from tensormask_server.integrity import IntegrityError, check_sums
+from tensormask_server.integrity import IntegrityError
+from tensormask_server.integrity import check_archive as check_entries
 from tensormask_server.options import OptionError, handler_options
+from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 
 MAX_RESPONSE_SIZE = "6553500"  # bytes, where TorchServe's properties have none
 LONGEST_NAME = 100
@@ -32,7 +35,7 @@ def model_name(archive: Path) -> str:
 def workers_of(archive: Path) -> int:
     """How many workers an archive's server starts with; 1 where it doesn't say."""
     try:
-        with zipfile.ZipFile(archive) as content:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             return int(yaml.safe_load(content.read("model-config.yaml"))["minWorkers"])
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
         return 1
@@ -49,29 +52,28 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
         ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
     """
     _check_is_there(archive)
+    shown = printable(archive)
     try:
-        with zipfile.ZipFile(archive) as content:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
-            check_sums(zipfile.Path(content))
+            check_entries(content)
             _check_answers_fit(content, properties)
             _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-        raise ArchiveUnusable(f"{archive} is not a model archive, or damaged; archive.sh makes one") from error
+        raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
     except OSError as error:
-        raise ArchiveUnusable(f"can't read {archive}: {error.strerror or error}") from error
+        raise ArchiveUnusable(f"can't read {shown}: {one_line(error.strerror or error)}") from error
     except IntegrityError as error:
-        raise ArchiveUnusable(f"{archive} can't be served: {error}") from error
+        raise ArchiveUnusable(f"{shown} can't be served: {one_line(error)}") from error
 
 
 def _check_is_there(archive: Path) -> None:
-    if archive.is_file():
-        return
     if archive.exists() and not archive.is_dir():
-        raise ArchiveUnusable(f"{archive} is not a regular file; expected an archive that archive.sh has made")
+        return
     folder = archive if archive.is_dir() else archive.parent
-    others = ", ".join(str(path) for path in sorted(folder.glob("*.mar"))[:5])
+    others = ", ".join(printable(path) for path in sorted(folder.glob("*.mar"))[:5])
     hint = f"there {'are' if ', ' in others else 'is'} {others}" if others else "archive.sh makes one"
-    raise ArchiveUnusable(f"there is no archive {archive}; {hint}")
+    raise ArchiveUnusable(f"there is no archive {printable(archive)}; {hint}")
 
 
 def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tensormask_server.array_pickle import ArrayUnpickler, RefusedPickle
+from tensormask_server.printable import printable
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -60,7 +61,9 @@ def _read_zip(content: bytes) -> Any:
         def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
             data = archive.read(f"{root}data/{key}")
             if len(data) != count * dtype.itemsize:
-                raise RefusedPickle(f"its storage {key} has {len(data)} bytes, and not those of {count} numbers")
+                raise RefusedPickle(
+                    f"its storage {printable(key)} has {len(data)} bytes, and not those of {count} numbers"
+                )
             return _numbers(bytearray(data), dtype)
 
         return _TorchUnpickler(BytesIO(archive.read(pickles[0])), len(content), storage).load()
@@ -76,7 +79,7 @@ def _read_legacy(content: bytes) -> Any:
         nonlocal bytes_left
         bytes_left -= count * dtype.itemsize
         if bytes_left < 0:
-            raise RefusedPickle(f"its storage {key} has {count} numbers, more than the file has bytes for")
+            raise RefusedPickle(f"its storage {printable(key)} has {count} numbers, more than the file has bytes for")
         numbers[key] = bytearray(count * dtype.itemsize)
         return _numbers(numbers[key], dtype)
 
@@ -90,7 +93,7 @@ def _read_legacy(content: bytes) -> Any:
     for key in keys:
         file.seek(8, 1)  # the storage's length, which the pickle has told
         if file.readinto(numbers[key]) != len(numbers[key]):
-            raise RefusedPickle(f"it ends within its storage {key}")
+            raise RefusedPickle(f"it ends within its storage {printable(key)}")
     return loaded
 
 

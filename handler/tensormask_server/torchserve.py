@@ -24,9 +24,11 @@ from tensormask_server import tied
 from tensormask_server.connections import count_in_hand, drop_new, refuse_new
 from tensormask_server.java import java_home
 from tensormask_server.management import ManagementRelay, UnixConnection
+from tensormask_server.printable import one_line, printable
 from tensormask_server.private_folder import KEY_FILE, FolderError, PrivateFolder
 from tensormask_server.properties import write_properties
 from tensormask_server.recovery import Recovery, Workers
+from tensormask_server.regular_files import read_text, write_whole
 from tensormask_server.reports import FAILED, SLOW, Reports
 from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name, workers_of
 
@@ -169,7 +171,9 @@ class TorchServe:
         except (FolderError, ArchiveUnusable) as error:
             raise TorchServeError(str(error)) from error
         except OSError as error:
-            raise TorchServeError(f"can't use {self.log_dir} as the folder of the logs: {error.strerror}") from error
+            raise TorchServeError(
+                f"can't use {printable(self.log_dir)} as the folder of the logs: {error.strerror}"
+            ) from error
         self._reports = self._open.enter_context(Reports(self._folder))
         self._recovery = Recovery()
         self._management = self._folder / "management.sock"
@@ -251,8 +255,9 @@ class TorchServe:
             causes = [line.strip() for line in lines if "Exception:" in line or "Error:" in line]
             console = self.log_dir / "console.log"
             with contextlib.suppress(OSError):
-                console.write_text("".join(lines), encoding="utf-8")
-            raise TorchServeError(f"torchserve has ended: {(causes or ['not by us'])[-1]} (see {console})")
+                write_whole(console, lambda file: file.write("".join(lines).encode()))
+            cause = one_line(causes[-1], 500) if causes else "not by us"
+            raise TorchServeError(f"torchserve has ended: {cause} (see {printable(console)})")
 
     def _look(self) -> bool:
         """Looks at the workers, and then reads what they have reported. Whether one is ready."""
@@ -262,9 +267,9 @@ class TorchServe:
             self._recovery.see(pids, workers, time.monotonic())
         for report in self._reports.read():
             if report.kind == FAILED:
-                self._failure = report.text
+                self._failure = one_line(report.text)
             elif report.kind == SLOW:
-                self.slow_precision = report.text
+                self.slow_precision = one_line(report.text)
         return workers is not None and workers.ready > 0
 
     def _worker_pids(self) -> frozenset[int]:
@@ -296,7 +301,7 @@ class TorchServe:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError), contextlib.closing(connection):
             headers = {}
             if self.has_tokens:
-                headers["Authorization"] = f"Bearer {json.loads(self.key_file.read_text())[key]['key']}"
+                headers["Authorization"] = f"Bearer {json.loads(read_text(self.key_file))[key]['key']}"
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()

@@ -19,6 +19,7 @@ from tensormask_server.detectron2_engine import load_detectron2
 from tensormask_server.engine import Engine
 from tensormask_server.pictures import read_picture
 from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
+from tensormask_server.printable import one_line, printable
 
 ENGINES = ("native", "detectron2")
 TOLERANCES = (
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return 0 if _verified(parsed) else 1
     except ValueError as error:  # every error of the files and of what is installed is one
-        print(f"verify: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"verify: {one_line(error)}", file=sys.stderr)
     except Exception:  # of torch or detectron2: nothing of it is left out
         traceback.print_exc()
     return 2
 
 
 def _verified(parsed: argparse.Namespace) -> bool:
-    pictures = [(str(path), read_picture(path)) for path in parsed.pictures]
+    pictures = [(printable(path), read_picture(path)) for path in parsed.pictures]
     threshold = parsed.threshold
     if threshold is None:
         threshold = load_config(parsed.config).detection.score_threshold

@@ -1,7 +1,9 @@
 """archive.sh: a whole, self-contained archive with no code in its weights, or one line and nothing."""
 
 import hashlib
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -9,11 +11,14 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from opcodes import called, pickled, text, torch_zip
 from parity.cases import load_case, write_weights
+from parity.synthetic_weights import synthetic_state
 from safetensors.numpy import load
+from tensormask_server.archive import main
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_case("tiny").config
@@ -159,3 +164,95 @@ def test_a_configuration_of_terabytes_is_held_against_the_weights_before_memory_
     arguments = ["--config", tmp_path / "wide.yaml", "--weights", weights]
     result = subprocess.run(["sh", "-c", command, "sh", *arguments], capture_output=True, text=True)
     assert_refused(result, output, "MODEL.TENSOR_MASK.CLS_CHANNELS in the configuration disagrees")
+
+
+def test_modules_in_the_folder_that_it_is_started_from_are_not_run(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "strangers"
+    folder.mkdir()
+    for name in ("torch", "yaml", "argparse", "tensormask_server"):
+        (folder / f"{name}.py").write_text("open('ran', 'w')\n")
+    command = [ROOT / "archive.sh", "--config", CONFIG, "--weights", weights, "--output", tmp_path / "store"]
+    subprocess.run([str(word) for word in command], cwd=folder, check=True, capture_output=True)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("planted", [".tensormask.mar.partial", "tensormask.mar"])
+def test_a_planted_link_is_not_followed(planted: str, tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / planted).symlink_to("../precious")
+    result = archive_sh(store, "--config", CONFIG, "--weights", weights)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert zipfile.is_zipfile(store / "tensormask.mar")
+    assert not (store / "tensormask.mar").is_symlink()
+
+
+def archived(capsys: pytest.CaptureFixture[str], output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """As `archive_sh`, in this process: most of a refusal's time is that of torch's import."""
+    status = main(["--output", str(output), *map(str, arguments)])
+    printed = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_network_of_infinite_numbers_is_not_archived(
+    tmp_path: Path, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights are finite, and the layer's output isn't."""
+    case = load_case("tiny")
+    state = {name: array.copy() for name, array in synthetic_state(case.shapes).items()}
+    layer = "backbone.bottom_up.res3.0.conv2"
+    state[f"{layer}.weight"][:] = 6e4 if precision == "float16" else 3e38
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"model": state}, protocol=2))
+    store = tmp_path / "store"
+    store.mkdir()
+    arguments = ["--config", CONFIG, "--weights", tmp_path / "weights.pkl", "--precision", precision]
+    result = archived(capsys, store, *arguments)
+    assert_refused(result, store, f"with --precision {precision} the layer {layer} gives numbers that are infinite")
+    assert ("the largest of float16: use bfloat16 or float32" in result.stderr) == (precision == "float16")
+
+
+def test_a_number_that_is_none_is_told_by_its_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = {name: array.copy() for name, array in synthetic_state(load_case("tiny").shapes).items()}
+    state["head.cls_score.bias"][1] = float("nan")
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"model": state}, protocol=2))
+    store = tmp_path / "store"
+    store.mkdir()
+    result = archived(capsys, store, "--config", CONFIG, "--weights", tmp_path / "weights.pkl")
+    assert_refused(result, store, "entry head.cls_score.bias holds values that are infinite or not a number")
+
+
+HOSTILE = "\x1b[2J\n\u202eevil" + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "{folder}/\x1b[2J\nevil.yaml", "--weights", "{weights}"], "\\x1b[2J\\nevil.yaml"),
+        (["--config", "{folder}/key.yaml", "--weights", "{weights}"], "MODEL.FPN.\\x1b[2J\\n\\u202eevilxxx"),
+        (["--config", "{folder}/base.yaml", "--weights", "{weights}"], "supported: the path of a local file"),
+        (["--config", "{folder}/value.yaml", "--weights", "{weights}"], "supported: 'BGR' or 'RGB'"),
+        (["--config", CONFIG, "--weights", "{folder}/entry.pkl"], "and no place in the network; most likely"),
+        (["--config", CONFIG, "--weights", "{folder}/global.pkl"], "only numpy arrays and plain containers"),
+        (["--config", CONFIG, "--weights", "{weights}", "--classes", "{folder}/\x1b[2J\n"], "\\x1b[2J\\n: "),
+        (["--config", CONFIG, "--weights", "{weights}", "--name", HOSTILE[:100]], "expected letters, digits"),
+    ],
+)
+def test_what_a_file_holds_is_shown_escaped_and_cut(
+    arguments: list[str], said: str, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, quoted = tmp_path / "store", json.dumps(HOSTILE)
+    store.mkdir()
+    (tmp_path / "key.yaml").write_text(f'_BASE_: {CONFIG}\nMODEL: {{FPN: {{{quoted[:-4000]}": 1}}}}\n')
+    (tmp_path / "base.yaml").write_text(f'_BASE_: "://{quoted[1:]}\n')
+    (tmp_path / "value.yaml").write_text(f"_BASE_: {CONFIG}\nINPUT: {{FORMAT: {quoted}}}\n")
+    state = {**synthetic_state(load_case("tiny").shapes), HOSTILE: np.zeros(1, np.float32)}
+    (tmp_path / "entry.pkl").write_bytes(pickle.dumps({"model": state}, protocol=2))
+    name = HOSTILE.replace("\n", "\r").encode()
+    (tmp_path / "global.pkl").write_bytes(b"\x80\x02c" + name + b"\nsystem\n.")
+    result = archived(capsys, store, *(word.format(folder=tmp_path, weights=weights) for word in map(str, arguments)))
+    assert_refused(result, store, said)
+    assert result.stderr.removesuffix("\n").isprintable()
+    assert len(result.stderr.encode()) <= 1100

@@ -232,16 +232,24 @@ BOMBS = {
     ),
     "a list within itself": Bomb(b"A: &a [*a]", "its aliases stand", ".yaml", False),
     "a mapping merged into itself": Bomb(b"A: &a {<<: *a}", "its aliases stand", ".yaml", False),
-    "a configuration of 2 MB": Bomb(b"# " + b"x" * (2 << 20), "more than 1048576 bytes", ".yaml", False),
-    "a base without end": Bomb(b"_BASE_: /dev/zero", "a device or a pipe", ".yaml", False),
+    "a configuration of 2 MB": Bomb(
+        b"# " + b"x" * (2 << 20), "has 2097154 bytes; expected at most 65536", ".yaml", False
+    ),
+    "a configuration of 1 MB of brackets": Bomb(
+        b"- " + (b"[" * 200 + b"]" * 200 + b"\n- ") * 2_600, "expected at most 65536", ".yaml"
+    ),
+    "a configuration of as many brackets as can be": Bomb(
+        b"- " + (b"[" * 200 + b"]" * 200 + b"\n- ") * 162, "holds a list", ".yaml"
+    ),
+    "a base without end": Bomb(b"_BASE_: /dev/zero", "a character device", ".yaml", False),
     "a literal as deep as can be": Bomb(
-        b'MODEL: {META_ARCHITECTURE: "' + b"-" * 500_000 + b'1"}', "META_ARCHITECTURE", ".yaml", False
+        b'MODEL: {META_ARCHITECTURE: "' + b"-" * 60_000 + b'1"}', "META_ARCHITECTURE", ".yaml", False
     ),
     "a literal of many brackets": Bomb(
-        b'MODEL: {META_ARCHITECTURE: "' + b"(" * 500_000 + b'"}', "META_ARCHITECTURE", ".yaml", False
+        b'MODEL: {META_ARCHITECTURE: "' + b"(" * 60_000 + b'"}', "META_ARCHITECTURE", ".yaml", False
     ),
     "a literal of many sums": Bomb(
-        b'MODEL: {META_ARCHITECTURE: "1' + b"+1" * 250_000 + b'"}', "META_ARCHITECTURE", ".yaml", False
+        b'MODEL: {META_ARCHITECTURE: "1' + b"+1" * 30_000 + b'"}', "META_ARCHITECTURE", ".yaml", False
     ),
     "channels without end": Bomb(
         b"MODEL: {META_ARCHITECTURE: TensorMask, BACKBONE: {NAME: build_retinanet_resnet_fpn_backbone},"

@@ -165,7 +165,7 @@ def test_an_unsupported_value_is_refused_by_key_value_and_what_is_supported(
         supported_with({key: value})
     message, _, expectation = str(caught.value).partition("; supported")
     assert message.startswith(f"{key} is ")
-    assert str(value) in message
+    assert str(value)[:60] in message
     assert supported in expectation
 
 

@@ -1,6 +1,7 @@
 """The handler between TorchServe's fields and its context, without a server."""
 
 import gc
+import hashlib
 import io
 import json
 import logging
@@ -20,9 +21,11 @@ import ts
 import yaml
 from parity.cases import load_case, write_weights
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tensormask_handler import TensorMaskHandler
 from tensormask_server.detectron2_engine import Detectron2Engine
-from tensormask_server.integrity import IntegrityError, check_sums
+from tensormask_server.finite import NotFiniteError
+from tensormask_server.integrity import IntegrityError, check_archive, check_sums
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
@@ -214,15 +217,79 @@ def test_what_is_not_what_was_archived_is_not_loaded(
 def test_a_file_that_was_not_archived_is_not_loaded(model_dir: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(model_dir, tmp_path / "other"))
     (other / "__pycache__").mkdir(exist_ok=True)
-    (other / "__pycache__" / "of_python.pyc").touch()
+    (other / "__pycache__" / "tensormask_handler.cpython-311.pyc").touch()  # Python's own
+    TensorMaskHandler().initialize(context(other))
     (other / "simdjson.py").write_text("raise SystemExit")
     with pytest.raises(IntegrityError, match=r"simdjson\.py isn't of what was archived"):
         TensorMaskHandler().initialize(context(other))
     with zipfile.ZipFile(tmp_path / "other.mar", "w") as archive:
         for path in other.rglob("*"):
             archive.write(path, path.relative_to(other).as_posix())
-    with zipfile.ZipFile(tmp_path / "other.mar") as archive, pytest.raises(IntegrityError, match=r"simdjson\.py isn't"):
-        check_sums(zipfile.Path(archive))
+    said = r"handler\.cpython-311\.pyc isn't"  # which Python would run
+    with zipfile.ZipFile(tmp_path / "other.mar") as archive, pytest.raises(IntegrityError, match=said):
+        check_archive(archive)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tensormask_server/__pycache__/engine.cpython-311.pyc",
+        "tensormask_server/__pycache__/tensormask_handler.cpython-311.pyc",
+        "__pycache__/torch.cpython-311.pyc",
+        "MAR-INF/more.py",
+        "a pipe",
+        "a link",
+    ],
+)
+def test_bytecode_and_whatever_else_is_beside_the_files_is_not_loaded(
+    name: str, model_dir: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(model_dir, tmp_path / "other"))
+    (other / name).parent.mkdir(exist_ok=True)
+    if name == "a pipe":
+        os.mkfifo(other / name)
+    elif name == "a link":
+        (other / name).symlink_to("/")
+    else:
+        (other / name).touch()
+    with pytest.raises(IntegrityError, match=f"{name} isn't of what was archived"):
+        TensorMaskHandler().initialize(context(other))
+
+
+BYTECODE = """
+import os, sys
+sys.path[:0] = [os.getcwd()]
+import tensormask_handler
+assert tensormask_handler.class_names.__code__.co_filename.startswith(os.getcwd())
+"""
+
+
+def test_the_handler_leaves_no_bytecode_but_its_own(model_dir: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(model_dir, tmp_path / "other"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run([sys.executable, "-c", BYTECODE], cwd=other, env=environment, check=True)
+    compiled = [path.relative_to(other).as_posix() for path in other.rglob("*.pyc")]
+    assert len(compiled) == 1
+    assert compiled[0].startswith("__pycache__/tensormask_handler.")
+    check_sums(other)
+
+
+def test_a_network_of_infinite_numbers_is_not_served_and_its_layer_is_named(
+    model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each weight is a number of float32; the layer's output is none."""
+    other = Path(shutil.copytree(model_dir, tmp_path / "other"))
+    weights = load_file(other / "weights.safetensors")
+    layer = "backbone.bottom_up.res3.0.conv2"
+    weights[f"{layer}.weight"].fill_(3e38)
+    save_file(weights, other / "weights.safetensors")
+    sums = [line for line in (other / "SHA256SUMS").read_text().splitlines() if "weights" not in line]
+    digest = hashlib.sha256((other / "weights.safetensors").read_bytes()).hexdigest()
+    (other / "SHA256SUMS").write_text("\n".join([*sums, f"{digest}  weights.safetensors"]) + "\n")
+    with pytest.raises(NotFiniteError):
+        TensorMaskHandler().initialize(context(other))
+    [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
+    assert f"the layer {layer} gives numbers that are infinite or not a number" in line
 
 
 def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is_asked(model_dir: Path) -> None:

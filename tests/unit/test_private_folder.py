@@ -64,9 +64,8 @@ def test_a_folder_that_others_can_write_to_is_not_used(
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_service_has_it_in_the_folder_that_systemd_made(
-    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("state")
+def test_a_service_has_it_in_the_folder_that_systemd_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = tmp_path / "service"
     service.mkdir(mode=0o700)
     monkeypatch.setenv("STATE_DIRECTORY", str(service))
@@ -76,7 +75,8 @@ def test_a_service_has_it_in_the_folder_that_systemd_made(
         assert key_file_of(8081) == folder / "key_file.json"
 
 
-def test_without_any_place_it_says_what_to_do(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("state")
+def test_without_any_place_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path / "absent"))

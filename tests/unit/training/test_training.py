@@ -158,7 +158,7 @@ def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_p
 def test_the_state_is_not_ahead_of_the_weights(tmp_path: Path, data: Path) -> None:
     """Else a training that is killed between them would go on without ever writing the weights."""
     config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
-    (tmp_path / "out" / "weights.part").mkdir(parents=True)  # where the weights would be written
+    (tmp_path / "out" / "weights.pkl").mkdir(parents=True)  # where the weights would be written
     with pytest.raises(IsADirectoryError):
         train(config, Run(data, tmp_path / "out", workers=0))
     assert not (tmp_path / "out" / "state.pth").exists()
