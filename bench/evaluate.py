@@ -22,6 +22,8 @@ from tensormask_server import Detections
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.printable import one_line, printable
+from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
 try:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answered = kept.read()
         if not answered.keys() <= {image["id"] for image in images}:
             raise EvaluationError(f"{parsed.results} has other pictures than {parsed.annotations}")
-        client, ids = Client(parsed.url, parsed.token), category_ids(annotations)
+        client, ids = Client(parsed.url, token_of(parsed)), category_ids(annotations)
 
         def results_of(image: Image) -> list[Result]:
             picture = _picture(image, parsed.images)
@@ -63,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = gather(images, results_of, answered, kept, parsed.concurrency)
         results = [result for of_picture in answered.values() for result in of_picture]
         print(table(evaluate(annotations, results)))
-    except (DataError, EvaluationError, Unreachable, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
+    except (DataError, EvaluationError, TokenError, Unreachable, OSError) as error:
+        print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("evaluate.py: stopped; with --results the same command goes on from here", file=sys.stderr)
@@ -169,7 +171,7 @@ def gather(
                     results = future.result()
                 except (NoAnswer, PictureError) as error:
                     errors += 1
-                    progress.write(f"{image['file_name']}: {error}", file=sys.stderr)
+                    progress.write(f"{printable(image['file_name'])}: {one_line(error)}", file=sys.stderr)
                 else:
                     file.write(kept.line(image["id"], results))
                     file.flush()  # so that a kill loses no more than one line
@@ -221,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--threshold", type=fraction, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
     add("--concurrency", type=whole_number(1), default=4, help="pictures at a time (default: %(default)s)")
-    add("--token", help="for a server that wants one")
+    add_token_options(parser)
     return parser
 
 

@@ -199,6 +199,7 @@ def test_a_server_that_takes_the_picture_drop_by_drop_is_given_up() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         while not is_over.wait(0.01):
             connection.recv(1)
+        connection.close()
 
     is_over = threading.Event()
     with talking(behave) as url:
