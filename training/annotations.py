@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.printable import printable
+
 
 class DataError(ValueError):
     """Pictures or annotations that can't be learnt from or measured on, in one line."""
@@ -23,7 +25,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"can't read the annotations {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
@@ -59,14 +61,18 @@ def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
         images: of an annotation file.
 
     Raises:
-        DataError: there are none, or some are not in the folder.
+        DataError: there are none, or some are not in the folder, or lead out of it.
     """
     if not images:
         raise DataError("the annotation file has no pictures")
+    for name in (image["file_name"] for image in images):
+        if Path(name).is_absolute() or ".." in Path(name).parts:  # else the file could name any picture of the machine
+            raise DataError(f"the annotation file names {printable(name)}; expected names within {folder}, without ..")
     absent = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
     if absent:
         raise DataError(
-            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, {absent[0]} for one"
+            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {folder}, "
+            f"{printable(absent[0])} for one"
         )
 
 
