@@ -4,13 +4,10 @@ python bench/evaluate.py --url http://127.0.0.1:8080/predictions/NAME --annotati
 """
 
 import argparse
-import io
 import json
 import math
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensormask_server import Detections
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.pictures import PictureError, read_picture
 from tensormask_server.printable import one_line, printable
+from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
 try:
     from tqdm import tqdm
 
+    from bench.detections import read_detections
     from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate, has_outlines
     from training.annotations import DataError, category_ids, check_pictures, read_annotations
 except ModuleNotFoundError as error:
@@ -53,18 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answered = kept.read()
         if not answered.keys() <= {image["id"] for image in images}:
             raise EvaluationError(f"{parsed.results} has other pictures than {parsed.annotations}")
-        client, ids = Client(parsed.url, parsed.token), category_ids(annotations)
+        client, ids = Client(parsed.url, token_of(parsed)), category_ids(annotations)
 
         def results_of(image: Image) -> list[Result]:
             picture = _picture(image, parsed.images)
             # npz: boxes and scores as the network gave them, where COCO's format rounds
             answer = client.answer(picture, "npz", score_threshold=parsed.threshold)
-            return coco_results(image["id"], read_detections(answer.body), ids)
+            detections = read_detections(answer.body)
+            masks = detections.picture_masks
+            if masks is not None and (masks.height, masks.width) != picture.shape[:2]:
+                sizes = f"{masks.height}×{masks.width} pixels on a picture of {picture.shape[0]}×{picture.shape[1]}"
+                raise WrongServer(f"an answer with masks of {sizes}")
+            return coco_results(image["id"], detections, ids)
 
         errors = gather(images, results_of, answered, kept, parsed.concurrency)
         results = [result for of_picture in answered.values() for result in of_picture]
         print(table(evaluate(annotations, results)))
-    except (DataError, EvaluationError, Unreachable, OSError) as error:
+    except (DataError, EvaluationError, TokenError, Unreachable, OSError) as error:
         print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -74,31 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = f"{errors} of {len(images)} pictures"
         print(f"evaluate.py: {count} had no answer, and count as if nothing was found on them", file=sys.stderr)
     return 1 if errors else 0
-
-
-def read_detections(npz: bytes) -> Detections:
-    """
-    Args:
-        npz: an answer in this format.
-
-    Raises:
-        WrongServer: it isn't one of this server's.
-    """
-    try:
-        with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
-            masks = arrays.get("pred_masks")
-            return Detections.of_masks(arrays["pred_boxes"], arrays["scores"], arrays["pred_classes"], masks)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise WrongServer(f"an answer with something else than detections: {npz[:60]!r}") from error
 
 
 @dataclass(frozen=True)
@@ -222,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--threshold", type=fraction, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
     add("--concurrency", type=whole_number(1), default=4, help="pictures at a time (default: %(default)s)")
-    add("--token", help="for a server that wants one")
+    add_token_options(parser)
     return parser
 
 

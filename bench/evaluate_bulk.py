@@ -51,8 +51,10 @@ def coco_results_of(parts: Parts, annotations: Mapping[str, Any]) -> list[Result
     Raises:
         EvaluationError: the run isn't complete, or has no row, an error, or another size for one of the pictures.
     """
-    if len(parts.finished()) < len(parts):
-        raise EvaluationError(f"{parts.folder} isn't complete; the command that began it goes on with it")
+    if parts.damaged() or len(parts.finished()) < len(parts):
+        raise EvaluationError(
+            f"{parts.folder} isn't complete, or is damaged; the command that began it goes on with it"
+        )
     ids = category_ids(annotations)
     names = parts.settings.classes
     if len(names) > len(ids):

@@ -66,10 +66,15 @@ def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
         images: of an annotation file.
 
     Raises:
-        DataError: there are none, or some are not in the folder.
+        DataError: there are none, or some are not in the folder, or lead out of it.
     """
     if not images:
         raise DataError("the annotation file has no pictures")
+    for name in (image["file_name"] for image in images):
+        if Path(name).is_absolute() or ".." in Path(name).parts:  # else the file could name any picture of the machine
+            raise DataError(
+                f"the annotation file names {printable(name)}; expected names within {printable(folder)}, without .."
+            )
     absent = [image["file_name"] for image in images if not _is_file_in(folder, image["file_name"])]
     if absent:
         raise DataError(

@@ -5,13 +5,13 @@ python -m tensormask_server.client PICTURE… --out DIR has whole folders answer
 
 import json
 import logging
+import re
 import struct
 import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from pathlib import Path
 from ssl import SSLCertVerificationError
@@ -20,9 +20,16 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from tensormask_server.instances import Instances, read_instances
+from tensormask_server.exchange import Limits, Response, ResponseTooLarge, post
+from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
+from tensormask_server.printable import one_line, printable
+from tensormask_server.tokens import TokenError, TokenFile, checked_token
 
 TIMEOUT = 600  # seconds; the server gives a request up long before
+TOTAL_TIMEOUT = 3600  # seconds
+MAX_ANSWER_BYTES = 1 << 28  # the server's own limit is 60 MB, until --max-response-bytes changes it
+MAX_PICTURE_BYTES = 1 << 28  # of a file; the server takes 64 MiB, until config.properties changes it
+SENTENCE = 400  # bytes of what a server says, in a message
 WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that has died is back by then
 LOST = 3  # tries that end a worker or get no answer, after which the picture is taken for the cause
 CONTENT_TYPES = {
@@ -39,7 +46,8 @@ EXPECTED_TRUST = (
     "by a name that stands in it"
 )
 EXPECTED_TOKEN = (
-    'the "inference" key of key_file.json, in the folder that the server was started from; it holds for 60 minutes'
+    'the "inference" key of key_file.json, in the folder that the server was started from; it holds for 60 minutes; '
+    "--token-file key_file.json, or TokenFile in Python, reads it there"
 )
 
 logger = logging.getLogger(__name__)
@@ -68,18 +76,30 @@ class Client:
     """Has pictures answered by a server; threads can share it."""
 
     url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
-    token: str | None = None  # of a server that wants one
+    token: str | TokenFile | None = field(default=None, repr=False)  # of a server that wants one
     waits: tuple[float, ...] = WAITS
     timeout: float = TIMEOUT  # seconds without a byte, after which a request is taken for lost
+    total_timeout: float = TOTAL_TIMEOUT  # seconds of all tries of a request together
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_mask_pixels: int = MAX_MASK_PIXELS  # of all masks that `predict` makes of an answer
 
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and self.url.isprintable()
+            good = good and not re.search(r"\s", parts.netloc)
         except ValueError:
             good = False
         if not good:
-            raise Unreachable(f"{self.url!r} is not the URL of a server; expected {EXPECTED_URL}")
+            raise Unreachable(f"{printable(repr(self.url))} is not the URL of a server; expected {EXPECTED_URL}")
+        if parts.username is not None or parts.password is not None:
+            expected = f"{EXPECTED_URL}, and a token by --token-file or TENSORMASK_TOKEN"
+            raise Unreachable(f"the URL of the server at {parts.hostname} has a user name in it; expected {expected}")
+        if isinstance(self.token, str):
+            try:
+                checked_token(self.token)
+            except TokenError as error:
+                raise WrongToken(str(error)) from error
 
     def predict(self, picture: str | Path | bytes | np.ndarray, **options: Unpack[Options]) -> Instances:
         """What the server finds on a picture.
@@ -88,15 +108,23 @@ class Client:
             picture: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
 
         Raises:
-            NoAnswer: this picture, with these options, isn't answered: BadPicture, Refused or Busy.
+            NoAnswer: this picture, with these options, isn't answered: BadPicture, Refused, Busy or TooLarge.
             Unreachable: no picture would be: nothing answers at the URL, or (WrongServer) something else than this
                 server, or (WrongToken) it wants another token.
         """
         answer = self.answer(picture, "coco", **options)
         try:
-            return read_instances(answer.body, answer.server_timing)
+            found = read_instances(answer.body, answer.server_timing, self.max_mask_pixels)
+        except AnswerTooLarge as error:
+            raise TooLarge(f"the answer has {error}; Client's max_mask_pixels sets the limit of masks") from error
+        except MemoryError as error:
+            raise TooLarge(f"the memory is too small for an answer of {len(answer.body) / 1e6:.1f} MB") from error
         except ValueError as error:
-            raise WrongServer(f"{self.url} gives something else than this server's answers: {error}") from error
+            raise self._not_ours(error) from error
+        if isinstance(picture, np.ndarray) and (found.height, found.width) != picture.shape[:2]:
+            sizes = f"{found.height}×{found.width} pixels for a picture of {picture.shape[0]}×{picture.shape[1]}"
+            raise self._not_ours(sizes)
+        return found
 
     def answer(self, picture: str | Path | bytes | np.ndarray, kind: str, **options: Unpack[Options]) -> Answer:
         """The answer in any of the server's formats, as it came; after a while, where the server is too busy, ends
@@ -111,60 +139,86 @@ class Client:
         """
         body = picture_bytes(picture)
         headers = {"Content-Type": "application/octet-stream", "Accept": CONTENT_TYPES[kind], "Format": kind}
-        if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token.strip()}"  # files of tokens end in a newline
         sent = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
+        limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
         failures: list[ClientError] = []
-        for wait in self.waits:
+        for wait in (*self.waits, None):
+            token = self.token.token() if isinstance(self.token, TokenFile) else self.token
             try:
-                return self._post(body, sent)
+                return self._post(body, sent, token, limits)
+            except WrongToken as error:
+                if wait is None or token is None or not self._has_other_token(token):
+                    raise
+                failures.append(error)
+                continue
             except ClientError as error:
                 failures.append(error)
                 if not _may_pass(failures):
                     raise
+                if wait is None or time.monotonic() + wait >= limits.deadline:
+                    break
                 logger.info("%s; trying again in %g s", error, wait)
             time.sleep(wait)
-        try:
-            return self._post(body, sent)
-        except Busy as error:
-            raise type(error)(f"{error}, {len(self.waits) + 1} times") from error
+        last = failures[-1]
+        if isinstance(last, Busy) and len(failures) > 1:
+            raise type(last)(f"{last}, {len(failures)} times") from last
+        raise last
 
-    def _post(self, body: bytes, headers: Mapping[str, bytes]) -> Answer:
+    def _has_other_token(self, refused: str) -> bool:
+        return isinstance(self.token, TokenFile) and self.token.is_renewed(refused)
+
+    def _post(self, body: bytes, headers: Mapping[str, bytes], token: str | None, limits: Limits) -> Answer:
         parts = urlsplit(self.url)
+        url = printable(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         target = quote(f"{parts.path or '/'}?{parts.query}".rstrip("?"), safe="/?&=%:,+@")
+        sent = headers if token is None else {**headers, "Authorization": f"Bearer {token.strip()}".encode()}
+        connection = None
         try:
+            connection = kind(parts.hostname or "", parts.port, timeout=limits.seconds())
             connection.connect()
         except SSLCertVerificationError as error:
-            raise WrongServer(f"the certificate of {self.url} isn't trusted: {error}; {EXPECTED_TRUST}") from error
-        except (OSError, UnicodeError) as error:
-            raise Unreachable(f"no server answers at {self.url}: {error}") from error
+            raise WrongServer(f"the certificate of {url} isn't trusted: {error}; {EXPECTED_TRUST}") from error
+        except (OSError, UnicodeError, HTTPException) as error:
+            raise Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}") from error
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # who ends it in the middle may have said why
-                connection.request("POST", target, body, headers)
-            response = connection.getresponse()
-            content = response.read()
+            response = post(connection, target, body, sent, limits)
         except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead) as error:
             raise Busy(f"the server ended the connection on {len(body) / 1e6:.1f} MB ({error})") from error
         except TimeoutError as error:
-            raise Lost(f"the server gave no answer in {self.timeout:g} s") from error
-        except HTTPException as error:
-            raise WrongServer(f"{self.url} gives something else than HTTP: {error}") from error
+            seconds = (
+                f"{self.timeout:g} s" if time.monotonic() < limits.deadline else f"{self.total_timeout:g} s in all"
+            )
+            raise Lost(f"the server gave no answer in {seconds}") from error
+        except ResponseTooLarge as error:
+            expected = f"at most {self.max_answer_bytes} bytes, which Client's max_answer_bytes sets"
+            raise TooLarge(f"{url} sends {error}; expected {expected}") from error
+        except (HTTPException, ValueError) as error:
+            raise WrongServer(f"{url} gives something else than HTTP: {one_line(error, SENTENCE)}") from error
         except OSError as error:
-            raise Unreachable(f"no server answers at {self.url}: {error}") from error
+            raise Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}") from error
+        except MemoryError as error:
+            raise TooLarge(f"the memory is too small for the answer of {url}") from error
         finally:
             connection.close()
         if response.status != 200:
-            raise _error(self.url, response.status, content or response.reason.encode(), len(body))
+            raise _error(url, response, len(body))
         content_type = response.headers.get_content_type()
-        if content_type.encode() != headers["Accept"]:
-            raise WrongServer(f"{self.url} gives {content_type}, not what this server does; expected {EXPECTED_URL}")
-        return Answer(content, response.headers.get("Server-Timing", ""))
+        if content_type.encode(errors="replace") != headers["Accept"]:
+            found = printable(content_type)
+            raise WrongServer(f"{url} gives {found}, not what this server does; expected {EXPECTED_URL}")
+        return Answer(response.body, response.headers.get("Server-Timing", ""))
+
+    def _not_ours(self, found: object) -> "WrongServer":
+        told = one_line(found, SENTENCE)
+        return WrongServer(f"{printable(self.url)} gives something else than this server's answers: {told}")
 
 
 class ClientError(Exception):
-    """Why there is no answer, in one line."""
+    """Why there is no answer: one line of printable text, at most 1 kB, whatever the server says."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class NoAnswer(ClientError):
@@ -181,6 +235,10 @@ class Busy(NoAnswer):
 
 class Lost(Busy):
     """The worker that had it has died, or nothing has answered for too long."""
+
+
+class TooLarge(NoAnswer):
+    """The answer has more bytes, or takes more memory, than this client allows."""
 
 
 class Refused(NoAnswer):
@@ -217,19 +275,29 @@ def _may_pass(failures: Sequence[ClientError]) -> bool:
 def picture_bytes(picture: str | Path | bytes | np.ndarray) -> bytes:
     """
     Raises:
-        BadPicture: the file can't be read, is empty, or the array is of another kind.
+        BadPicture: the file can't be read, is empty or has more than MAX_PICTURE_BYTES, or the array is of another
+            kind.
     """
     if isinstance(picture, np.ndarray):
         return encode_png(picture)
     try:
-        content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-    except OSError as error:
-        raise BadPicture(f"can't read {picture!s}: {error.strerror}") from error
+        content = picture if isinstance(picture, bytes) else _file_bytes(Path(picture))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadPicture(f"can't read {printable(picture)}: {reason}") from error
     except TypeError as error:
         expected = "a path, the bytes of a file, or uint8 (H, W, 3) as numpy.asarray gives it of a PIL image"
         raise BadPicture(f"the picture is {type(picture).__name__}; expected {expected}") from error
     if not content:
         raise BadPicture("the picture is empty")
+    return content
+
+
+def _file_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_PICTURE_BYTES + 1)
+    if len(content) > MAX_PICTURE_BYTES:
+        raise BadPicture(f"{printable(path)} has more than {MAX_PICTURE_BYTES} bytes, more than a picture has")
     return content
 
 
@@ -264,11 +332,14 @@ def _option_headers(options: Options) -> dict[str, str]:
     return headers
 
 
-def _error(url: str, status: int, body: bytes, sent: int) -> ClientError:
+def _error(url: str, response: Response, sent: int) -> ClientError:
     """Of an answer that isn't a 200."""
-    content = _object(body)
-    told = str(content.get("error") or content.get("message") or body[:200].decode(errors="replace"))
-    told = " ".join(told.split()) or "without a word"
+    status = response.status
+    content = _object(response.body)
+    said = content.get("error") or content.get("message")
+    if said is None:
+        said = response.body[:SENTENCE].decode(errors="replace") or response.reason
+    told = one_line(said, SENTENCE) or "without a word"
     if status in (502, 503):  # 502: a proxy's, whose server has ended the connection
         return Busy(f"{status} {told}")
     if told == "Worker died." or status == 504:  # likewise, that gave no answer in its time
@@ -282,16 +353,18 @@ def _error(url: str, status: int, body: bytes, sent: int) -> ClientError:
     if status == 413:
         expected = "a smaller picture, or a larger max_request_size in the server's config.properties"
         return Refused(413, f"the picture has {sent / 1e6:.1f} MB, more than the server takes", expected)
-    return Refused(status, told, str(content.get("expected", "")))
+    return Refused(status, told, one_line(content.get("expected", ""), SENTENCE))
 
 
-def _object(body: bytes) -> dict[str, object]:
-    """Of JSON; our errors are {"error", "expected"}, TorchServe's {"code", "type", "message"}."""
+def _object(body: bytes) -> dict[str, str]:
+    """The texts of a JSON object; our errors are {"error", "expected"}, TorchServe's {"code", "type", "message"}."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(value, str)}
 
 
 if __name__ == "__main__":

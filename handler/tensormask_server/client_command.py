@@ -1,6 +1,7 @@
 """Files and folders of pictures through a server, several at a time: python -m tensormask_server.client"""
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,17 +9,20 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from threading import get_ident
 from typing import Protocol, TextIO
 
+from tensormask_server.answer_files import files_below, fitting, is_file, leads_nowhere, read_small, real, write_whole
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.client import CONTENT_TYPES, Client, NoAnswer, Options, Unreachable
+from tensormask_server.client import CONTENT_TYPES, BadPicture, Client, NoAnswer, Options, Unreachable
+from tensormask_server.printable import one_line, printable
+from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 NAME = "python -m tensormask_server.client"
 URL = "http://127.0.0.1:8080/predictions/tensormask"
 READ = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PICTURES = (*READ, ".heic", ".heif", ".avif")  # what isn't read gets an error, instead of being left out unnoticed
 ASKED = ".asked.json"  # among the answers: what was asked, as all of one folder are answers to the same
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that takes fewer names than others
 SUFFIXES = {"coco": ".json", "png": ".png", "labelmap": ".png", "polygons": ".json", "npz": ".npz", "torch": ".gz"}
 
 
@@ -38,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "mask_threshold": parsed.mask_threshold,
     }
     try:
-        client = Client(parsed.url, parsed.token)
+        client = Client(parsed.url, token_of(parsed))
         sources = find_pictures(parsed.pictures, parsed.out, SUFFIXES[parsed.format])
         check_asked_alike(parsed.out, _asked(client, parsed.format, options))
         failed = answer_all(client, sources, parsed.format, options, parsed.at_once, parsed.out)
-    except (UsageError, Unreachable, OSError) as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
+    except (UsageError, TokenError, Unreachable, OSError) as error:
+        print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
@@ -66,12 +70,15 @@ def find_pictures(given: Sequence[Path], out: Path, suffix: str) -> dict[Path, P
     sources: dict[Path, Path] = {}
     for path in given:
         for picture, name in _pictures(path, out):
-            target = out / name.with_name(name.name + suffix)
+            target = out / name.with_name(fitting(name.name, suffix))
             other = sources.setdefault(target, picture)
-            if other.resolve() != picture.resolve():
-                raise UsageError(f"{other} and {picture} would both be written to {target}; give them another --out")
+            if real(other) != real(picture):
+                both = f"{printable(other)} and {printable(picture)}"
+                raise UsageError(f"{both} would both be written to {printable(target)}; give them another --out")
     if not sources:
-        raise UsageError(f"no pictures in {', '.join(map(str, given))}; expected files that end in {' '.join(READ)}")
+        raise UsageError(
+            f"no pictures in {', '.join(map(printable, given))}; expected files that end in {' '.join(READ)}"
+        )
     return sources
 
 
@@ -83,11 +90,14 @@ def check_asked_alike(out: Path, asked: Mapping[str, object]) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; expected a folder")
     try:
-        before = json.loads((out / ASKED).read_text(encoding="utf-8"))
+        before = json.loads(read_small(out / ASKED))
+        if not isinstance(before, dict):
+            raise ValueError("not an object")
     except FileNotFoundError:
         return
-    except ValueError as error:
-        raise UsageError(f"{out / ASKED} is damaged; name another --out, or delete it to go on here") from error
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "name another --out, or delete it to go on here"
+        raise UsageError(f"{printable(out / ASKED)} is damaged or can't be read; {advice}") from error
     for name, value in asked.items():
         if before.get(name) != value:
             was, now = (_as_said(each) for each in (before.get(name), value))
@@ -100,7 +110,7 @@ def _asked(client: Client, kind: str, options: Options) -> dict[str, object]:
 
 
 def _as_said(value: object) -> str:
-    return "the server's" if value is None else str(value)
+    return "the server's" if value is None else printable(value, 80)
 
 
 def answer_all(
@@ -118,15 +128,19 @@ def answer_all(
         Unreachable: the server.
         OSError: an answer can't be written.
     """
-    waiting = [target for target in sources if not target.exists()]
+    waiting = [target for target in sources if not _is_there(target)]
     failed = 0
 
     def answer(target: Path) -> None:
         answer = client.answer(sources[target], kind, **options)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not (out / ASKED).exists():
-            _write_whole(out / ASKED, json.dumps(_asked(client, kind, options)).encode())
-        _write_whole(target, answer.body)
+        if not _is_there(out / ASKED):
+            write_whole(out / ASKED, json.dumps(_asked(client, kind, options)).encode(), out)
+        try:
+            write_whole(target, answer.body, out)
+        except OSError as error:
+            if error.errno in NAME_ERRORS:
+                raise BadPicture(f"the answer can't have the name {printable(target)}: {error.strerror}") from error
+            raise
 
     with (
         closing(_progress(len(sources), len(sources) - len(waiting))) as progress,
@@ -139,32 +153,35 @@ def answer_all(
                     future.result()
                 except NoAnswer as error:
                     failed += 1
-                    progress.write(f"{futures[future]}: {error}", file=sys.stderr)
+                    progress.write(f"{printable(futures[future])}: {error}", file=sys.stderr)
                 progress.update()
         finally:
             pool.shutdown(cancel_futures=True)
     return failed
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """So that a file that is there is whole, whenever this is killed."""
-    part = path.with_name(f"{path.name}.{get_ident()}.part")
-    part.write_bytes(content)
-    part.replace(path)
+def _is_there(target: Path) -> bool:
+    """Whether it is a file of ours. A link isn't, wherever it leads: it is replaced."""
+    return is_file(target) and not target.is_symlink()
 
 
 def _pictures(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each with its name in `out`. A folder's exclude what is in `out`: answers may be pictures, too."""
+    """Each with its name in `out`. A folder's exclude what is in `out`: answers may be pictures, too.
+
+    Links to nothing and to themselves are among them, so that they get an error and aren't left out unnoticed.
+    """
     if path.is_file():
         yield path, Path(path.name)
     elif not path.is_dir():
-        raise UsageError(f"{path} is neither a file nor a folder")
-    elif path.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"the answers in {out} would lie among the pictures in {path}; name another --out")
+        raise UsageError(f"{printable(path)} is neither a file nor a folder")
+    elif real(path).is_relative_to(real(out)):
+        folders = f"the answers in {printable(out)} would lie among the pictures in {printable(path)}"
+        raise UsageError(f"{folders}; name another --out")
     else:
-        for picture in sorted(path.rglob("*")):
-            is_answer = picture.resolve().is_relative_to(out.resolve())
-            if picture.suffix.lower() in PICTURES and picture.is_file() and not is_answer:
+        for picture in files_below(path):
+            is_answer = real(picture).is_relative_to(real(out))
+            is_readable = is_file(picture) or leads_nowhere(picture)
+            if picture.suffix.lower() in PICTURES and is_readable and not is_answer:
                 yield picture, picture.relative_to(path)
 
 
@@ -214,6 +231,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", metavar="NAME,NAME", help="find these alone; names, or the network's numbers from 0")
     add("--nms-threshold", type=fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
     add("--mask-threshold", type=fraction, metavar="0…1", help="probability from which on a pixel is of the mask")
-    add("--token", help="for a server that wants one")
+    add_token_options(parser)
     add("--at-once", type=whole_number(1), default=4, metavar="N", help="pictures at a time (default: %(default)s)")
     return parser

@@ -4,11 +4,16 @@ import hashlib
 import re
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +153,56 @@ def test_each_picture_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete:
     assert {path.name for path in complete.iterdir()} == {"_pictures.parquet", *(p.name for p in parts_in(complete))}
 
 
+def test_ray_on_this_machine_alone_is_open_to_nobody_else(
+    bulk: Bulk, complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # a short path, for sockets
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        process = bulk.start(tmp_path / "found", "--actors", 2)
+        try:
+            wait_for(1, tmp_path / "found", process)
+            processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            sockets, words = open_sockets(processes), " ".join(map(command_of, processes))
+            token = raylet(processes).environ()["RAY_AUTH_TOKEN"]
+            [private] = Path(folder).iterdir()
+            assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        finally:
+            _, told = process.communicate(timeout=300)
+        assert process.returncode == 1, told
+        assert list(Path(folder).iterdir()) == []
+    assert len(sockets) > 4  # of the command, of Ray's servers and of the actors
+    assert {address for address in sockets if not ip_address(address.removeprefix("::ffff:")).is_loopback} == set()
+    assert len(token) == 64
+    assert token not in words
+    assert list(home.rglob("auth_token")) == []
+    assert rows_of(tmp_path / "found") == rows_of(complete)
+
+
+def open_sockets(processes: list[psutil.Process]) -> list[str]:
+    """The addresses that these processes take connections or packets at."""
+    addresses = []
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended
+            for each in process.net_connections("inet"):
+                if each.status == psutil.CONN_LISTEN or (each.type == socket.SOCK_DGRAM and not each.raddr):
+                    addresses.append(each.laddr.ip)
+    return addresses
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def raylet(processes: list[psutil.Process]) -> psutil.Process:
+    return next(process for process in processes if "/raylet/raylet" in command_of(process))
+
+
 def test_the_rows_hold_what_the_predictor_finds(bulk: Bulk, complete: Path, predictor: Predictor) -> None:
     sha256 = hashlib.sha256(bulk.weights.read_bytes()).hexdigest()
     names = class_names(predictor.config.head.num_classes, None)
@@ -208,8 +263,11 @@ def test_a_run_whose_command_is_killed_goes_on_to_the_same_rows(
     written = parts_in(tmp_path)
     assert len(written) < len(parts_in(complete))
     written[0].write_bytes(written[0].read_bytes()[:99])  # as a machine does that loses its power
+    flipped = bytearray(written[1].read_bytes())
+    flipped[len(flipped) // 2] ^= 1  # as an old disk does
+    written[1].write_bytes(flipped)
     (tmp_path / ".part-000040-cafe").write_bytes(b"PAR1")
-    times = {path: path.stat().st_mtime_ns for path in written[1:]}
+    times = {path: path.stat().st_mtime_ns for path in written[2:]}
     bulk.run(tmp_path, "--address", cluster.address)
     assert rows_of(tmp_path) == rows_of(complete)
     assert {path: path.stat().st_mtime_ns for path in times} == times

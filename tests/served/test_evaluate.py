@@ -70,8 +70,8 @@ def test_the_servers_errors_are_told_and_counted(
     path = tmp_path / "results.jsonl"
     path.write_text("".join(complete.read_text().splitlines(keepends=True)[1:]))
     content = json.loads((folder.path / "instances.json").read_text())
-    Image.new("RGB", (70000, 240)).save(tmp_path / "large.png")
-    image = {"id": 1, "file_name": str(tmp_path / "large.png"), "height": 240, "width": 70000}
+    Image.new("RGB", (70000, 240)).save(folder.path / "images" / "large.png")
+    image = {"id": 1, "file_name": "large.png", "height": 240, "width": 70000}
     (tmp_path / "instances.json").write_text(json.dumps({**content, "images": [*content["images"], image]}))
     annotations = ("--annotations", tmp_path / "instances.json")
     done = folder.run(server.url, "--results", path, *annotations)

@@ -22,6 +22,7 @@ from certificates import self_signed
 from parity.cases import Case
 from tensormask_server.client import Client, WrongServer
 from tensormask_server.health import NotReady, ready_workers
+from tensormask_server.tokens import TokenFile
 
 from served.conftest import ROOT, Server, launched, request_body
 
@@ -161,6 +162,21 @@ def test_a_client_that_trusts_the_certificate_is_answered(
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
     found = Client(opened.url, token=opened.server.keys()["inference"]).predict(case.picture)
     assert len(found.scores) > 3
+
+
+def test_a_client_goes_on_with_the_token_that_torchserve_has_renewed(
+    opened: Opened, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
+    key_file = opened.folder / "key_file.json"
+    client = Client(opened.url, token=TokenFile(key_file))
+    assert len(client.predict(case.picture)) > 3
+    renew = f"http://127.0.0.1:{opened.server.ports[1]}/token?type=inference"
+    assert asked(renew, headers=opened.bearer("API"))[0] == 200
+    before = opened.keys["inference"]["key"]
+    opened.keys.update(json.loads(key_file.read_text()))
+    assert opened.keys["inference"]["key"] != before
+    assert len(client.predict(case.picture)) > 3
 
 
 def test_a_client_that_does_not_is_not(opened: Opened, case: Case) -> None:

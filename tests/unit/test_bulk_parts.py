@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="pyarrow isn't installed: the extra bulk brings it")
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from tensormask_server.bulk.checksums import is_whole
 from tensormask_server.bulk.parts import Parts, RunError, Settings, begin, check_same, is_begun, part_size
 from tensormask_server.bulk.places import Place, place_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
@@ -72,6 +74,63 @@ def test_a_part_counts_when_it_is_whole(parts: Parts, tmp_path: Path) -> None:
     paths[1].write_bytes(b"")
     parts.write(2, rows_of(parts, 2)[:-1])
     assert parts.finished() == {3: 0}
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_anywhere_in_a_part_is_found(parts: Parts, tmp_path: Path, bit: int) -> None:
+    for part in range(2):
+        parts.write(part, rows_of(parts, part))
+    path = tmp_path / "part-000001.parquet"
+    content = path.read_bytes()
+    assert parts.take_away_damaged() == 0
+    for place in range(0, len(content), 1 if bit == 0 else 7):
+        assert not is_whole(flipped(content, place, bit)), place
+    for place in range(bit, len(content), len(content) // 50):
+        path.write_bytes(flipped(content, place, bit))
+        assert parts.take_away_damaged() == 1, place
+        assert parts.finished() == {0: 0}, place
+    parts.write(1, rows_of(parts, 1))
+    assert parts.take_away_damaged() == 0
+    assert parts.finished() == {0: 0, 1: 0}
+
+
+def flipped(content: bytes, place: int, bit: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"tensormask-sha256:", b"\0" * 5000, None])
+def test_something_else_in_the_place_of_a_part_is_damage(parts: Parts, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "part-000001.parquet"
+    if content is None:  # whole, but as the version before wrote it
+        pq.write_table(pa.Table.from_pylist(rows_of(parts, 1)), path)
+    else:
+        path.write_bytes(content)
+    assert parts.take_away_damaged() == 1
+    assert not path.exists()
+
+
+def test_a_flipped_bit_in_the_pages_is_found_by_other_readers_too(parts: Parts, tmp_path: Path) -> None:
+    parts.write(0, rows_of(parts, 0))
+    path = tmp_path / "part-000000.parquet"
+    content = path.read_bytes()
+    column = pq.read_metadata(path).row_group(0).column(0)
+    start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+    place = start + column.total_compressed_size - 3
+    path.write_bytes(flipped(content, place, 3))
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_a_flipped_bit_in_the_list_of_pictures_is_told(folder: Place, tmp_path: Path) -> None:
+    begin(folder, SETTINGS, (f"/pictures/{i}.jpg" for i in range(50)))
+    path = tmp_path / "_pictures.parquet"
+    content = path.read_bytes()
+    data = content[: pq.read_metadata(path).row_group(0).column(0).total_compressed_size]
+    settings = content.index(b'"threshold": 0.5')
+    for place in (len(data) - 3, settings + 13, settings + 15):
+        path.write_bytes(flipped(content, place, 0))
+        with pytest.raises(RunError, match=r"is damaged.*name another --output"):
+            Parts(folder).paths(0)
 
 
 def test_what_a_killed_process_leaves_is_no_row_and_goes_in_the_end(parts: Parts, tmp_path: Path) -> None:

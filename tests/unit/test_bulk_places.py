@@ -104,3 +104,21 @@ def test_names_on_other_filesystems_keep_what_they_begin_with() -> None:
         "s3://bucket/folder/x.jpg",
     )
     assert source_of("s3://bucket/folder/*.jpg?region=eu-central-1").pattern == ("*.jpg",)
+
+
+def test_folders_in_one_another_may_be_thousands(folder: Path) -> None:
+    folders, depth = [os.open(folder, os.O_RDONLY)], 1500
+    try:
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=folders[-1])
+            folders.append(os.open("d", os.O_RDONLY, dir_fd=folders[-1]))
+            os.close(folders.pop(0))
+        assert "first.webp" in found(str(folder), folder)
+    finally:  # pytest's own removal is a recursion
+        here = folders[-1]
+        for _ in range(depth):
+            above = os.open("..", os.O_RDONLY, dir_fd=here)
+            os.rmdir("d", dir_fd=above)
+            os.close(here)
+            here = above
+        os.close(here)

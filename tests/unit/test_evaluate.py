@@ -3,6 +3,8 @@
 import io
 import json
 import threading
+import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +18,7 @@ from tensormask_server import Detections
 from tensormask_server.client import Client, WrongServer
 from tensormask_server.responses import npz
 
+from bench import detections
 from bench import evaluate as command
 from bench.scores import EvaluationError, coco_results, evaluate
 from training.annotations import DataError, category_ids
@@ -172,6 +175,103 @@ def zipped(**arrays: np.ndarray) -> bytes:
 def test_something_else_than_an_answer_is_told(body: bytes) -> None:
     with pytest.raises(WrongServer, match="something else than detections"):
         command.read_detections(body)
+
+
+def bomb() -> bytes:
+    """64 MB of zeros in 64 kB."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("scores.npy", "w") as file:
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    return packed.getvalue()
+
+
+def header(name: str, text: str) -> bytes:
+    """An answer of which one array has this header, and nothing else."""
+    packed = io.BytesIO(npz(things(3)))
+    with zipfile.ZipFile(packed) as archive:
+        entries = {each: archive.read(each) for each in archive.namelist()}
+    entries[f"{name}.npy"] = b"\x93NUMPY\x01\x00" + (len(text) + 1).to_bytes(2, "little") + text.encode() + b"\n"
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        for each, content in entries.items():
+            archive.writestr(each, content)
+    return changed.getvalue()
+
+
+def shaped(descr: str, shape: str) -> str:
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"PK\x05\x06" + bytes(8) + (10**9).to_bytes(4, "little") + bytes(6),
+        header("scores", shaped("<f4", "(1000000000000,)")),
+        header("scores", shaped("<f4", "(-1,)")),
+        header("scores", shaped("|O", "(3,)")),
+        header("scores", "(" * 5000),
+        header("scores", "__import__('os').abort()"),
+        header("pred_masks", shaped("|b1", "(1000000, 1000000, 1000000)")),
+        header("pred_classes", shaped("<f4", "(0,)")),
+        zipped(pred_boxes=np.zeros((1, 4)), scores=np.zeros(2), pred_classes=np.zeros(2, int)),
+        zipped(pred_boxes=np.zeros((1, 4)), scores=np.full(1, np.inf), pred_classes=np.zeros(1, int)),
+        zipped(pred_boxes=np.full((1, 4), np.nan), scores=np.zeros(1), pred_classes=np.zeros(1, int)),
+        zipped(pred_boxes=np.zeros((1, 4)), scores=np.zeros(1), pred_classes=np.full(1, -1)),
+        zipped(pred_boxes=np.zeros((1, 5)), scores=np.zeros(1), pred_classes=np.zeros(1, int)),
+    ],
+    ids=range(13),
+)
+def test_an_answer_that_means_ill_takes_no_memory(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(WrongServer, match="something else than detections"):
+            command.read_detections(body)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bomb()
+    monkeypatch.setattr(detections, "MAX_BYTES", 60_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WrongServer, match="67108864 bytes of arrays; expected at most 60000000"):
+            command.read_detections(body)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_masks_of_another_size_than_the_picture_are_told(
+    tmp_path: Path, stub: "Stub", client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = np.zeros((1, 2, 2), bool)
+    stub.answers = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
+    assert command.main([*write_folder(tmp_path, found), "--url", client.url]) == 2
+    assert "masks of 2×2 pixels on a picture of 120×160" in last_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.png", "a/../../secret.png", "\x1b[2J/../.."])
+def test_an_annotation_file_names_no_picture_outside_of_the_folder(
+    tmp_path: Path,
+    stub: "Stub",
+    client: Client,
+    found: dict[int, Detections],
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = write_folder(tmp_path, found)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "secret.png")
+    annotations = json.loads((tmp_path / "instances.json").read_text())
+    annotations["images"][0]["file_name"] = name
+    (tmp_path / "instances.json").write_text(json.dumps(annotations))
+    assert command.main([*arguments, "--url", client.url]) == 2
+    line = last_line(capsys)
+    assert "expected names within" in line
+    assert line.isprintable()
+    assert stub.tokens == []
 
 
 class Stub(HTTPServer):

@@ -20,6 +20,7 @@ from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions
 from tensormask_server.predictor import PRECISIONS
+from tensormask_server.printable import one_line, printable
 
 NAME = "python -m tensormask_server.bulk"
 SHOWN_ERRORS = 3  # pictures
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(parsed)
     except (ArchiveError, ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
-        print(f"{NAME}: {error}", file=sys.stderr)
+        print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
@@ -85,6 +86,9 @@ def _run(parsed: argparse.Namespace) -> int:
         output.filesystem.create_dir(output.path, recursive=True)
         begin(output, settings, tqdm(source.pictures(), desc="listing", unit="picture"))
     parts = Parts(output)
+    damaged = parts.take_away_damaged()
+    if damaged:
+        print(f"{damaged} of {len(parts)} parts are damaged, and are done again", file=sys.stderr)
     if len(parts.finished()) < len(parts):
         with ray_cluster(parsed.address):
             pool = pool_of(parsed.actors, parsed.cores)
@@ -98,7 +102,7 @@ def _run(parsed: argparse.Namespace) -> int:
     print(f"{parts.pictures} pictures in {output}, {errors} of them with an error{':' if errors else ''}")
     failed = (failure for part, count in finished.items() if count for failure in parts.failed(part))
     for path, error in islice(failed, SHOWN_ERRORS):
-        print(f"  {path}: {error}")
+        print(f"  {printable(path)}: {one_line(error)}")
     if errors > SHOWN_ERRORS:
         print(f"  and {errors - SHOWN_ERRORS} more, in the column error")
     return 1 if errors else 0

@@ -83,7 +83,8 @@ class PartActor:
         part = int(row["part"])
         started = time.perf_counter()
         stopwatch = Stopwatch()
-        if self.parts.errors(part) is None:  # else an actor that died afterwards had written it
+        # else an actor that died afterwards had written it
+        if self.parts.is_damaged(part) or self.parts.errors(part) is None:
             try:
                 self._write(part, stopwatch)
             except Exception as error:

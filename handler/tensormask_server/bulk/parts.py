@@ -1,5 +1,6 @@
 """A run's folder: the pictures that it is of, and in parts of a few hundred what was found on them."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileType
 
+from tensormask_server.bulk.checksums import PLACE, is_whole, with_checksum
 from tensormask_server.bulk.places import Place
 
 # what readers of folders leave out begins with _ or .
@@ -74,14 +76,18 @@ class Parts:
         self.folder = folder
         listing = folder / LISTING
         try:
-            self._listing = pq.ParquetFile(listing.filesystem.open_input_file(listing.path))
-            kept = json.loads(self._listing.metadata.metadata[b"run"])
+            file = listing.filesystem.open_input_file(listing.path)
+            self._listing = pq.ParquetFile(file, page_checksum_verification=True)
+            text = self._listing.metadata.metadata[b"run"]
+            if self._listing.metadata.metadata.get(b"run_sha256") != _sha256(text):
+                raise ValueError("it is damaged, or of a run that another version began; name another --output")
+            kept = json.loads(text)
             self.part_size: int = kept["part_size"]
+            self.pictures: int = kept["pictures"]
             settings = kept["settings"]
             self.settings = Settings(**{**settings, "classes": tuple(settings["classes"])})
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
             raise RunError(f"{folder} has no {LISTING} of a run that can be read from here: {error}") from error
-        self.pictures: int = self._listing.metadata.num_rows
 
     def __len__(self) -> int:
         return -(-self.pictures // self.part_size)
@@ -90,18 +96,32 @@ class Parts:
         return min(self.part_size, self.pictures - part * self.part_size)
 
     def paths(self, part: int) -> list[str]:
+        """
+        Raises:
+            RunError: the list of the pictures is damaged.
+        """
         start = part * self.part_size
         first, last = start // LISTED_TOGETHER, (start + self.rows(part) - 1) // LISTED_TOGETHER
-        groups = self._listing.read_row_groups(list(range(first, last + 1)))
-        paths: list[str] = groups["path"].slice(start - first * LISTED_TOGETHER, self.rows(part)).to_pylist()
+        try:
+            groups = self._listing.read_row_groups(list(range(first, last + 1)))
+            paths: list[str] = groups["path"].slice(start - first * LISTED_TOGETHER, self.rows(part)).to_pylist()
+        except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+            raise RunError(f"{self.folder / LISTING} is damaged; name another --output: {error}") from error
+        if len(paths) != self.rows(part):
+            raise RunError(f"{self.folder / LISTING} is damaged, it has too few pictures; name another --output")
         return paths
 
     def write(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Whole or not at all; a part that is there is replaced."""
         target = self._place(part)
         unfinished = self.folder / f"{UNFINISHED}{part:06}-{uuid4().hex}"
-        table = pa.Table.from_pylist(rows, SCHEMA)
-        pq.write_table(table, unfinished.path, filesystem=target.filesystem, compression="zstd")
+        content = pa.BufferOutputStream()
+        # a checksum of each page too, as other readers know no other
+        with pq.ParquetWriter(content, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+            writer.add_key_value_metadata({"checksum": PLACE.decode()})
+        with target.filesystem.open_output_stream(unfinished.path) as file:
+            file.write(with_checksum(content.getvalue().to_pybytes()))
         target.filesystem.move(unfinished.path, target.path)
 
     def errors(self, part: int) -> int | None:
@@ -110,11 +130,40 @@ class Parts:
         try:
             with place.filesystem.open_input_file(place.path) as file:
                 footer = pq.read_metadata(file)
-        except (OSError, pa.ArrowException):
+            rows: int = footer.num_rows
+            nulls = sum(_nulls(footer.row_group(i), "error") for i in range(footer.num_row_groups))
+        except (OSError, pa.ArrowException, ValueError, AttributeError):  # the latter: a column without statistics
             return None
-        rows: int = footer.num_rows
-        nulls = sum(_nulls(footer.row_group(i), "error") for i in range(footer.num_row_groups))
         return rows - nulls if rows == self.rows(part) else None
+
+    def is_damaged(self, part: int) -> bool:
+        """Whether it is there and has another byte than was written. Unlike `errors` this reads all of it, and doesn't
+        interpret it."""
+        place = self._place(part)
+        if place.kind != FileType.File:
+            return False
+        try:
+            with place.filesystem.open_input_stream(place.path, compression=None) as file:
+                return not is_whole(file.read())
+        except OSError:  # as of a disk that can't read it any more
+            return True
+
+    def damaged(self) -> list[int]:
+        """The parts of `is_damaged`. It comes before anything else is asked of parts that an earlier run has written,
+        since pyarrow can crash on a damaged footer."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return [part for part, is_so in enumerate(pool.map(self.is_damaged, range(len(self)))) if is_so]
+
+    def take_away_damaged(self) -> int:
+        """Takes the damaged parts away, so that they are done again.
+
+        Returns:
+            How many there were.
+        """
+        damaged = self.damaged()
+        for part in damaged:
+            self.folder.filesystem.delete_file(self._place(part).path)
+        return len(damaged)
 
     def failed(self, part: int) -> list[tuple[str, str]]:
         """The path and the error of each picture of a part that has one."""
@@ -156,12 +205,14 @@ def begin(folder: Place, settings: Settings, pictures: Iterable[str]) -> None:
     schema = pa.schema([("path", pa.string())])
     count = 0
     try:
-        with pq.ParquetWriter(unfinished.path, schema, filesystem=folder.filesystem) as writer:
+        with pq.ParquetWriter(
+            unfinished.path, schema, filesystem=folder.filesystem, write_page_checksum=True
+        ) as writer:
             for paths in _thousands(pictures):
                 writer.write_table(pa.table([paths], schema), row_group_size=LISTED_TOGETHER)
                 count += len(paths)
-            kept = {"part_size": part_size(count), "settings": asdict(settings)}
-            writer.add_key_value_metadata({"run": json.dumps(kept)})
+            text = json.dumps({"part_size": part_size(count), "pictures": count, "settings": asdict(settings)}).encode()
+            writer.add_key_value_metadata({"run": text, "run_sha256": _sha256(text)})
         if count == 0:
             raise RunError(f"there are no pictures in {settings.input}")
         folder.filesystem.move(unfinished.path, listing.path)
@@ -207,6 +258,10 @@ def check_same(parts: Parts, settings: Settings) -> None:
 def _shown(value: object) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 64 else f"{text[:61]}…"
+
+
+def _sha256(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def _name(part: int) -> str:

@@ -109,23 +109,39 @@ def source_of(name: str) -> Source:
     return Source(place_of(root + mark + options), tuple(names[fixed:]))
 
 
-def _files(
-    filesystem: FileSystem, folder: str, depth: int | None, above: frozenset[str] = frozenset()
-) -> Iterator[str]:
+def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[str]:
     """Those of a folder and its folders, and links to what isn't there: who reads one is told.
 
     Args:
         depth: of the folders to look at, counted from this one as 1; None: all.
-        above: folders that this one lies in, perhaps by a link. One that is among them itself leads round in a circle.
     """
-    here = str(Path(folder).resolve()) if isinstance(filesystem, LocalFileSystem) else folder
-    if here in above:
-        return
-    for entry in _entries(filesystem, folder):
-        if entry.type in (FileType.File, FileType.NotFound):
+    # not a recursion: folders may lie in one another thousands deep. Each with what is left of it
+    open_folders: dict[str, Iterator[FileInfo]] = {}
+
+    def enter(folder: str) -> None:
+        here = _identity(folder) if isinstance(filesystem, LocalFileSystem) else folder
+        if here not in open_folders:  # else a link in it leads round in a circle
+            open_folders[here] = iter(_entries(filesystem, folder))
+
+    enter(folder)
+    while open_folders:
+        here = next(reversed(open_folders))
+        entry = next(open_folders[here], None)
+        if entry is None:
+            del open_folders[here]
+        elif entry.type in (FileType.File, FileType.NotFound):
             yield entry.path
-        elif entry.type == FileType.Directory and depth != 1:
-            yield from _files(filesystem, entry.path, None if depth is None else depth - 1, above | {here})
+        elif entry.type == FileType.Directory and (depth is None or len(open_folders) < depth):
+            enter(entry.path)
+
+
+def _identity(folder: str) -> str:
+    """The same for all links to a folder."""
+    try:
+        status = Path(folder).stat()
+    except OSError:
+        return folder
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _entries(filesystem: FileSystem, folder: str) -> list[FileInfo]:

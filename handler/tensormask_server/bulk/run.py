@@ -1,14 +1,20 @@
 """A run on Ray: a pool of actors, to which Ray Data gives the parts that aren't written yet."""
 
 import logging
+import os
+import secrets
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import ray
 import ray.util.client
 import torch
+from ray._private import ray_constants
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from ray.util.queue import Queue
@@ -55,21 +61,66 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     # an error is told in a line of ours; what led to it stands in Ray's log files
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address is not None:
+        with _connected(lambda: _connect(address, **quiet), address):
+            yield
+        return
+    folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))
     try:
-        if address is None:
-            gpus = None if torch.cuda.is_available() else 0  # Ray also counts those that torch can't use
-            ray.init("local", include_dashboard=False, num_gpus=gpus, **quiet)
-        else:
-            _connect(address, **quiet)
+        # in a folder within it, since Ray lets everybody into the one that it is given
+        with _connected(lambda: _start(f"{folder}/r", **quiet), "this machine"):
+            yield
+    except RunError as error:
+        raise RunError(f"{error}; Ray's logs are in {folder}") from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _connected(connect: Callable[[], None], place: str) -> Iterator[None]:
+    """
+    Raises:
+        RunError: Ray can't be reached.
+    """
+    try:
+        connect()
     except (OSError, RuntimeError, ValueError, RayError) as error:
         advice = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
-        if address is not None and address.startswith(CLIENT):
+        if place.startswith(CLIENT):
             advice = "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-        raise RunError(f"can't start Ray at {address or 'this machine'}: {_in_one_line(error)}{advice}") from error
+        raise RunError(f"can't start Ray at {place}: {_in_one_line(error)}{advice}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(folder: str, **options: object) -> None:
+    """Starts Ray for this run alone. Other machines can't reach it, other users of this one have neither its token nor
+    its sockets.
+
+    Args:
+        folder: where Ray makes its sockets and log files, open to all who can reach it.
+
+    Raises:
+        RunError: Ray would listen on other addresses than loopback.
+    """
+    # Ray by itself listens on all addresses, and writes its token to ~/.ray/auth_token, which everybody can read
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # whatever the system: Ray puts another address in the place of a loopback one where it takes others to be in use
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # what this process has read of that already
+    gpus = None if torch.cuda.is_available() else 0  # Ray also counts those that torch can't use
+    ray.init("local", _node_ip_address="127.0.0.1", _temp_dir=folder, include_dashboard=False, num_gpus=gpus, **options)
+    address = ray.util.get_node_ip_address()
+    if not ip_address(address).is_loopback:
+        ray.shutdown()
+        raise RunError(
+            f"Ray {ray.__version__} listens on {address}, not on loopback alone; install the version in constraints.txt"
+        )
 
 
 def _connect(address: str, **options: object) -> None:

@@ -1,0 +1,61 @@
+"""Detections read from an answer in the format npz, whatever the server sends as one."""
+
+import io
+import math
+import zipfile
+
+import numpy as np
+from tensormask_server import Detections
+from tensormask_server.client import WrongServer
+from tensormask_server.instances import MAX_MASK_PIXELS
+
+MAX_BYTES = MAX_MASK_PIXELS + (1 << 20)  # of all arrays together, unpacked
+DIRECTORY = 4096  # bytes of a zip file's list of its files; four arrays take less than 300
+END = 22  # bytes at the end of a zip file that say where that list is
+ZIP64 = b"PK\x06\x07"  # before them, where the list is described once more
+
+# the type's kind and the number of dimensions
+ARRAYS = {"pred_boxes": ("f", 2), "scores": ("f", 1), "pred_classes": ("iu", 1), "pred_masks": ("b", 3)}
+
+
+def read_detections(npz: bytes) -> Detections:
+    """
+    Args:
+        npz: an answer in this format.
+
+    Raises:
+        WrongServer: it isn't one of this server's, or its arrays are larger than MAX_BYTES. No memory has been taken
+            for them.
+    """
+    try:
+        if npz[-END:-18] != b"PK\x05\x06" or int.from_bytes(npz[-10:-6], "little") > DIRECTORY or ZIP64 in npz[-64:]:
+            raise ValueError("not a zip file of a few arrays")
+        with zipfile.ZipFile(io.BytesIO(npz)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MAX_BYTES:
+                raise ValueError(f"{unpacked} bytes of arrays; expected at most {MAX_BYTES}")
+            names = [name for name in ARRAYS if name != "pred_masks" or "pred_masks.npy" in archive.namelist()]
+            arrays = {name: _array(archive, name) for name in names}
+        boxes, scores, classes = (arrays[name] for name in ("pred_boxes", "scores", "pred_classes"))
+        masks = arrays.get("pred_masks")
+        if boxes.shape != (len(scores), 4) or {len(array) for array in arrays.values()} != {len(scores)}:
+            raise ValueError("arrays of different lengths")
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all() and (classes >= 0).all()):
+            raise ValueError("numbers that aren't finite, or negative classes")
+        return Detections.of_masks(boxes, scores, classes, masks)
+    except Exception as error:  # numpy reads headers by Python's tokenizer and parser, so that there are many
+        raise WrongServer(f"an answer with something else than detections, {npz[:60]!r}: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    kinds, dimensions = ARRAYS[name]
+    with archive.open(f"{name}.npy") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} isn't of npy's version 1.0")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.kind not in kinds or len(shape) != dimensions or is_fortran or min(shape) < 0:
+            raise ValueError(f"{name} is {dtype} {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        if size > archive.getinfo(f"{name}.npy").file_size:  # before memory is taken for it
+            raise ValueError(f"{name} has less than the {size} bytes that its shape says")
+        return np.frombuffer(file.read(size), dtype).reshape(shape)

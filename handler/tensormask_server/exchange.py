@@ -1,0 +1,136 @@
+"""One HTTP request and its response. Whatever the server sends, it takes no more than the stated bytes and time."""
+
+import io
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from typing import cast
+
+HEAD_BYTES = 1 << 18  # of the status line and the headers; ours have less than 1 kB
+ERROR_BYTES = 1 << 16  # of the body of a response that isn't a 200; only a sentence of it is shown
+PIECE = 1 << 16  # bytes that are sent or read at a time, so that the time is looked at in between
+
+
+class ResponseTooLarge(Exception):
+    """The response has more bytes than the limits allow; in one line."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request and its response."""
+
+    silence: float  # seconds without a byte
+    deadline: float  # of time.monotonic()
+    body_bytes: int  # of a response with the status 200
+
+    def seconds(self) -> float:
+        """How long to wait for the next byte.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        return min(self.silence, left)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a server sent; redirects are not followed."""
+
+    status: int
+    reason: str
+    headers: Message
+    body: bytes  # where the status isn't 200, its first ERROR_BYTES
+
+
+def post(
+    connection: HTTPConnection, target: str, body: bytes, headers: Mapping[str, bytes], limits: Limits
+) -> Response:
+    """
+    Args:
+        connection: connected; the caller closes it.
+        target: path and query.
+
+    Raises:
+        ResponseTooLarge: the response has more bytes than allowed.
+        TimeoutError: nothing came for `limits.silence`, or not all before `limits.deadline`.
+        HTTPException, ValueError: something else than HTTP came.
+        OSError: the connection ended.
+    """
+    sock: socket.socket = connection.sock
+
+    def pieces() -> Iterator[memoryview]:
+        for start in range(0, len(body), PIECE):
+            sock.settimeout(limits.seconds())
+            yield memoryview(body)[start : start + PIECE]
+
+    sock.settimeout(limits.seconds())
+    with suppress(BrokenPipeError, ConnectionResetError):  # who ends it in the middle may have said why
+        connection.request("POST", target, pieces(), {**headers, "Content-Length": b"%d" % len(body)})
+    received = _Received(sock, limits)
+    # HTTPResponse takes nothing of a socket but makefile()
+    response = HTTPResponse(cast(socket.socket, received), method="POST")
+    try:
+        response.begin()
+        is_good = response.status == 200
+        received.allow_body(limits.body_bytes if is_good else ERROR_BYTES)
+        content = _read(response, limits.body_bytes if is_good else None)
+        return Response(response.status, response.reason, response.headers, content)
+    finally:
+        response.close()
+
+
+def _read(response: HTTPResponse, most: int | None) -> bytes:
+    """
+    Args:
+        most: bytes, of which more are an error; None: the first ERROR_BYTES are enough.
+    """
+    # in pieces, because http.client takes memory for what a length says, whether or not it comes
+    content = bytearray()
+    while piece := response.read(PIECE):
+        content += piece
+        if most is None and len(content) >= ERROR_BYTES:
+            return bytes(content[:ERROR_BYTES])
+        if most is not None and len(content) > most:
+            raise ResponseTooLarge(f"an answer of more than {most} bytes")
+    if response.length:  # read(PIECE) doesn't complain where read() does
+        raise IncompleteRead(bytes(content[:PIECE]), response.length)
+    return bytes(content)
+
+
+class _Received(io.RawIOBase):
+    """The bytes of a socket, counted and timed below http.client.
+
+    http.client has no limit of its own on "100 Continue" responses, on trailers, or on a chunk of a negative size.
+    """
+
+    def __init__(self, sock: socket.socket, limits: Limits):
+        self._socket = sock
+        self._limits = limits
+        self._left = HEAD_BYTES
+        self._limit = f"headers of more than {HEAD_BYTES} bytes"
+
+    def allow_body(self, size: int) -> None:
+        """From now on the body may come, and what frames its chunks: at most as much again."""
+        self._left += 2 * size
+        self._limit = f"an answer of more than {size} bytes, as its chunks are counted"
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self, PIECE)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        self._socket.settimeout(self._limits.seconds())
+        count = self._socket.recv_into(cast(bytearray, buffer))
+        self._left -= count
+        if self._left < 0:
+            raise ResponseTooLarge(self._limit)
+        return count

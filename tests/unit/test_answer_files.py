@@ -1,0 +1,224 @@
+"""The folder command at hostile folders: links, names and files among its answers that were put there beforehand."""
+
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tensormask_server.answer_files import LARGEST_SMALL_FILE, files_below, fitting, write_whole
+from tensormask_server.client_command import main
+
+DEPTH = 1500  # folders in one another
+ANSWER = b'{"instances": []}'
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/predictions/x"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "one.jpg").write_bytes(b"one")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def run(pictures: Path, out: Path, url: str) -> int:
+    return main([str(pictures), "--out", str(out), "--url", url])
+
+
+def written(out: Path) -> set[str]:
+    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+
+def test_links_to_themselves_and_to_nothing_get_an_error_and_stop_nothing(
+    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "itself.jpg").symlink_to("itself.jpg")
+    (pictures / "round.jpg").symlink_to("and-round.jpg")
+    (pictures / "and-round.jpg").symlink_to("round.jpg")
+    (pictures / "gone.jpg").symlink_to("nowhere")
+    (pictures / "long.jpg").symlink_to("x" * 300)
+    (pictures / "folder").symlink_to(".")
+    (pictures / "above").symlink_to("..")
+    (pictures / "zeros.jpg").symlink_to("/dev/zero")
+    os.mkfifo(pictures / "pipe.jpg")
+    assert run(pictures, out, url) == 1
+    told = capsys.readouterr().err
+    for name in ("itself", "round", "and-round", "gone", "long"):
+        assert f"{name}.jpg: can't read" in told
+    assert "5 of 6 pictures had no answer" in told
+    assert written(out) == {".asked.json", "one.jpg.json"}
+
+
+def test_names_of_any_length_are_answered_and_found_again(pictures: Path, out: Path, url: str) -> None:
+    names = ["a" * 246 + ".jpg", "a" * 245 + "b.jpg", "é" * 123 + ".jpg", "a" * 251 + ".jpg", "a" * 240 + ".jpg"]
+    for name in names:
+        (pictures / name).write_bytes(b"picture")
+    assert run(pictures, out, url) == 0
+    files = written(out)
+    assert len(files) == len(names) + 2
+    assert names[-1] + ".json" in files
+    assert all(len(os.fsencode(name)) <= 255 for name in files)
+    times = {name: (out / name).stat().st_mtime_ns for name in files}
+    assert run(pictures, out, url) == 0
+    assert {name: (out / name).stat().st_mtime_ns for name in written(out)} == times
+
+
+def test_names_that_a_terminal_would_obey_are_answered_and_shown_escaped(
+    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "\x1b[2J\n.jpg").write_bytes(b"")
+    (pictures / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"picture")
+    assert run(pictures, out, url) == 1
+    told = capsys.readouterr().err
+    assert r"\x1b[2J\n.jpg: the picture is empty" in told
+    assert "\x1b[2J\n" not in told
+    assert (out / os.fsdecode(b"\xff\xfe.jpg.json")).read_bytes() == ANSWER
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"7", b'"x"', b"null", b"[" * 60_000, b"\xff", b"9" * 60_000, b" " * 2 * LARGEST_SMALL_FILE],
+)
+def test_a_broken_note_of_what_was_asked_is_told(
+    pictures: Path, out: Path, url: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    (out / ".asked.json").write_bytes(content)
+    assert run(pictures, out, url) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert ".asked.json is damaged or can't be read; name another --out, or delete it to go on here" in line
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "endless link"])
+def test_something_else_in_the_place_of_the_note_is_told(
+    pictures: Path, out: Path, url: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    note = out / ".asked.json"
+    if kind == "folder":
+        note.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(note)
+    else:
+        note.symlink_to("/dev/zero" if kind == "endless link" else pictures / "one.jpg")
+    assert run(pictures, out, url) == 2
+    assert ".asked.json is damaged or can't be read" in capsys.readouterr().err
+
+
+def test_what_the_note_says_is_shown_in_one_short_line(
+    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    (out / ".asked.json").write_text(json.dumps({"url": "\x1b[2J\n" * 1000}))
+    assert run(pictures, out, url) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert len(line) < 1100
+
+
+def test_a_planted_link_is_replaced_and_not_written_through(
+    pictures: Path, out: Path, url: str, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("precious")
+    out.mkdir()
+    (out / "one.jpg.json").symlink_to(mine)
+    assert run(pictures, out, url) == 0
+    assert mine.read_text() == "precious"
+    assert (out / "one.jpg.json").read_bytes() == ANSWER
+    assert not (out / "one.jpg.json").is_symlink()
+
+
+def test_a_planted_folder_leads_no_answer_out_of_the_folder_of_answers(
+    pictures: Path, out: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "more").mkdir()
+    (pictures / "one.jpg").rename(pictures / "more" / "one.jpg")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out.mkdir()
+    (out / "more").symlink_to(elsewhere)
+    assert run(pictures, out, url) == 2
+    assert f"a link leads out of {out}; remove it, or name another --out" in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_folder_of_answers_may_be_a_link_itself(pictures: Path, out: Path, url: str, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    out.symlink_to(tmp_path / "real")
+    assert run(pictures, out, url) == 0
+    assert (tmp_path / "real" / "one.jpg.json").read_bytes() == ANSWER
+
+
+def test_answers_have_the_mode_that_the_user_gives_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a" / "b", b"content", tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o640
+    assert [path.name for path in files_below(tmp_path)] == ["b"]
+
+
+def test_what_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "b", b"content", tmp_path)
+    assert [path.name for path in files_below(tmp_path)] == []
+
+
+def test_folders_in_one_another_may_be_thousands(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"")
+    folders = [os.open(tmp_path, os.O_RDONLY)]
+    try:
+        for _ in range(DEPTH):
+            os.mkdir("d", dir_fd=folders[-1])
+            folders.append(os.open("d", os.O_RDONLY, dir_fd=folders[-1]))
+            if len(folders) > 2:
+                os.close(folders.pop(0))
+        assert [path.name for path in files_below(tmp_path)] == ["x.jpg"]
+    finally:  # pytest's own removal is a recursion
+        here = folders[-1]
+        for _ in range(DEPTH):
+            above = os.open("..", os.O_RDONLY, dir_fd=here)
+            os.rmdir("d", dir_fd=above)
+            os.close(here)
+            here = above
+        os.close(here)
+
+
+def test_short_names_stay_and_long_ones_differ() -> None:
+    assert fitting("a.jpg", ".json") == "a.jpg.json"
+    long = {fitting("a" * 250 + end, ".json") for end in ("b", "c", "bb")}
+    assert len(long) == 3
+    assert all(len(name) == 255 and name.endswith(".json") for name in long)
