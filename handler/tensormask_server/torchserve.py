@@ -71,6 +71,12 @@ class TorchServe:
     def has_tokens(self) -> bool:
         return self._properties.get("disable_token_authorization", "false") != "true"
 
+    @property
+    def frontend(self) -> psutil.Process:
+        """The Java process, of one that has been entered."""
+        self._check_alive()
+        return self._frontends()[0]
+
     def __enter__(self) -> "TorchServe":
         """
         Raises:
