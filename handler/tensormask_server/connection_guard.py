@@ -28,6 +28,7 @@ SHORT = 5.0  # seconds that an answer, or an unanswered request, has even where 
 MOST_FILES = 65536  # file descriptors that are asked for
 OTHER_FILES = 300  # file descriptors of Java's that are no connections
 MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
+MORE_WORKERS = 8  # that the management API may have added
 LARGE = 1 << 20  # bytes: a smaller request that is cut leaves no room for others
 REPORTS = 10.0  # seconds between two lines of one reason
 CONTINUE = 100  # bytes: "HTTP/1.1 100 Continue" is shorter, and every answer longer
@@ -195,11 +196,10 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
     """
     parallel = model.workers * model.batch_size
     batches = 1 + math.ceil(memory.queue / parallel)
-    more_workers = max(model.workers, os.cpu_count() or 1)  # the management API may have added some
     return GuardLimits(
         idle_seconds=idle_seconds,
         answer_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
-        in_hand=memory.queue + more_workers * model.batch_size,
+        in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
         held_bytes=memory.held_bytes,
         answer_bytes=memory.answer_bytes,
         connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
