@@ -182,7 +182,7 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
         needed = least_memory(properties, model)
         raise PropertiesError(
             f"{_mib(budget)} MiB of memory are too little for Java with {model.workers} workers, batches of "
-            f"{model.batch_size} and max_response_size {answer}; expected --memory {_mib(needed) + 1}m or more, fewer "
+            f"{model.batch_size}, and max_response_size {answer}; expected --memory {_mib(needed) + 1}m or more, fewer "
             "workers, or a smaller max_response_size (and --max-response-bytes of the archive)"
         )
     queue = _queue(properties, heap, largest, answer, model)
