@@ -263,9 +263,9 @@ class ConnectionGuard:
         Raises:
             OSError: the system doesn't let this process reach the other's sockets.
         """
-        inode = next(inode for _, inode in _sockets(self._process.pid))
-        for own in _reached(self._process.pid, {inode}).values():
-            own.close()
+        for _, inode in _sockets(self._process.pid)[:1]:
+            for own in _reached(self._process.pid, {inode}).values():
+                own.close()
         socket_states(self._port)
         self._thread.start()
         return self

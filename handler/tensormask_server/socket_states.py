@@ -1,5 +1,6 @@
 """What Linux knows of the TCP connections of a port: one dump of the kernel's for all of them (sock_diag(7))."""
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 ERROR, DONE = 2, 3  # types of a netlink message
 ESTABLISHED, CLOSE_WAIT = 1, 8  # TCP's states in which a server holds something for a client
 INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: what each connection is described by
+INFO_SIZE = 136  # bytes of struct tcp_info up to the last field read here
 BUFFER = 1 << 18  # bytes, of a part of the answer; the kernel fills at most 32 KiB
 
 
@@ -64,7 +66,7 @@ def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState
 
 def _state(message: bytes) -> SocketState:
     (inode,) = struct.unpack_from("=I", message, 68)  # struct inet_diag_msg
-    info, memory = bytes(148), bytes(36)
+    info, memory = b"", bytes(36)
     at = 72
     while at + 4 <= len(message):
         length, kind = struct.unpack_from("=HH", message, at)
@@ -73,6 +75,8 @@ def _state(message: bytes) -> SocketState:
         elif kind == MEMORY:
             memory = message[at + 4 : at + length]
         at += max(4, length + 3 & ~3)
+    if len(info) < INFO_SIZE:
+        raise OSError(errno.ENOTSUP, "the kernel doesn't say what a TCP connection has received")
     (sent_before,) = struct.unpack_from("=I", info, 44)
     (received_before,) = struct.unpack_from("=I", info, 52)
     acknowledged, received = struct.unpack_from("=QQ", info, 120)
