@@ -77,12 +77,9 @@ def _sockets(process: psutil.Process, port: int, status: str) -> Iterator[socket
         OSError: they can't be reached.
     """
     for connection in _connections(process, port, status):
-        try:
-            number = _borrowed(process.pid, connection.fd)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            continue  # it was closed just now
+        number = borrowed(process.pid, connection.fd)
+        if number is None:
+            continue
         with socket.socket(fileno=number) as own:
             yield own
 
@@ -92,13 +89,27 @@ def _connections(process: psutil.Process, port: int, status: str) -> list[Any]:
     return [each for each in connections if each.status == status and each.laddr.port == port]
 
 
-def _borrowed(pid: int, number: int) -> int:
-    """Another process's file descriptor as one of ours, as pidfd_getfd(2) gives it."""
+def borrowed(pid: int, number: int) -> int | None:
+    """Another process's file descriptor as one of ours, as pidfd_getfd(2) gives it.
+
+    Args:
+        pid: of the other process.
+        number: of the file descriptor in it.
+
+    Returns:
+        The descriptor here, to be closed soon: until then the other's close() has no effect. None where it isn't open.
+
+    Raises:
+        OSError: the system doesn't allow it, or there is no such process.
+    """
     process = os.pidfd_open(pid)
     try:
         own: int = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, number, 0)
     finally:
         os.close(process)
-    if own < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return own
+    if own >= 0:
+        return own
+    code = ctypes.get_errno()
+    if code == errno.EBADF:
+        return None
+    raise OSError(code, os.strerror(code))

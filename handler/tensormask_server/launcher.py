@@ -10,7 +10,9 @@ from types import FrameType
 from typing import Any
 
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
+from tensormask_server.connection_guard import guard_limits, guarded, raise_file_limit
 from tensormask_server.java import JavaNotFound
+from tensormask_server.java_memory import memory_for, memory_size, served_model
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import one_line, printable
 from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
@@ -67,14 +69,20 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     properties = with_addresses(
         properties, parsed.host, *ports, metrics_host=parsed.metrics_host, has_tokens=not parsed.no_tokens
     )
-    with TorchServe(archive, properties, parsed.logs) as server:
+    model = served_model(archive)
+    memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
+    if memory.note:
+        print(memory.note, flush=True)
+    files = raise_file_limit()
+    with TorchServe(archive, memory.properties, parsed.logs) as server:
         server.wait_until_ready()
-        _print_ready(server)
-        try:
-            server.wait()
-        except _Stopped:
-            server.finish(parsed.stop_timeout)
-            raise
+        with guarded(server.frontend, parsed.port, guard_limits(memory, model, parsed.idle_timeout, files)):
+            _print_ready(server)
+            try:
+                server.wait()
+            except _Stopped:
+                server.finish(parsed.stop_timeout)
+                raise
 
 
 def _print_ready(server: TorchServe) -> None:
@@ -109,6 +117,19 @@ def _seconds(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected a whole number of seconds, 0 or more")
     return int(text)
+
+
+def _idle_seconds(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time limit; expected a whole number of seconds, 1 or more")
+    return int(text)
+
+
+def _memory(text: str) -> int:
+    try:
+        return memory_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _host(text: str) -> str:
@@ -157,6 +178,20 @@ def _parser() -> argparse.ArgumentParser:
         default=30,
         metavar="S",
         help="seconds that requests in hand have to be answered when it is stopped (default: %(default)s)",
+    )
+    add(
+        "--idle-timeout",
+        type=_idle_seconds,
+        default=60,
+        metavar="S",
+        help="seconds until a connection is closed on which nothing moves (default: %(default)s)",
+    )
+    add(
+        "--memory",
+        type=_memory,
+        metavar="SIZE",
+        help="what Java may take, as 4g, the workers not counted (default: half of the machine's; of --ts-config FILE, "
+        "what its vmargs say)",
     )
     add("--logs", type=Path, default=Path("logs"), metavar="DIR", help="(default: %(default)s)")
     add_archive_arguments(parser)

@@ -32,15 +32,6 @@ def model_name(archive: Path) -> str:
     return name.strip("_-")[:LONGEST_NAME] or "model"
 
 
-def workers_of(archive: Path) -> int:
-    """How many workers an archive's server starts with; 1 where it doesn't say."""
-    try:
-        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
-            return int(yaml.safe_load(content.read("model-config.yaml"))["minWorkers"])
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
-        return 1
-
-
 def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
     """
     Args:

@@ -23,6 +23,7 @@ import psutil
 from tensormask_server import tied
 from tensormask_server.connections import count_in_hand, drop_new, refuse_new
 from tensormask_server.java import java_home
+from tensormask_server.java_memory import served_model
 from tensormask_server.management import ManagementRelay, UnixConnection
 from tensormask_server.printable import one_line, printable
 from tensormask_server.private_folder import KEY_FILE, FolderError, PrivateFolder
@@ -30,7 +31,7 @@ from tensormask_server.properties import write_properties
 from tensormask_server.recovery import Recovery, Workers
 from tensormask_server.regular_files import read_text, write_whole
 from tensormask_server.reports import FAILED, SLOW, Reports
-from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name, workers_of
+from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
@@ -79,6 +80,19 @@ class TorchServe:
     def key_file(self) -> Path:
         """Where TorchServe writes its tokens, if it has any."""
         return self._folder / KEY_FILE
+
+    @property
+    def frontend(self) -> psutil.Process:
+        """The Java process, of one that has been entered.
+
+        Raises:
+            TorchServeError: it has ended.
+        """
+        try:
+            return psutil.Process(self._process.pid)
+        except psutil.Error:
+            self._check_alive()
+            raise
 
     def __enter__(self) -> "TorchServe":
         """
@@ -184,7 +198,7 @@ class TorchServe:
 
     def _relay(self) -> ManagementRelay:
         address = urlsplit(self._properties["management_address"])
-        most_workers = max(4, 2 * (os.cpu_count() or 1), workers_of(self._archive))
+        most_workers = max(4, 2 * (os.cpu_count() or 1), served_model(self._archive).workers)
         try:
             return ManagementRelay((address.hostname or "", address.port or 0), self._management, most_workers)
         except OSError as error:

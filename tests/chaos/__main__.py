@@ -1,5 +1,6 @@
 """What goes wrong, with real processes, and what it costs: make chaos"""
 
+import io
 import shutil
 import signal
 import socket
@@ -8,20 +9,35 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
+from PIL import Image
 from served.conftest import ROOT, Server, request_body
 from served.test_scaling import wait_for
 
 from chaos.load import Load, asking
 from chaos.serving import CASE, made_archive, serving
 
+
+def encoded(picture: np.ndarray) -> bytes:
+    """As PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 CLIENTS = 3
 SOME = 10  # answers before and after a fault
 BODY = request_body(CASE.picture)
+PNG = encoded(CASE.picture)
+HOLDERS = 100  # clients that hold the server's memory
+HELD_SECONDS = 240  # in which each of them has to have an answer
 
 
 def main() -> int:
@@ -126,6 +142,74 @@ def clients_gone() -> bool:
     return under_load("30 clients gone: asking, waiting, reading", go_away)
 
 
+def outcome(answer: bytes) -> str:
+    """The status of an answer's beginning."""
+    return answer[9:12].decode() or "closed"
+
+
+def large_bodies() -> bool:
+    """Java has room for a quarter of them."""
+    body = PNG + bytes((40 << 20) - len(PNG))  # what follows a PNG is left alone
+    head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def ask(server: Server) -> str:
+        try:
+            with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=HELD_SECONDS) as connection:
+                connection.sendall(head)
+                connection.sendall(body)
+                return outcome(connection.recv(12))
+        except ConnectionError:
+            return "closed"
+
+    def ask_all(server: Server) -> list[str]:
+        with ThreadPoolExecutor(HOLDERS) as pool:
+            return [*pool.map(ask, [server] * HOLDERS)]
+
+    return held_by_clients(f"{HOLDERS} bodies of 40 MiB at once, --memory 4g", ask_all)
+
+
+def answers_unread() -> bool:
+    noise = np.random.default_rng(0).integers(0, 256, (3900, 4100, 3), dtype=np.uint8)
+    picture = io.BytesIO()
+    Image.fromarray(noise).save(picture, "JPEG", quality=20)
+    body = picture.getvalue()
+    head = f"POST /tiny/predict?format=png HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def ask_all(server: Server) -> list[str]:
+        with ExitStack() as stack:
+            readers = []
+            outcomes = []
+            for _ in range(HOLDERS):  # each asks when the one before has got the first bytes of its answer
+                reader = stack.enter_context(socket.socket())
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.settimeout(HELD_SECONDS)
+                try:
+                    reader.connect(("127.0.0.1", server.ports[0]))
+                    reader.sendall(head + body)
+                    outcomes.append(outcome(reader.recv(12)))
+                except ConnectionError:
+                    outcomes.append("closed")
+                readers.append(reader)
+            return outcomes
+
+    return held_by_clients(f"{HOLDERS} clients that don't read 40 MB each, --memory 4g", ask_all)
+
+
+def held_by_clients(name: str, ask_all: Callable[[Server], list[str]]) -> bool:
+    """Each has to get an answer, a 503 or a closed connection, and the worker has to live."""
+    with made_archive() as archive, serving(archive, "--memory", "4g") as server, asking(server.url, CLIENTS) as load:
+        some_answers(load)
+        before = worker(server)
+        fault = time.monotonic()
+        outcomes = Counter(ask_all(server))
+        seconds = time.monotonic() - fault
+        some_answers(load)
+        is_same = worker(server) == before
+    counts = ", ".join(f"{count} × {each}" for each, count in outcomes.most_common())
+    note = f"after {seconds:.0f} s: {counts}; {'the same' if is_same else 'another'} worker"
+    return row(name, load, fault, note) and is_same and outcomes.keys() <= {"200", "503", "closed"}
+
+
 def logs_full() -> bool:
     with made_archive() as archive, small_disk() as disk:
         with serving(archive, "--logs", disk) as server, asking(server.url, CLIENTS) as load:
@@ -170,7 +254,17 @@ def sigterm() -> bool:
         return row("SIGTERM, and started again", load, fault, f"exit status {status}") and status == 0
 
 
-FAULTS = (worker_killed, worker_hangs, frontend_killed, queue_full, clients_gone, logs_full, sigterm)
+FAULTS = (
+    worker_killed,
+    worker_hangs,
+    frontend_killed,
+    queue_full,
+    clients_gone,
+    large_bodies,
+    answers_unread,
+    logs_full,
+    sigterm,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

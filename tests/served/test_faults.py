@@ -17,11 +17,12 @@ import pytest
 from parity.cases import Case
 from tensormask_server import Predictor
 from tensormask_server.client import Client
+from tensormask_server.java_memory import memory_for, served_model
+from tensormask_server.properties import read_properties
 
-from served.conftest import THRESHOLD, Server, launched, request_body
+from served.conftest import ROOT, THRESHOLD, Server, launched, request_body
 from served.test_scaling import wait_for
 
-QUEUE = 100  # TorchServe's job_queue_size where nothing else is set
 BATCH = 4  # of the archive
 
 
@@ -63,14 +64,16 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
     assert worker.pid not in server.worker_pids()
 
 
-def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server) -> None:
+def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, archive: Path) -> None:
+    properties = read_properties(ROOT / "config.properties")
+    queue = memory_for(properties, served_model(archive), None, is_ours=True).queue  # of this machine's memory
     more = 20
     before = taken(server)
-    with ThreadPoolExecutor(QUEUE + BATCH + more) as pool:
+    with ThreadPoolExecutor(queue + BATCH + more) as pool:
         with paused(server):
-            answers = [pool.submit(server.post, b"{") for _ in range(QUEUE + BATCH + more)]
+            answers = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
             wait_for(lambda: sum(answer.done() for answer in answers) >= more)
-            wait_for(lambda: taken(server) == before + QUEUE + BATCH + more)
+            wait_for(lambda: taken(server) == before + queue + BATCH + more)
         statuses = [answer.result().status for answer in answers]
     assert set(statuses) == {503, 400}
     assert more <= statuses.count(503) < more + BATCH  # the worker may have had less than a batch

@@ -156,6 +156,8 @@ def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
         (("-h", "192.0.2.1"), "choose another host"),
         (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: File exists"),
         (("--ts-config", "a.txt"), "a.txt has the line 'of text'; expected lines of key=value"),
+        (("--memory", "500m"), "500 MiB of memory are too little for Java with 1 workers, batches of 4"),
+        (("--ts-config", "small.txt"), "job_queue_size 50 with max_request_size 67108864"),
         (("--ts-config", "empty.txt"), "max_response_size isn't there, which means 6553500, in TorchServe's"),
     ],
 )
@@ -164,6 +166,8 @@ def test_settings_that_can_not_be_are_told_with_what_could(
 ) -> None:
     (tmp_path / "a.txt").write_text("a=1\n# and a line\nof text\n")
     (tmp_path / "empty.txt").touch()
+    sizes = "max_request_size=67108864\nmax_response_size=67108864\n"
+    (tmp_path / "small.txt").write_text(f"{sizes}vmargs=-Xmx1g\njob_queue_size=50\n")
     assert_one_line(run_launcher(tmp_path, "--archive", archive, *arguments), 1, said)
 
 

@@ -1,0 +1,164 @@
+"""Clients that hold memory and connections: large bodies at once, answers nobody reads, requests that never end."""
+
+import io
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from parity.cases import Case
+from PIL import Image
+from tensormask_server.socket_states import socket_states
+
+from served.conftest import Server, launched, request_body
+from served.test_faults import paused, taken
+from served.test_scaling import wait_for
+
+IDLE = 3  # s, the server's --idle-timeout
+WAIT = 240  # s, for what takes some
+LARGE = 40 << 20  # bytes of a body
+CLIENTS = 60
+HALVES = 90
+
+
+@pytest.fixture(scope="module")
+def small(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose Java has less memory than its clients want here."""
+    folder = tmp_path_factory.mktemp("small")
+    with launched(folder, "--archive", archive, "--memory", "3g", "--idle-timeout", IDLE, PATH="") as running:
+        yield running
+
+
+def connected(server: Server, data: bytes, buffer: int | None = None) -> socket.socket:
+    connection = socket.socket()
+    connection.settimeout(WAIT)
+    if buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.connect(("127.0.0.1", server.ports[0]))
+    connection.sendall(data)
+    return connection
+
+
+def request_head(length: int, path: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
+    )
+    return head.encode()
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the server closes it within WAIT; raises where it doesn't."""
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    return True
+
+
+def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(small: Server, case: Case) -> None:
+    before = taken(small)
+    path = f"/predictions/{small.name}"
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        idle, half_head, half_body, drip = (
+            stack.enter_context(connected(small, data))
+            for data in (b"", b"POST /pred", request_head(9000, path) + bytes(50), request_head(9000, path))
+        )
+        with paused(small):
+            answer = pool.submit(small.post, request_body(case.picture))
+            wait_for(lambda: taken(small) > before)
+            assert ends(idle)
+            while True:
+                try:
+                    drip.sendall(b" ")
+                    time.sleep(0.3)
+                except OSError:
+                    break
+            time.sleep(2 * IDLE)  # the request's connection is quiet for longer than an idle one may be
+            assert not answer.done()
+        assert answer.result(WAIT).status == 200
+    half_head.close()
+    half_body.close()
+
+
+def test_more_half_sent_requests_than_can_wait_end(small: Server) -> None:
+    [worker] = small.worker_pids()
+    with ExitStack() as stack:
+        halves = [
+            stack.enter_context(connected(small, request_head(9000, f"/predictions/{small.name}") + bytes(50)))
+            for _ in range(HALVES)
+        ]
+
+        def ended() -> int:
+            return sum(_is_closed(half) for half in halves)
+
+        wait_for(lambda: ended() >= HALVES // 3)
+        assert small.post(b"{").status == 400
+    assert small.worker_pids() == [worker]
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(small: Server, case: Case) -> None:
+    [worker] = small.worker_pids()
+    picture = io.BytesIO()
+    Image.fromarray(case.picture).save(picture, "PNG")
+    body = picture.getvalue() + bytes(LARGE - picture.tell())  # what follows a PNG is left alone
+    start = threading.Barrier(CLIENTS)
+
+    def ask(_: int) -> str:
+        start.wait()
+        try:
+            with connected(small, request_head(LARGE, f"/predictions/{small.name}")) as connection:
+                connection.sendall(body)
+                return connection.recv(12)[9:].decode() or "closed"
+        except (ConnectionError, BrokenPipeError):
+            return "closed"
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        outcomes = Counter(pool.map(ask, range(CLIENTS)))
+    assert set(outcomes) <= {"200", "503", "closed"}
+    assert outcomes["200"]
+    assert small.post(request_body(case.picture)).status == 200
+    assert small.worker_pids() == [worker]
+    [java] = [each for each in psutil.Process(worker).parents() if "org.pytorch.serve.ModelServer" in each.cmdline()]
+    assert java.memory_info().rss < 3 << 30
+
+
+def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
+    [worker] = small.worker_pids()
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    picture = io.BytesIO()
+    Image.fromarray(noise).save(picture, "JPEG", quality=20)
+    body = picture.getvalue()
+    data = request_head(len(body), f"/{small.name}/predict?format=png") + body  # the answer has more than 8 MB
+    with ExitStack() as stack:
+        readers = [stack.enter_context(connected(small, data, buffer=4096)) for _ in range(4)]
+        for reader in readers:
+            assert reader.recv(12)[9:] == b"200"
+        wait_for(lambda: not any(state.waiting for state in socket_states(small.ports[0])))
+        for reader in readers:
+            size = 0
+            try:
+                while part := reader.recv(1 << 20):
+                    size += len(part)
+            except ConnectionResetError:
+                pass
+            assert size < 8_000_000
+    assert small.post(request_body(case.picture)).status == 200
+    assert small.worker_pids() == [worker]

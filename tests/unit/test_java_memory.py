@@ -1,0 +1,148 @@
+"""Java's memory from one budget."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from tensormask_server.java_memory import (
+    DIRECT_WASTE,
+    HEAP_WASTE,
+    MIB,
+    JavaMemory,
+    ServedModel,
+    default_memory,
+    least_memory,
+    machine_memory,
+    memory_for,
+    memory_size,
+    served_model,
+    within_memory,
+)
+from tensormask_server.properties import PropertiesError, read_properties
+
+ROOT = Path(__file__).parents[2]
+ALONE = ServedModel()
+GIB = 1 << 30
+SIZES = {"max_request_size": str(64 * MIB), "max_response_size": str(64 * MIB)}
+
+
+def vmarg(memory: JavaMemory, name: str) -> int:
+    """The bytes that Java is told."""
+    [found] = re.findall(rf"{name}(\d+)m", memory.properties["vmargs"])
+    return int(found) * MIB
+
+
+@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=4), ServedModel(batch_size=8)])
+@pytest.mark.parametrize("budget", [3 * GIB, 4 * GIB, 11 * GIB, 100 * GIB])
+def test_what_may_be_held_fits_into_the_budget(budget: int, model: ServedModel) -> None:
+    memory = within_memory(SIZES, model, budget)
+    heap, direct = vmarg(memory, "-Xmx"), vmarg(memory, "-XX:MaxDirectMemorySize=")
+    assert 0.8 * budget < heap + direct < budget
+    request, answer = int(memory.properties["max_request_size"]), int(memory.properties["max_response_size"])
+    in_hand = memory.queue + model.workers * model.batch_size
+    assert HEAP_WASTE * (in_hand * request + 2 * model.workers * answer) < heap
+    at_work = model.workers * (model.batch_size * request + 2 * answer)
+    assert DIRECT_WASTE * (memory.held_bytes + at_work) < direct
+    assert memory.held_bytes >= 4 * answer
+    assert memory.queue >= 4
+    assert memory.queue == int(memory.properties["job_queue_size"])
+
+
+def test_more_memory_takes_larger_requests_and_then_more_of_them() -> None:
+    small, middle, large = (within_memory(SIZES, ALONE, size * GIB) for size in (2, 4, 20))
+    assert int(small.properties["max_request_size"]) < 64 * MIB
+    assert "--memory gives more" in small.note
+    assert f"at most {small.properties['max_request_size']} bytes" in small.note
+    assert middle.properties["max_request_size"] == large.properties["max_request_size"] == str(64 * MIB)
+    assert not middle.note
+    assert small.queue < middle.queue < large.queue <= 100
+    assert small.held_bytes < middle.held_bytes < large.held_bytes
+
+
+@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=8), ServedModel(batch_size=16)])
+def test_the_least_memory_is_enough_and_less_is_refused_with_it(model: ServedModel) -> None:
+    least = least_memory(SIZES, model)
+    assert int(within_memory(SIZES, model, least).properties["max_request_size"]) >= MIB
+    with pytest.raises(PropertiesError, match=rf"expected --memory {least // MIB + 1}m or more"):
+        within_memory(SIZES, model, least - 4 * MIB)
+    assert default_memory(SIZES, model) >= least
+
+
+def test_a_file_of_the_users_counts_and_ours_is_for_plain_torchserve() -> None:
+    properties = read_properties(ROOT / "config.properties")
+    theirs = memory_for(properties, ALONE, None, is_ours=False)
+    assert theirs.properties == properties  # fits as it is
+    assert theirs.queue == 16
+    ours = memory_for(properties, ALONE, 20 * GIB, is_ours=True)
+    assert ours.queue > theirs.queue
+    assert vmarg(ours, "-Xmx") > 2 * GIB
+    assert "-Dlog4j2.formatMsgNoLookups=true" in ours.properties["vmargs"]
+    both = memory_for(properties, ALONE, 20 * GIB, is_ours=False)  # --memory beats vmargs, and not the queue
+    assert both.queue == 16
+    assert vmarg(both, "-Xmx") == vmarg(ours, "-Xmx")
+    unsaid = memory_for(SIZES, ALONE, None, is_ours=False)
+    assert "-Xmx" in unsaid.properties["vmargs"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"vmargs": "-Xmx1g", "job_queue_size": "100"}, r"job_queue_size 100 .* needs a heap of \d+ MiB"),
+        ({"vmargs": "-Xmx4g -XX:MaxDirectMemorySize=200m"}, r"need -XX:MaxDirectMemorySize of \d+ MiB, and .* 200 MiB"),
+        ({"vmargs": "-Xmxlots"}, "-Xmx in vmargs .* 'lots' is not a size of memory"),
+        ({"vmargs": "-Xmx4g", "job_queue_size": "many"}, "job_queue_size is 'many'"),
+        ({"vmargs": "-Xmx4g", "job_queue_size": "0"}, "job_queue_size is '0'"),
+        ({"vmargs": "-Xmx4g", "max_request_size": "64m"}, "max_request_size is '64m'"),
+        ({"vmargs": "-Xmx200m"}, r"job_queue_size 1 .* needs a heap"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(changed: dict[str, str], said: str) -> None:
+    with pytest.raises(PropertiesError, match=said):
+        within_memory({**SIZES, **changed}, ALONE, None)
+
+
+def test_sizes_are_written_as_for_java() -> None:
+    assert [memory_size(text) for text in ("4g", "1500M", "2GB", "7", "1t")] == [
+        4 * GIB,
+        1500 * MIB,
+        2 * GIB,
+        7,
+        1 << 40,
+    ]
+    for text in ("", "g", "4 g", "0", "-1g", "4gg", "1.5g", "٤g5"):
+        with pytest.raises(ValueError, match="expected a whole number with k, m, g or t"):
+            memory_size(text)
+
+
+@pytest.mark.parametrize(
+    ("groups", "place", "text", "expected"),
+    [
+        ("0::/pod/inner\n", "sys/fs/cgroup/pod/memory.max", f"{GIB}\n", GIB),  # an outer one's limit counts too
+        ("0::/\n", "sys/fs/cgroup/memory.max", f"{GIB}\n", GIB),
+        ("0::/../../host\n", "sys/fs/cgroup/memory.max", f"{GIB}\n", GIB),  # a container's own root
+        ("4:memory:/pod\n0::/\n", "sys/fs/cgroup/memory/pod/memory.limit_in_bytes", f"{GIB}\n", GIB),
+        ("4:memory:/docker/0a\n", "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{GIB}\n", GIB),
+        ("0::/pod\n", "sys/fs/cgroup/pod/memory.max", "max\n", None),
+        ("4:memory:/pod\n", "sys/fs/cgroup/memory/pod/memory.limit_in_bytes", f"{1 << 62}\n", None),
+    ],
+)
+def test_a_control_group_limits_the_machines_memory(
+    groups: str, place: str, text: str, expected: int | None, tmp_path: Path
+) -> None:
+    whole = machine_memory(tmp_path)
+    for path, content in (("proc/self/cgroup", groups), (place, text)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    assert machine_memory(tmp_path) == (expected or whole)
+
+
+def test_the_archive_says_how_much_is_worked_on_at_a_time(tmp_path: Path) -> None:
+    archive = tmp_path / "some.mar"
+    assert served_model(archive) == ServedModel()
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("model-config.yaml", "minWorkers: 1\nmaxWorkers: 3\nbatchSize: 8\nresponseTimeout: 7\n")
+    assert served_model(archive) == ServedModel(workers=3, batch_size=8, response_timeout=7)
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("model-config.yaml", "- of\n- another kind\n")
+    assert served_model(archive) == ServedModel()
