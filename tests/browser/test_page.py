@@ -14,10 +14,12 @@ from served.conftest import Server
 
 from browser.conftest import HOSTILE_NAME
 
+pytestmark = pytest.mark.extensive
+
 
 def upload(page: Page, picture: Path) -> None:
     page.set_input_files("#file", picture)
-    expect(page.locator("#status")).to_contain_text("encode", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("encode")
 
 
 def canvas_pixels(page: Page) -> np.ndarray:
@@ -112,7 +114,7 @@ def test_class_names_are_text(page: Page, picture: Path) -> None:
 
 def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path) -> None:
     page.click("#sample")
-    expect(page.locator("#status")).to_contain_text("encode", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("encode")
     for event, transfer in (("paste", "clipboardData"), ("drop", "dataTransfer")):
         page.evaluate(
             """([event, transfer, content]) => {
@@ -124,7 +126,7 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path
             }""",
             [event, transfer, base64.b64encode(picture.read_bytes()).decode()],
         )
-        expect(page.locator("#curl")).to_contain_text(f"{event}.png", timeout=60_000)
+        expect(page.locator("#curl")).to_contain_text(f"{event}.png")
 
 
 @pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
@@ -150,7 +152,7 @@ def test_a_file_that_is_no_picture_and_a_servers_error_are_told(page: Page, tmp_
     expect(page.locator("#status.wrong")).to_contain_text("can't show that file")
     page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
     page.set_input_files("#file", picture)
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network", timeout=60_000)
+    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
 
 
 def test_everything_is_reached_by_the_tab_key(page: Page, picture: Path) -> None:

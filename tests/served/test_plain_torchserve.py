@@ -4,11 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from parity.cases import Case
 from tensormask_server.java import java_home
+from waiting import wait_for
 
 from served.conftest import ROOT, Server, free_ports, request_body
 
@@ -32,10 +32,7 @@ def test_torchserve_start_serves_and_stop_stops(archive: Path, tmp_path: Path, c
     subprocess.run(start.split(), **options)
     try:
         server = Server((ports[0], ports[1], ports[2]), "tiny")
-        end = time.monotonic() + 60
-        while not server.is_ready():
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        wait_for(server.is_ready, "a READY worker")
         assert len(server.post(request_body(case.picture)).tensors()["scores"]) > 3
     finally:
         subprocess.run([TORCHSERVE, "--stop", "--foreground"], **options)
