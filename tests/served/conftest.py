@@ -19,6 +19,7 @@ import pytest
 import torch
 from parity.cases import Case, load_case, write_weights
 from tensormask_server import Predictor, load_predictor
+from waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
@@ -78,7 +79,7 @@ class Server:
 
 def send(request: urllib.request.Request) -> Answer:
     try:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return Answer(response.status, response.headers.get("Content-Type"), response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.headers.get("Content-Type"), error.read())
@@ -98,12 +99,12 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def launched(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
+def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY."""
     ports = free_ports(3)
-    command = [str(LAUNCHER), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
+    words = [str(command), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
     process = subprocess.Popen(
-        [*command, *(str(argument) for argument in arguments)],
+        [*words, *(str(argument) for argument in arguments)],
         cwd=folder,
         env={**environment},
         stdout=subprocess.PIPE,
@@ -123,7 +124,7 @@ def launched(folder: Path, *arguments: object, **environment: str) -> Iterator[S
         yield Server((ports[0], ports[1], ports[2]), name, process)
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
         process.stdout.close()
 
 
