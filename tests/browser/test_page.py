@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from served.conftest import Server
+from waiting import PATIENCE
 
 from browser.conftest import HOSTILE_NAME
 
@@ -102,6 +103,125 @@ def test_the_curl_command_answers_what_is_shown(page: Page, picture: Path) -> No
     command = page.locator("#curl").inner_text()
     printed = subprocess.run(command, shell=True, cwd=picture.parent, capture_output=True, check=True).stdout
     assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
+
+
+# What a link to the page, or a file that is dropped on it from another page, may hold. RUN makes a file when it is run.
+RUN = "touch$IFS" + "ran"
+BELOW = [
+    f"/1.0/;{RUN};",
+    f"/1.0/$({RUN})",
+    f"/1.0/`{RUN}`",
+    f"/1.0/';{RUN};'",
+    f"/1.0/&{RUN}&",
+    "/1.0/|sh",
+    "/1.0/--output/-o",
+    f"/1.0?;{RUN};",
+    f"/1.0#;{RUN};",
+    "/1.0/predictions/tiny",
+]
+FILES = [
+    "a b.png",
+    "it's.png",
+    "'';touch ran;''.png",
+    "'\\'';touch ran;'.png",
+    "$(touch ran).png",
+    "`touch ran`.png",
+    "${IFS}.png",
+    "a\ntouch ran\n.png",
+    "-o.png",
+    "-",
+    ".",
+    "@list.png",
+    "a\\.png",
+    'a";touch ran;".png',
+    "!!.png",
+    "~.png",
+    "*.png",
+    "#.png",
+    "img[1-3].png",
+    "{a,b}.png",
+    "ａ猫é.png",
+]
+RECORD = """#!/bin/sh
+printf '%s\\0' "$@" > recorded
+"""
+
+
+def recorded(command: str, folder: Path) -> list[str]:
+    """The arguments that /bin/sh gives curl, when it runs the command; anything else that is run fails the test."""
+    (folder / "bin").mkdir()
+    curl = folder / "bin" / "curl"
+    curl.write_text(RECORD)
+    curl.chmod(0o755)
+    (folder / "here").mkdir()
+    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin"}
+    run = subprocess.run(["/bin/sh", "-c", command], cwd=folder / "here", env=environment, capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert [path.name for path in (folder / "here").iterdir()] == ["recorded"]
+    return (folder / "here" / "recorded").read_text().split("\0")[:-1]
+
+
+@pytest.mark.parametrize("below", BELOW)
+def test_a_hostile_link_to_the_page_changes_no_command(
+    page: Page, server: Server, picture: Path, tmp_path: Path, below: str
+) -> None:
+    page.goto(server.url + below)
+    upload(page, picture)
+    set_threshold(page, 0.4)
+    command = page.locator("#curl").text_content()
+    assert command
+    assert recorded(command, tmp_path) == ["-T", picture.name, "-H", "Score-Threshold: 0.40", server.url]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_hostile_file_name_is_one_argument(
+    page: Page, server: Server, picture: Path, tmp_path: Path, name: str
+) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    set_threshold(page, 0.4)
+    command = page.locator("#curl").text_content()
+    assert command
+    arguments = recorded(command, tmp_path)
+    if arguments[0] == "-g":
+        arguments = arguments[1:]
+        assert set("[]{}") & set(name)
+    assert arguments == ["-T", f"./{name}" if name[0] in "-." else name, "-H", "Score-Threshold: 0.40", server.url]
+
+
+def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -> None:
+    """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
+    name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    command = page.locator("#curl").text_content()
+    assert command
+    assert [letter for letter in command if letter != "\n" and not letter.isprintable()] == []
+
+
+def test_a_host_of_hostile_letters_is_part_of_the_one_url(
+    browser: Browser, server: Server, picture: Path, tmp_path: Path
+) -> None:
+    """Whoever has a domain can point a name like this one at any address."""
+    opened = browser.new_page()
+    opened.set_default_timeout(1000 * PATIENCE)
+    opened.route("**/*", lambda route: route.fulfill(response=route.fetch(url=server.url)))  # no DNS has that name
+    opened.goto("http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny")
+    upload(opened, picture)
+    command = opened.locator("#curl").text_content()
+    opened.close()
+    assert command
+    assert recorded(command, tmp_path)[-1] == "http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny"
+
+
+def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> None:
+    """A page at /any/where/predictions/tiny, which a proxy has of /predictions/tiny."""
+    opened = browser.new_page()
+    opened.route("**/any/where/**", lambda route: route.fulfill(response=route.fetch(url=server.url)))
+    url = server.url.replace("/predictions", "/any/where/predictions")
+    opened.goto(url)
+    assert opened.evaluate("() => modelPath") == "/any/where/predictions/tiny"
+    opened.close()
 
 
 def test_class_names_are_text(page: Page, picture: Path) -> None:
