@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from waiting import wait_for
 
-from served.conftest import Server, launched, send
+from served.conftest import ROOT, Server, launched, send
 from served.proxies import DEPLOY, PROGRAMS, Proxy, program, proxied, responses
 
 pytestmark = pytest.mark.extensive
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.extensive
 SIZES = {"a": (40, 30), "b": (30, 40), "c": (50, 20)}  # width and height, by which an answer tells whose it is
 CLIENTS = 3  # that ask for c, while attackers send a and b
 ATTACKERS = 8
+LIMIT_OF_NGINX = 20
 
 
 def png(name: str) -> bytes:
@@ -275,6 +276,38 @@ def test_slow_senders_keep_no_connection_of_the_server(proxy: Proxy) -> None:
     finally:
         for sender in senders:
             sender.close()
+
+
+def test_nginx_takes_so_many_requests_of_one_address_at_once(proxy: Proxy) -> None:
+    """One more gets a 503, until one of them has gone."""
+    if proxy.kind != "nginx":
+        pytest.skip("HAProxy's file has no such limit")
+    half = closing(post(bytes(1000)))[:-500]
+
+    def status_beside_others() -> int:
+        senders = [proxy.connect() for _ in range(LIMIT_OF_NGINX)]
+        try:
+            for sender in senders:
+                sender.sendall(half)
+            return proxy.asked(closing(get("/ping")))[0].status
+        finally:
+            for sender in senders:
+                sender.close()
+
+    wait_for(lambda: status_beside_others() == 503, "a 503 for one request more")  # nginx may have read less at first
+    wait_for(lambda: proxy.asked(closing(get("/ping")))[0].status == 200, "a 200 when they have gone")
+
+
+# --- the files themselves ---------------------------------------------------------------------------------------------
+
+
+def test_both_let_the_same_paths_through_as_their_page_says() -> None:
+    nginx = re.findall(r"location = (\S+)", (DEPLOY / "nginx.conf").read_text())
+    lines = re.findall(r"acl open path -m str (.+)", (DEPLOY / "haproxy.cfg").read_text())
+    assert sorted(nginx) == sorted(" ".join(lines).split())
+    [said] = re.findall(r"The paths are (.+?)\.\s", (ROOT / "docs" / "PROXY.md").read_text(), re.DOTALL)
+    written = [path.replace("/1.0", "/predictions/tensormask/1.0", 1) for path in re.findall("`(.+?)`", said)]
+    assert sorted(written) == sorted(nginx)
 
 
 # --- HAProxy's own ----------------------------------------------------------------------------------------------------
