@@ -41,6 +41,7 @@ from served.coco_folder import THRESHOLD, Folder, annotated_folder
 from served.conftest import Server, free_ports
 
 COUNT = 12  # annotated pictures
+RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many pictures with networks of its own
 LARGE = 24  # pictures that take a while, so that something can be killed meanwhile
 BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
 
@@ -64,7 +65,7 @@ class Bulk:
     def run(self, output: Path, *options: object) -> str:
         """What it prints on stdout."""
         process = self.start(output, *options)
-        printed, told = process.communicate(timeout=PATIENCE)
+        printed, told = process.communicate(timeout=RUN_PATIENCE)
         assert process.returncode == 1, told  # as some pictures have an error
         return printed
 
@@ -228,7 +229,7 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     assert any("PartActor" in " ".join(child.cmdline()) for child in children())
     cluster.remove_node(node, allow_graceful=False)
     at_the_kill = len(parts_in(tmp_path))
-    _, told = process.communicate(timeout=PATIENCE)
+    _, told = process.communicate(timeout=RUN_PATIENCE)
     assert process.returncode == 1, told
     assert at_the_kill < len(parts_in(complete))
     assert rows_of(tmp_path) == rows_of(complete)
@@ -263,7 +264,7 @@ def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, clust
     process = bulk.start(output, "--address", cluster.address)
     wait_for_parts(1, output, process)
     output.rename(tmp_path / "elsewhere")
-    _, told = process.communicate(timeout=PATIENCE)
+    _, told = process.communicate(timeout=RUN_PATIENCE)
     assert process.returncode == 2
     assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", told.splitlines()[-1])
 
@@ -281,7 +282,7 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
     started = wait_for(lambda: drivers() - before, "a driver", unless=lambda: said_at_the_end(process), every=0)
     for driver in started:
         driver.kill()
-    printed, told = process.communicate(timeout=PATIENCE)
+    printed, told = process.communicate(timeout=RUN_PATIENCE)
     assert printed.startswith(f"1 pictures in {tmp_path}, 0 "), told
 
 
@@ -290,7 +291,7 @@ def test_a_gpu_that_torch_can_not_use_is_told(bulk: Bulk, cluster: Cluster, tmp_
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     try:
         process = bulk.start(tmp_path, "--address", cluster.address)
-        _, told = process.communicate(timeout=PATIENCE)
+        _, told = process.communicate(timeout=RUN_PATIENCE)
     finally:
         cluster.remove_node(node)
     assert process.returncode == 2, told
