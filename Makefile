@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
 OPTIONS ?=
 
-.PHONY: demo serve test attack fuzz chaos soak hosts lint audit try-image bench clean
+.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -13,9 +13,17 @@ demo: $(VENV)/.serve
 serve: $(VENV)/.serve
 	$(BIN)/tensormask-server --archive $(ARCHIVE) $(OPTIONS)
 
-# A file is one worker's, so that what its tests share is started once.
+# The linters and the unit tests: what to run after each change.
+check: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' tests/unit
+
+# What a user relies on. A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+
+# Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
+test-all: test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive
 
 # What SECURITY.md names: each attack, and whether the server held.
 attack: $(VENV)/.dev
@@ -58,7 +66,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installed again only when what is to be installed has changed.
-$(VENV)/.serve: pyproject.toml constraints.txt Makefile
+$(VENV)/.serve: pyproject.toml setup.py constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'

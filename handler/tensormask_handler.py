@@ -77,7 +77,8 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.manifest["model"]["modelName"], names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
-        self.page = try_it_page(self.options.max_pixels, self.options.max_side, self.options.score_threshold)
+        limits = (self.options.max_pixels, self.options.max_side)
+        self.page = try_it_page(self.model.name, *limits, self.options.score_threshold)
         self._warm_up()
         logger.info("ready on %s, with options %s", self.device, self.options)
 

@@ -187,8 +187,9 @@ def make_archive(request: ArchiveRequest) -> Path:
         served.mkdir()
         save_file(network.state_dict(), served / WEIGHTS)
         shutil.copy(HANDLER, served)
-        # a server has no use for bulk, nor what it needs
-        shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "bulk"))
+        # what a server has no use for: bulk with what it needs, and a wheel's copy of the settings
+        left_out = shutil.ignore_patterns("__pycache__", "bulk", "config.properties")
+        shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=left_out)
         (content / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
         (content / SUMS).write_text(sums_of([content, served]), encoding="utf-8")

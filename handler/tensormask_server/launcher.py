@@ -19,7 +19,8 @@ from tensormask_server.properties import PropertiesError, read_properties, with_
 from tensormask_server.torchserve import TorchServe, TorchServeError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-PROPERTIES = Path(__file__).parents[2] / "config.properties"
+INSTALLED = Path(__file__).with_name("config.properties")  # where a wheel has it
+PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[2] / "config.properties"
 
 
 class _Stopped(BaseException):

@@ -13,6 +13,7 @@ import pytest
 from parity.cases import Case
 from served.conftest import launched, ready, request_body, starting
 from served.test_launcher import assert_one_line, changed, run_launcher
+from waiting import PATIENCE
 
 ALONE = {"PATH": "", "OMP_NUM_THREADS": "1"}
 
@@ -24,7 +25,7 @@ def test_nothing_outlives_a_killed_launcher(tmp_path: Path, archive: Path) -> No
         processes = server.processes()
         assert len(processes) == 2
         server.process.kill()
-        assert not psutil.wait_procs(processes, timeout=300)[1]
+        assert not psutil.wait_procs(processes, timeout=PATIENCE)[1]
         left = server.private_folder
         assert left.exists()
         # the next server deletes what that one left
@@ -40,7 +41,7 @@ def test_a_deleted_model_ends_the_server_which_says_so(tmp_path: Path, archive: 
         assert server.process.stdout is not None
         [pid] = server.worker_pids()
         (Path(psutil.Process(pid).cwd()) / "weights.safetensors").unlink()
-        assert server.process.wait(timeout=300) == 1
+        assert server.process.wait(timeout=PATIENCE) == 1
         said = server.process.stdout.read()
         assert "a file of the unpacked model was deleted: " in said
         assert "weights.safetensors; start the server again" in said

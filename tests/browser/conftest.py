@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from parity.cases import Case, load_case, write_weights
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served.conftest import ROOT, Server, launched
+from waiting import PATIENCE
 
 NUM_CLASSES = 5  # of the tiny network
 HOSTILE_NAME = "<img src=x onerror=\"document.title='run'\">"
@@ -41,7 +42,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
     with sync_playwright() as playwright:
         # Chromium's own sandbox doesn't start for root
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        milliseconds = 1000 * PATIENCE
+        expect.set_options(timeout=milliseconds)
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=milliseconds)
         yield started
         started.close()
 
@@ -50,6 +53,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """The page, opened; whatever the browser complains about fails the test."""
     opened = browser.new_page(viewport={"width": 1200, "height": 800})
+    opened.set_default_timeout(1000 * PATIENCE)
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -11,13 +11,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from served.conftest import Server
+from waiting import PATIENCE
 
 from browser.conftest import HOSTILE_NAME
+
+pytestmark = pytest.mark.extensive
 
 
 def upload(page: Page, picture: Path) -> None:
     page.set_input_files("#file", picture)
-    expect(page.locator("#status")).to_contain_text("encode", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("encode")
 
 
 def canvas_pixels(page: Page) -> np.ndarray:
@@ -102,6 +105,125 @@ def test_the_curl_command_answers_what_is_shown(page: Page, picture: Path) -> No
     assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
 
 
+# What a link to the page, or a file that is dropped on it from another page, may hold. RUN makes a file when it is run.
+RUN = "touch$IFS" + "ran"
+BELOW = [
+    f"/1.0/;{RUN};",
+    f"/1.0/$({RUN})",
+    f"/1.0/`{RUN}`",
+    f"/1.0/';{RUN};'",
+    f"/1.0/&{RUN}&",
+    "/1.0/|sh",
+    "/1.0/--output/-o",
+    f"/1.0?;{RUN};",
+    f"/1.0#;{RUN};",
+    "/1.0/predictions/tiny",
+]
+FILES = [
+    "a b.png",
+    "it's.png",
+    "'';touch ran;''.png",
+    "'\\'';touch ran;'.png",
+    "$(touch ran).png",
+    "`touch ran`.png",
+    "${IFS}.png",
+    "a\ntouch ran\n.png",
+    "-o.png",
+    "-",
+    ".",
+    "@list.png",
+    "a\\.png",
+    'a";touch ran;".png',
+    "!!.png",
+    "~.png",
+    "*.png",
+    "#.png",
+    "img[1-3].png",
+    "{a,b}.png",
+    "ａ猫é.png",
+]
+RECORD = """#!/bin/sh
+printf '%s\\0' "$@" > recorded
+"""
+
+
+def recorded(command: str, folder: Path) -> list[str]:
+    """The arguments that /bin/sh gives curl, when it runs the command; anything else that is run fails the test."""
+    (folder / "bin").mkdir()
+    curl = folder / "bin" / "curl"
+    curl.write_text(RECORD)
+    curl.chmod(0o755)
+    (folder / "here").mkdir()
+    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin"}
+    run = subprocess.run(["/bin/sh", "-c", command], cwd=folder / "here", env=environment, capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert [path.name for path in (folder / "here").iterdir()] == ["recorded"]
+    return (folder / "here" / "recorded").read_text().split("\0")[:-1]
+
+
+@pytest.mark.parametrize("below", BELOW)
+def test_a_hostile_link_to_the_page_changes_no_command(
+    page: Page, server: Server, picture: Path, tmp_path: Path, below: str
+) -> None:
+    page.goto(server.url + below)
+    upload(page, picture)
+    set_threshold(page, 0.4)
+    command = page.locator("#curl").text_content()
+    assert command
+    assert recorded(command, tmp_path) == ["-T", picture.name, "-H", "Score-Threshold: 0.40", server.url]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_hostile_file_name_is_one_argument(
+    page: Page, server: Server, picture: Path, tmp_path: Path, name: str
+) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    set_threshold(page, 0.4)
+    command = page.locator("#curl").text_content()
+    assert command
+    arguments = recorded(command, tmp_path)
+    if arguments[0] == "-g":
+        arguments = arguments[1:]
+        assert set("[]{}") & set(name)
+    assert arguments == ["-T", f"./{name}" if name[0] in "-." else name, "-H", "Score-Threshold: 0.40", server.url]
+
+
+def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -> None:
+    """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
+    name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    command = page.locator("#curl").text_content()
+    assert command
+    assert [letter for letter in command if letter != "\n" and not letter.isprintable()] == []
+
+
+def test_a_host_of_hostile_letters_is_part_of_the_one_url(
+    browser: Browser, server: Server, picture: Path, tmp_path: Path
+) -> None:
+    """Whoever has a domain can point a name like this one at any address."""
+    opened = browser.new_page()
+    opened.set_default_timeout(1000 * PATIENCE)
+    opened.route("**/*", lambda route: route.fulfill(response=route.fetch(url=server.url)))  # no DNS has that name
+    opened.goto("http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny")
+    upload(opened, picture)
+    command = opened.locator("#curl").text_content()
+    opened.close()
+    assert command
+    assert recorded(command, tmp_path)[-1] == "http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny"
+
+
+def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> None:
+    """A page at /any/where/predictions/tiny, which a proxy has of /predictions/tiny."""
+    opened = browser.new_page()
+    opened.route("**/any/where/**", lambda route: route.fulfill(response=route.fetch(url=server.url)))
+    url = server.url.replace("/predictions", "/any/where/predictions")
+    opened.goto(url)
+    assert opened.evaluate("() => modelPath") == "/any/where/predictions/tiny"
+    opened.close()
+
+
 def test_class_names_are_text(page: Page, picture: Path) -> None:
     upload(page, picture)
     set_threshold(page, 0.1)
@@ -112,7 +234,7 @@ def test_class_names_are_text(page: Page, picture: Path) -> None:
 
 def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path) -> None:
     page.click("#sample")
-    expect(page.locator("#status")).to_contain_text("encode", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("encode")
     for event, transfer in (("paste", "clipboardData"), ("drop", "dataTransfer")):
         page.evaluate(
             """([event, transfer, content]) => {
@@ -124,7 +246,7 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path
             }""",
             [event, transfer, base64.b64encode(picture.read_bytes()).decode()],
         )
-        expect(page.locator("#curl")).to_contain_text(f"{event}.png", timeout=60_000)
+        expect(page.locator("#curl")).to_contain_text(f"{event}.png")
 
 
 @pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
@@ -150,7 +272,7 @@ def test_a_file_that_is_no_picture_and_a_servers_error_are_told(page: Page, tmp_
     expect(page.locator("#status.wrong")).to_contain_text("can't show that file")
     page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
     page.set_input_files("#file", picture)
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network", timeout=60_000)
+    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
 
 
 def test_everything_is_reached_by_the_tab_key(page: Page, picture: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from PIL import Image
 from served.conftest import ROOT, Server, request_body
-from served.test_scaling import wait_for
+from waiting import wait_for
 
 from chaos.load import Load, asking
 from chaos.serving import CASE, made_archive, serving
@@ -59,7 +59,7 @@ def row(name: str, load: Load, fault: float, note: str = "") -> bool:
 
 def some_answers(load: Load) -> None:
     so_far = load.right
-    wait_for(lambda: load.right >= so_far + SOME)
+    wait_for(lambda: load.right >= so_far + SOME, f"{SOME} more right answers")
 
 
 def worker(server: Server) -> psutil.Process:
@@ -72,7 +72,7 @@ def under_load(name: str, break_it: Callable[[Server], str], *options: object, c
         some_answers(load)
         fault = time.monotonic()
         note = break_it(server)
-        wait_for(lambda: load.back_after(fault) is not None)
+        wait_for(lambda: load.back_after(fault) is not None, "an answer after the fault")
         some_answers(load)
     return row(name, load, fault, note)
 
@@ -122,7 +122,7 @@ def queue_full() -> bool:
             file.write("\njob_queue_size=5\n")
         with serving(archive, "--ts-config", properties) as server, asking(server.url, 12) as load:
             fault = time.monotonic()
-            wait_for(lambda: load.retries.server_errors > 0)
+            wait_for(lambda: load.retries.server_errors > 0, "an error of the server")
             some_answers(load)
         return row("12 clients, job_queue_size=5", load, fault)
 
@@ -225,7 +225,7 @@ def logs_full() -> bool:
                 some_answers(load)
             fault = time.monotonic()
             worker(server).kill()  # a new one logs most
-            wait_for(lambda: load.back_after(fault) is not None)
+            wait_for(lambda: load.back_after(fault) is not None, "an answer after the fault")
             some_answers(load)
         return row("the logs' disk full, then kill -9", load, fault)
 

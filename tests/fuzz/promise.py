@@ -10,6 +10,7 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import error_json
+from waiting import PATIENCE
 
 from fuzz.bodies import Sent
 
@@ -51,7 +52,7 @@ def answered(server: Server, sent: Sent) -> str:
             TorchServe's own refusal.
     """
     body, content_type = sent.content()
-    connection = HTTPConnection("127.0.0.1", server.ports[0], timeout=120)
+    connection = HTTPConnection("127.0.0.1", server.ports[0], timeout=PATIENCE)
     try:
         connection.putrequest("POST", sent.path(server.name), skip_accept_encoding=True)
         headers = {
@@ -101,7 +102,8 @@ def exchanged(server: Server, raw: bytes, patience: float) -> str:
     Returns:
         The status line's number, or "closed" or "silent".
     """
-    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=patience) as connection:
+    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=PATIENCE) as connection:
+        connection.settimeout(patience)
         try:
             connection.sendall(raw)
             start = connection.recv(100)

@@ -14,7 +14,7 @@ from pathlib import Path
 from chaos.load import Load, asking
 from chaos.serving import made_archive
 from served.conftest import LAUNCHER, ROOT
-from served.test_scaling import wait_for
+from waiting import wait_for
 
 from hosts.network import Host, lay_switch
 
@@ -41,7 +41,7 @@ def main() -> int:
         for name in ("host1", "host2", "host3"):
             serve(hosts[name], archive)
         running.enter_context(proxy(archive.parent / "haproxy.log"))
-        wait_for(lambda: len(up()) == 3)
+        wait_for(lambda: len(up()) == 3, "three hosts that HAProxy takes for well")
         load = running.enter_context(asking(URL, CLIENTS))
         print("| | requests | answered right | retried by the client | wrong | longest, s | answers of the hosts |")
         print("|---|---:|---:|---:|---:|---:|---|", flush=True)

@@ -10,6 +10,7 @@ import numpy as np
 from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
+from waiting import PATIENCE
 
 from bench.scores import Scores, coco_results, evaluate
 from served.conftest import ROOT
@@ -33,7 +34,7 @@ class Folder:
         return [str(word) for word in words]
 
     def run(self, url: str, *options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(url, *options), capture_output=True, text=True, timeout=300)
+        return subprocess.run(self.command(url, *options), capture_output=True, text=True, timeout=PATIENCE)
 
 
 def annotated_folder(path: Path, case: Case, predictor: Predictor, count: int) -> Folder:

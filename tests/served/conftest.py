@@ -21,6 +21,7 @@ import pytest
 import torch
 from parity.cases import Case, load_case, write_weights
 from tensormask_server import Predictor, load_predictor
+from waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
@@ -102,7 +103,7 @@ class Server:
 
 def send(request: urllib.request.Request) -> Answer:
     try:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return Answer(response.status, response.headers.get("Content-Type"), response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.headers.get("Content-Type"), error.read())
@@ -122,20 +123,20 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def launched(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
+def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY."""
-    with starting(folder, *arguments, **environment) as server:
+    with starting(folder, *arguments, command=command, **environment) as server:
         yield ready(server)
 
 
 @contextmanager
-def starting(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
+def starting(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """The same, just started: it has no name yet."""
     ports = free_ports(3)
-    command = [str(LAUNCHER), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
+    words = [str(command), "-p", str(ports[0]), "--management-port", str(ports[1]), "--metrics-port", str(ports[2])]
     with tempfile.TemporaryDirectory(prefix="tm-") as state:  # sockets are made in it: their paths have to be short
         process = subprocess.Popen(
-            [*command, *(str(argument) for argument in arguments)],
+            [*words, *(str(argument) for argument in arguments)],
             cwd=folder,
             env={"XDG_STATE_HOME": state, **environment},
             stdout=subprocess.PIPE,
@@ -147,7 +148,7 @@ def starting(folder: Path, *arguments: object, **environment: str) -> Iterator[S
             yield Server((ports[0], ports[1], ports[2]), "", process, Path(state))
         finally:
             process.terminate()
-            process.wait(timeout=300)
+            process.wait(timeout=PATIENCE)
             process.stdout.close()
 
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tensormask_server.java import java_home
+from waiting import wait_for
 
 from served.conftest import ROOT, Server, free_ports
-from served.test_scaling import wait_for
 
 TORCHSERVE = Path(sys.executable).with_name("torchserve")
 
@@ -38,7 +38,7 @@ def plain_torchserve(archive: Path) -> Iterator[Server]:
         subprocess.run(start.split(), **run)
         try:
             server = Server((ports[0], ports[1], ports[2]), "tiny", state=folder)
-            wait_for(server.is_ready)
+            wait_for(server.is_ready, "a READY worker")
             yield server
         finally:
             subprocess.run([TORCHSERVE, "--stop", "--foreground"], **run)

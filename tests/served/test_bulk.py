@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,12 +39,14 @@ from tensormask_server.classes import class_names
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.options import HandlerOptions
 from tensormask_server.pictures import read_picture
+from waiting import PATIENCE, wait_for
 
 from bench import evaluate_bulk
 from served.coco_folder import THRESHOLD, Folder, annotated_folder
 from served.conftest import Server, free_ports
 
 COUNT = 12  # annotated pictures
+RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many pictures with networks of its own
 LARGE = 24  # pictures that take a while, so that something can be killed meanwhile
 BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
 
@@ -69,7 +70,7 @@ class Bulk:
     def run(self, output: Path, *options: object) -> str:
         """What it prints on stdout."""
         process = self.start(output, *options)
-        printed, told = process.communicate(timeout=300)
+        printed, told = process.communicate(timeout=RUN_PATIENCE)
         assert process.returncode == 1, told  # as some pictures have an error
         return printed
 
@@ -138,11 +139,15 @@ def parts_in(output: Path) -> list[Path]:
     return sorted(output.glob("part-*"))
 
 
-def wait_for(count: int, output: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_parts(count: int, output: Path, process: subprocess.Popen[str]) -> None:
     """Until so many parts are written."""
-    while len(parts_in(output)) < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+    written = f"{count} parts in {output}"
+    wait_for(lambda: len(parts_in(output)) >= count, written, unless=lambda: said_at_the_end(process), every=0.005)
+
+
+def said_at_the_end(process: subprocess.Popen[str]) -> tuple[str, str] | None:
+    """What a process printed, where it has ended."""
+    return None if process.poll() is None else process.communicate()
 
 
 def test_each_picture_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: Path) -> None:
@@ -257,7 +262,7 @@ def test_a_run_whose_command_is_killed_goes_on_to_the_same_rows(
     bulk: Bulk, complete: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     process = bulk.start(tmp_path, "--address", cluster.address)
-    wait_for(3, tmp_path, process)
+    wait_for_parts(3, tmp_path, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     written = parts_in(tmp_path)
@@ -278,11 +283,11 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     node = cluster.list_all_nodes()[-1]
     children = psutil.Process(node.all_processes["raylet"][0].process.pid).children
     process = bulk.start(tmp_path, "--address", cluster.address)
-    wait_for(3, tmp_path, process)
+    wait_for_parts(3, tmp_path, process)
     assert any("PartActor" in " ".join(child.cmdline()) for child in children())
     cluster.remove_node(node, allow_graceful=False)
     at_the_kill = len(parts_in(tmp_path))
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=RUN_PATIENCE)
     assert process.returncode == 1, told
     assert at_the_kill < len(parts_in(complete))
     assert rows_of(tmp_path) == rows_of(complete)
@@ -293,7 +298,7 @@ def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
 ) -> None:
     address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
     process = bulk.start(tmp_path, "--address", address)
-    wait_for(3, tmp_path, process)
+    wait_for_parts(3, tmp_path, process)
     process.send_signal(signal.SIGKILL)  # the cluster holds its driver for some seconds more, in case it comes back
     process.communicate()
     assert len(parts_in(tmp_path)) < len(parts_in(complete))
@@ -315,9 +320,9 @@ def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
 def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
     output = tmp_path / "found"
     process = bulk.start(output, "--address", cluster.address)
-    wait_for(1, output, process)
+    wait_for_parts(1, output, process)
     output.rename(tmp_path / "elsewhere")
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=RUN_PATIENCE)
     assert process.returncode == 2
     assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", told.splitlines()[-1])
 
@@ -332,11 +337,10 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
     before = drivers()
     address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
     process = replace(bulk, pictures=bulk.pictures / "one").start(tmp_path, "--address", address)
-    while not (started := drivers() - before):
-        assert process.poll() is None, process.communicate()
+    started = wait_for(lambda: drivers() - before, "a driver", unless=lambda: said_at_the_end(process), every=0)
     for driver in started:
         driver.kill()
-    printed, told = process.communicate(timeout=300)
+    printed, told = process.communicate(timeout=RUN_PATIENCE)
     assert printed.startswith(f"1 pictures in {tmp_path}, 0 "), told
 
 
@@ -345,7 +349,7 @@ def test_a_gpu_that_torch_can_not_use_is_told(bulk: Bulk, cluster: Cluster, tmp_
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     try:
         process = bulk.start(tmp_path, "--address", cluster.address)
-        _, told = process.communicate(timeout=300)
+        _, told = process.communicate(timeout=RUN_PATIENCE)
     finally:
         cluster.remove_node(node)
     assert process.returncode == 2, told

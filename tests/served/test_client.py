@@ -11,6 +11,7 @@ from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
 from tensormask_server.client import Client, Refused
+from waiting import PATIENCE
 
 from served.conftest import THRESHOLD, Server
 
@@ -28,7 +29,7 @@ def folder(case: Case, tmp_path: Path) -> Path:
 def run(server: Server, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tensormask_server.client", str(folder), "--url", server.url]
     return subprocess.run(
-        [*command, "--out", str(folder.parent / "out"), *options], capture_output=True, text=True, timeout=120
+        [*command, "--out", str(folder.parent / "out"), *options], capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -16,10 +16,10 @@ import pytest
 from parity.cases import Case
 from PIL import Image
 from tensormask_server.socket_states import socket_states
+from waiting import wait_for
 
 from served.conftest import Server, launched, request_body
 from served.test_faults import paused, taken
-from served.test_scaling import wait_for
 
 IDLE = 3  # s, the server's --idle-timeout
 WAIT = 240  # s, for what takes some
@@ -73,7 +73,7 @@ def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(sm
         )
         with paused(small):
             answer = pool.submit(small.post, request_body(case.picture))
-            wait_for(lambda: taken(small) > before)
+            wait_for(lambda: taken(small) > before, "a request in TorchServe's hands")
             assert ends(idle)
             while True:
                 try:
@@ -99,7 +99,7 @@ def test_more_half_sent_requests_than_can_wait_end(small: Server) -> None:
         def ended() -> int:
             return sum(_is_closed(half) for half in halves)
 
-        wait_for(lambda: ended() >= HALVES // 3)
+        wait_for(lambda: ended() >= HALVES // 3, "a third of the half-sent requests closed")
         assert small.post(b"{").status == 400
     assert small.worker_pids() == [worker]
 
@@ -151,7 +151,7 @@ def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: C
         readers = [stack.enter_context(connected(small, data, buffer=4096)) for _ in range(4)]
         for reader in readers:
             assert reader.recv(12)[9:] == b"200"
-        wait_for(lambda: not any(state.waiting for state in socket_states(small.ports[0])))
+        wait_for(lambda: not any(state.waiting for state in socket_states(small.ports[0])), "an end of what waits")
         for reader in readers:
             size = 0
             try:

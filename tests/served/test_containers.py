@@ -9,14 +9,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from manifests import DEPLOY, instructions, pod_specs, read
 from parity.cases import Case
 from tensormask_server import health
+from waiting import PATIENCE, wait_for
 
 from served.conftest import Server, launched, request_body, send
 from served.test_metrics import exported_with
@@ -44,10 +45,10 @@ def probe(server: Server, name: str) -> subprocess.CompletedProcess[str]:
     """As the kubelet runs it, but for the port."""
     _, *words = CONTAINER[name]["exec"]["command"]
     command = [sys.executable, *words, "--management-port", str(server.ports[1])]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-def is_live(server: Server, timeout: float = 10) -> bool:
+def is_live(server: Server, timeout: float = PATIENCE) -> bool:
     url = f"http://127.0.0.1:{server.ports[0]}{CONTAINER['livenessProbe']['httpGet']['path']}"
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
@@ -63,11 +64,31 @@ def is_ready(server: Server) -> bool:
         return False
 
 
-def wait_for(condition: Any, server: Server) -> None:
-    end = time.monotonic() + 60
-    while not condition(server):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def workers(server: Server) -> list[psutil.Process]:
+    """The worker processes, READY or not."""
+    assert server.process is not None
+    started = psutil.Process(server.process.pid).children(recursive=True)
+    return [process for process in started if is_worker(process)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("model_service_worker" in word for word in process.cmdline())
+    except psutil.Error:  # it has ended
+        return False
+
+
+@contextmanager
+def new_worker_held(server: Server, old: int) -> Iterator[None]:
+    """The worker that TorchServe starts in the old one's place is paused meanwhile, so it can't be READY too soon."""
+    new = wait_for(lambda: [each for each in workers(server) if each.pid != old], "a worker in the old one's place")
+    for process in new:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in new:
+            process.resume()
 
 
 def test_a_server_that_answers_is_ready_and_live(contained: Server) -> None:
@@ -80,12 +101,13 @@ def test_a_server_that_answers_is_ready_and_live(contained: Server) -> None:
 def test_a_worker_that_is_started_again_is_not_ready_but_live(contained: Server, case: Case) -> None:
     [pid] = contained.worker_pids()
     psutil.Process(pid).kill()
-    wait_for(lambda server: not is_ready(server), contained)
-    result = probe(contained, "readinessProbe")
-    assert result.returncode == 1
-    assert "tensormask has no READY worker" in result.stderr
-    assert is_live(contained)
-    wait_for(is_ready, contained)
+    with new_worker_held(contained, pid):
+        wait_for(lambda: not is_ready(contained), "the readiness probe to miss the worker")
+        result = probe(contained, "readinessProbe")
+        assert result.returncode == 1
+        assert "tensormask has no READY worker" in result.stderr
+        assert is_live(contained)
+    wait_for(lambda: is_ready(contained), "a READY worker")
     assert contained.post(request_body(case.picture)).status == 200
 
 
@@ -100,7 +122,7 @@ def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest
         assert not is_ready(contained)
     finally:
         frontend.send_signal(signal.SIGCONT)
-    wait_for(is_ready, contained)
+    wait_for(lambda: is_ready(contained), "a READY worker")
     assert is_live(contained)
 
 

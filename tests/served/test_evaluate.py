@@ -3,17 +3,18 @@
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
+from waiting import wait_for
 
 from bench.evaluate import table
 from served.coco_folder import Folder, annotated_folder
 from served.conftest import Server
+from served.gate import gate
 
 COUNT = 8
 
@@ -44,16 +45,15 @@ def test_the_ap_over_http_is_the_ap_in_process(server: Server, folder: Folder) -
 def test_a_run_that_was_killed_goes_on(server: Server, folder: Folder, complete: Path, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     options = ("--results", path, "--concurrency", 1)
-    process = subprocess.Popen(folder.command(server.url, *options), stderr=subprocess.DEVNULL)
-    while not path.exists() or path.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with gate(server.url, 4) as url:
+        process = subprocess.Popen(folder.command(url, *options), stderr=subprocess.DEVNULL)
+        wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") == 4, "four results", unless=process.poll)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     with path.open("a") as file:  # what a kill in the middle of writing leaves
         file.write('{"image_id": 10')
     answered = path.read_text().splitlines()[:-1]
-    assert 3 <= len(answered) < COUNT
+    assert len(answered) == 4 < COUNT
     done = folder.run(server.url, *options)
     assert done.returncode == 0, done.stderr
     lines = path.read_text().splitlines()

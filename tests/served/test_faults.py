@@ -19,16 +19,16 @@ from tensormask_server import Predictor
 from tensormask_server.client import Client
 from tensormask_server.java_memory import memory_for, served_model
 from tensormask_server.properties import read_properties
+from waiting import PATIENCE, wait_for
 
 from served.conftest import ROOT, THRESHOLD, Server, launched, request_body
-from served.test_scaling import wait_for
 
 BATCH = 4  # of the archive
 
 
 def taken(server: Server) -> int:
     """How many requests TorchServe has taken so far, answered or not."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=60) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=PATIENCE) as response:
         counts = re.findall(r"^ts_inference_requests_total\{.*\} ([\d.]+)$", response.read().decode(), re.MULTILINE)
     return sum(int(float(count)) for count in counts)
 
@@ -51,11 +51,11 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
 ) -> None:
     caplog.set_level(logging.INFO, "tensormask_server.client")
     before = taken(server)
-    client = Client(server.url, waits=(0.1,) * 9, timeout=20)
+    client = Client(server.url, waits=(0.1,) * 60, timeout=20)
     with ThreadPoolExecutor(6) as pool:
         with paused(server) as worker:
             founds = [pool.submit(client.predict, case.picture) for _ in range(6)]
-            wait_for(lambda: taken(server) == before + 6)
+            wait_for(lambda: taken(server) == before + 6, "six requests in TorchServe's hands")
             worker.kill()
         [expected] = predictor([case.picture], THRESHOLD)
         for found in founds:
@@ -72,8 +72,8 @@ def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, arc
     with ThreadPoolExecutor(queue + BATCH + more) as pool:
         with paused(server):
             answers = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
-            wait_for(lambda: sum(answer.done() for answer in answers) >= more)
-            wait_for(lambda: taken(server) == before + queue + BATCH + more)
+            wait_for(lambda: sum(answer.done() for answer in answers) >= more, "the answers to what no longer fits")
+            wait_for(lambda: taken(server) == before + queue + BATCH + more, "all requests in TorchServe's hands")
         statuses = [answer.result().status for answer in answers]
     assert set(statuses) == {503, 400}
     assert more <= statuses.count(503) < more + BATCH  # the worker may have had less than a batch
@@ -96,7 +96,7 @@ def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: 
     with going(head + body[:1000]):
         pass
     with paused(server), going(head + body):
-        wait_for(lambda: taken(server) == before + 1)
+        wait_for(lambda: taken(server) == before + 1, "the request in TorchServe's hands")
     with going(head + body) as reading:
         assert reading.recv(9) == b"HTTP/1.1 "
     assert server.post(body).tensors()["scores"].numel() > 3
@@ -119,7 +119,7 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
         ahead = socket.create_connection(("127.0.0.1", server.ports[0]))
         with paused(server):
             answers = [pool.submit(server.post, body) for _ in range(6)]
-            wait_for(lambda: taken(server) == 7)
+            wait_for(lambda: taken(server) == 7, "seven requests in TorchServe's hands")
             server.process.terminate()
             while "stopping when" not in (line := server.process.stdout.readline()):
                 assert line
@@ -127,6 +127,6 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", server.ports[0]))
         assert [answer.result().status for answer in answers] == [200] * 6
-        assert server.process.wait(timeout=60) == 0
+        assert server.process.wait(timeout=PATIENCE) == 0
         ahead.close()
         idle.close()

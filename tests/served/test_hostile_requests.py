@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, given, settings
 
 from served.conftest import Server
 
+pytestmark = pytest.mark.extensive
+
 # the ones that cost a server most, in bytes, in time or in memory
 LARGE = ("TIFF of a tile of 32,768²", "JPEG of 50,000 scans", "instances, 8 of 3000²", "lists, 10 million")
 

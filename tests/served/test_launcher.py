@@ -7,7 +7,6 @@ import time
 import urllib.request
 import warnings
 import zipfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import torch
 from parity.cases import Case
 from tensormask_server.cpu import warn_if_emulated
+from waiting import PATIENCE, wait_for
 
 from served.conftest import LAUNCHER, free_ports, launched, request_body, send
 
@@ -26,7 +26,7 @@ def run_launcher(folder: Path, *arguments: object) -> subprocess.CompletedProces
     ports = free_ports(3)
     addresses = ["-p", ports[0], "--management-port", ports[1], "--metrics-port", ports[2]]
     command = [str(word) for word in (LAUNCHER, *addresses, *arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], status: int, said: str) -> None:
@@ -59,18 +59,18 @@ def test_from_a_configuration_and_weights_to_an_answer_and_nothing_left(
         server.process.send_signal(number)
         time.sleep(0.1)
         server.process.send_signal(number)  # as impatient people do
-        assert server.process.wait(timeout=300) == 0
-        assert not psutil.wait_procs(processes, timeout=300)[1]
+        assert server.process.wait(timeout=PATIENCE) == 0
+        assert not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
 def test_a_dead_frontend_is_told_and_nothing_is_left(tmp_path: Path, archive: Path) -> None:
     with launched(tmp_path, "--archive", archive) as server:
         processes = server.processes()
         server.frontend().kill()
-        assert server.process.wait(timeout=300) == 1
+        assert server.process.wait(timeout=PATIENCE) == 1
         assert server.process.stdout is not None
         assert "torchserve has ended" in server.process.stdout.read()
-        assert not psutil.wait_procs(processes, timeout=300)[1]
+        assert not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
 def test_a_worker_that_can_not_be_started_again_ends_the_server(tmp_path: Path, archive: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_worker_that_can_not_be_started_again_ends_the_server(tmp_path: Path, 
         worker = psutil.Process(pid)
         (Path(worker.cwd()) / "classes.txt").write_text("others")
         worker.kill()
-        assert server.process.wait(timeout=300) == 1
+        assert server.process.wait(timeout=PATIENCE) == 1
         said = server.process.stdout.read()
         assert "no worker could be started again: classes.txt isn't what was archived" in said
 
@@ -98,9 +98,9 @@ def test_a_worker_that_starts_at_the_second_try_serves_on(tmp_path: Path, archiv
         archived = names.read_bytes()
         names.write_text("others")
         worker.kill()
-        wait_for(lambda: "LOAD FAILED" in (tmp_path / "logs" / "model_log.log").read_text())
+        wait_for(lambda: "LOAD FAILED" in (tmp_path / "logs" / "model_log.log").read_text(), "a load that failed")
         names.write_bytes(archived)
-        wait_for(lambda: server.worker_pids() not in ([], [pid]))
+        wait_for(lambda: server.worker_pids() not in ([], [pid]), "another worker")
         assert server.post(request_body(case.picture)).status == 200
         assert server.process.poll() is None
 
@@ -115,13 +115,6 @@ def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive:
             assert server.post(request_body(case.picture)).status == 200
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_precision_that_the_cpu_emulates_is_told_and_serves(tmp_path: Path, case: Case, weights: Path) -> None:

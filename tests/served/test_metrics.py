@@ -2,18 +2,18 @@
 
 import json
 import re
-import time
 import urllib.request
 
 from parity.cases import Case
 from tensormask_server.metrics import COUNTERS, HISTOGRAMS
+from waiting import PATIENCE, wait_for
 
 from served.conftest import ROOT, Server, request_body
 
 
 def exported(server: Server) -> dict[str, float]:
     """The samples by their name and labels, but the host's."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=60) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=PATIENCE) as response:
         lines = response.read().decode().splitlines()
     samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {re.sub(r'[Hh]ostname="[^"]*",|,?}$', "", name).rstrip("{,"): float(value) for name, _, value in samples}
@@ -21,11 +21,12 @@ def exported(server: Server) -> dict[str, float]:
 
 def exported_with(server: Server, name: str, least: float) -> dict[str, float]:
     """TorchServe reads a worker's metrics from its log, a moment after the answer."""
-    end = time.monotonic() + 30
-    while (samples := exported(server)).get(name, 0) < least:
-        assert time.monotonic() < end, samples
-        time.sleep(0.2)
-    return samples
+
+    def enough() -> dict[str, float] | None:
+        samples = exported(server)
+        return samples if samples.get(name, 0) >= least else None
+
+    return wait_for(enough, f"a {name} of {least:g} or more in /metrics")
 
 
 def test_requests_are_counted(server: Server, case: Case) -> None:

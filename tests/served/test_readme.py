@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from tensormask_server import archive, launcher
 from tensormask_server.java import java_home
+from waiting import PATIENCE, wait_for
 
 from served.conftest import ROOT, Server, free_ports
 
@@ -60,7 +60,7 @@ def run_javascript(snippet: str) -> str:
         "console.log(JSON.stringify(instances));"
     )
     command = [NODE, "--input-type=module", "--eval", script]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 class Reader:
@@ -88,7 +88,7 @@ class Reader:
                 self._serve("make serve")
             command = command.replace("curl", "curl -sS --fail-with-body", 1)
         result = subprocess.run(
-            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
         if "torchserve --start" in command:
@@ -98,7 +98,7 @@ class Reader:
     def stop(self) -> None:
         if self.serving is not None:
             self.serving.terminate()
-            self.serving.wait(timeout=60)
+            self.serving.wait(timeout=PATIENCE)
             self.serving = None
 
     def _serve(self, command: str) -> str:
@@ -108,26 +108,25 @@ class Reader:
         options = f"-o .venv/.serve OPTIONS='{ports}'" if command.startswith("make") else ports
         command = f"{command} {options}"
         environment = {**self.environment, "TMPDIR": "/tmp"}
-        with (self.folder / "printed").open("w") as printed:
+        with (self.folder / "printed").open("w") as file:
             self.serving = subprocess.Popen(
-                f"exec {command}", shell=True, cwd=self.folder, env=environment, stdout=printed, stderr=printed
+                f"exec {command}", shell=True, cwd=self.folder, env=environment, stdout=file, stderr=file
             )
-        end = time.monotonic() + 120
-        while "READY" not in (text := (self.folder / "printed").read_text()):
-            assert self.serving.poll() is None, text
-            assert time.monotonic() < end, text
-            time.sleep(0.1)
+        printed = self.folder / "printed"
+        wait_for(lambda: "READY" in printed.read_text(), f"READY of {command}", unless=self._ended)
         if (self.folder / "key_file.json").exists():
             keys = json.loads((self.folder / "key_file.json").read_text())
             self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"]}
-        return text
+        return printed.read_text()
+
+    def _ended(self) -> str | None:
+        """What the server printed, where it has ended."""
+        assert self.serving is not None
+        return None if self.serving.poll() is None else (self.folder / "printed").read_text()
 
     def _wait_for_worker(self) -> None:
         server = Server((self.ports[0], self.ports[1], self.ports[2]), "tensormask")
-        end = time.monotonic() + 120
-        while not server.is_ready():
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        wait_for(server.is_ready, "a READY worker of torchserve --start")
 
     def with_ports(self, text: str) -> str:
         for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):

@@ -1,6 +1,5 @@
 """The management API changes the number of workers while requests run, and every picture is answered."""
 
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +11,11 @@ from typing import TypeVar
 import numpy as np
 from parity.cases import Case
 from tensormask_server.client import Client
+from waiting import wait_for
 
 from served.conftest import Server, launched, request_body, send
 
 Given = TypeVar("Given")
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -47,9 +40,9 @@ def asked_all_the_time(ask: Callable[[], Given], clients: int = 3) -> Iterator[l
 
 def scale(server: Server, workers: int, answers: Sequence[object]) -> None:
     server.manage(f"?min_worker={workers}&max_worker={workers}", "PUT")
-    wait_for(lambda: len(server.worker_pids()) == workers)
+    wait_for(lambda: len(server.worker_pids()) == workers, f"{workers} READY workers")
     so_far = len(answers)
-    wait_for(lambda: len(answers) >= so_far + 5)
+    wait_for(lambda: len(answers) >= so_far + 5, "five more answers")
 
 
 def test_a_second_worker_comes_and_goes_and_no_picture_stays_unanswered(
@@ -62,7 +55,7 @@ def test_a_second_worker_comes_and_goes_and_no_picture_stays_unanswered(
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1  # whichever worker gave it
         # TorchServe breaks off what the other worker is at, and what waits there for its batch never gets an answer
-        client = Client(server.url, waits=(0.1,) * 9, timeout=10)
+        client = Client(server.url, waits=(0.1,) * 60, timeout=10)
         with asked_all_the_time(lambda: client.predict(case.picture)) as found:
             scale(server, 1, found)
     assert len(found[0]) > 3

@@ -23,6 +23,7 @@ from parity.cases import Case
 from tensormask_server.client import Client, WrongServer
 from tensormask_server.health import NotReady, ready_workers
 from tensormask_server.tokens import TokenFile
+from waiting import PATIENCE
 
 from served.conftest import ROOT, Server, launched, request_body
 
@@ -65,7 +66,7 @@ def asked(
     request = urllib.request.Request(url, body, dict(headers), method=method)
     context = ssl.create_default_context(**tls) if url.startswith("https:") else None
     try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as response:
             return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
@@ -280,7 +281,7 @@ MANAGING = {
 
 
 def answered(port: int, request: bytes) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         parts = []
         with suppress(ConnectionResetError):  # TorchServe's way to close

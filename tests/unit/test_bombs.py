@@ -17,6 +17,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from opcodes import SHARED, called, number, pickled, storage, tensor, text, torch_legacy, torch_zip, twice_and_twice
+from waiting import PATIENCE
 
 READER = """
 import json, os, pickle, resource, signal, sys
@@ -270,7 +271,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, s
         paths[-1].write_bytes(bomb.content)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", READER, *paths]
-    reader = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    reader = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert reader.returncode == 0, reader.stderr
     answers = map(json.loads, reader.stdout.splitlines())
     return {name: (guarded, unguarded) for name, (_, guarded, unguarded) in zip(BOMBS, answers, strict=True)}

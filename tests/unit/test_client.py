@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from tensormask_server.client import (
 )
 from tensormask_server.client_command import main
 from tensormask_server.instances import decode_mask
+from waiting import wait_for
 
 ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 PIXEL = np.zeros((1, 2, 3), np.uint8)
@@ -125,11 +125,9 @@ def test_a_server_that_is_started_anew_is_waited_for(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     with ThreadPoolExecutor(1) as pool:
         with answering(None) as url:
-            found = pool.submit(Client(url, waits=(0.1,) * 300).predict, PIXEL)
-            while not caplog.records:
-                time.sleep(0.01)
-        while "no server answers" not in caplog.text:
-            time.sleep(0.01)
+            found = pool.submit(Client(url, waits=(0.1,) * 3000).predict, PIXEL)
+            wait_for(lambda: caplog.records, "the client to report the broken connection")
+        wait_for(lambda: "no server answers" in caplog.text, "the client to report that nobody answers")
         with answering((200, ANSWER), port=urlsplit(url).port or 0):
             assert len(found.result()) == 0
 

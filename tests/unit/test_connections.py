@@ -10,6 +10,7 @@ import psutil
 import pytest
 from tensormask_server import connections
 from tensormask_server.connections import count_in_hand, refuse_new
+from waiting import wait_for
 
 ANSWERS_WHEN_TOLD = """
 import socket, sys
@@ -52,8 +53,7 @@ def test_who_has_asked_is_in_hand_until_the_answer(process: subprocess.Popen[str
         time.sleep(0.05)
         tell(process)
         assert asking.recv(9) == b"answer"
-        while count_in_hand(watched, place[1]):
-            time.sleep(0.01)
+        wait_for(lambda: not count_in_hand(watched, place[1]), "the answer to be acknowledged")
 
 
 def test_where_the_kernel_refuses_all_connections_count(
@@ -65,7 +65,6 @@ def test_where_the_kernel_refuses_all_connections_count(
     monkeypatch.setattr(connections, "PIDFD_GETFD", 1 << 20)  # no such call
     with socket.create_connection(place), socket.create_connection(place):
         assert not refuse_new(watched, place[1])
-        while count_in_hand(watched, place[1]) < 2:  # until they are accepted
-            time.sleep(0.01)
+        wait_for(lambda: count_in_hand(watched, place[1]) == 2, "both connections to be accepted")
         with socket.create_connection(place):
             pass

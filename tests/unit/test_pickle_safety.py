@@ -22,6 +22,7 @@ import pytest
 import torch
 from opcodes import text
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
+from waiting import PATIENCE
 
 READER = """
 import json, pickle, sys
@@ -186,7 +187,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
         path.write_bytes(attack.content)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     reader = subprocess.run(
-        [sys.executable, "-c", READER, *paths], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", READER, *paths],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert reader.returncode == 0, reader.stderr
     return {name: tuple(outcome) for name, *outcome in map(json.loads, reader.stdout.splitlines())}

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,22 @@ def asks_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool
     return "text/html" in accept and not any(fields.values())
 
 
-def try_it_page(max_pixels: int, max_side: int, score_threshold: float) -> Page:
-    """
+def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: float) -> Page:
+    """Makes the page of one model.
+
     Args:
+        model: its name, of which the page makes the URL that it sends pictures to and shows for curl.
         max_pixels, max_side: the server's limits; the page makes larger pictures smaller before it sends them.
         score_threshold: where the page's slider stands first.
+
+    Returns:
+        The page, and the policy under which a browser runs it.
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
-    data = {"max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold, "sample": sample}
-    attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+    data = {"model": model, "max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold}
+    data["sample"] = sample
+    attributes = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in data.items())
     html = html.replace('<html lang="en">', f'<html lang="en" {attributes}>')
     # nothing but this script and these styles, and no other server
     policy = (

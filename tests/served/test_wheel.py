@@ -1,0 +1,88 @@
+"""A wheel, installed into an environment of its own, does what the project's folder does: makes archives and serves."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+from parity.cases import Case
+from waiting import PATIENCE
+
+from served.conftest import ROOT, launched, request_body
+
+pytestmark = pytest.mark.extensive
+
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "build", "output", "*.egg-info", ".*_cache")
+
+
+def run(*command: object, cwd: Path) -> str:
+    """What the command prints; a failure shows all of it."""
+    words = [str(word) for word in command]
+    result = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 0, f"{words}\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the project's folder, as pip does it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, folder / "project", ignore=LEFT_OUT)
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, folder / "project", cwd=folder)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment's commands. It sees what is installed here, but not the project's own folder."""
+    environment = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=environment)
+    commands = environment / "bin"
+    run(sys.executable, "-m", "pip", "--python", commands / "python", "install", "--no-deps", wheel, cwd=environment)
+    [packages] = environment.glob("lib/python*/site-packages")
+    # a path in a .pth is searched, but the .pth files there, as that of an editable install, aren't read
+    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    return commands
+
+
+def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
+    names = [Path(name) for name in zipfile.ZipFile(wheel).namelist()]
+    assert {name.parts[0] for name in names if ".dist-info" not in name.parts[0]} == {
+        "tensormask_handler.py",
+        "tensormask_server",
+    }
+    package = ROOT / "handler" / "tensormask_server"
+    sources = {path.relative_to(ROOT / "handler") for path in package.rglob("*") if "__pycache__" not in path.parts}
+    files = {path for path in sources if (ROOT / "handler" / path).is_file()}
+    assert {name for name in names if name.parts[0] == "tensormask_server"} == {
+        *files,
+        Path("tensormask_server/config.properties"),
+    }
+
+
+def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, weights: Path, tmp_path: Path) -> None:
+    python = installed / "python"
+    where = run(python, "-c", "import tensormask_server; print(tensormask_server.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parent)
+    options = ["--config", case.config, "--weights", weights, "--output", tmp_path, "--name", "tiny"]
+    run(python, "-m", "tensormask_server.archive", *options, cwd=tmp_path)
+    assert "usage: tensormask-server" in run(installed / "tensormask-server", "--help", cwd=tmp_path)
+    command = installed / "tensormask-server"
+    with launched(tmp_path, "--archive", tmp_path / "tiny.mar", command=command, PATH="") as server:
+        assert len(server.post(request_body(case.picture, threshold=0.1)).tensors()["scores"]) > 3
+    given = ["-cp", case.config, "-tp", weights]
+    with launched(tmp_path, *given, command=command, PATH="") as server:
+        assert server.post(request_body(case.picture, threshold=0.1)).status == 200
+
+
+def test_its_archive_is_the_one_of_the_projects_folder(
+    installed: Path, archive: Path, case: Case, weights: Path, tmp_path: Path
+) -> None:
+    options = ["--config", case.config, "--weights", weights, "--output", tmp_path, "--name", "tiny"]
+    run(installed / "python", "-m", "tensormask_server.archive", *options, cwd=tmp_path)
+    files = [set(zipfile.ZipFile(each).namelist()) for each in (archive, tmp_path / "tiny.mar")]
+    assert files[0] == files[1]
