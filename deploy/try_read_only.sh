@@ -30,7 +30,7 @@ exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
         mount -o remount,bind,ro "$place"
     done
     exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
-        env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/mnt/tmp PYTHONDONTWRITEBYTECODE=1 \
+        env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/mnt/tmp STATE_DIRECTORY=/mnt/state PYTHONDONTWRITEBYTECODE=1 \
         archive="$archive" picture="$picture" here="$here" sh -eu -c "
             cd /mnt/state
             id

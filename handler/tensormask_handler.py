@@ -75,7 +75,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         weights = context.manifest["model"]["serializedFile"]
         self.predictor: Engine = self._engine(model_dir / "config.yaml", model_dir / weights)
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
-        self.model = Model(context.manifest["model"]["modelName"], names, sums[weights])
+        self.model = Model(context.model_name, names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
         limits = (self.options.max_pixels, self.options.max_side)
         self.page = try_it_page(self.model.name, *limits, self.options.score_threshold)

@@ -1,5 +1,6 @@
 """What a server does when its files, its disk, its launcher or its neighbours fail or are hostile."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -84,7 +85,9 @@ def test_an_archive_of_any_name_is_served(tmp_path: Path, archive: Path, case: C
     shutil.copy(archive, tmp_path / file_name)
     with launched(tmp_path, "--archive", file_name, **ALONE) as server:
         assert server.name == NAMES[file_name]
-        assert server.post(request_body(case.picture)).status == 200
+        answer = server.post(request_body(case.picture, format="coco"))
+        assert answer.status == 200
+        assert json.loads(answer.body)["model"] == server.name
 
 
 @pytest.fixture

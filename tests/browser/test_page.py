@@ -161,6 +161,7 @@ def recorded(command: str, folder: Path) -> list[str]:
     return (folder / "here" / "recorded").read_text().split("\0")[:-1]
 
 
+@pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("below", BELOW)
 def test_a_hostile_link_to_the_page_changes_no_command(
     page: Page, server: Server, picture: Path, tmp_path: Path, below: str
@@ -173,6 +174,7 @@ def test_a_hostile_link_to_the_page_changes_no_command(
     assert recorded(command, tmp_path) == ["-T", picture.name, "-H", "Score-Threshold: 0.40", server.url]
 
 
+@pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_name_is_one_argument(
     page: Page, server: Server, picture: Path, tmp_path: Path, name: str
@@ -189,6 +191,7 @@ def test_a_hostile_file_name_is_one_argument(
     assert arguments == ["-T", f"./{name}" if name[0] in "-." else name, "-H", "Score-Threshold: 0.40", server.url]
 
 
+@pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -> None:
     """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
     name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
@@ -199,6 +202,7 @@ def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -
     assert [letter for letter in command if letter != "\n" and not letter.isprintable()] == []
 
 
+@pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 def test_a_host_of_hostile_letters_is_part_of_the_one_url(
     browser: Browser, server: Server, picture: Path, tmp_path: Path
 ) -> None:

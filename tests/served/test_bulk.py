@@ -158,6 +158,7 @@ def test_each_picture_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete:
     assert {path.name for path in complete.iterdir()} == {"_pictures.parquet", *(p.name for p in parts_in(complete))}
 
 
+@pytest.mark.attack(14, "Ray's ports and tokens on one machine")
 def test_ray_on_this_machine_alone_is_open_to_nobody_else(
     bulk: Bulk, complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def ends(connection: socket.socket) -> bool:
     return True
 
 
+@pytest.mark.attack(15, "idle and half-sent connections")
 def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(small: Server, case: Case) -> None:
     before = taken(small)
     path = f"/predictions/{small.name}"
@@ -88,6 +89,7 @@ def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(sm
     half_body.close()
 
 
+@pytest.mark.attack(15, "more half-sent requests than can wait")
 def test_more_half_sent_requests_than_can_wait_end(small: Server) -> None:
     [worker] = small.worker_pids()
     with ExitStack() as stack:
@@ -114,6 +116,7 @@ def _is_closed(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.attack(3, "large bodies at once")
 def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
     picture = io.BytesIO()
@@ -140,6 +143,7 @@ def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(
     assert java.memory_info().rss < 3 << 30
 
 
+@pytest.mark.attack(3, "answers that nobody reads")
 def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from served.conftest import Server
 
-pytestmark = pytest.mark.extensive
+pytestmark = [pytest.mark.extensive, pytest.mark.attack(0, "bodies, images and options that mean ill")]
 
 # the ones that cost a server most, in bytes, in time or in memory
 LARGE = ("TIFF of a tile of 32,768²", "JPEG of 50,000 scans", "instances, 8 of 3000²", "lists, 10 million")

@@ -95,6 +95,7 @@ def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[
     return found
 
 
+@pytest.mark.attack(7, "pipelined requests behind nginx and HAProxy")
 def test_pipelined_requests_are_answered_in_their_order(proxy: Proxy) -> None:
     """By several clients at once, who ask for pictures of their own."""
 
@@ -183,6 +184,7 @@ def checked(proxy: Proxy, attack: str) -> list[int]:
 REFUSALS = {400, 404, 408, 411, 422, 501, 505}
 
 
+@pytest.mark.attack(7, "requests smuggled through nginx and HAProxy")
 def test_no_attack_gets_a_request_past_the_proxy_or_another_clients_answer(proxy: Proxy) -> None:
     """Other clients ask all the time. Each attack is sent twice, as an answer may go to a connection beside it."""
     done = threading.Event()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,11 +69,15 @@ class Reader:
 
     def __init__(self, folder: Path, replaced: dict[str, str]):
         self.folder = folder
-        self.replaced = replaced
         self.ports = free_ports(5)
         self.serving: subprocess.Popen[bytes] | None = None
         self.environment = {**os.environ, "JAVA_HOME": str(java_home()), "TMPDIR": str(folder), "TEMP": str(folder)}
         self.environment["RAY_TMPDIR"] = "/tmp"  # Ray's sockets can't have long names
+        self.state = tempfile.TemporaryDirectory(prefix="tm-")  # nor can the server's
+        self.environment["XDG_STATE_HOME"] = self.state.name
+        own = f"{self.state.name}/tensormask-server/{self.ports[1]}"
+        self.replaced = {**replaced, "~/.local/state/tensormask-server/8081": own}
+        self.keys = Path(own) / "key_file.json"
         properties = folder / "config.properties"
         grpc = f"grpc_inference_port={self.ports[3]}\ngrpc_management_port={self.ports[4]}\n"
         properties.write_text(self.with_ports(properties.read_text()) + grpc)
@@ -101,6 +106,10 @@ class Reader:
             self.serving.wait(timeout=PATIENCE)
             self.serving = None
 
+    def close(self) -> None:
+        self.stop()
+        self.state.cleanup()
+
     def _serve(self, command: str) -> str:
         self.stop()
         ports = f"-p {self.ports[0]} --management-port {self.ports[1]} --metrics-port {self.ports[2]}"
@@ -114,9 +123,9 @@ class Reader:
             )
         printed = self.folder / "printed"
         wait_for(lambda: "READY" in printed.read_text(), f"READY of {command}", unless=self._ended)
-        if (self.folder / "key_file.json").exists():
-            keys = json.loads((self.folder / "key_file.json").read_text())
-            self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"]}
+        if self.keys.exists():  # each command has a shell of its own, to which no variable of an earlier one comes
+            keys = json.loads(self.keys.read_text())
+            self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"], "KEYS": str(self.keys)}
         return printed.read_text()
 
     def _ended(self) -> str | None:
@@ -157,7 +166,7 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     }
     typed = Reader(folder, replaced)
     yield typed
-    typed.stop()
+    typed.close()
 
 
 def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

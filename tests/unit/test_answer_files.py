@@ -12,6 +12,8 @@ import pytest
 from tensormask_server.answer_files import LARGEST_SMALL_FILE, files_below, fitting, write_whole
 from tensormask_server.client_command import main
 
+pytestmark = pytest.mark.attack(13, "links and names that mean ill in folders of images and answers")
+
 DEPTH = 1500  # folders in one another
 ANSWER = b'{"instances": []}'
 

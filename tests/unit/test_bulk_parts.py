@@ -76,6 +76,7 @@ def test_a_part_counts_when_it_is_whole(parts: Parts, tmp_path: Path) -> None:
     assert parts.finished() == {3: 0}
 
 
+@pytest.mark.attack(14, "flipped bits in what a bulk run wrote")
 @pytest.mark.parametrize("bit", range(8))
 def test_a_flipped_bit_anywhere_in_a_part_is_found(parts: Parts, tmp_path: Path, bit: int) -> None:
     for part in range(2):
@@ -121,6 +122,7 @@ def test_a_flipped_bit_in_the_pages_is_found_by_other_readers_too(parts: Parts, 
         pq.read_table(path, page_checksum_verification=True)
 
 
+@pytest.mark.attack(14, "flipped bits in what a bulk run wrote")
 def test_a_flipped_bit_in_the_list_of_pictures_is_told(folder: Place, tmp_path: Path) -> None:
     begin(folder, SETTINGS, (f"/pictures/{i}.jpg" for i in range(50)))
     path = tmp_path / "_pictures.parquet"

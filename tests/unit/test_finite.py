@@ -6,6 +6,8 @@ from small_network import noise, small_network, small_predictor
 from tensormask_server.finite import NotFiniteError, finite_layers
 from tensormask_server.predictor import PRECISIONS, PredictionOptions, Predictor
 
+pytestmark = pytest.mark.attack(16, "networks of infinite numbers")
+
 EVERYTHING = PredictionOptions(score_threshold=0.0)
 PICTURE = noise(96, 128)
 LAYERS = [

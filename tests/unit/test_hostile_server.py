@@ -31,6 +31,8 @@ from tensormask_server.client import (
 )
 from tensormask_server.instances import AnswerTooLarge, decode_mask, read_instances
 
+pytestmark = pytest.mark.attack(13, "a server that means ill to our client")
+
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 GOOD = {"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}
 THING = {

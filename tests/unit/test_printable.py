@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensormask_server.printable import LINE, VALUE, one_line, printable
 
+pytestmark = pytest.mark.attack(11, "text that a terminal obeys or that forges lines")
+
 ANY_TEXT = st.text(st.characters(codec=None), max_size=3 * LINE)  # surrogates, too
 
 

@@ -19,6 +19,8 @@ from tensormask_server.regular_files import RefusedFileError, open_regular, read
 
 from training.annotations import check_pictures, read_annotations
 
+pytestmark = pytest.mark.attack(12, "pipes, devices and files without end")
+
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[Path]:

@@ -14,6 +14,8 @@ from tensormask_server.client import Client, WrongToken
 from tensormask_server.client_command import main
 from tensormask_server.tokens import TokenError, TokenFile, checked_token, read_token
 
+pytestmark = pytest.mark.attack(8, "tokens seen by other users, and key files that mean ill")
+
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 REFUSED = b'{"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."}'
