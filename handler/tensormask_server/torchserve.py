@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -12,10 +11,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 import psutil
@@ -182,6 +181,7 @@ class TorchServe:
             self._folder = self._open.enter_context(PrivateFolder(str(_port(self._properties["management_address"]))))
             check_archive(self._archive, self._properties, self._folder)
             self.log_dir.mkdir(parents=True, exist_ok=True)
+            _check_owner(self.log_dir)
         except (FolderError, ArchiveUnusable) as error:
             raise TorchServeError(str(error)) from error
         except OSError as error:
@@ -217,7 +217,7 @@ class TorchServe:
         assert found is not None and found.origin is not None
         home = Path(found.origin).parent.parent
         command = [str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"]
-        command += shlex.split(self._properties.get("vmargs", ""))
+        command += self._properties.get("vmargs", "").split()
         command += ["-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
         command += [
             "-f",
@@ -233,7 +233,7 @@ class TorchServe:
         return [sys.executable, "-I", tied.__file__, str(os.getpid()), *command]
 
     @contextlib.contextmanager
-    def _running(self, command: list[str]) -> Any:
+    def _running(self, command: list[str]) -> Iterator[subprocess.Popen[str]]:
         """The frontend; at the end it is asked to end, waited for, and whatever is left of its group is killed."""
         logs = str(self.log_dir.resolve())
         temporary = str(self._folder / "tmp")
@@ -353,6 +353,15 @@ def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return any(word.endswith("model_service_worker.py") for word in process.cmdline())
     return False
+
+
+def _check_owner(folder: Path) -> None:
+    """
+    Raises:
+        OSError: another user than root owns the folder, or the link to it, and could lead elsewhere what is written.
+    """
+    if {folder.lstat().st_uid, folder.stat().st_uid} - {0, os.geteuid()}:
+        raise OSError(errno.EPERM, "it belongs to another user; expected one of yours: --logs names it")
 
 
 def _port(address: str) -> int:

@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import os
+import socket
 import threading
 import urllib.request
 import zipfile
@@ -14,6 +16,7 @@ import pytest
 from parity.cases import Case
 from served.conftest import Answer, Server, launched, request_body, send
 from served.plain import plain_torchserve
+from served.test_launcher import assert_one_line, run_launcher
 
 SPECIFICATION = """
 models:
@@ -155,8 +158,6 @@ def test_no_body_registers_one(served: Server, plain: Server, trap: Trap, conten
 @pytest.mark.attack(1, "gRPC's ports, which TorchServe opens on loopback")
 def test_nothing_answers_at_grpcs_ports(served: Server) -> None:
     """The kernel drops what comes: that is not an answer, so the wait for one is short."""
-    import socket
-
     others = {each.laddr.port for each in served.frontend().net_connections("tcp") if each.status == "LISTEN"} - set(
         served.ports
     )
@@ -184,3 +185,13 @@ def test_nothing_in_the_starting_folder_is_used(tmp_path: Path, archive: Path, c
         assert send(urllib.request.Request(server.url, request_body(case.picture), headers)).status == 200
     assert not trap.has_run
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+@pytest.mark.attack(4, "a folder of logs that another user has planted")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a file to another user")
+def test_logs_are_not_written_where_another_user_leads_them(tmp_path: Path, archive: Path) -> None:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "logs").symlink_to(tmp_path / "others")
+    os.chown(tmp_path / "logs", 65534, 65534, follow_symlinks=False)
+    assert_one_line(run_launcher(tmp_path, "--archive", archive), 1, "logs as the folder of the logs: it belongs to")
+    assert list((tmp_path / "others").iterdir()) == []
