@@ -1,11 +1,9 @@
 """One TorchServe: started, watched until a worker is ready, and stopped with all that it started."""
 
 import contextlib
-import errno
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 import psutil
 
 from tensormask_server import tied
+from tensormask_server.addresses import AddressError, check_owner, check_port, check_ports_differ, port_of, unusable
 from tensormask_server.connections import count_in_hand, drop_new, refuse_new
 from tensormask_server.java import java_home
 from tensormask_server.java_memory import served_model
@@ -32,7 +30,6 @@ from tensormask_server.regular_files import read_text, write_whole
 from tensormask_server.reports import FAILED, SLOW, Reports
 from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name
 
-ADDRESSES = ("inference_address", "management_address", "metrics_address")
 STOP_SECONDS = 20
 LOOK_SECONDS = 1  # between two looks at the worker processes
 LINES = 1000  # of what TorchServe printed last
@@ -155,7 +152,7 @@ class TorchServe:
 
         TorchServe itself breaks them off when it is asked to end.
         """
-        port = urlsplit(self.url).port or 0
+        port = port_of(self.url)
         with contextlib.suppress(psutil.Error):
             frontend = psutil.Process(self._process.pid)
             if refuse_new(frontend, port):
@@ -173,16 +170,16 @@ class TorchServe:
                 print(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off", flush=True)
 
     def _start(self) -> None:
-        _check_ports_differ(self._properties)
-        for key in ("inference_address", "metrics_address"):
-            _check_port(key, self._properties[key])
         java = java_home()
         try:
-            self._folder = self._open.enter_context(PrivateFolder(str(_port(self._properties["management_address"]))))
+            check_ports_differ(self._properties)
+            for key in ("inference_address", "metrics_address"):
+                check_port(key, self._properties[key])
+            self._folder = self._open.enter_context(PrivateFolder(str(port_of(self._properties["management_address"]))))
             check_archive(self._archive, self._properties, self._folder)
             self.log_dir.mkdir(parents=True, exist_ok=True)
-            _check_owner(self.log_dir)
-        except (FolderError, ArchiveUnusable) as error:
+            check_owner(self.log_dir)
+        except (AddressError, FolderError, ArchiveUnusable) as error:
             raise TorchServeError(str(error)) from error
         except OSError as error:
             raise TorchServeError(
@@ -197,12 +194,12 @@ class TorchServe:
         self._printed = _Printed(self._process.stdout)
 
     def _relay(self) -> ManagementRelay:
-        address = urlsplit(self._properties["management_address"])
+        address = self._properties["management_address"]
         most_workers = max(4, 2 * (os.cpu_count() or 1), served_model(self._archive).workers)
         try:
-            return ManagementRelay((address.hostname or "", address.port or 0), self._management, most_workers)
+            return ManagementRelay(("127.0.0.1", port_of(address)), self._management, most_workers)
         except OSError as error:
-            raise _unusable("management_address", self._properties["management_address"], error) from error
+            raise TorchServeError(str(unusable("management_address", address, error))) from error
 
     def _prepared_command(self, java: Path) -> list[str]:
         """Java's, without TorchServe's Python wrapper: that one trusts the folder that it is started in."""
@@ -323,7 +320,7 @@ class TorchServe:
 
     def _hide_grpc(self) -> None:
         """TorchServe opens two ports for gRPC on loopback, which nothing here uses and nothing turns off."""
-        ports = {_port(self._properties[key]) for key in ("inference_address", "metrics_address")}
+        ports = {port_of(self._properties[key]) for key in ("inference_address", "metrics_address")}
         with contextlib.suppress(OSError, psutil.Error):
             drop_new(psutil.Process(self._process.pid), all_but=ports)
 
@@ -353,40 +350,3 @@ def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return any(word.endswith("model_service_worker.py") for word in process.cmdline())
     return False
-
-
-def _check_owner(folder: Path) -> None:
-    """
-    Raises:
-        OSError: another user than root owns the folder, or the link to it, and could lead elsewhere what is written.
-    """
-    if {folder.lstat().st_uid, folder.stat().st_uid} - {0, os.geteuid()}:
-        raise OSError(errno.EPERM, "it belongs to another user; expected one of yours: --logs names it")
-
-
-def _port(address: str) -> int:
-    return urlsplit(address).port or 0
-
-
-def _check_port(key: str, address: str) -> None:
-    parts = urlsplit(address)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((parts.hostname, parts.port))
-        except OSError as error:
-            raise _unusable(key, address, error) from error
-
-
-def _unusable(key: str, address: str, error: OSError) -> TorchServeError:
-    another = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
-    return TorchServeError(f"can't use {address} ({key}): {error.strerror}; choose another {another}")
-
-
-def _check_ports_differ(properties: Mapping[str, str]) -> None:
-    keys: dict[int | None, str] = {}
-    for key in ADDRESSES:
-        port = urlsplit(properties[key]).port
-        other = keys.setdefault(port, key)
-        if other != key:
-            raise TorchServeError(f"{other} and {key} both have the port {port}; choose another for one of them")

@@ -115,7 +115,7 @@ def test_a_full_disk_is_told_at_once(
 @pytest.mark.attack(9, "an archive that TorchServe can't read")
 def test_an_archive_that_torchserve_can_not_read_is_told(tmp_path: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive) as content:
-        manifest = content.read("MAR-INF/MANIFEST.json").replace(b'"modelVersion"', b'"version"')
+        manifest = content.read("MAR-INF/MANIFEST.json").replace(b'"archiverVersion"', b'"archiver"')
     broken = changed(archive, tmp_path / "broken.mar", "MAR-INF/MANIFEST.json", manifest)
     assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, "couldn't unpack or read the archive")
 

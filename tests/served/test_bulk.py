@@ -169,7 +169,7 @@ def test_ray_on_this_machine_alone_is_open_to_nobody_else(
         monkeypatch.setenv("RAY_TMPDIR", folder)
         process = bulk.start(tmp_path / "found", "--actors", 2)
         try:
-            wait_for(1, tmp_path / "found", process)
+            wait_for_parts(1, tmp_path / "found", process)
             processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             sockets, words = open_sockets(processes), " ".join(map(command_of, processes))
             token = raylet(processes).environ()["RAY_AUTH_TOKEN"]

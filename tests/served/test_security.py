@@ -169,14 +169,12 @@ def test_a_client_goes_on_with_the_token_that_torchserve_has_renewed(
     opened: Opened, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
-    key_file = opened.folder / "key_file.json"
-    client = Client(opened.url, token=TokenFile(key_file))
+    client = Client(opened.url, token=TokenFile(opened.server.key_file))
     assert len(client.predict(case.picture)) > 3
+    before = opened.server.keys()["inference"]
     renew = f"http://127.0.0.1:{opened.server.ports[1]}/token?type=inference"
     assert asked(renew, headers=opened.bearer("API"))[0] == 200
-    before = opened.keys["inference"]["key"]
-    opened.keys.update(json.loads(key_file.read_text()))
-    assert opened.keys["inference"]["key"] != before
+    assert opened.server.keys()["inference"] != before
     assert len(client.predict(case.picture)) > 3
 
 
