@@ -16,6 +16,8 @@ from served.conftest import launched, ready, request_body, starting
 from served.test_launcher import assert_one_line, changed, run_launcher
 from waiting import PATIENCE
 
+pytestmark = pytest.mark.extensive
+
 ALONE = {"PATH": "", "OMP_NUM_THREADS": "1"}
 
 
@@ -115,7 +117,7 @@ def test_a_full_disk_is_told_at_once(
 @pytest.mark.attack(9, "an archive that TorchServe can't read")
 def test_an_archive_that_torchserve_can_not_read_is_told(tmp_path: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive) as content:
-        manifest = content.read("MAR-INF/MANIFEST.json").replace(b'"archiverVersion"', b'"archiver"')
+        manifest = content.read("MAR-INF/MANIFEST.json")[:-2]
     broken = changed(archive, tmp_path / "broken.mar", "MAR-INF/MANIFEST.json", manifest)
     assert_one_line(run_launcher(tmp_path, "--archive", broken), 1, "couldn't unpack or read the archive")
 
