@@ -154,6 +154,31 @@ def test_each_key_opens_its_own_door_alone(opened: Opened, case: Case) -> None:
     assert asked(management, headers=opened.bearer("management"))[0] == 200
 
 
+ROUTES = [
+    "/predictions/tiny",
+    "/predictions/tiny/1.0",
+    "//predictions/tiny",
+    "/%70redictions/tiny",
+    "/tiny/predict",
+    "/models/tiny/invoke",
+    "/invocations",
+    "/explanations/tiny",
+    "/v1/models/tiny:predict",
+    "/v2/models/tiny/infer",
+    "/wfpredict/tiny",
+    "/ping",
+]
+
+
+@pytest.mark.attack(8, "every route of the inference port without a token, or with a wrong one")
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_route_answers_without_its_token(opened: Opened, case: Case, route: str) -> None:
+    url = opened.url.removesuffix("/predictions/tiny") + route
+    for wrong in (NOTHING, opened.bearer("management"), {"Authorization": "Bearer x"}):
+        status, _, said = asked(url, "POST", request_body(case.picture), wrong, cafile=str(opened.certificate))
+        assert (status, json.loads(said)["type"]) == (400, "InvalidKeyException")
+
+
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
