@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from tensormask_server.exchange import Limits, Response, ResponseTooLarge, post
+from tensormask_server.exchange import Limits, Response, ResponseTooLarge, exchange
 from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, TokenFile, checked_token
@@ -182,7 +182,7 @@ class Client:
         except (OSError, UnicodeError, HTTPException) as error:
             raise Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}") from error
         try:
-            response = post(connection, target, body, sent, limits)
+            response = exchange(connection, "POST", target, body, sent, limits)
         except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead) as error:
             raise Busy(f"the server ended the connection on {len(body) / 1e6:.1f} MB ({error})") from error
         except TimeoutError as error:

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -30,16 +31,27 @@ def refuse_new(process: psutil.Process, port: int) -> bool:
     return True
 
 
-def drop_new(process: psutil.Process, all_but: Collection[int]) -> None:
-    """Has the kernel drop whatever comes to the ports on which this process listens, but for these ports.
+def close_all_but(process: psutil.Process, ports: Collection[int]) -> bool:
+    """Has the kernel drop what comes to the other ports on which this process listens, and ends their connections.
+
+    Args:
+        process: that listens.
+        ports: that stay open.
+
+    Returns:
+        Whether it listens on other ports.
 
     Raises:
         OSError: its sockets can't be reached.
     """
-    for port in {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}:
-        if port not in all_but:
-            for own in _sockets(process, port, psutil.CONN_LISTEN):
-                own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _filter_of_nothing())
+    listening = {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    for port in listening - set(ports):
+        for own in _sockets(process, port, psutil.CONN_LISTEN):
+            own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _filter_of_nothing())
+        for own in _sockets(process, port, psutil.CONN_ESTABLISHED):
+            with suppress(OSError):  # it has ended just now
+                own.shutdown(socket.SHUT_RDWR)
+    return not listening <= set(ports)
 
 
 def _filter_of_nothing() -> bytes:

@@ -49,8 +49,8 @@ class Response:
     body: bytes  # where the status isn't 200, its first ERROR_BYTES
 
 
-def post(
-    connection: HTTPConnection, target: str, body: bytes, headers: Mapping[str, bytes], limits: Limits
+def exchange(
+    connection: HTTPConnection, method: str, target: str, body: bytes, headers: Mapping[str, bytes], limits: Limits
 ) -> Response:
     """
     Args:
@@ -72,10 +72,10 @@ def post(
 
     sock.settimeout(limits.seconds())
     with suppress(BrokenPipeError, ConnectionResetError):  # who ends it in the middle may have said why
-        connection.request("POST", target, pieces(), {**headers, "Content-Length": b"%d" % len(body)})
+        connection.request(method, target, pieces(), {**headers, "Content-Length": b"%d" % len(body)})
     received = _Received(sock, limits)
     # HTTPResponse takes nothing of a socket but makefile()
-    response = HTTPResponse(cast(socket.socket, received), method="POST")
+    response = HTTPResponse(cast(socket.socket, received), method=method)
     try:
         response.begin()
         is_good = response.status == 200

@@ -10,15 +10,19 @@ import argparse
 import http.client
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from tensormask_server.exchange import Limits, ResponseTooLarge, exchange
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.private_folder import key_file_of
 from tensormask_server.regular_files import read_text
 
-TIMEOUT = 4  # seconds for each answer: less than the probes allow
+TIMEOUT = 4  # seconds for all answers together: less than the probes allow
+LARGEST_ANSWER = 1 << 20  # bytes
 
 
 class NotReady(Exception):
@@ -57,37 +61,41 @@ def ready_workers(management_port: int, key_file: Path | None = None) -> dict[st
         NotReady: a model has none, there is no model, or the management API doesn't say.
     """
     headers = _headers(key_file or key_file_of(management_port))
-    models = _asked(management_port, "/models", headers)["models"]
-    if not models:
-        raise NotReady("no model is loaded")
-    found = {}
-    for name in (model["modelName"] for model in models):
-        states = [worker["status"] for worker in _asked(management_port, f"/models/{name}", headers)[0]["workers"]]
-        found[name] = states.count("READY")
-        if not found[name]:
-            raise NotReady(
-                f"{printable(name)} has no READY worker, but {printable(', '.join(map(str, states)) or 'none at all')}"
-            )
-    return found
-
-
-def _headers(key_file: Path) -> dict[str, str]:
+    end = time.monotonic() + TIMEOUT
     try:
-        return {"Authorization": f"Bearer {json.loads(read_text(key_file))['management']['key']}"}
-    except (OSError, ValueError, KeyError, TypeError):
+        models = _asked(management_port, "/models", headers, end)["models"]
+        if not models:
+            raise NotReady("no model is loaded")
+        found = {}
+        for name in (str(model["modelName"]) for model in models):
+            described = _asked(management_port, f"/models/{quote(name, safe='')}", headers, end)
+            states = [str(worker["status"]) for worker in described[0]["workers"]]
+            found[name] = states.count("READY")
+            if not found[name]:
+                shown = printable(", ".join(states) or "none at all")
+                raise NotReady(f"{printable(name)} has no READY worker, but {shown}")
+        return found
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise NotReady(f"what answers on port {management_port} is no management API of TorchServe") from error
+
+
+def _headers(key_file: Path) -> dict[str, bytes]:
+    try:
+        return {"Authorization": b"Bearer " + json.loads(read_text(key_file))["management"]["key"].encode()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}  # most servers want none, and one that does says so
 
 
-def _asked(port: int, path: str, headers: dict[str, str]) -> Any:
+def _asked(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        content = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        connection.connect()
+        response = exchange(connection, "GET", path, b"", headers, Limits(TIMEOUT, end, LARGEST_ANSWER))
+    except (OSError, http.client.HTTPException, ResponseTooLarge) as error:
         raise NotReady(f"the management API on port {port} doesn't answer: {one_line(error, 300)}") from error
     finally:
         connection.close()
+    content = response.body
     if b"InvalidKeyException" in content:
         held = "that one isn't good, or is older than 60 minutes" if headers else "there is none"
         raise NotReady(

@@ -21,9 +21,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tensormask_server.bad_request import meant
 
-CONNECTIONS = 100  # at a time; more are closed
-ARRIVAL_SECONDS = 30  # in which a request has to have come, however slowly
-ANSWER_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
+CONNECTIONS = 100  # at a time; for one more, the one is closed whose request hasn't come for longest
+ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
+READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
+SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
 LARGEST_BODY = 1 << 16  # bytes of a request's; none is used
 LARGEST_ANSWER = 1 << 24  # bytes
 
@@ -54,7 +55,6 @@ DOCUMENTED = (
             "min_worker": WORKERS,
             "max_worker": WORKERS,
             "synchronous": re.compile("true|false"),
-            "timeout": re.compile("-1|[0-9]{1,5}"),
         },
     ),
     Route("GET", re.compile(rf"/v1/models/{NAME}"), {}),
@@ -86,7 +86,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class ManagementRelay(ThreadingMixIn, HTTPServer):
-    """Listens from the moment it is made; answers while it is used as a context manager."""
+    """Listens from the moment it is made; answers while it is used as a context manager.
+
+    Changes are passed on one after the other, and only once `takes_changes` is set.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -104,7 +107,11 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         """
         self.upstream = upstream
         self.most_workers = most_workers
+        self.takes_changes = threading.Event()
+        self.change = threading.Lock()
         self._free = threading.BoundedSemaphore(CONNECTIONS)
+        self._arriving: dict[socket.socket, None] = {}  # in the order in which they came
+        self._guarding = threading.Lock()
         super().__init__(address, _Handler)
 
     def __enter__(self) -> "ManagementRelay":
@@ -121,13 +128,29 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: object, client_address: object) -> bool:
+        """Whether there is room for one more connection; room is made where a request hasn't come yet."""
         del request, client_address
-        return self._free.acquire(blocking=False)
+        if self._free.acquire(blocking=False):
+            return True
+        with self._guarding:
+            oldest = next(iter(self._arriving), None)
+        if oldest is None:
+            return False
+        _shut(oldest)
+        return self._free.acquire(timeout=1)
+
+    def has_come(self, connection: socket.socket) -> None:
+        """Notes that a connection's request has come whole, or that the connection has ended."""
+        with self._guarding:
+            self._arriving.pop(connection, None)
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
+        with self._guarding:
+            self._arriving[request] = None
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.has_come(request)
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -147,6 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self.connection.settimeout(READ_SECONDS)
         self._late = threading.Timer(ARRIVAL_SECONDS, _shut, [self.connection])
         self._late.daemon = True
         self._late.start()
@@ -169,7 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_sender()
             self._skip_body()
             target = checked_target(self.command, self.path, self.server.most_workers)
-            self._answer(*self._asked(target))
+            self._late.cancel()
+            self.server.has_come(self.connection)
+            if self.command == "GET":
+                self._answer(*self._asked(target, READ_SECONDS))
+            else:
+                self._change(target)
         except Refused as refused:
             content = {"error": refused.error, "expected": refused.expected}
             self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
@@ -197,10 +226,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.BAD_REQUEST, "the request has a body", "a request without one")
         self.rfile.read(int(length))
 
-    def _asked(self, target: str) -> tuple[int, str, bytes]:
-        self._late.cancel()
+    def _change(self, target: str) -> None:
+        if not self.server.takes_changes.is_set():
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same again when it is ready")
+        if not self.server.change.acquire(blocking=False):
+            raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same again when that one is done")
+        try:
+            answer = self._asked(target, SCALING_SECONDS)
+        finally:
+            self.server.change.release()
+        self._answer(*answer)
+
+    def _asked(self, target: str, seconds: float) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
-        upstream = UnixConnection(self.server.upstream, ANSWER_SECONDS)
+        upstream = UnixConnection(self.server.upstream, seconds)
         try:
             upstream.request(self.command, target, headers=headers)
             answer = upstream.getresponse()

@@ -6,14 +6,19 @@ It is in the user's state folder and not in the temporary one, whose old files s
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 NAME = "tensormask-server"
 KEY_FILE = "key_file.json"  # TorchServe's name for its tokens; it writes them to the folder that it runs in
+MARKER = ".tensormask-server"  # a file in each of these folders: what lacks it isn't ours to delete
+OWN_NAMES = re.compile(r"[0-9]+(-[0-9]+)?")  # a port, and a process's number
+WAIT_SECONDS = 30  # for a server that starts at the same time
 LONGEST = 80  # bytes of a path: sockets are made below it, and the path of a Unix socket has at most 107 bytes
 
 
@@ -66,18 +71,22 @@ class PrivateFolder:
         if len(os.fsencode(base)) > LONGEST:
             raise FolderError(f"its path has more than {LONGEST} bytes")
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = base.stat()
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise FolderError("others can write to it")
-        base_lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+        for parent in base.parents:
+            _check_is_safe(parent)
+        base_lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            fcntl.flock(base_lock, fcntl.LOCK_EX)  # a server that starts at the same time waits here
+            found = os.fstat(base_lock)
+            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+                raise FolderError("others can write to it")
+            os.fchmod(base_lock, 0o700)  # who can't open it can't lock it
+            _lock(base_lock, WAIT_SECONDS)
             _delete_left_over(base)
             for name in (self._name, f"{self._name}-{os.getpid()}"):
                 path = base / name
                 with contextlib.suppress(FileExistsError):
                     path.mkdir(mode=0o700)
                     self._lock = _locked(path)
+                    (path / MARKER).touch()
                     return path
         finally:
             os.close(base_lock)
@@ -95,23 +104,55 @@ def key_file_of(management_port: int) -> Path:
 
 def _bases() -> Iterator[Path]:
     service = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # set by systemd, for StateDirectory=
-    if service:
-        yield Path(service)
-    home = os.environ.get("XDG_STATE_HOME")
+    if Path(service).is_absolute():
+        yield Path(service) / NAME
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))  # a relative one doesn't count, as its specification says
     with contextlib.suppress(RuntimeError):  # this user has no home
-        yield (Path(home) if home else Path.home() / ".local" / "state") / NAME
+        yield (home if home.is_absolute() else Path.home() / ".local" / "state") / NAME
+
+
+def _check_is_safe(folder: Path) -> None:
+    """
+    Raises:
+        FolderError: another user than root owns it, or all users can exchange what is in it.
+    """
+    found = folder.stat()
+    if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX):
+        raise FolderError(f"others can exchange what is in {folder}")
+
+
+def _lock(descriptor: int, seconds: float) -> None:
+    """
+    Raises:
+        BlockingIOError: another process has held the lock for so long.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _locked(path: Path) -> int:
     """The descriptor that holds the lock. Children don't inherit it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        _lock(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
 def _delete_left_over(base: Path) -> None:
+    """Deletes the folders that killed servers left, and nothing else that may be there."""
     for path in base.iterdir():
-        with contextlib.suppress(OSError):  # locked: its server runs
-            descriptor = _locked(path)
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(descriptor)
+        if OWN_NAMES.fullmatch(path.name) and not path.is_symlink() and (path / MARKER).is_file():
+            with contextlib.suppress(OSError):  # locked: its server runs
+                descriptor = _locked(path)
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(descriptor)

@@ -18,7 +18,7 @@ import psutil
 
 from tensormask_server import tied
 from tensormask_server.addresses import AddressError, check_owner, check_port, check_ports_differ, port_of, unusable
-from tensormask_server.connections import count_in_hand, drop_new, refuse_new
+from tensormask_server.connections import close_all_but, count_in_hand, refuse_new
 from tensormask_server.java import java_home
 from tensormask_server.java_memory import served_model
 from tensormask_server.management import ManagementRelay, UnixConnection
@@ -32,6 +32,8 @@ from tensormask_server.served_archive import ArchiveUnusable, check_archive, mod
 
 STOP_SECONDS = 20
 LOOK_SECONDS = 1  # between two looks at the worker processes
+STRAY_SECONDS = 60  # a worker that starts is unknown for some seconds, too
+GRPC_LOOKS = 20  # at gRPC's ports after they are hidden, for connections that were made before
 LINES = 1000  # of what TorchServe printed last
 NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which is code, can be registered
 
@@ -56,6 +58,9 @@ class TorchServe:
         self._properties = dict(properties)
         self._failure = ""  # why the last worker couldn't load the model
         self._files: list[Path] = []  # of the unpacked model
+        self._described_pids: frozenset[int] = frozenset()  # the workers that TorchServe knows of
+        self._strays: dict[int, float] = {}  # the others, and since when they are there, on the monotonic clock
+        self._grpc_looks = GRPC_LOOKS
         self.slow_precision = ""  # what a worker has warned of, in one line
 
     @property
@@ -117,9 +122,10 @@ class TorchServe:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self._check_alive()
+            self._hide_grpc()
             if self._look():
-                self._hide_grpc()
                 self._files = self._unpacked()
+                self._relay.takes_changes.set()
                 return
             if self._failure:
                 raise TorchServeError(f"the model can't be loaded: {self._failure}")
@@ -136,11 +142,13 @@ class TorchServe:
         """
         looked_at: frozenset[int] | None = None  # the worker processes when one was last found ready
         while self._process.poll() is None:
+            self._hide_grpc()
             if missing := next((path for path in self._files if not path.exists()), None):
                 raise TorchServeError(f"a file of the unpacked model was deleted: {missing}; start the server again")
             pids = self._worker_pids()
             if pids != looked_at:
-                looked_at = pids if self._look() else None
+                looked_at = pids if self._look() and pids == self._described_pids else None
+                self._end_strays(pids, time.monotonic())
             if self._recovery.has_ended(time.monotonic()):
                 reason = self._failure or f"see {self.log_dir / 'model_log.log'}"
                 raise TorchServeError(f"no worker could be started again: {reason}")
@@ -188,12 +196,12 @@ class TorchServe:
         self._reports = self._open.enter_context(Reports(self._folder))
         self._recovery = Recovery()
         self._management = self._folder / "management.sock"
-        self._open.enter_context(self._relay())
+        self._relay = self._open.enter_context(self._made_relay())
         self._process = self._open.enter_context(self._running(self._prepared_command(java)))
         assert self._process.stdout is not None
         self._printed = _Printed(self._process.stdout)
 
-    def _relay(self) -> ManagementRelay:
+    def _made_relay(self) -> ManagementRelay:
         address = self._properties["management_address"]
         most_workers = max(4, 2 * (os.cpu_count() or 1), served_model(self._archive).workers)
         try:
@@ -302,6 +310,7 @@ class TorchServe:
             raise TorchServeError(f"TorchServe couldn't unpack or read the archive; see {self.log_dir / 'ts_log.log'}")
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             described = json.loads(content)[0]
+            self._described_pids = frozenset(worker["pid"] for worker in described["workers"])
             ready = sum(worker["status"] == "READY" for worker in described["workers"])
             return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"])
         return None
@@ -318,11 +327,23 @@ class TorchServe:
             return answer.status, answer.read()
         return 0, b""
 
+    def _end_strays(self, pids: frozenset[int], now: float) -> None:
+        """Ends worker processes that TorchServe has lost count of, as it may where it is scaled up and down quickly."""
+        strays = pids - self._described_pids
+        self._strays = {pid: self._strays.get(pid, now) for pid in strays}
+        for pid, since in self._strays.items():
+            if now - since > STRAY_SECONDS:
+                with contextlib.suppress(psutil.Error):
+                    psutil.Process(pid).kill()
+
     def _hide_grpc(self) -> None:
         """TorchServe opens two ports for gRPC on loopback, which nothing here uses and nothing turns off."""
+        if self._grpc_looks == 0:
+            return
         ports = {port_of(self._properties[key]) for key in ("inference_address", "metrics_address")}
         with contextlib.suppress(OSError, psutil.Error):
-            drop_new(psutil.Process(self._process.pid), all_but=ports)
+            if close_all_but(psutil.Process(self._process.pid), ports):
+                self._grpc_looks -= 1
 
     def _unpacked(self) -> list[Path]:
         return [path for path in (self._folder / "tmp" / "models").rglob("*") if path.suffix != ".pyc"]

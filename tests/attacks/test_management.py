@@ -3,12 +3,18 @@
 import http.client
 import json
 import socket
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
 from typing import Any
 
+import psutil
 import pytest
-from served.conftest import Server
+from served.conftest import Server, launched, ready, starting
 from tensormask_server import management
+from waiting import wait_for
 
 HERE = "127.0.0.1:{port}"
 
@@ -103,14 +109,13 @@ def test_what_is_documented_is(server: Server) -> None:
 
 @pytest.mark.attack(15, "clients that hold the management port")
 def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
-    """More connections than it answers at a time: the others are closed, and theirs are closed after a time."""
+    """For one more connection than it answers at a time, one is closed whose request hasn't come."""
     with ExitStack() as held:
         for _ in range(management.CONNECTIONS + 20):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
             connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
-        # the last one is closed at once, the first one when its request hasn't come in time
-        assert connection.recv(1) == b""
-    assert asked(server, "GET", "/models")[0] == 200
+            assert asked(server, "GET", "/models")[0] == 200
+        assert connection.recv(1) == b""  # nor does the last one stay for ever
 
 
 @pytest.mark.attack(1, "broken HTTP at the management port")
@@ -144,3 +149,74 @@ def test_broken_http_changes_nothing(server: Server, content: bytes) -> None:
     assert b" 200 " not in answer
     [described] = asked(server, "GET", "/models/tiny")[1]
     assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
+
+
+@pytest.mark.attack(1, "changes of the number of workers while the server starts")
+def test_nothing_is_changed_while_the_server_starts(archive: Path, tmp_path: Path) -> None:
+    """It would take away workers that are loading, as if they had died."""
+    with starting(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+        started = Event()
+        statuses: set[int] = set()
+
+        def change() -> None:
+            while not started.is_set():
+                for number in (3, 1):
+                    with suppress(OSError):
+                        statuses.add(asked(server, "PUT", f"/models/tiny?min_worker={number}&max_worker={number}")[0])
+
+        changing = Thread(target=change)
+        changing.start()
+        try:
+            ready(server)
+        finally:
+            started.set()
+            changing.join()
+        assert statuses - {200, 202} == {503}
+
+
+@pytest.mark.attack(1, "gRPC's ports while the server starts")
+def test_no_connection_to_grpc_outlives_the_start(archive: Path, tmp_path: Path) -> None:
+    with starting(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server, ExitStack() as held:
+
+        def others() -> set[int]:
+            with suppress(psutil.Error, ValueError):
+                found = server.frontend().net_connections("tcp")
+                return {each.laddr.port for each in found if each.status == "LISTEN"} - set(server.ports)
+            return set()
+
+        ports = wait_for(others, "gRPC's ports", every=0.01)
+        connections = []
+        for port in ports:
+            with suppress(TimeoutError):  # hidden already
+                connections.append(held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1)))
+        ready(server)
+        for connection in connections:
+            connection.settimeout(300)
+            with suppress(ConnectionResetError):
+                while connection.recv(65536):  # HTTP/2's settings come first
+                    pass
+
+
+@pytest.mark.extensive
+@pytest.mark.attack(1, "workers scaled up and down at random")
+def test_no_worker_is_left_over_by_scaling(archive: Path, tmp_path: Path) -> None:
+    random = Random(0)
+    with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            least = random.randint(0, 4)
+            query = f"min_worker={least}&max_worker={random.randint(least, 4)}"
+            status = asked(server, "PUT", f"/models/tiny?{query}&synchronous={random.choice(['true', 'false'])}")[0]
+            assert status in (200, 202, 400, 500)
+            time.sleep(random.random() / 2)
+        asked(server, "PUT", "/models/tiny?min_worker=1&max_worker=1")
+
+        def workers() -> list[int]:
+            found = []
+            for each in server.processes():
+                with suppress(psutil.Error):  # it ends just now
+                    if "model_service_worker.py" in " ".join(each.cmdline()):
+                        found.append(each.pid)
+            return found
+
+        wait_for(lambda: len(workers()) == 1 and workers() == server.worker_pids(), "one worker, and no process more")
