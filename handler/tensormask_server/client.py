@@ -46,8 +46,9 @@ EXPECTED_TRUST = (
     "by a name that stands in it"
 )
 EXPECTED_TOKEN = (
-    'the "inference" key of key_file.json, in the folder that the server was started from; it holds for 60 minutes; '
-    "--token-file key_file.json, or TokenFile in Python, reads it there"
+    'the "inference" key of the key_file.json that the server named when it started, as '
+    "~/.local/state/tensormask-server/8081/key_file.json; it holds for 60 minutes; --token-file, or TokenFile in "
+    "Python, reads it there"
 )
 
 logger = logging.getLogger(__name__)

@@ -90,11 +90,12 @@ def _print_ready(server: TorchServe) -> None:
     here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # all addresses are no address
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
-    token = "-H 'Authorization: Bearer KEY' " if server.has_tokens else ""
+    token = "-H @token.header " if server.has_tokens else ""
     print(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
     print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
-        print(f'       where KEY is the "inference" key in {printable(server.key_file)}')
+        print('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
+        print(f"       {printable(server.key_file)}")
     else:
         print(f"       or open {url} in a browser")
     if server.slow_precision:
@@ -151,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tensormask-server",
         description="Serves TensorMask over HTTP until Ctrl-C.",
         add_help=False,  # -h is the host
+        allow_abbrev=False,  # --no-t isn't meant to turn tokens off
     )
     add = parser.add_argument
     add("--help", action="help", help="show this and exit")

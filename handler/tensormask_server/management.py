@@ -11,12 +11,14 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tensormask_server.bad_request import meant
@@ -25,6 +27,8 @@ CONNECTIONS = 100  # at a time; for one more, the one is closed whose request ha
 ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
 READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
 SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
+TURN_SECONDS = 60  # in which a change may wait for the one before it
+SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
 LARGEST_BODY = 1 << 16  # bytes of a request's; none is used
 LARGEST_ANSWER = 1 << 24  # bytes
 
@@ -88,25 +92,30 @@ class UnixConnection(http.client.HTTPConnection):
 class ManagementRelay(ThreadingMixIn, HTTPServer):
     """Listens from the moment it is made; answers while it is used as a context manager.
 
-    Changes are passed on one after the other, and only once `takes_changes` is set.
+    Changes are passed on one after the other, each when the workers of the one before it are ready, and none before
+    `takes_changes` is set. TorchServe can lose count of workers that come and go quickly: then none is passed on.
     """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = CONNECTIONS
 
-    def __init__(self, address: tuple[str, int], upstream: Path, most_workers: int):
+    def __init__(
+        self, address: tuple[str, int], upstream: Path, most_workers: int, worker_processes: Callable[[], int]
+    ):
         """
         Args:
             address: a loopback host, and the port.
             upstream: TorchServe's Unix socket; need not be there yet.
             most_workers: what a model may be scaled to.
+            worker_processes: counts those that there are.
 
         Raises:
             OSError: the port can't be used.
         """
         self.upstream = upstream
         self.most_workers = most_workers
+        self.worker_processes = worker_processes
         self.takes_changes = threading.Event()
         self.change = threading.Lock()
         self._free = threading.BoundedSemaphore(CONNECTIONS)
@@ -229,19 +238,60 @@ class _Handler(BaseHTTPRequestHandler):
     def _change(self, target: str) -> None:
         if not self.server.takes_changes.is_set():
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same again when it is ready")
-        if not self.server.change.acquire(blocking=False):
+        if not self.server.change.acquire(timeout=TURN_SECONDS):
             raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same again when that one is done")
+        path = urlsplit(target).path
         try:
+            self._check_count(path)
             answer = self._asked(target, SCALING_SECONDS)
-        finally:
+        except Refused:
             self.server.change.release()
+            raise
+        threading.Thread(target=self._settle, args=[path], daemon=True).start()
         self._answer(*answer)
 
-    def _asked(self, target: str, seconds: float) -> tuple[int, str, bytes]:
+    def _check_count(self, path: str) -> None:
+        described = self._described(path)
+        processes = self.server.worker_processes()
+        if described is not None and processes > len(described["workers"]):
+            raise Refused(
+                HTTPStatus.CONFLICT,
+                f"TorchServe has lost count of its workers: there are {processes}, and it knows of "
+                f"{len(described['workers'])}",
+                "the same again in a moment; where it stays so, start the server again",
+            )
+
+    def _settle(self, path: str) -> None:
+        """Lets the next change pass when this one's workers are ready, or the time is up."""
+        end = time.monotonic() + SETTLING_SECONDS
+        try:
+            while time.monotonic() < end and not self._is_settled(path):
+                time.sleep(0.2)
+        finally:
+            self.server.change.release()
+
+    def _is_settled(self, path: str) -> bool:
+        described = self._described(path)
+        if described is None:
+            return False
+        workers = described["workers"]
+        ready = sum(worker["status"] == "READY" for worker in workers)
+        is_wanted = bool(described["minWorkers"] <= ready <= described["maxWorkers"])
+        return is_wanted and ready == len(workers) == self.server.worker_processes()
+
+    def _described(self, path: str) -> dict[str, Any] | None:
+        """The model as TorchServe describes it; None where it doesn't."""
+        with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
+            described: dict[str, Any] = json.loads(self._asked(path, READ_SECONDS, "GET")[2])[0]
+            if isinstance(described["workers"], list):
+                return described
+        return None
+
+    def _asked(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
         upstream = UnixConnection(self.server.upstream, seconds)
         try:
-            upstream.request(self.command, target, headers=headers)
+            upstream.request(method or self.command, target, headers=headers)
             answer = upstream.getresponse()
             content = answer.read(LARGEST_ANSWER)
             return answer.status, answer.headers.get("Content-Type", "application/json"), content

@@ -32,7 +32,6 @@ from tensormask_server.served_archive import ArchiveUnusable, check_archive, mod
 
 STOP_SECONDS = 20
 LOOK_SECONDS = 1  # between two looks at the worker processes
-STRAY_SECONDS = 60  # a worker that starts is unknown for some seconds, too
 GRPC_LOOKS = 20  # at gRPC's ports after they are hidden, for connections that were made before
 LINES = 1000  # of what TorchServe printed last
 NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which is code, can be registered
@@ -58,8 +57,6 @@ class TorchServe:
         self._properties = dict(properties)
         self._failure = ""  # why the last worker couldn't load the model
         self._files: list[Path] = []  # of the unpacked model
-        self._described_pids: frozenset[int] = frozenset()  # the workers that TorchServe knows of
-        self._strays: dict[int, float] = {}  # the others, and since when they are there, on the monotonic clock
         self._grpc_looks = GRPC_LOOKS
         self.slow_precision = ""  # what a worker has warned of, in one line
 
@@ -147,8 +144,7 @@ class TorchServe:
                 raise TorchServeError(f"a file of the unpacked model was deleted: {missing}; start the server again")
             pids = self._worker_pids()
             if pids != looked_at:
-                looked_at = pids if self._look() and pids == self._described_pids else None
-                self._end_strays(pids, time.monotonic())
+                looked_at = pids if self._look() else None
             if self._recovery.has_ended(time.monotonic()):
                 reason = self._failure or f"see {self.log_dir / 'model_log.log'}"
                 raise TorchServeError(f"no worker could be started again: {reason}")
@@ -205,7 +201,9 @@ class TorchServe:
         address = self._properties["management_address"]
         most_workers = max(4, 2 * (os.cpu_count() or 1), served_model(self._archive).workers)
         try:
-            return ManagementRelay(("127.0.0.1", port_of(address)), self._management, most_workers)
+            return ManagementRelay(
+                ("127.0.0.1", port_of(address)), self._management, most_workers, lambda: len(self._worker_pids())
+            )
         except OSError as error:
             raise TorchServeError(str(unusable("management_address", address, error))) from error
 
@@ -310,7 +308,6 @@ class TorchServe:
             raise TorchServeError(f"TorchServe couldn't unpack or read the archive; see {self.log_dir / 'ts_log.log'}")
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             described = json.loads(content)[0]
-            self._described_pids = frozenset(worker["pid"] for worker in described["workers"])
             ready = sum(worker["status"] == "READY" for worker in described["workers"])
             return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"])
         return None
@@ -326,15 +323,6 @@ class TorchServe:
             answer = connection.getresponse()
             return answer.status, answer.read()
         return 0, b""
-
-    def _end_strays(self, pids: frozenset[int], now: float) -> None:
-        """Ends worker processes that TorchServe has lost count of, as it may where it is scaled up and down quickly."""
-        strays = pids - self._described_pids
-        self._strays = {pid: self._strays.get(pid, now) for pid in strays}
-        for pid, since in self._strays.items():
-            if now - since > STRAY_SECONDS:
-                with contextlib.suppress(psutil.Error):
-                    psutil.Process(pid).kill()
 
     def _hide_grpc(self) -> None:
         """TorchServe opens two ports for gRPC on loopback, which nothing here uses and nothing turns off."""
