@@ -97,6 +97,25 @@ class CocoFolder:
         masks = rle.decode(encoded).transpose(2, 0, 1) if encoded else np.zeros((0, height, width), np.uint8)
         return classes, masks
 
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes of all instances that have an area within their image, without decoding masks.
+
+        Returns:
+            float64 (M, 4), x0 y0 x1 y1 in pixels of each instance's image; int64 (M, 2), height and width of that.
+
+        Raises:
+            DataError: an RLE has another size than its image.
+        """
+        boxes, shapes = [], []
+        for image in self.images:
+            height, width = image["height"], image["width"]
+            for annotation in self._annotations[image["id"]]:
+                x0, y0, x1, y1 = _box(annotation["segmentation"], height, width)
+                if x0 < x1 and y0 < y1:
+                    boxes.append((x0, y0, x1, y1))
+                    shapes.append((height, width))
+        return np.array(boxes, np.float64).reshape(-1, 4), np.array(shapes, np.int64).reshape(-1, 2)
+
 
 class Batches(Dataset[Batch]):
     """The batch of each iteration: pictures in a new order in each epoch, scaled to one drawn size and flipped."""
@@ -165,6 +184,18 @@ def _encoded(segmentation: Any, height: int, width: int) -> Any:
     if isinstance(segmentation["counts"], list):
         return rle.frPyObjects(segmentation, height, width)
     return segmentation
+
+
+def _box(segmentation: Any, height: int, width: int) -> tuple[float, float, float, float]:
+    """x0 y0 x1 y1 of the segmentation, as far as it lies within the image."""
+    if isinstance(segmentation, list):
+        x = [number for polygon in segmentation for number in polygon[::2]]
+        y = [number for polygon in segmentation for number in polygon[1::2]]
+        x0, y0, x1, y1 = min(x), min(y), max(x), max(y)
+    else:
+        x0, y0, x1, y1 = rle.toBbox(_encoded(segmentation, height, width))
+        x1, y1 = x0 + x1, y0 + y1
+    return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
 
 
 def _resized_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:

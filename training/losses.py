@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 
 from training.data import Batch, Instances
 from training.settings import LossConfig
-from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets
+from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets, smallest_side
 
 
 class Losses(nn.Module):
@@ -48,14 +48,16 @@ class Losses(nn.Module):
         features = network.features(batch.pictures)
         class_logits = network.head.class_logits(features)
         box_deltas = network.head.box_deltas(features)
-        positives = [
-            assign(batch.instances, self._cell_anchors(level), network.strides[level], *logits.shape[-2:])
+        smallest = smallest_side(self._cell_anchors(0))
+        assigned = [
+            assign(batch.instances, self._cell_anchors(level), network.strides[level], smallest, *logits.shape[-2:])
             for level, logits in enumerate(class_logits)
         ]
+        positives, ignored = [each for each, _ in assigned], [each for _, each in assigned]
         # each process divides by its share of all foreground, as the gradients are averaged over the processes
         foreground = _mean_over_processes(batch.pictures.new_tensor(float(sum(map(len, positives))))).clamp(min=1)
         losses = {
-            "class": self._class_loss(class_logits, batch, positives) / foreground,
+            "class": self._class_loss(class_logits, batch, positives, ignored) / foreground,
             "box": self._box_loss(box_deltas, batch, positives) / foreground,
         }
         if network.config.head.mask_on:
@@ -66,14 +68,19 @@ class Losses(nn.Module):
             losses["semantic"] = self.semantic_weight * self._semantic_loss(features, batch)
         return losses
 
-    def _class_loss(self, class_logits: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
+    def _class_loss(
+        self, class_logits: list[Tensor], batch: Batch, positives: list[Positives], ignored: list[Tensor]
+    ) -> Tensor:
         num_classes = self.network.config.head.num_classes
+        gamma, alpha = self.config.focal_gamma, self.config.focal_alpha
         loss = class_logits[0].new_zeros((), dtype=torch.float32)
-        for logits, located in zip(class_logits, positives, strict=True):
-            targets = torch.zeros_like(logits, dtype=torch.float32)
+        for level_logits, located, left_out in zip(class_logits, positives, ignored, strict=True):
+            shape = len(level_logits), -1, num_classes, *level_logits.shape[2:]
+            logits = level_logits.float().reshape(shape)  # (N, A, K, H, W)
+            targets = torch.zeros_like(logits)
             classes = _of_instances([each.classes for each in batch.instances], located)
-            targets[located.pictures, located.anchors * num_classes + classes, located.y, located.x] = 1
-            loss = loss + focal_loss(logits.float(), targets, self.config.focal_gamma, self.config.focal_alpha)
+            targets[located.pictures, located.anchors, classes, located.y, located.x] = 1
+            loss = loss + focal_loss(logits, targets, gamma, alpha, counted=~left_out[:, :, None])
         return loss
 
     def _name_loss(self, class_logits: list[Tensor], batch: Batch, positives: list[Positives]) -> Tensor:
@@ -160,15 +167,16 @@ class Losses(nn.Module):
         return anchors_at(cell_anchors, positives.y, positives.x, self.network.strides[level])
 
 
-def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
-    """−α·(1−p)^γ·log p, with 1−α and 1−p for what is off; summed.
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float, counted: Tensor) -> Tensor:
+    """−α·(1−p)^γ·log p, with 1−α and 1−p for what is off; summed over what is counted.
 
     Args:
         logits, targets: float32 of one shape; targets 0 or 1.
+        counted: bool of a shape that broadcasts to theirs.
     """
     on = 2 * targets - 1
     wrong = torch.sigmoid(-logits * on)  # 1 − p of the right answer
-    weights = (1 - alpha) + (2 * alpha - 1) * targets
+    weights = counted * ((1 - alpha) + (2 * alpha - 1) * targets)
     return (weights * wrong.pow(gamma) * F.softplus(-logits * on)).sum()
 
 

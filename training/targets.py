@@ -1,4 +1,4 @@
-"""What each location should answer: the paper's assignment of masks to windows (section 3 of it, "Training")."""
+"""What each location should answer: which window learns which instance, and which box and mask it should give."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from training.data import Instances
 
-SMALLEST_SHARE = 0.5  # of the window's side that the longer side of a mask's box has at least
+MOST_TIMES_LONGER = 2  # than an instance is the window that learns it
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,66 @@ class Positives:
         return Positives(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def assign(instances: list[Instances], cell_anchors: Tensor, stride: int, height: int, width: int) -> Positives:
-    """Assigns the masks to the windows of one level. A mask is assigned to a window, which is the anchor, where
+def assign(
+    instances: list[Instances], cell_anchors: Tensor, stride: int, smallest: Tensor, height: int, width: int
+) -> tuple[Positives, Tensor]:
+    """Decides for each window of one level which instance it learns.
 
-    - containment: the window contains the mask, whose box's longer side is at least half of the window's;
-    - centrality: the centres of the mask's box and of the window are at most one unit, the stride, apart;
-    - uniqueness: no other mask meets the first two.
+    A window learns the only instance that `takes` finds for it. One for which there are several is ignored: the class
+    loss counts it neither as foreground nor as background.
 
     Args:
         instances: of each picture.
         cell_anchors: float32 (A, 4), x0 y0 x1 y1 around the cell's place (x·stride, y·stride), in pixels.
+        smallest: as `takes`.
         height, width: of the level, in cells.
+
+    Returns:
+        The windows that learn an instance, and those that are ignored, bool (N, A, H, W).
     """
-    found = [torch.nonzero(_assignable(each.boxes, cell_anchors, stride, height, width)) for each in instances]
-    located = []
-    for picture, locations in enumerate(found):  # (P, 4): y, x, a, instance
-        # nonzero sorts by location: one mask alone there differs from the locations before and after
-        place = locations[:, :3]
-        alone = locations.new_ones(len(locations), dtype=torch.bool)
-        same = (place[1:] == place[:-1]).all(dim=1)
-        alone[1:] &= ~same
-        alone[:-1] &= ~same
-        located.append(torch.nn.functional.pad(locations[alone], (1, 0), value=picture))
+    windows = _windows(cell_anchors, stride, height, width)[..., None, :]  # (H, W, A, 1, 4)
+    located, ignored = [], []
+    for picture, each in enumerate(instances):
+        taken = takes(windows, each.boxes, stride, smallest)  # (H, W, A, M)
+        number = taken.sum(dim=-1)
+        locations = torch.nonzero(taken & (number == 1)[..., None])  # (P, 4): y, x, a, instance
+        located.append(torch.nn.functional.pad(locations, (1, 0), value=picture))
+        ignored.append((number > 1).permute(2, 0, 1))
     pictures, y, x, anchors, matched = torch.cat(located).unbind(dim=1)
-    return Positives(pictures, anchors, y, x, matched)
+    return Positives(pictures, anchors, y, x, matched), torch.stack(ignored)
+
+
+def takes(windows: Tensor, boxes: Tensor, stride: int, smallest: Tensor) -> Tensor:
+    """Whether a window of a level may learn an instance, by three rules.
+
+    - Containment: the window contains the instance's box.
+    - Scale: the window's side less one stride, the distance at which windows are placed, is at most twice the longer
+      side of the box. A box of less than half the smallest window counts as half of it, so that the smallest
+      instances are learnt as well.
+    - Centrality: the centres of window and box are at most one stride apart.
+
+    Args:
+        windows, boxes: float32 (…, 4), x0 y0 x1 y1 in pixels of the network's input; broadcast.
+        stride: of the windows' level, in pixels.
+        smallest: float32 scalar, `smallest_side` of the finest level.
+
+    Returns:
+        bool (…).
+
+    Source: section 3 of the paper, "Training"; the stride and the smallest window are what its reference adds.
+    """
+    low, high = windows[..., :2], windows[..., 2:]
+    contained = ((boxes[..., :2] >= low) & (boxes[..., 2:] <= high)).all(dim=-1)
+    side = (high - low).amax(dim=-1)
+    doubled = MOST_TIMES_LONGER * (boxes[..., 2:] - boxes[..., :2]).amax(dim=-1)
+    near_in_scale = side - stride <= doubled.maximum(smallest)
+    central = ((boxes[..., :2] + boxes[..., 2:] - low - high) / 2).square().sum(dim=-1) <= stride**2
+    return contained & near_in_scale & central
+
+
+def smallest_side(cell_anchors: Tensor) -> Tensor:
+    """The side of a level's smallest window, float32 scalar in pixels; of other shapes than squares the longer side."""
+    return (cell_anchors[:, 2:] - cell_anchors[:, :2]).amax(dim=1).amin()
 
 
 def box_targets(anchors: Tensor, boxes: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
@@ -97,16 +133,8 @@ def mask_integrals(masks: Tensor) -> Tensor:
     return torch.nn.functional.pad(sums, (1, 0, 1, 0)).float()
 
 
-def _assignable(boxes: Tensor, cell_anchors: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """Containment and centrality, bool (H, W, A, M)."""
-    y, x = (torch.arange(length, device=boxes.device) * float(stride) for length in (height, width))
+def _windows(cell_anchors: Tensor, stride: int, height: int, width: int) -> Tensor:
+    """A level's windows, float32 (H, W, A, 4), x0 y0 x1 y1 in pixels."""
+    y, x = (torch.arange(length, device=cell_anchors.device) * float(stride) for length in (height, width))
     cells = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=2)  # (H, W, 2)
-    windows = cells.repeat(1, 1, 2)[:, :, None] + cell_anchors  # (H, W, A, 4)
-    low, high = windows[..., None, :2], windows[..., None, 2:]  # (H, W, A, 1, 2)
-    contained = ((boxes[:, :2] >= low) & (boxes[:, 2:] <= high)).all(dim=-1)
-    longer_side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)  # (M,)
-    window_side = (cell_anchors[:, 2:] - cell_anchors[:, :2]).amax(dim=1)  # (A,)
-    large_enough = longer_side >= SMALLEST_SHARE * window_side[:, None]
-    central = ((boxes[:, :2] + boxes[:, 2:] - low - high) / 2).square().sum(dim=-1) <= stride**2
-    assignable: Tensor = contained & large_enough & central
-    return assignable
+    return cells.repeat(1, 1, 2)[:, :, None] + cell_anchors

@@ -21,6 +21,7 @@ from training.losses import Losses
 from training.network import build_network, in_channels_last
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
 from training.settings import TrainingConfig
+from training.unmatched import warning_of_unmatched
 
 REPORT_PERIOD = 20  # iterations
 
@@ -81,6 +82,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         print(
             f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
         )
+    if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.pictures, config.network.input)):
+        print(said, file=sys.stderr)
     learner: nn.Module = losses
     if distributed.is_initialized():
         learner = DistributedDataParallel(

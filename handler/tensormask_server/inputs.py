@@ -33,8 +33,16 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     as_it_is = np.require(picture, requirements=("C", "W"))  # torch takes no other
-    if options.min_size == 0:
+    new_height, new_width = resized_shape(height, width, options)
+    if (new_height, new_width) == (height, width):
         return as_it_is
+    return np.array(Image.fromarray(picture).resize((new_width, new_height), Image.Resampling.BILINEAR))
+
+
+def resized_shape(height: int, width: int, options: InputConfig) -> tuple[int, int]:
+    """The height and width in pixels that `resize_picture` gives an image of this height and width."""
+    if options.min_size == 0:
+        return height, width
     shorter = min(height, width)
     new_height, new_width = (
         float(options.min_size) if side == shorter else options.min_size / shorter * side for side in (height, width)
@@ -43,10 +51,7 @@ def resize_picture(picture: np.ndarray, options: InputConfig) -> np.ndarray:
     if longer > options.max_size:
         new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))
     # a picture far longer than it is wide would be left with no pixels
-    size = (max(1, int(new_width + 0.5)), max(1, int(new_height + 0.5)))
-    if size == (width, height):
-        return as_it_is
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 def same_shaped(inputs: list[np.ndarray], stride: int, largest: int) -> Iterator[list[int]]:

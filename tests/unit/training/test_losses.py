@@ -13,6 +13,10 @@ from training.losses import Losses, focal_loss
 from training.network import build_network
 from training.settings import load_training_config
 
+# level, anchor, y and x of the windows that learn a mask of 11×13 pixels around (32.5, 32.5): they contain it, and
+# their centres are at most 4 pixels from there (P2, of 16 and 24 pixels) or 8 (P3, of 32)
+CELLS = [(0, 0, 8, 8), (0, 1, 8, 8), (0, 1, 8, 9), (0, 1, 9, 8), (1, 0, 4, 4), (1, 0, 4, 5), (1, 0, 5, 4)]
+
 
 def test_focal_loss_is_the_papers() -> None:
     torch.manual_seed(0)
@@ -21,12 +25,15 @@ def test_focal_loss_is_the_papers() -> None:
     on = -0.3 * (1 - p) ** 3 * p.log()
     off = -0.7 * p**3 * (1 - p).log()
     expected = torch.where(targets > 0, on, off).sum()
-    torch.testing.assert_close(focal_loss(logits, targets, gamma=3.0, alpha=0.3).double(), expected, rtol=1e-5, atol=0)
+    everything = torch.ones(50, dtype=torch.bool)
+    found = focal_loss(logits, targets, gamma=3.0, alpha=0.3, counted=everything)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_focal_loss_is_finite_for_wild_logits() -> None:
     logits = torch.tensor([-200.0, 200.0], requires_grad=True)
-    focal_loss(logits, torch.tensor([1.0, 0.0]), gamma=3.0, alpha=0.3).backward()
+    counted = torch.tensor([True, True])
+    focal_loss(logits, torch.tensor([1.0, 0.0]), gamma=3.0, alpha=0.3, counted=counted).backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, torch.tensor([-0.3, 0.7]))
 
@@ -76,11 +83,25 @@ def test_the_name_loss_is_cross_entropy_over_the_classes_where_a_thing_is_assign
     masks[0, 26:39, 27:38] = 1
     instances = Instances(torch.tensor([1]), torch.tensor([[27, 26, 38, 39.0]]), masks)
     batch = Batch(torch.randn(1, 3, 64, 64), [instances])
-    [logits, *_] = network.head.class_logits(network.features(batch.pictures))
-    # P2's cells with a centre at most 4 pixels from the mask's, (32.5, 32.5), whose windows of 16 or 24 contain it
-    cells = [(0, 8, 8), (1, 8, 8), (1, 8, 9), (1, 9, 8)]
-    at_cells = torch.stack([logits[0, 2 * size : 2 * size + 2, y, x] for size, y, x in cells])  # K = 2
+    class_logits = network.head.class_logits(network.features(batch.pictures))
+    at_cells = torch.stack([class_logits[at][0, 2 * size : 2 * size + 2, y, x] for at, size, y, x in CELLS])  # K = 2
     expected = -at_cells.double().softmax(dim=1)[:, 1].log().mean()
     assert "name" not in Losses(network, config.losses)(batch)
     found = Losses(network, config.losses, name_weight=3.0)(batch)["name"]
     torch.testing.assert_close(found.double(), 3 * expected, rtol=1e-5, atol=0)
+
+
+def test_a_window_of_two_instances_is_no_background_to_the_class_loss(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    network = build_network(config)
+    masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    masks[:, 26:39, 27:38] = 1
+    instances = Instances(torch.tensor([1, 0]), torch.tensor([[27, 26, 38, 39.0]]).repeat(2, 1), masks)
+    batch = Batch(torch.randn(1, 3, 64, 64), [instances])
+    class_logits = network.head.class_logits(network.features(batch.pictures))
+    off = [-0.7 * (p := logits.double().sigmoid()) ** 3 * (1 - p).log() for logits in class_logits]
+    for at, size, y, x in CELLS:
+        off[at][0, 2 * size : 2 * size + 2, y, x] = 0
+    expected = torch.stack([each.sum() for each in off]).sum()  # with no foreground that it would be divided by
+    torch.testing.assert_close(Losses(network, config.losses)(batch)["class"].double(), expected, rtol=1e-5, atol=0)
