@@ -12,7 +12,7 @@ from typing import Any
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
 from tensormask_server.connection_guard import guard_limits, guarded, raise_file_limit
 from tensormask_server.java import JavaNotFound
-from tensormask_server.java_memory import memory_for, memory_size, served_model
+from tensormask_server.java_memory import machine_memory, memory_for, memory_size, served_model
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import one_line, printable
 from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
@@ -70,6 +70,9 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     properties = with_addresses(
         properties, parsed.host, *ports, metrics_host=parsed.metrics_host, has_tokens=not parsed.no_tokens
     )
+    if parsed.memory and parsed.memory > machine_memory():
+        found, there = parsed.memory >> 20, machine_memory() >> 20
+        raise PropertiesError(f"--memory is {found} MiB; expected at most the {there} MiB that there are, for Java alone")
     model = served_model(archive)
     memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
     if memory.note:

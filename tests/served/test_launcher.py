@@ -147,6 +147,7 @@ def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
     [
         (("--management-port", 8091, "--metrics-port", 8091), "both have the port 8091; choose another"),
         (("-h", "192.0.2.1"), "choose another host"),
+        (("--memory", "9000g"), "--memory is 9216000 MiB; expected at most the "),
         (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: File exists"),
         (("--ts-config", "a.txt"), "a.txt has the line 'of text'; expected lines of key=value"),
         (("--memory", "500m"), "500 MiB of memory are too little for Java with 1 workers, batches of 4"),
