@@ -38,6 +38,13 @@ def small(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield running
 
 
+@pytest.fixture
+def patient(archive: Path, tmp_path: Path) -> Iterator[Server]:
+    """The same with the usual --idle-timeout: nothing but a lack of memory closes connections soon."""
+    with launched(tmp_path, "--archive", archive, "--memory", "3g", PATH="") as running:
+        yield running
+
+
 def connected(server: Server, data: bytes, buffer: int | None = None, door: int = 0) -> socket.socket:
     """With what was sent; the door is the port's place among the server's."""
     connection = socket.socket()
@@ -163,19 +170,19 @@ def open_ones(connections: list[socket.socket]) -> int:
 
 
 @pytest.mark.attack(3, "large bodies behind a request that waits")
-def test_bodies_behind_a_request_that_waits_cost_no_worker(small: Server, case: Case) -> None:
-    [worker] = small.worker_pids()
+def test_bodies_behind_a_request_that_waits_cost_no_worker(patient: Server, case: Case) -> None:
+    [worker] = patient.worker_pids()
     first = request_body(case.picture)
-    head = request_head(len(first), f"/predictions/{small.name}").replace(b"octet-stream", b"json")
-    rest = request_head(LARGE + 10, f"/predictions/{small.name}")
+    head = request_head(len(first), f"/predictions/{patient.name}").replace(b"octet-stream", b"json")
+    rest = request_head(LARGE + 10, f"/predictions/{patient.name}")
     with ExitStack() as stack:
         for _ in range(ROUNDS):
-            with paused(small), ThreadPoolExecutor(WAITING) as pool:
-                behind = [stack.enter_context(connected(small, head + first + rest)) for _ in range(WAITING)]
+            with paused(patient), ThreadPoolExecutor(WAITING) as pool:
+                behind = [stack.enter_context(connected(patient, head + first + rest)) for _ in range(WAITING)]
                 list(pool.map(lambda each: push(each, LARGE), behind))
             assert [each.recv(12)[9:] for each in behind] == [b"200"] * WAITING
-        assert small.post(first).status == 200
-        assert small.worker_pids() == [worker]
+        assert patient.post(first).status == 200
+        assert patient.worker_pids() == [worker]
         assert java_of(worker).memory_info().rss < 3 << 30
 
 
