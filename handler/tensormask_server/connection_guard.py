@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 
 from tensormask_server.connections import borrowed
-from tensormask_server.java_memory import JavaMemory, ServedModel
+from tensormask_server.java_memory import DEFAULT_SIZE, JavaMemory, ServedModel
+from tensormask_server.printable import say
 from tensormask_server.socket_states import SocketState, socket_states
 
 INTERVAL = 0.2  # seconds between two looks, each of which takes about 1 ms
@@ -30,6 +31,7 @@ OTHER_FILES = 300  # file descriptors of Java's that are no connections
 MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
 MORE_WORKERS = 8  # that the management API may have added
 LARGE = 1 << 20  # bytes: a smaller request that is cut leaves no room for others
+SCRAPE = 1 << 16  # bytes of a request to the metrics port: a scrape has no body
 REPORTS = 10.0  # seconds between two lines of one reason
 CONTINUE = 100  # bytes: "HTTP/1.1 100 Continue" is shorter, and every answer longer
 
@@ -42,6 +44,7 @@ class GuardLimits:
     answer_seconds: float  # from a request's last byte to its answer: the longest that the queue can take
     in_hand: int  # requests that the queue and the workers hold at most: more can't be waiting for an answer
     held_bytes: int  # of requests and unread answers together
+    request_bytes: int  # of one request that TorchServe puts together, at most
     answer_bytes: int  # of one answer, at most
     connections: int  # at a time
 
@@ -55,13 +58,30 @@ class _Seen:
     """What was seen of one connection so far; times on the guard's clock, in seconds."""
 
     first: float
-    answered: int = 0  # of the bytes received
+    answered: int = 0  # bytes received when the last answer was seen
+    carried: int = 0  # the most bytes that came before one answer: all but a few may belong to the next request
     read: int = 1  # acknowledged bytes when the present request began; 1 stands for the SYN
     asked_at: float | None = None  # when the first byte of the present request was seen
     answering_at: float | None = None  # when the answer began
     moved: float = 0.0  # when the peer took something
     acknowledged: int = 0
     received: int = 0
+    waiting: int = 0
+    was_full: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes received since the last answer was seen."""
+        return self.received - self.answered
+
+    def take_as_answered(self, received: int) -> None:
+        """Counts the first so many received bytes as answered.
+
+        The kernel doesn't say where a request ends. A client may have sent one request, or a small one and most of the
+        next one's body. So these bytes stay counted until the connection closes, though not for each request anew.
+        """
+        self.carried = max(self.carried, received - self.answered)
+        self.answered = received
 
 
 @dataclass(frozen=True)
@@ -73,8 +93,14 @@ class _Victim:
 class Judge:
     """Says which connections are to be closed; it touches none."""
 
-    def __init__(self, limits: GuardLimits):
+    def __init__(self, limits: GuardLimits, metrics_port: int):
+        """
+        Args:
+            limits: for each connection, and all of them.
+            metrics_port: where requests have no body, and are answered at once.
+        """
         self._limits = limits
+        self._metrics_port = metrics_port
         self._seen: dict[bytes, _Seen] = {}
 
     def to_close(self, states: Iterable[SocketState], now: float) -> dict[bytes, str]:
@@ -98,27 +124,30 @@ class Judge:
         for state in states:
             seen = self._seen[state.cookie]
             _note(seen, state, now)
-            if seen.answering_at is not None:
+            is_scrape = state.port == self._metrics_port
+            body = min(limits.request_bytes, seen.carried + seen.size)
+            held[state.cookie] = body
+            if is_scrape and body > SCRAPE:
+                closed[state.cookie] = "its request is too large for the metrics port"
+            elif seen.answering_at is not None:
                 lasting = now - seen.answering_at
                 rate = (state.acknowledged - seen.read) / max(lasting, INTERVAL)
-                held[state.cookie] = limits.answer_bytes if state.is_full else state.waiting
+                held[state.cookie] += limits.answer_bytes if state.is_full else state.waiting
                 stalled = now - seen.moved
                 if stalled > limits.idle_seconds:
                     closed[state.cookie] = "its answer isn't read"
                 elif lasting > limits.idle_seconds and rate < LEAST_RATE:
                     closed[state.cookie] = "its answer is read too slowly"
-                elif lasting > SHORT:
+                elif lasting > SHORT or seen.size >= LARGE:  # the latter came before the answer was read
                     answering.append((rate, state))
             elif seen.asked_at is not None:
-                size = state.received - seen.answered
-                held[state.cookie] = size
                 quiet = state.received_before / 1000
                 lasting = now - quiet - seen.asked_at
-                if quiet > limits.answer_seconds:
+                if quiet > (limits.idle_seconds if is_scrape else limits.answer_seconds):
                     closed[state.cookie] = "its request didn't come to an end"
-                elif lasting > limits.idle_seconds and size < LEAST_RATE * lasting:
+                elif lasting > limits.idle_seconds and seen.size < LEAST_RATE * lasting:
                     closed[state.cookie] = "its request comes too slowly"
-                elif quiet > min(SHORT, limits.idle_seconds):
+                elif quiet > min(SHORT, limits.idle_seconds) and not is_scrape:
                     silent.append((quiet, state))
                 else:
                     arriving.append((seen.asked_at, state))
@@ -135,8 +164,15 @@ class Judge:
         open_ones = len(states) - len(closed)
         total = sum(size for cookie, size in held.items() if cookie not in closed)
         newest = sorted(arriving, key=_first, reverse=True)  # the older ones are nearer to their end
+        idle.sort(key=lambda each: -each[0])
+        for _, state in idle:
+            if open_ones > limits.connections and state.cookie not in closed:
+                closed[state.cookie] = "too many are open, and it was idle"
+                open_ones -= 1
+                total -= held[state.cookie]
+        largest = sorted(idle, key=lambda each: -held[each[1].cookie])
         victims = [
-            *((state, "too many are open, and it was idle") for _, state in sorted(idle, key=lambda each: -each[0])),
+            *((state, "memory is short, and it was idle after large requests") for _, state in largest),
             *((state, "memory is short, and its answer is read slowly") for _, state in sorted(answering, key=_first)),
             *((state, "memory is short, and its request didn't come to an end") for _, state in surplus),
             *((state, "memory is short") for _, state in newest if held[state.cookie] >= LARGE),
@@ -144,11 +180,11 @@ class Judge:
         for state, reason in victims:
             if open_ones <= limits.connections and total <= limits.held_bytes:
                 break
-            if state.cookie in closed or (open_ones <= limits.connections and not held.get(state.cookie)):
+            if state.cookie in closed or (open_ones <= limits.connections and not held[state.cookie]):
                 continue
             closed[state.cookie] = reason
             open_ones -= 1
-            total -= held.get(state.cookie, 0)
+            total -= held[state.cookie]
         return closed
 
 
@@ -165,24 +201,38 @@ def _idle_times(state: SocketState) -> tuple[float, float]:
 
 def _note(seen: _Seen, state: SocketState, now: float) -> None:
     """Whether the connection is idle, a request arrives or waits on it, or an answer is being read."""
+    before = seen.received
+    kernel_had = seen.acknowledged + seen.waiting  # of all answers, at the last look
+    was_full, seen.was_full = seen.was_full, state.is_full
     if state.acknowledged != seen.acknowledged:
         seen.moved = now
-    seen.acknowledged = state.acknowledged
-    seen.received = state.received
-    if state.received > seen.answered and seen.asked_at is None:
+    seen.acknowledged, seen.received, seen.waiting = state.acknowledged, state.received, state.waiting
+    if seen.size and seen.asked_at is None:
         seen.asked_at = now
-    read = state.acknowledged - seen.read
     if state.waiting:
-        if seen.answering_at is None:
+        is_next = not was_full and state.acknowledged >= kernel_had  # the client has read the answer before
+        if seen.answering_at is None or is_next:
+            seen.take_as_answered(state.received)
             seen.answering_at = seen.moved = now
+            seen.read = state.acknowledged
         return
-    was_answered = state.sent_before < state.received_before
-    was_answered |= state.sent_before == state.received_before and read > CONTINUE
-    if seen.asked_at is not None and read > 0 and was_answered:
-        seen.answered, seen.asked_at = state.received, None
-    if seen.asked_at is None or seen.answering_at is not None:
+    read = state.acknowledged - seen.read
+    was_answered = read > 0 and state.sent_before < state.received_before
+    was_answered |= read > CONTINUE and state.sent_before == state.received_before
+    if seen.answering_at is not None:
+        seen.answering_at = None
+        was_answered &= was_full or state.acknowledged > kernel_had  # by one more answer than the one that was read
+        seen.asked_at = now if seen.size and not was_answered else None
         seen.read = state.acknowledged
-    seen.answering_at = None
+    elif seen.asked_at is not None and not was_answered and read > CONTINUE:  # the next request has come since
+        seen.take_as_answered(before)
+        seen.asked_at = now if seen.size else None
+        seen.read = state.acknowledged
+    if was_answered and seen.size:
+        seen.take_as_answered(state.received)
+        seen.asked_at = None
+    if seen.asked_at is None:
+        seen.read = state.acknowledged
 
 
 def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, files: int) -> GuardLimits:
@@ -201,6 +251,7 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
         answer_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
         in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
         held_bytes=memory.held_bytes,
+        request_bytes=int(memory.properties.get("max_request_size", DEFAULT_SIZE)),
         answer_bytes=memory.answer_bytes,
         connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
     )
@@ -221,13 +272,13 @@ def raise_file_limit() -> int:
 
 
 @contextlib.contextmanager
-def guarded(process: psutil.Process, port: int, limits: GuardLimits) -> Iterator[None]:
+def guarded(process: psutil.Process, port: int, metrics_port: int, limits: GuardLimits) -> Iterator[None]:
     """A ConnectionGuard for a while; where the system doesn't let it work it says what a proxy has to do."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(ConnectionGuard(process, port, limits, _print))
+            stack.enter_context(ConnectionGuard(process, port, metrics_port, limits, say))
         except OSError as error:
-            _print(
+            say(
                 f"connections have no time limits here, as this system doesn't allow pidfd_getfd or sock_diag "
                 f"({error.strerror or error}): let a proxy in front close those on which nothing moves for "
                 f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read answers at once"
@@ -235,24 +286,28 @@ def guarded(process: psutil.Process, port: int, limits: GuardLimits) -> Iterator
         yield
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)
-
-
 class ConnectionGuard:
     """A thread that closes connections of another process's server. Use it as a context manager."""
 
-    def __init__(self, process: psutil.Process, port: int, limits: GuardLimits, report: Callable[[str], None]):
+    def __init__(
+        self,
+        process: psutil.Process,
+        port: int,
+        metrics_port: int,
+        limits: GuardLimits,
+        report: Callable[[str], None],
+    ):
         """
         Args:
             process: whose server it is.
-            port: where that listens.
+            port: where that listens for requests.
+            metrics_port: where it listens for scrapes.
             limits: for each connection, and all of them.
             report: takes lines for people: what was closed and why.
         """
         self._process = process
-        self._port = port
-        self._judge = Judge(limits)
+        self._ports = (port, metrics_port)
+        self._judge = Judge(limits, metrics_port)
         self._report = report
         self._counts: Counter[str] = Counter()  # of closed connections by reason, not reported yet
         self._stopped = threading.Event()
@@ -266,7 +321,7 @@ class ConnectionGuard:
         for _, inode in _sockets(self._process.pid)[:1]:
             for own in _reached(self._process.pid, {inode}).values():
                 own.close()
-        socket_states(self._port)
+        socket_states(*self._ports)
         self._thread.start()
         return self
 
@@ -279,14 +334,14 @@ class ConnectionGuard:
         said = -REPORTS
         while not self._stopped.wait(INTERVAL):
             try:
-                states = socket_states(self._port)
+                states = socket_states(*self._ports)
                 reasons = self._judge.to_close(states, time.monotonic())
                 if reasons:
                     self._close({each.inode: reasons[each.cookie] for each in states if each.cookie in reasons})
             except OSError as error:
                 if not self._process.is_running():
                     return
-                self._report(f"connections can't be watched now: {error.strerror or error}")
+                self._say(f"connections can't be watched now: {error.strerror or error}")
                 self._stopped.wait(REPORTS)
             if self._counts and time.monotonic() > said + REPORTS:
                 self._say_counts()
@@ -300,8 +355,12 @@ class ConnectionGuard:
 
     def _say_counts(self) -> None:
         for reason, count in self._counts.items():
-            self._report(f"closed {count} {'connection' if count == 1 else 'connections'}: {reason}")
+            self._say(f"closed {count} {'connection' if count == 1 else 'connections'}: {reason}")
         self._counts.clear()
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # the watching goes on where nobody can be told
+            self._report(line)
 
 
 def _sockets(pid: int) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from tensormask_server.connection_guard import guard_limits, guarded, raise_file
 from tensormask_server.java import JavaNotFound
 from tensormask_server.java_memory import machine_memory, memory_for, memory_size, served_model
 from tensormask_server.options import HandlerOptions
-from tensormask_server.printable import one_line, printable
+from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
 from tensormask_server.torchserve import TorchServe, TorchServeError
 
@@ -51,14 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             archive = parsed.archive or make_archive(archive_request(parsed))
             _serve(archive, parsed)
     except _Stopped:
-        print("stopped", flush=True)
+        say("stopped")
         return 0
     except (TorchServeError, PropertiesError, JavaNotFound) as error:
-        print(f"tensormask-server: {one_line(error)}", file=sys.stderr)
+        say(f"tensormask-server: {one_line(error)}", sys.stderr)
         return 1
     except (ArchiveError, ValueError) as error:
-        print(f"tensormask-server: {one_line(error)}", file=sys.stderr)
+        say(f"tensormask-server: {one_line(error)}", sys.stderr)
         return 2
+    finally:
+        give_up_unprinted()
     return 1
 
 
@@ -72,15 +74,18 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     )
     if parsed.memory and parsed.memory > machine_memory():
         found, there = parsed.memory >> 20, machine_memory() >> 20
-        raise PropertiesError(f"--memory is {found} MiB; expected at most the {there} MiB that there are, for Java alone")
+        raise PropertiesError(
+            f"--memory is {found} MiB; expected at most the {there} MiB that there are, for Java alone"
+        )
     model = served_model(archive)
     memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
     if memory.note:
-        print(memory.note, flush=True)
+        say(memory.note)
     files = raise_file_limit()
     with TorchServe(archive, memory.properties, parsed.logs) as server:
         server.wait_until_ready()
-        with guarded(server.frontend, parsed.port, guard_limits(memory, model, parsed.idle_timeout, files)):
+        limits = guard_limits(memory, model, parsed.idle_timeout, files)
+        with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
             _print_ready(server)
             try:
                 server.wait()
@@ -94,16 +99,15 @@ def _print_ready(server: TorchServe) -> None:
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
-    print(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
-    print(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
+    say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
+    say(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
-        print('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
-        print(f"       {printable(server.key_file)}")
+        say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
+        say(f"       {printable(server.key_file)}")
     else:
-        print(f"       or open {url} in a browser")
+        say(f"       or open {url} in a browser")
     if server.slow_precision:
-        print(f"Slow:  {server.slow_precision}")
-    sys.stdout.flush()
+        say(f"Slow:  {server.slow_precision}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

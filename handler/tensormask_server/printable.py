@@ -3,6 +3,12 @@
 Such text can hold escape sequences that rewrite the terminal, line ends that forge further log lines, or a megabyte.
 """
 
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
 LINE = 1000  # bytes of a whole message
 VALUE = 200  # bytes of one value in a message, so that a long value doesn't hide the rest of the sentence
 
@@ -51,6 +57,27 @@ def quoted(value: object, limit: int = VALUE) -> str:
         return printable(repr(value), limit)
     except (ValueError, RecursionError):  # a whole number of more digits than Python writes; a list within itself
         return f"a {type(value).__name__} that is too large to show"
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Prints a line at once. Where the stream is broken, as before a `head` that has ended, the program goes on.
+
+    Args:
+        line: as it is: `printable` has escaped what comes from elsewhere.
+        file: None: stdout.
+    """
+    with contextlib.suppress(OSError):
+        print(line, file=file, flush=True)
+
+
+def give_up_unprinted() -> None:
+    """Drops what a broken stdout or stderr didn't take: otherwise Python reports it when it exits, with status 120."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nothing:
+                os.dup2(nothing.fileno(), stream.fileno())
 
 
 def _escape(character: str) -> str:

@@ -1,4 +1,4 @@
-"""What Linux knows of the TCP connections of a port: one dump of the kernel's for all of them (sock_diag(7))."""
+"""What Linux knows of the TCP connections of a few ports: one dump of the kernel's for each (sock_diag(7))."""
 
 import errno
 import socket
@@ -22,6 +22,7 @@ class SocketState:
 
     cookie: bytes  # the kernel's name for this connection: no other one ever has it
     inode: int  # of the socket in /proc/PID/fd; 0 while the server hasn't accepted it
+    port: int  # the local one
     received: int  # bytes since it was opened
     acknowledged: int  # bytes that have reached the peer, since it was opened
     waiting: int  # bytes in the kernel that the peer hasn't acknowledged or taken
@@ -30,18 +31,18 @@ class SocketState:
     sent_before: int  # likewise
 
 
-def socket_states(port: int) -> list[SocketState]:
-    """The connections to this local TCP port, of IPv4 and IPv6.
+def socket_states(*ports: int) -> list[SocketState]:
+    """The connections to these local TCP ports, of IPv4 and IPv6.
 
     Args:
-        port: of a server in this network namespace.
+        ports: of servers in this network namespace.
 
     Raises:
         OSError: the kernel doesn't allow the question, or doesn't know it.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         families = (socket.AF_INET, socket.AF_INET6)
-        return [state for family in families for state in _dump(kernel, family, port)]
+        return [state for port in ports for family in families for state in _dump(kernel, family, port)]
 
 
 def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState]:
@@ -65,7 +66,8 @@ def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState
 
 
 def _state(message: bytes) -> SocketState:
-    (inode,) = struct.unpack_from("=I", message, 68)  # struct inet_diag_msg
+    (port,) = struct.unpack_from("!H", message, 4)  # struct inet_diag_msg
+    (inode,) = struct.unpack_from("=I", message, 68)
     info, memory = b"", bytes(36)
     at = 72
     while at + 4 <= len(message):
@@ -85,6 +87,7 @@ def _state(message: bytes) -> SocketState:
     return SocketState(
         cookie=message[44:52],
         inode=inode,
+        port=port,
         received=received,
         acknowledged=acknowledged,
         waiting=waiting,

@@ -22,7 +22,7 @@ from tensormask_server.connections import close_all_but, count_in_hand, refuse_n
 from tensormask_server.java import java_home
 from tensormask_server.java_memory import served_model
 from tensormask_server.management import ManagementRelay, UnixConnection
-from tensormask_server.printable import one_line, printable
+from tensormask_server.printable import one_line, printable, say
 from tensormask_server.private_folder import KEY_FILE, FolderError, PrivateFolder
 from tensormask_server.properties import write_properties
 from tensormask_server.recovery import Recovery, Workers
@@ -163,15 +163,15 @@ class TorchServe:
                 counted, wanted = "requests", "answered"
             else:
                 counted, wanted = "connections, some of them perhaps idle,", "closed"
-                print("new connections can't be refused, nor idle ones told: this system doesn't allow pidfd_getfd")
+                say("new connections can't be refused, nor idle ones told: this system doesn't allow pidfd_getfd")
             end = time.monotonic() + timeout
             if count := count_in_hand(frontend, port):
-                print(f"stopping when {count} {counted} in hand are {wanted}, at most {timeout:g} s", flush=True)
+                say(f"stopping when {count} {counted} in hand are {wanted}, at most {timeout:g} s")
             while count and time.monotonic() < end:
                 time.sleep(0.05)
                 count = count_in_hand(frontend, port)
             if count:
-                print(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off", flush=True)
+                say(f"{count} {counted} were not {wanted} in {timeout:g} s and are broken off")
 
     def _start(self) -> None:
         java = java_home()

@@ -1,5 +1,6 @@
 """Clients that hold memory and connections: large bodies at once, answers nobody reads, requests that never end."""
 
+import contextlib
 import io
 import socket
 import threading
@@ -26,6 +27,7 @@ WAIT = 240  # s, for what takes some
 LARGE = 40 << 20  # bytes of a body
 CLIENTS = 60
 HALVES = 90
+WAITING, ROUNDS = 6, 12  # requests that the queue has room for, and how often as many come
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +38,20 @@ def small(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield running
 
 
-def connected(server: Server, data: bytes, buffer: int | None = None) -> socket.socket:
+@pytest.fixture
+def patient(archive: Path, tmp_path: Path) -> Iterator[Server]:
+    """The same with the usual --idle-timeout: nothing but a lack of memory closes connections soon."""
+    with launched(tmp_path, "--archive", archive, "--memory", "3g", PATH="") as running:
+        yield running
+
+
+def connected(server: Server, data: bytes, buffer: int | None = None, door: int = 0) -> socket.socket:
+    """With what was sent; the door is the port's place among the server's."""
     connection = socket.socket()
     connection.settimeout(WAIT)
     if buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    connection.connect(("127.0.0.1", server.ports[0]))
+    connection.connect(("127.0.0.1", server.ports[door]))
     connection.sendall(data)
     return connection
 
@@ -139,8 +149,56 @@ def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(
     assert outcomes["200"]
     assert small.post(request_body(case.picture)).status == 200
     assert small.worker_pids() == [worker]
+    assert java_of(worker).memory_info().rss < 3 << 30
+
+
+def java_of(worker: int) -> psutil.Process:
     [java] = [each for each in psutil.Process(worker).parents() if "org.pytorch.serve.ModelServer" in each.cmdline()]
-    assert java.memory_info().rss < 3 << 30
+    return java
+
+
+def push(connection: socket.socket, size: int) -> None:
+    """Sends so many bytes, or as many as the server takes before it closes the connection."""
+    part = bytes(1 << 20)
+    with contextlib.suppress(OSError):
+        for _ in range(size // len(part)):
+            connection.sendall(part)
+
+
+def open_ones(connections: list[socket.socket]) -> int:
+    return sum(not _is_closed(each) for each in connections)
+
+
+@pytest.mark.attack(3, "large bodies behind a request that waits")
+def test_bodies_behind_a_request_that_waits_cost_no_worker(patient: Server, case: Case) -> None:
+    [worker] = patient.worker_pids()
+    first = request_body(case.picture)
+    head = request_head(len(first), f"/predictions/{patient.name}").replace(b"octet-stream", b"json")
+    rest = request_head(LARGE + 10, f"/predictions/{patient.name}")
+    with ExitStack() as stack:
+        for _ in range(ROUNDS):
+            with paused(patient), ThreadPoolExecutor(WAITING) as pool:
+                behind = [stack.enter_context(connected(patient, head + first + rest)) for _ in range(WAITING)]
+                list(pool.map(lambda each: push(each, LARGE), behind))
+            assert [each.recv(12)[9:] for each in behind] == [b"200"] * WAITING
+        assert patient.post(first).status == 200
+        assert patient.worker_pids() == [worker]
+        assert java_of(worker).memory_info().rss < 3 << 30
+
+
+@pytest.mark.attack(3, "large bodies at the metrics port")
+def test_bodies_at_the_metrics_port_end_and_cost_no_worker(small: Server, case: Case) -> None:
+    [worker] = small.worker_pids()
+    with ExitStack() as stack:
+        bodies = [
+            stack.enter_context(connected(small, request_head(LARGE, "/metrics"), door=2)) for _ in range(CLIENTS)
+        ]
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(lambda each: push(each, LARGE - 10), bodies))
+        wait_for(lambda: not open_ones(bodies), "all of them closed")
+        assert small.post(request_body(case.picture)).status == 200
+        assert taken(small)
+    assert small.worker_pids() == [worker]
 
 
 @pytest.mark.attack(3, "answers that nobody reads")

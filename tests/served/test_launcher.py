@@ -7,6 +7,7 @@ import time
 import urllib.request
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tensormask_server.cpu import warn_if_emulated
 from waiting import PATIENCE, wait_for
 
 from served.conftest import LAUNCHER, free_ports, launched, request_body, send
+from served.test_faults import paused, taken
 
 HAS_DETECTRON2 = find_spec("detectron2") is not None
 
@@ -115,6 +117,26 @@ def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive:
             assert server.post(request_body(case.picture)).status == 200
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_it_serves_and_finishes_where_nobody_reads_what_it_prints(tmp_path: Path, archive: Path, case: Case) -> None:
+    with launched(tmp_path, "--archive", archive, "--idle-timeout", 1, PATH="", OMP_NUM_THREADS="1") as server:
+        assert server.process is not None
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+        for _ in range(2):  # the first one's end can't be printed
+            with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=PATIENCE) as idle:
+                assert idle.recv(1) == b""
+        before = taken(server)
+        with ThreadPoolExecutor(1) as pool:
+            with paused(server):
+                answer = pool.submit(server.post, request_body(case.picture))
+                wait_for(lambda: taken(server) > before, "a request in TorchServe's hands")
+                server.process.terminate()
+                time.sleep(1)
+                assert server.process.poll() is None
+            assert answer.result(PATIENCE).status == 200
+        assert server.process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_precision_that_the_cpu_emulates_is_told_and_serves(tmp_path: Path, case: Case, weights: Path) -> None:

@@ -1,24 +1,33 @@
 """Which connections are closed: the decisions by what the kernel says, and real ones of another process's server."""
 
+import errno
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import psutil
 import pytest
-from tensormask_server import connections
+from tensormask_server import connection_guard, connections
 from tensormask_server.connection_guard import ConnectionGuard, GuardLimits, Judge, guard_limits, guarded
 from tensormask_server.java_memory import MIB, JavaMemory, ServedModel
 from tensormask_server.socket_states import SocketState, socket_states
 
 LIMITS = GuardLimits(
-    idle_seconds=60, answer_seconds=1000, in_hand=3, held_bytes=400 * MIB, answer_bytes=64 * MIB, connections=50
+    idle_seconds=60,
+    answer_seconds=1000,
+    in_hand=3,
+    held_bytes=400 * MIB,
+    request_bytes=64 * MIB,
+    answer_bytes=64 * MIB,
+    connections=50,
 )
+PORT, METRICS_PORT = 8080, 8082
 WAIT = 120  # s, for what takes less than one
 
 
@@ -27,13 +36,13 @@ class Kernel:
 
     def __init__(self, limits: GuardLimits = LIMITS):
         self.now = 1000.0
-        self._judge = Judge(limits)
+        self._judge = Judge(limits, METRICS_PORT)
         self._states: dict[str, SocketState] = {}
         self._times: dict[str, list[float]] = {}
 
-    def connect(self, *names: str) -> None:
+    def connect(self, *names: str, port: int = PORT) -> None:
         for name in names:
-            self._states[name] = SocketState(name.encode(), len(self._states) + 1, 0, 1, 0, False, 0, 0)
+            self._states[name] = SocketState(name.encode(), len(self._states) + 1, port, 0, 1, 0, False, 0, 0)
             self._times[name] = [self.now, self.now]
 
     def send(self, name: str, size: int) -> None:
@@ -148,7 +157,7 @@ def test_who_does_not_read_and_who_reads_a_byte_a_second_are_closed() -> None:
 
 
 def test_where_memory_is_short_large_requests_that_came_last_go() -> None:
-    kernel = Kernel()
+    kernel = Kernel(replace(LIMITS, request_bytes=200 * MIB))
     kernel.connect("old", "middle", "small", "new")
     for name, size in (("old", 190), ("middle", 190), ("new", 60)):
         kernel.send(name, size * MIB)
@@ -172,6 +181,101 @@ def test_where_memory_is_short_unread_answers_go_before_requests() -> None:
     assert len(closed) == 4  # 5 × 64 MiB and the request's 30 are less than 400
 
 
+def test_a_body_behind_a_request_that_waits_is_held_after_its_answer() -> None:
+    kernel = Kernel()
+    names = [f"behind {number}" for number in range(12)]
+    kernel.connect("small", *names)
+    kernel.send("small", 1000)
+    for name in names:
+        kernel.send(name, 5000)
+    assert not kernel.closed_after(1)
+    closed = {}
+    for name in names:
+        kernel.send(name, 50 * MIB)
+        kernel.now += 0.05
+        kernel.answer(name, read=900)
+        closed |= kernel.closed_after(0.2)
+    assert set(closed.values()) == {"memory is short, and it was idle after large requests"}
+    assert len(closed) == 5  # 8 × 50 MiB are 400, and there are the first requests
+    for name in names:
+        kernel.send(name, 1)
+        kernel.now += 0.05
+        kernel.answer(name, read=900)  # of one more small request
+    assert not kernel.closed_after(1)
+    kernel.connect("large")
+    kernel.send("large", 50 * MIB)
+    assert len(kernel.closed_after(1).keys() - {"large"}) == 1
+
+
+def test_a_body_that_comes_while_an_answer_is_not_read_is_held_at_once() -> None:
+    kernel = Kernel()
+    names = [f"behind {number}" for number in range(12)]
+    kernel.connect(*names)
+    for name in names:
+        kernel.send(name, 5000)
+        kernel.answer(name, waiting=1000)
+    assert not kernel.closed_after(1)
+    for name in names:
+        kernel.send(name, 50 * MIB)
+    closed = kernel.closed_after(0.4)
+    assert set(closed.values()) == {"memory is short, and its answer is read slowly"}
+    assert len(closed) == 5
+
+
+@pytest.mark.parametrize("waits", [0.05, 0.3, 1.1])
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_clients_that_use_a_connection_again_and_again_stay(waits: float, is_seen: bool) -> None:
+    kernel = Kernel()
+    names = [f"client {number}" for number in range(20)]
+    kernel.connect(*names)
+    for _ in range(30):
+        for name in names:
+            kernel.send(name, 3 * MIB)
+        kernel.now += 0.01
+        assert not kernel.closed_after(waits)
+        for name in names:
+            kernel.answer(name, waiting=20_000)
+        if is_seen:
+            assert not kernel.closed_after(0.2)
+        for name in names:
+            kernel.answer(name, read=20_000)
+        kernel.now += 0.01  # and the next request is sent before the guard looks
+
+
+def test_a_request_right_after_an_answer_that_took_long_is_a_new_one() -> None:
+    kernel = Kernel()
+    kernel.connect("client")
+    for _ in range(3):
+        kernel.send("client", 5000)
+        assert not kernel.closed_after(300)
+        kernel.answer("client", read=900)
+        kernel.now += 0.05
+
+
+def test_large_and_half_sent_scrapes_end_and_scrapes_stay() -> None:
+    kernel = Kernel()
+    kernel.connect("body", "slow body", "half", "unused", "scraper", port=METRICS_PORT)
+    kernel.connect("waiting 1", "waiting 2", "waiting 3")
+    for name in ("waiting 1", "waiting 2", "waiting 3"):
+        kernel.send(name, 5000)
+    kernel.send("half", 100)
+    kernel.send("body", 70_000)
+    closed = {}
+    for _ in range(10):
+        kernel.send("slow body", 20_000)
+        kernel.send("scraper", 300)
+        kernel.now += 0.05
+        kernel.answer("scraper", read=20_000)
+        closed |= kernel.closed_after(15)
+    large = "its request is too large for the metrics port"
+    assert closed == {
+        "body": large,
+        "slow body": large,
+        "half": "its request didn't come to an end",
+        "unused": "it was idle",
+    }
+
+
 def test_where_too_many_are_open_the_idle_ones_go_first() -> None:
     kernel = Kernel(replace(LIMITS, connections=2))
     kernel.connect("idle")
@@ -187,14 +291,16 @@ def test_the_limits_follow_from_the_queue() -> None:
     assert limits.answer_seconds >= 100 * (10 / 2 + 1)
     assert 10 + 2 <= limits.in_hand <= 20
     assert guard_limits(memory, ServedModel(), 60, files=256).connections == 128
+    properties = {"max_request_size": "5000000"}
+    assert guard_limits(replace(memory, properties=properties), ServedModel(), 60, 256).request_bytes == 5_000_000
     with pytest.raises(ValueError, match="idle_seconds is 0; expected more than 0"):
         replace(limits, idle_seconds=0)
 
 
 SERVER = """
 import socket, sys, threading
-server = socket.create_server(("127.0.0.1", 0), backlog=99)
-print(server.getsockname()[1], flush=True)
+servers = [socket.create_server(("127.0.0.1", 0), backlog=99) for _ in range(2)]
+print(*(server.getsockname()[1] for server in servers), flush=True)
 def serve(connection):
     try:
         while request := connection.recv(1 << 16):
@@ -203,16 +309,21 @@ def serve(connection):
     except OSError:
         pass
     connection.close()
-while True:
-    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+def accept(server):
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+threading.Thread(target=accept, args=(servers[1],), daemon=True).start()
+accept(servers[0])
 """
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[psutil.Process, int]]:
+def server() -> Iterator[tuple[psutil.Process, int, int]]:
+    """A process, and its two ports: for requests and for scrapes."""
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield psutil.Process(process.pid), int(process.stdout.readline())
+        port, metrics_port = map(int, process.stdout.readline().split())
+        yield psutil.Process(process.pid), port, metrics_port
         process.kill()
 
 
@@ -231,12 +342,12 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.Process, int]) -> None:
-    process, port = server
+def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.Process, int, int]) -> None:
+    process, port, metrics_port = server
     lines: list[str] = []
     limits = replace(LIMITS, idle_seconds=1, answer_seconds=1000, in_hand=1)
     with (
-        ConnectionGuard(process, port, limits, lines.append),
+        ConnectionGuard(process, port, metrics_port, limits, lines.append),
         asking(port, b"large.") as unread,
         asking(port, b"half") as half,
     ):
@@ -256,10 +367,63 @@ def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.
         assert f"closed 1 connection: {reason}" in said
 
 
-def test_the_guard_survives_its_server(server: tuple[psutil.Process, int]) -> None:
-    process, port = server
+def test_real_scrapes_are_small(server: tuple[psutil.Process, int, int]) -> None:
+    process, _, metrics_port = server
+    with (
+        ConnectionGuard(*server, LIMITS, lambda _: None),
+        asking(metrics_port, b"scrape.") as scraper,
+        asking(metrics_port, b"") as body,
+    ):
+        assert {state.port for state in socket_states(metrics_port)} == {metrics_port}
+        with suppress(OSError):
+            body.sendall(bytes(1 << 20))
+        assert is_closed(body)
+        scraper.sendall(b"again.")
+        size = 0
+        while size < 1000:
+            size += len(scraper.recv(1000))
+        assert process.is_running()
+
+
+def test_the_guard_goes_on_where_nobody_can_be_told(server: tuple[psutil.Process, int, int]) -> None:
+    def broken(_: str) -> None:
+        told.set()
+        raise BrokenPipeError
+
+    told = threading.Event()
+    limits = replace(LIMITS, idle_seconds=0.5)
+    with ConnectionGuard(*server, limits, broken):
+        for _ in range(2):
+            with asking(server[1], b"") as idle:
+                assert is_closed(idle)
+            assert told.wait(WAIT)
+
+
+def test_the_guard_goes_on_after_it_could_not_look(
+    server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*ports: int) -> list[SocketState]:
+        if not told.is_set():
+            raise OSError(errno.ENOBUFS, "no room")
+        return socket_states(*ports)
+
+    def broken(line: str) -> None:
+        assert line == "connections can't be watched now: no room" or told.is_set()
+        told.set()
+        raise OSError(errno.ENOSPC, "disk full")
+
+    told = threading.Event()
+    with ConnectionGuard(*server, replace(LIMITS, idle_seconds=0.5), broken), asking(server[1], b"") as idle:
+        monkeypatch.setattr(connection_guard, "REPORTS", 0.1)
+        monkeypatch.setattr(connection_guard, "socket_states", failing)
+        assert told.wait(WAIT)
+        assert is_closed(idle)
+
+
+def test_the_guard_survives_its_server(server: tuple[psutil.Process, int, int]) -> None:
+    process = server[0]
     lines: list[str] = []
-    with ConnectionGuard(process, port, LIMITS, lines.append):
+    with ConnectionGuard(*server, LIMITS, lines.append):
         process.kill()
         process.wait()
         time.sleep(0.5)
@@ -267,7 +431,7 @@ def test_the_guard_survives_its_server(server: tuple[psutil.Process, int]) -> No
 
 
 def test_where_the_system_forbids_it_the_proxy_is_told_what_to_do(
-    server: tuple[psutil.Process, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(connections, "PIDFD_GETFD", 1 << 20)  # no such call
     with guarded(*server, LIMITS):

@@ -158,6 +158,15 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert any(fnmatch.fnmatch(default, rule) for rule in admitted)
 
 
+def test_the_service_may_open_every_kind_of_socket_that_the_server_uses() -> None:
+    unit = (DEPLOY / "tensormask-server.service").read_text()
+    [allowed] = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.MULTILINE)
+    sources = "\n".join(path.read_text() for path in Path(launcher.__file__).parent.glob("*.py"))
+    used = set(re.findall(r"\bsocket\.(AF_[A-Z0-9]+)", sources))
+    assert "AF_NETLINK" in used
+    assert used <= set(allowed.split())
+
+
 def test_the_last_stage_gets_no_compiler() -> None:
     last = (DEPLOY / "Dockerfile").read_text().partition(" AS server\n")[2]
     [installed] = re.findall(r"apt-get install [-a-z ]*?((?: [a-z0-9]+)+) &&", last)

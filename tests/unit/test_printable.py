@@ -1,6 +1,9 @@
 """What is shown of files and servers is one short line without anything that a terminal obeys."""
 
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -55,3 +58,30 @@ def test_both_ends_of_a_long_text_stay() -> None:
 def test_lines_of_a_message_become_one() -> None:
     assert one_line(ValueError("mapping values\n  in line 3,\tcolumn 5\r\n")) == "mapping values in line 3, column 5"
     assert one_line("start\n" + "x\n" * 1_000_000 + "end").startswith("start x x")
+
+
+PRINTING = """
+import sys
+from tensormask_server.printable import give_up_unprinted, say
+for _ in range(3):
+    say("a" * 5000)
+    say("b" * 5000, sys.stderr)
+give_up_unprinted()
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("broken", ["stdout", "stderr"])
+def test_a_pipe_that_nobody_reads_and_a_full_disk_end_no_program(broken: str) -> None:
+    other = {"stdout": "stderr", "stderr": "stdout"}[broken]
+    command = [sys.executable, "-c", PRINTING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        getattr(process, broken).close()
+        said = getattr(process, other).read()
+    assert process.returncode == 7
+    assert set(said) <= set("ab\n")
+    with Path("/dev/full").open("wb") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, broken: full}
+        result = subprocess.run(command, **streams, check=False, text=True)
+    assert result.returncode == 7
+    assert set(getattr(result, other)) <= set("ab\n")
