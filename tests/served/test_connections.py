@@ -27,7 +27,7 @@ WAIT = 240  # s, for what takes some
 LARGE = 40 << 20  # bytes of a body
 CLIENTS = 60
 HALVES = 90
-WAITING, ROUNDS = 6, 12  # requests that the queue has room for, and how often as many come
+WAITING, ROUNDS = 4, 18  # requests that the queue has room for, and how often as many come
 
 
 @pytest.fixture(scope="module")
