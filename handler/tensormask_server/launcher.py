@@ -74,9 +74,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     )
     if parsed.memory and parsed.memory > machine_memory():
         found, there = parsed.memory >> 20, machine_memory() >> 20
-        raise PropertiesError(
-            f"--memory is {found} MiB; expected at most the {there} MiB that there are, for Java alone"
-        )
+        raise PropertiesError(f"--memory is {found} MiB; expected at most the {there} MiB of this machine")
     model = served_model(archive)
     memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
     if memory.note:
