@@ -41,7 +41,7 @@ def small(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 @pytest.fixture
 def patient(archive: Path, tmp_path: Path) -> Iterator[Server]:
     """The same with the usual --idle-timeout: nothing but a lack of memory closes connections soon."""
-    with launched(tmp_path, "--archive", archive, "--memory", "3g", PATH="") as running:
+    with launched(tmp_path, "--archive", archive, "--memory", "3g", PATH="", OMP_NUM_THREADS="1") as running:
         yield running
 
 
