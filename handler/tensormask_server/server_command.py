@@ -25,16 +25,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command; None for the process's own.
 
     Returns:
-        The command's exit status; 1, with one line on stderr, where packages of the extra "serve" are missing.
+        The command's exit status; 1, with one line on stderr, where packages of the extra "serve" are missing; 130
+        where Ctrl-C ends it before it has begun.
     """
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
         brings = "brings it" if len(missing) == 1 else "brings them"
         print(f"tensormask-server: {', '.join(missing)} not installed; {INSTALL} {brings}", file=sys.stderr)
         return 1
-    from tensormask_server import launcher
+    try:
+        from tensormask_server import launcher
 
-    return launcher.main(arguments)
+        return launcher.main(arguments)
+    except KeyboardInterrupt:  # before the launcher handles it: importing torch takes a second
+        print("stopped", flush=True)
+        return 130
 
 
 if __name__ == "__main__":

