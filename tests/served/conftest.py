@@ -10,9 +10,10 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from waiting import PATIENCE
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
 THRESHOLD = 0.1
+CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
+FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,13 @@ def request_body(picture: np.ndarray, **options: object) -> bytes:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = tuple(each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody has, none of which the kernel gives to a client meanwhile; other processes choose others."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = CHOICE.randrange(10_000, FIRST_OF_CLIENTS)
+        with suppress(OSError), socket.create_server(("", port)):
+            ports.append(port)
+    return tuple(ports) if len(set(ports)) == count else free_ports(count)
 
 
 @contextmanager
