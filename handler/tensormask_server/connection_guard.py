@@ -84,12 +84,6 @@ class _Seen:
         self.answered = received
 
 
-@dataclass(frozen=True)
-class _Victim:
-    cookie: bytes
-    reason: str
-
-
 class Judge:
     """Says which connections are to be closed; it touches none."""
 
