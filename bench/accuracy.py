@@ -1,6 +1,6 @@
-"""What the demo's network finds on its validation pictures in each precision: python -m bench.accuracy
+"""What the demo's network finds on its validation images in each precision: python -m bench.accuracy
 
-In process, where bench/evaluate.py asks a server. The pictures are those of demo/README.md, composed on the first call.
+In process, where bench/evaluate.py asks a server. The images are those of demo/README.md, composed on the first call.
 """
 
 import shutil
@@ -8,7 +8,7 @@ import sys
 
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.cpu import emulates
-from tensormask_server.pictures import read_picture
+from tensormask_server.images import read_image
 from tensormask_server.predictor import PRECISIONS
 from tqdm import tqdm
 
@@ -20,7 +20,7 @@ from demo.dataset import write_dataset
 from training.annotations import category_ids, read_annotations
 
 VALIDATION = ROOT / "demo" / "output" / "val"
-PICTURES, SIDE, SEED = 300, 384, 1  # of the validation split
+IMAGES, SIDE, SEED = 300, 384, 1  # of the validation split
 OPTIONS = PredictionOptions(score_threshold=0.05)
 
 
@@ -32,23 +32,23 @@ def measure() -> Table:
     """A row for each precision that the CPU computes in by itself."""
     if not (VALIDATION / "instances.json").exists():
         if shutil.which("npm") is None:
-            sys.exit("there is no npm, which fetches the drawings that the demo's validation pictures are composed of")
-        write_dataset(VALIDATION, "val", PICTURES, (SIDE,), SEED)
+            sys.exit("there is no npm, which fetches the drawings that the demo's validation images are composed of")
+        write_dataset(VALIDATION, "val", IMAGES, (SIDE,), SEED)
     annotations = read_annotations(VALIDATION / "instances.json")
     images = annotations["images"]
     ids = category_ids(annotations)
     table = Table(
         "accuracy",
-        "Accuracy on the demo's validation pictures",
+        "Accuracy on the demo's validation images",
         ("what", "mask AP", "mask AP50", "box AP", "detections paired", "mask IoU"),
-        f"the demo's network on {len(images)} pictures of a design that the training never saw; paired: of the first "
+        f"the demo's network on {len(images)} images of a design that the training never saw; paired: of the first "
         "row's detections above 0.3",
     )
     exact: list[Detections] = []
     for name, predictor in predictors().items():
         found = [
-            predictor([read_picture(VALIDATION / "images" / image["file_name"])], OPTIONS)[0]
-            for image in tqdm(images, desc=name, unit="picture")
+            predictor([read_image(VALIDATION / "images" / image["file_name"])], OPTIONS)[0]
+            for image in tqdm(images, desc=name, unit="image")
         ]
         exact = exact or found
         results = [

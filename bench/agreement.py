@@ -1,4 +1,4 @@
-"""How much two networks' answers on a picture are alike: pairs of detections, and the overlap of their masks."""
+"""How much two networks' answers on an image are alike: pairs of detections, and the overlap of their masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ def agreement(found: Detections, expected: Detections) -> Agreement:
     return Agreement(counted, len(pairs), float(np.mean(ious)) if ious else float("nan"))
 
 
-def together(of_pictures: Sequence[Agreement]) -> Agreement:
-    """Of several pictures as of one."""
-    paired = sum(each.paired for each in of_pictures)
-    overlaps = sum(each.paired * each.mask_iou for each in of_pictures if each.paired)
+def together(of_images: Sequence[Agreement]) -> Agreement:
+    """Of several images as of one."""
+    paired = sum(each.paired for each in of_images)
+    overlaps = sum(each.paired * each.mask_iou for each in of_images if each.paired)
     mean = overlaps / paired if paired else float("nan")
-    return Agreement(sum(each.expected for each in of_pictures), paired, mean)
+    return Agreement(sum(each.expected for each in of_images), paired, mean)

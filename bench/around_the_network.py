@@ -18,7 +18,7 @@ from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import Found, Model, encode
 
-from bench.first_server import gzipped_masks, picture_of_json
+from bench.first_server import gzipped_masks, image_of_json
 from bench.tables import Table, milliseconds
 
 
@@ -33,16 +33,16 @@ def main() -> None:
 
 
 def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int = 9) -> Table:
-    picture, detections = example(height, width, masks)
-    found = Found(picture, detections, Model("bench", ("thing",), ""))
-    body, jpeg = json.dumps({"img_data": picture.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(picture)
+    image, detections = example(height, width, masks)
+    found = Found(image, detections, Model("bench", ("thing",), ""))
+    body, jpeg = json.dumps({"img_data": image.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(image)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
         "**JSON in, torch out**": {
-            "JSON to a picture": (lambda: picture_of_json(body), lambda: parsed_request(body)),
+            "JSON to an image": (lambda: image_of_json(body), lambda: parsed_request(body)),
             "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(found, "torch")),
         },
         "**JPEG in, COCO out**": {
-            "JPEG to a picture": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
+            "JPEG to an image": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
             "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(found, "coco")),
         },
     }
@@ -68,21 +68,21 @@ def _row(name: str, times: np.ndarray) -> tuple[str, float, float, str]:
 
 
 def example(height: int, width: int, count: int) -> tuple[np.ndarray, Detections]:
-    """A picture of noise, and masks of discs and bars, as large as things on pictures are."""
+    """An image of noise, and masks of discs and bars, as large as things on images are."""
     random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (height, width, 3), np.uint8)
+    image = random.integers(0, 256, (height, width, 3), np.uint8)
     y, x = np.mgrid[:height, :width]
     masks = np.empty((count, height, width), bool)
     for mask in masks:
         centre_y, centre_x, radius = random.uniform((0, 0, 10), (height, width, 150))
         mask[:] = (y - centre_y) ** 2 + ((x - centre_x) / random.uniform(0.3, 3)) ** 2 < radius**2
     scores = np.linspace(1, 0.5, count, dtype=np.float32)
-    return picture, Detections.of_masks(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
+    return image, Detections.of_masks(np.zeros((count, 4), np.float32), scores, np.zeros(count, np.int64), masks)
 
 
-def jpeg_of(picture: np.ndarray) -> bytes:
+def jpeg_of(image: np.ndarray) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, "JPEG")
+    Image.fromarray(image).save(content, "JPEG")
     return content.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Bulk runs: how many pictures a second, and what they cost beside the network: python -m bench.bulk
+"""Bulk runs: how many images a second, and what they cost beside the network: python -m bench.bulk
 
 By the command itself, on this machine; it writes bench/results/bulk.md, too.
 """
@@ -24,7 +24,7 @@ from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
 
 from bench.__main__ import RESULTS, machine
-from bench.networks import DEMO, ROOT, picture_of
+from bench.networks import DEMO, ROOT, image_of
 from bench.tables import Table
 
 MEGABYTE = 1e6
@@ -35,50 +35,50 @@ class Run:
     """What a run took."""
 
     seconds: float  # from the command's start to its end
-    rate: float  # pictures a second between the first and the last part
+    rate: float  # images a second between the first and the last part
     outside: int  # percent of the actors' time that isn't the network's
     memory: float  # MB that the command itself had resident at most
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures bulk runs.")
-    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small pictures")
-    parser.add_argument("--pictures", type=int, default=200, help="for the demo's network (default: %(default)s)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small images")
+    parser.add_argument("--images", type=int, default=200, help="for the demo's network (default: %(default)s)")
     parsed = parser.parse_args()
     written = [f"# Bulk runs\n\nBy `PYTHONPATH=tests python -m bench.bulk`, on {machine()}. Look at the ratios."]
     with tempfile.TemporaryDirectory(prefix="tensormask-bench-") as folder:
-        for table in tables(Path(folder), parsed.pictures, parsed.counts):
+        for table in tables(Path(folder), parsed.images, parsed.counts):
             table.show()
             table.write(RESULTS)
             written.append(f"## {table.title}\n\n{table.note}.\n\n{table.markdown()}")
     (RESULTS / "bulk.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
 
 
-def tables(folder: Path, pictures: int, counts: Sequence[int]) -> Iterator[Table]:
-    yield by_actors(folder, pictures)
-    yield by_pictures(folder, counts)
+def tables(folder: Path, images: int, counts: Sequence[int]) -> Iterator[Table]:
+    yield by_actors(folder, images)
+    yield by_images(folder, counts)
 
 
 def by_actors(folder: Path, count: int) -> Table:
     table = Table(
         "bulk",
-        "Pictures a second",
-        ("actors of one core", "pictures a second", "outside the network, %"),
+        "Images a second",
+        ("actors of one core", "images a second", "outside the network, %"),
         f"the demo's network on {count} JPEGs of 512×512 pixels; between the first part and the last, so without the "
         "start of Ray",
     )
-    pictures = copies(folder / "large", 512, count)
+    images = copies(folder / "large", 512, count)
     for actors in (1, 2):
-        run = measured(pictures, DEMO / "config.yaml", DEMO / "weights.pkl", actors)
+        run = measured(images, DEMO / "config.yaml", DEMO / "weights.pkl", actors)
         table.rows.append((actors, run.rate, run.outside))
     return table
 
 
-def by_pictures(folder: Path, counts: Sequence[int]) -> Table:
+def by_images(folder: Path, counts: Sequence[int]) -> Table:
     table = Table(
         "bulk_growth",
-        "Cost by number of pictures",
-        ("pictures", "all, s", "pictures a second", "outside the network, %", "the command's memory, MB"),
+        "Cost by number of images",
+        ("images", "all, s", "images a second", "outside the network, %", "the command's memory, MB"),
         "a network that is next to nothing, on JPEGs of 64×64 pixels, by two actors of one core; the first column of "
         "times has the start of Ray in it, the second hasn't; the memory is the most that was resident",
     )
@@ -94,17 +94,17 @@ def by_pictures(folder: Path, counts: Sequence[int]) -> Table:
 
 
 def copies(folder: Path, side: int, count: int) -> Path:
-    """As many files of one picture."""
+    """As many files of one image."""
     folder.mkdir()
-    Image.fromarray(picture_of(side, side)).save(folder / "0.jpg", quality=90)
+    Image.fromarray(image_of(side, side)).save(folder / "0.jpg", quality=90)
     for i in range(1, count):
         shutil.copy(folder / "0.jpg", folder / f"{i}.jpg")
     return folder
 
 
-def measured(pictures: Path, config: Path, weights: Path, actors: int) -> Run:
-    output = pictures.with_name(f"{pictures.name}-by-{actors}")
-    command = [sys.executable, "-m", "tensormask_server.bulk", "--input", pictures, "--output", output]
+def measured(images: Path, config: Path, weights: Path, actors: int) -> Run:
+    output = images.with_name(f"{images.name}-by-{actors}")
+    command = [sys.executable, "-m", "tensormask_server.bulk", "--input", images, "--output", output]
     command += ["--config", config, "--weights", weights, "--actors", actors]
     words = [str(word) for word in command]
     started, memory = time.perf_counter(), 0
@@ -121,7 +121,7 @@ def measured(pictures: Path, config: Path, weights: Path, actors: int) -> Run:
     if outside is None:
         raise SystemExit(f"the run failed:\n{text}")
     times = sorted(path.stat().st_mtime for path in output.glob("part-*"))
-    count = sum(1 for _ in pictures.iterdir())
+    count = sum(1 for _ in images.iterdir())
     return Run(seconds, count * (1 - 1 / len(times)) / (times[-1] - times[0]), int(outside[1]), memory / MEGABYTE)
 
 

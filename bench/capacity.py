@@ -1,4 +1,4 @@
-"""How many machines so many pictures a day take, and what they cost: python -m bench.capacity
+"""How many machines so many images a day take, and what they cost: python -m bench.capacity
 
 Computed from what was measured (bench/results/core_time.csv, served.csv) and from what you know yourself: prices, the
 size of a machine, how uneven the day is, and how fast your GPU is.
@@ -23,7 +23,7 @@ AROUND = ("decode", "resize", "masks", "encode", "TorchServe")
 
 @dataclass(frozen=True)
 class Workload:
-    """What a picture costs."""
+    """What an image costs."""
 
     network: str
     pixels: str
@@ -38,10 +38,10 @@ class Machine:
     cores: int
     gigabits: float  # a second, of its network card
     hour: float
-    gpu_milliseconds: float | None = None  # that its GPU takes for a picture; None: it has none
+    gpu_milliseconds: float | None = None  # that its GPU takes for an image; None: it has none
 
     def rates(self, workload: Workload) -> dict[str, float]:
-        """Pictures a second that each part could do if nothing else held it up.
+        """Images a second that each part could do if nothing else held it up.
 
         The cores are shared by the stages, so that those are one part; on a GPU the network is another.
         """
@@ -62,11 +62,11 @@ class Use:
     """How a day is spread."""
 
     name: str
-    peak: float  # the busiest hour's pictures over the mean hour's
+    peak: float  # the busiest hour's images over the mean hour's
     load: float  # of a machine's rate that is used at the peak; the less, the shorter the queue
 
-    def machines(self, pictures_a_day: float, rate: float) -> int:
-        return math.ceil(pictures_a_day / SECONDS_A_DAY * self.peak / (rate * self.load))
+    def machines(self, images_a_day: float, rate: float) -> int:
+        return math.ceil(images_a_day / SECONDS_A_DAY * self.peak / (rate * self.load))
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def tables(parsed: argparse.Namespace) -> list[Table]:
         kinds["GPU"] = Machine(parsed.cores, parsed.gigabits, hour, parsed.gpu_ms)
     uses = (Use("online", parsed.peak, parsed.load), Use("bulk", 1, parsed.bulk_load))
     workloads = read_workloads(RESULTS)
-    return [shares(workloads), saturation(workloads, kinds), cost(workloads, kinds, uses, parsed.pictures)]
+    return [shares(workloads), saturation(workloads, kinds), cost(workloads, kinds, uses, parsed.images)]
 
 
 def read_workloads(results: Path) -> list[Workload]:
@@ -108,8 +108,8 @@ def shares(workloads: Sequence[Workload]) -> Table:
     stages = ("network", *AROUND)
     table = Table(
         "shares",
-        "Where a picture's time goes, on cores alone",
-        ("network", "pixels", "pictures/s a core", *(f"{stage}, %" for stage in stages)),
+        "Where an image's time goes, on cores alone",
+        ("network", "pixels", "images/s a core", *(f"{stage}, %" for stage in stages)),
         "with TorchServe's part as a lone client waits for it",
     )
     for each in workloads:
@@ -123,7 +123,7 @@ def saturation(workloads: Sequence[Workload], kinds: Mapping[str, Machine]) -> T
     columns = list(dict.fromkeys(part for kind in kinds.values() for part in kind.rates(workloads[0])))
     table = Table(
         "saturation",
-        "What is full first: pictures a second that each part of a machine could do",
+        "What is full first: images a second that each part of a machine could do",
         ("network", "pixels", "machine", *columns, "full first"),
         "; ".join(f"{name}: {_described(machine)}" for name, machine in kinds.items()),
     )
@@ -140,21 +140,21 @@ def cost(
 ) -> Table:
     table = Table(
         "cost",
-        "Machines, and what a million pictures cost",
+        "Machines, and what a million images cost",
         (
             "network",
             "pixels",
             "machine",
-            *(f"{use.name}, {pictures:,.0f} a day" for use in uses for pictures in days),
+            *(f"{use.name}, {images:,.0f} a day" for use in uses for images in days),
             *(f"{use.name}, cost of a million" for use in uses),
         ),
         "; ".join(f"{use.name}: peak {use.peak:g} × the mean, machines {use.load:.0%} busy then" for use in uses)
-        + "; the cost is that of the most pictures a day, with all machines paid around the clock",
+        + "; the cost is that of the most images a day, with all machines paid around the clock",
     )
     for each in workloads:
         for name, machine in _fitting(kinds, each):
             rate = min(machine.rates(each).values())
-            counts = [use.machines(pictures, rate) for use in uses for pictures in days]
+            counts = [use.machines(images, rate) for use in uses for images in days]
             most = max(days)
             costs = [use.machines(most, rate) * machine.hour * 24 / most * 1e6 for use in uses]
             table.rows.append((each.network, each.pixels, name, *counts, *costs))
@@ -171,18 +171,18 @@ def _fitting(kinds: Mapping[str, Machine], workload: Workload) -> list[tuple[str
 
 
 def _described(machine: Machine) -> str:
-    gpu = f"a GPU that takes {machine.gpu_milliseconds:g} ms a picture, " if machine.gpu_milliseconds else ""
+    gpu = f"a GPU that takes {machine.gpu_milliseconds:g} ms an image, " if machine.gpu_milliseconds else ""
     return f"{gpu}{machine.cores} cores, {machine.gigabits:g} Gbit/s, {machine.hour:g} an hour"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     add = parser.add_argument
-    add("--pictures", type=_positive, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
+    add("--images", type=_positive, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
     add("--cores", type=whole_number(1), default=32, help="of a machine (default: %(default)s)")
     add("--gigabits", type=_positive, default=10, help="a second, of its network card (default: %(default)s)")
     add("--core-hour", type=_positive, default=0.04, help="what a core costs an hour (default: %(default)s)")
-    add("--gpu-ms", type=_positive, help="what your GPU takes for a picture by the published R50; without: no GPU")
+    add("--gpu-ms", type=_positive, help="what your GPU takes for an image by the published R50; without: no GPU")
     add("--gpu-hour", type=_positive, default=2.5, help="what a GPU costs an hour (default: %(default)s)")
     add("--peak", type=_positive, default=3, help="the busiest hour over the mean one, online (default: %(default)s)")
     add("--load", type=_share, default=0.6, help="how busy machines may be at the peak (default: %(default)s)")

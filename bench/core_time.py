@@ -1,4 +1,4 @@
-"""What a picture costs one core, stage by stage, and the bytes that it sends and gets: python -m bench.core_time
+"""What an image costs one core, stage by stage, and the bytes that it sends and gets: python -m bench.core_time
 
 Times are the process's own, so that others on the machine hardly count. bench.capacity computes machines from them.
 """
@@ -14,7 +14,7 @@ from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
-from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.networks import demo_predictor, image_of, published_predictor
 from bench.stages import CLASS_NAMES, LARGEST, STAGES
 from bench.tables import Table
 
@@ -23,7 +23,7 @@ MASKS = 30
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures what pictures cost one core.")
+    parser = argparse.ArgumentParser(description="Measures what images cost one core.")
     parser.add_argument("--rounds", type=int, default=3)
     measure(parser.parse_args().rounds).show()
 
@@ -38,10 +38,10 @@ def measure(rounds: int = 3) -> Table:
     demo_size = predictors["demo's, float32"].config.input.min_size
     table = Table(
         "core_time",
-        "What a picture costs one core",
+        "What an image costs one core",
         ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "answer, kB"),
         f"the process's own time with one thread, JPEG in, COCO out, at most {MASKS} masks, median of {rounds}; "
-        f"pictures are resized as the configuration says, the demo's to {demo_size} pixels, the published one's to 800",
+        f"images are resized as the configuration says, the demo's to {demo_size} pixels, the published one's to 800",
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -56,7 +56,7 @@ def measure(rounds: int = 3) -> Table:
 
 def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
     """Milliseconds of each stage, and kilobytes of request and answer."""
-    tile = picture_of(512, 512)  # its own size: enlarged it would be smooth, and a JPEG of it small
+    tile = image_of(512, 512)  # its own size: enlarged it would be smooth, and a JPEG of it small
     jpeg = jpeg_of(np.tile(tile, (height // 512 + 1, width // 512 + 1, 1))[:height, :width])
     options = PredictionOptions(score_threshold=0.05, max_detections=MASKS)
     spent = []
@@ -64,9 +64,9 @@ def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[flo
         stopwatch = Stopwatch(time.process_time)
         with stopwatch("decode"):
             [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
-        [detections] = predictor([item.picture], options, stopwatch)
+        [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            answer, _ = encode(Found(item.picture, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            answer, _ = encode(Found(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
         spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
     return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(answer) / 1000]
 

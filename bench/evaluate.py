@@ -1,4 +1,4 @@
-"""Measures a running server's accuracy on pictures with COCO annotations.
+"""Measures a running server's accuracy on images with COCO annotations.
 
 python bench/evaluate.py --url http://127.0.0.1:8080/predictions/NAME --annotations instances.json --images DIR
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
-from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.images import ImageError, read_image
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
@@ -27,11 +27,11 @@ try:
 
     from bench.detections import read_detections
     from bench.scores import AveragePrecision, EvaluationError, Result, Scores, coco_results, evaluate, has_outlines
-    from training.annotations import DataError, category_ids, check_pictures, read_annotations
+    from training.annotations import DataError, category_ids, check_images, read_annotations
 except ModuleNotFoundError as error:
     sys.exit(f"evaluate.py: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
-Image = Mapping[str, Any]  # COCO's entry of a picture
+ImageEntry = Mapping[str, Any]  # COCO's entry of an image
 LINE_START = b'{"image_id": '  # of each line of a results file
 
 
@@ -39,33 +39,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints box and mask AP.
 
     Returns:
-        0; 1 where pictures had no answer; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
+        0; 1 where images had no answer; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
     try:
         annotations = read_annotations(parsed.annotations)
         images = annotations["images"]
         has_outlines(annotations)
-        check_pictures(images, parsed.images)
+        check_images(images, parsed.images)
         kept = ResultsFile(parsed.results, parsed.threshold)
         answered = kept.read()
-        if not answered.keys() <= {image["id"] for image in images}:
-            raise EvaluationError(f"{parsed.results} has other pictures than {parsed.annotations}")
+        if not answered.keys() <= {entry["id"] for entry in images}:
+            raise EvaluationError(f"{parsed.results} has other images than {parsed.annotations}")
         client, ids = Client(parsed.url, token_of(parsed)), category_ids(annotations)
 
-        def results_of(image: Image) -> list[Result]:
-            picture = _picture(image, parsed.images)
+        def results_of(entry: ImageEntry) -> list[Result]:
+            image = _image(entry, parsed.images)
             # npz: boxes and scores as the network gave them, where COCO's format rounds
-            answer = client.answer(picture, "npz", score_threshold=parsed.threshold)
+            answer = client.answer(image, "npz", score_threshold=parsed.threshold)
             detections = read_detections(answer.body)
-            masks = detections.picture_masks
-            if masks is not None and (masks.height, masks.width) != picture.shape[:2]:
-                sizes = f"{masks.height}×{masks.width} pixels on a picture of {picture.shape[0]}×{picture.shape[1]}"
+            masks = detections.image_masks
+            if masks is not None and (masks.height, masks.width) != image.shape[:2]:
+                sizes = f"{masks.height}×{masks.width} pixels on an image of {image.shape[0]}×{image.shape[1]}"
                 raise WrongServer(f"an answer with masks of {sizes}")
-            return coco_results(image["id"], detections, ids)
+            return coco_results(entry["id"], detections, ids)
 
         errors = gather(images, results_of, answered, kept, parsed.concurrency)
-        results = [result for of_picture in answered.values() for result in of_picture]
+        results = [result for of_image in answered.values() for result in of_image]
         print(table(evaluate(annotations, results)))
     except (DataError, EvaluationError, TokenError, Unreachable, OSError) as error:
         print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
@@ -74,20 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evaluate.py: stopped; with --results the same command goes on from here", file=sys.stderr)
         return 130
     if errors:
-        count = f"{errors} of {len(images)} pictures"
+        count = f"{errors} of {len(images)} images"
         print(f"evaluate.py: {count} had no answer, and count as if nothing was found on them", file=sys.stderr)
     return 1 if errors else 0
 
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """What pictures were answered with, a line for each, so that another run needn't ask again."""
+    """What images were answered with, a line for each, so that another run needn't ask again."""
 
     path: Path  # there, or not yet
     threshold: float  # of the scores that were asked for
 
     def read(self) -> dict[int, list[Result]]:
-        """The results of each picture that was answered in an earlier run; none where there is no file yet.
+        """The results of each image that was answered in an earlier run; none where there is no file yet.
 
         The last line is cut off where a run that was killed has left it half-written.
 
@@ -123,13 +123,13 @@ class ResultsFile:
 
 
 def gather(
-    images: Sequence[Image],
-    results_of: Callable[[Image], list[Result]],
+    images: Sequence[ImageEntry],
+    results_of: Callable[[ImageEntry], list[Result]],
     answered: dict[int, list[Result]],
     kept: ResultsFile,
     concurrency: int,
 ) -> int:
-    """Has the pictures answered that aren't yet, and adds each to `answered` and, as a line, to the file.
+    """Has the images answered that aren't yet, and adds each to `answered` and, as a line, to the file.
 
     Returns:
         How many had no answer; why is told on stderr.
@@ -137,22 +137,22 @@ def gather(
     errors = 0
     with (
         kept.path.open("a", encoding="utf-8") as file,
-        tqdm(total=len(images), initial=len(answered), unit="picture") as progress,
+        tqdm(total=len(images), initial=len(answered), unit="image") as progress,
         ThreadPoolExecutor(concurrency) as pool,
     ):
-        futures = {pool.submit(results_of, image): image for image in images if image["id"] not in answered}
+        futures = {pool.submit(results_of, entry): entry for entry in images if entry["id"] not in answered}
         try:
             for future in as_completed(futures):
-                image = futures[future]
+                entry = futures[future]
                 try:
                     results = future.result()
-                except (NoAnswer, PictureError) as error:
+                except (NoAnswer, ImageError) as error:
                     errors += 1
-                    progress.write(f"{printable(image['file_name'])}: {one_line(error)}", file=sys.stderr)
+                    progress.write(f"{printable(entry['file_name'])}: {one_line(error)}", file=sys.stderr)
                 else:
-                    file.write(kept.line(image["id"], results))
+                    file.write(kept.line(entry["id"], results))
                     file.flush()  # so that a kill loses no more than one line
-                    answered[image["id"]] = results
+                    answered[entry["id"]] = results
                 progress.update()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -173,16 +173,16 @@ def _percent(scores: AveragePrecision) -> str:
     return "".join(f"{'–' if math.isnan(score) else f'{100 * score:.2f}':>8}" for score in each)
 
 
-def _picture(image: Image, folder: Path) -> np.ndarray:
+def _image(entry: ImageEntry, folder: Path) -> np.ndarray:
     """
     Raises:
-        PictureError: it can't be read, or is of another size than its annotations are for.
+        ImageError: it can't be read, or is of another size than its annotations are for.
     """
-    picture = read_picture(folder / image["file_name"])
-    height, width = picture.shape[:2]
-    if (height, width) != (image["height"], image["width"]):
-        raise PictureError(f"has {height}×{width} pixels, and annotations for {image['height']}×{image['width']}")
-    return picture
+    image = read_image(folder / entry["file_name"])
+    height, width = image.shape[:2]
+    if (height, width) != (entry["height"], entry["width"]):
+        raise ImageError(f"has {height}×{width} pixels, and annotations for {entry['height']}×{entry['width']}")
+    return image
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--url", type=_http, required=True, help="of the model: http://127.0.0.1:8080/predictions/NAME")
     add("--annotations", type=Path, required=True, metavar="FILE.json", help="instances in COCO's format")
-    add("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    add("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     add(
         "--results",
         type=Path,
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         help="kept here, of one model, to go on with",
     )
     add("--threshold", type=fraction, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
-    add("--concurrency", type=whole_number(1), default=4, help="pictures at a time (default: %(default)s)")
+    add("--concurrency", type=whole_number(1), default=4, help="images at a time (default: %(default)s)")
     add_token_options(parser)
     return parser
 

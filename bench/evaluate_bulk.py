@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints box and mask AP. The names of the annotation file's pictures are from the run's --input on.
+    """Prints box and mask AP. The names of the annotation file's images are from the run's --input on.
 
     Returns:
         0; 2, with one line, where nothing can be measured.
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def coco_results_of(parts: Parts, annotations: Mapping[str, Any]) -> list[Result]:
-    """COCO's results of a complete run, with the annotation file's ids of pictures and categories.
+    """COCO's results of a complete run, with the annotation file's ids of images and categories.
 
     Class k of the network is the k-th of the file's category ids, sorted.
 
     Raises:
-        EvaluationError: the run isn't complete, or has no row, an error, or another size for one of the pictures.
+        EvaluationError: the run isn't complete, or has no row, an error, or another size for one of the images.
     """
     if parts.damaged() or len(parts.finished()) < len(parts):
         raise EvaluationError(
@@ -75,7 +75,7 @@ def coco_results_of(parts: Parts, annotations: Mapping[str, Any]) -> list[Result
             result = {key: instance[key] for key in keys if instance[key] is not None}
             results.append({"image_id": image["id"], "category_id": of_class[instance["category_id"]], **result})
     if images:
-        raise EvaluationError(f"{len(images)} pictures have no row, {next(iter(images))} for one")
+        raise EvaluationError(f"{len(images)} images have no row, {next(iter(images))} for one")
     return results
 
 

@@ -18,7 +18,7 @@ from tensormask_server.network.tensormask import TensorMask
 WHOLE_OVER_CONVOLUTIONS = 1.6
 
 
-def picture_of_json(body: bytes) -> np.ndarray:
+def image_of_json(body: bytes) -> np.ndarray:
     return np.array(json.loads(body)["img_data"], dtype=np.uint8).transpose(1, 2, 0)
 
 
@@ -32,9 +32,9 @@ def gzipped_masks(detections: Detections) -> bytes:
 
 
 @torch.inference_mode()
-def convolutions(network: TensorMask, picture: np.ndarray) -> None:
-    """The backbone and the towers on every level, on a picture as large as this one, float32, channels first."""
-    height, width = (-(-side // network.stride) * network.stride for side in picture.shape[:2])
+def convolutions(network: TensorMask, image: np.ndarray) -> None:
+    """The backbone and the towers on every level, on an image as large as this one, float32, channels first."""
+    height, width = (-(-side // network.stride) * network.stride for side in image.shape[:2])
     features = network.features(torch.zeros(1, 3, height, width))
     for feature in features:
         network.head.cls_subnet(feature)
@@ -50,9 +50,9 @@ def request_seconds(network: TensorMask, body: bytes, answer: Detections) -> flo
         answer: what the network would have found.
     """
     start = time.perf_counter()
-    picture = picture_of_json(body)
+    image = image_of_json(body)
     before = time.perf_counter()
-    convolutions(network, picture)
+    convolutions(network, image)
     after = time.perf_counter()
     gzipped_masks(answer)
     return time.perf_counter() - start + (WHOLE_OVER_CONVOLUTIONS - 1) * (after - before)

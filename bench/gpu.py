@@ -23,7 +23,7 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.predictor import LARGEST_BATCH, PRECISIONS, exact_float32
 
 from bench.agreement import agreement
-from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
 
 LEAST_PAIRED, LEAST_MASK_IOU = 0.97, 0.98  # of the detections above 0.3, in half precision
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--height", type=int, default=800)
     parser.add_argument("--width", type=int, default=1333)
-    parser.add_argument("--batch", type=int, default=LARGEST_BATCH, help="pictures, %(default)s at most")
+    parser.add_argument("--batch", type=int, default=LARGEST_BATCH, help="images, %(default)s at most")
     parsed = parser.parse_args()
     device = torch.device(parsed.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -60,7 +60,7 @@ def parity_table(device: str) -> tuple[Table, bool]:
         network = TensorMask(load_config(case.config))
         state = synthetic_state(case.shapes, case.seed)
         load_weights(network, {entry: torch.from_numpy(array) for entry, array in state.items()})
-        [found] = Predictor(network, torch.device(device), torch.float32)([case.picture])
+        [found] = Predictor(network, torch.device(device), torch.float32)([case.image])
         same = sum(pair.is_same for pair in paired(found, case.expected))
         table.rows.append((name, len(case.expected), same))
     return table, all(expected == same for _, expected, same in table.rows)
@@ -74,10 +74,10 @@ def precision_table(device: str) -> Table:
         ("precision", "paired", "mask IoU", "as promised"),
         f"{device}; promised: {LEAST_PAIRED:.0%} of the detections above 0.3 paired, masks of IoU {LEAST_MASK_IOU}",
     )
-    picture, options = picture_of(640, 640), PredictionOptions(score_threshold=0.1)
-    [exact] = demo_predictor(device=device)([picture], options)
+    image, options = image_of(640, 640), PredictionOptions(score_threshold=0.1)
+    [exact] = demo_predictor(device=device)([image], options)
     for precision in PRECISIONS:
-        [found] = demo_predictor(precision, device)([picture], options)
+        [found] = demo_predictor(precision, device)([image], options)
         alike = agreement(found, exact)
         promised = alike.paired >= LEAST_PAIRED * alike.expected and alike.mask_iou >= LEAST_MASK_IOU
         row = (precision, f"{alike.paired} of {alike.expected}", f"{alike.mask_iou:.4f}", "yes" if promised else "NO")
@@ -88,16 +88,16 @@ def precision_table(device: str) -> Table:
 def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -> Table:
     table = Table(
         "gpu_speed",
-        "The published network: network, selection and masks on the picture",
-        ("precision", "batch", "network alone, ms", "all, ms", "p90, ms", "pictures/s", "faster than float32"),
-        f"{device}, R50 at {height}×{width}, not resized, synthetic weights, 100 masks a picture, median of {rounds}",
+        "The published network: network, selection and masks on the image",
+        ("precision", "batch", "network alone, ms", "all, ms", "p90, ms", "images/s", "faster than float32"),
+        f"{device}, R50 at {height}×{width}, not resized, synthetic weights, 100 masks an image, median of {rounds}",
     )
-    picture, options = picture_of(height, width), PredictionOptions(score_threshold=0.05)
+    image, options = image_of(height, width), PredictionOptions(score_threshold=0.05)
     base: dict[int, float] = {}
     for precision in PRECISIONS:
         predictor = published_predictor(0, precision, device)
         for count in (1, batch):
-            whole = timed(partial(predictor, [picture] * count, options), device, rounds)
+            whole = timed(partial(predictor, [image] * count, options), device, rounds)
             alone = timed(partial(convolve, predictor, count, height, width), device, rounds)
             middle = statistics.median(whole)
             base.setdefault(count, middle)
@@ -118,12 +118,12 @@ def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -
 
 @torch.inference_mode()
 def convolve(predictor: Predictor, count: int, height: int, width: int) -> None:
-    """The backbone and what predicts classes and boxes everywhere, on pictures that are on the device already."""
+    """The backbone and what predicts classes and boxes everywhere, on images that are on the device already."""
     network = predictor.network
     padded = [-(-side // network.stride) * network.stride for side in (height, width)]
-    pictures = torch.zeros(count, 3, *padded, dtype=predictor.dtype, device=predictor.device)
+    images = torch.zeros(count, 3, *padded, dtype=predictor.dtype, device=predictor.device)
     with exact_float32(predictor.device):  # as the predictor does
-        features = network.features(pictures.contiguous(memory_format=torch.channels_last))
+        features = network.features(images.contiguous(memory_format=torch.channels_last))
         network.head.class_logits(features)
         network.head.box_deltas(features)
 

@@ -14,7 +14,7 @@ import psutil
 import torch
 from tensormask_server import PredictionOptions, Predictor
 
-from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
 
 MEGABYTE = 1e6
@@ -47,13 +47,13 @@ def in_its_own_process(measured: Callable[..., float], argument: object) -> floa
 
 
 def peak_of_one_request(precision: str) -> float:
-    """In megabytes, over what is resident when the model is loaded and warm from a small picture."""
+    """In megabytes, over what is resident when the model is loaded and warm from a small image."""
     predictor = published_predictor(min_size=800, precision=precision)
-    find_many(predictor, picture_of(64, 64))
+    find_many(predictor, image_of(64, 64))
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, that of loading
     before = psutil.Process().memory_info().rss
-    find_many(predictor, picture_of(800, 1333))
+    find_many(predictor, image_of(800, 1333))
     return (peak_memory() - before) / MEGABYTE
 
 
@@ -69,14 +69,14 @@ def growth_over_requests(requests: int) -> float:
     predictor = demo_predictor()
     process, after_few = psutil.Process(), 0
     for number in range(requests):
-        find_many(predictor, picture_of(*((512, 512), (384, 640))[number % 2]))
+        find_many(predictor, image_of(*((512, 512), (384, 640))[number % 2]))
         if number == 20:
             after_few = process.memory_info().rss
     return float(process.memory_info().rss - after_few) / MEGABYTE
 
 
-def find_many(predictor: Predictor, picture: np.ndarray) -> None:
-    predictor([picture], PredictionOptions(score_threshold=0.05))
+def find_many(predictor: Predictor, image: np.ndarray) -> None:
+    predictor([image], PredictionOptions(score_threshold=0.05))
 
 
 if __name__ == "__main__":

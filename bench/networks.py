@@ -21,7 +21,7 @@ def published_network(min_size: int) -> TensorMask:
     """R50 at its published size, with weights that find something of many classes on every level.
 
     Args:
-        min_size: INPUT.MIN_SIZE_TEST, the shorter side that pictures are resized to; 0: they aren't.
+        min_size: INPUT.MIN_SIZE_TEST, the shorter side that images are resized to; 0: they aren't.
     """
     tree = load_merged_yaml(ROOT / "configs" / "tensormask_R_50_FPN_1x.yaml")
     tree["INPUT"] = {**tree.get("INPUT", {}), "MIN_SIZE_TEST": min_size}
@@ -42,7 +42,7 @@ def demo_predictor(precision: str = "float32", device: str = "cpu", winograd: bo
     return Predictor(network, torch.device(device), PRECISIONS[precision], winograd)
 
 
-def picture_of(height: int, width: int) -> np.ndarray:
-    """The demo's composed picture at another size, uint8 (H, W, 3), RGB."""
-    with Image.open(ROOT / "demo" / "pictures" / "composed.jpg") as image:
+def image_of(height: int, width: int) -> np.ndarray:
+    """The demo's composed image at another size, uint8 (H, W, 3), RGB."""
+    with Image.open(ROOT / "demo" / "images" / "composed.jpg") as image:
         return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))

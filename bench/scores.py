@@ -20,7 +20,7 @@ Result = dict[
 
 
 class EvaluationError(Exception):
-    """Annotations, pictures or results that can't be evaluated, in one line."""
+    """Annotations, images or results that can't be evaluated, in one line."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scores:
 
 
 def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Scores:
-    """Scores results on all pictures of the annotations; one without results counts as one where nothing was found.
+    """Scores results on all images of the annotations; one without results counts as one where nothing was found.
 
     Args:
         annotations: the content of a COCO annotation file.
@@ -66,7 +66,7 @@ def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Score
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
-    """One picture's detections as COCO writes them.
+    """One image's detections as COCO writes them.
 
     Args:
         category_ids: of each class.
@@ -90,8 +90,8 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
             detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
         )
     ]
-    if detections.picture_masks is not None:
-        masks = detections.picture_masks.dense()  # not `masks`, which the detections would keep
+    if detections.image_masks is not None:
+        masks = detections.image_masks.dense()  # not `masks`, which the detections would keep
         encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
         for result, mask in zip(results, encoded, strict=True):
             result["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode()}
@@ -104,7 +104,7 @@ def has_outlines(annotations: Mapping[str, Any]) -> bool:
     Raises:
         DataError: as `outline_of`.
         EvaluationError: an annotation lacks its box or its area, has no outline where others have one, or one of
-            another size than its picture's.
+            another size than its image's.
     """
     sizes = {image["id"]: [image["height"], image["width"]] for image in annotations["images"]}
     without = []
@@ -115,7 +115,7 @@ def has_outlines(annotations: Mapping[str, Any]) -> bool:
         outline = outline_of(annotation)
         if isinstance(outline, Mapping) and outline.get("size") != sizes[annotation["image_id"]]:
             size = sizes[annotation["image_id"]]
-            raise EvaluationError(f"{name} has an RLE of the size {outline.get('size')}, on a picture of {size}")
+            raise EvaluationError(f"{name} has an RLE of the size {outline.get('size')}, on an image of {size}")
         if not outline:
             without.append(name)
     if 0 < len(without) < len(annotations["annotations"]):

@@ -1,4 +1,4 @@
-"""Pictures per second and waiting times through a real TorchServe: python -m bench.served
+"""Images per second and waiting times through a real TorchServe: python -m bench.served
 
 The demo's network; JPEG in, COCO out; clients that send their next request when they have the answer to the last.
 """
@@ -20,7 +20,7 @@ from tensormask_server.properties import read_properties, with_addresses
 from tensormask_server.torchserve import TorchServe
 
 from bench.around_the_network import jpeg_of
-from bench.networks import DEMO, picture_of
+from bench.networks import DEMO, image_of
 from bench.tables import Table
 
 SIDES = (256, 512, 1024)
@@ -43,7 +43,7 @@ def measure(seconds: float = 6) -> Table:
             "workers",
             "clients",
             "pixels",
-            "pictures/s",
+            "images/s",
             "p50, ms",
             "p95, ms",
             "p99, ms",
@@ -62,13 +62,13 @@ def measure(seconds: float = 6) -> Table:
                 server.wait_until_ready()
                 for clients in CLIENTS:
                     for side in SIDES:
-                        jpeg = jpeg_of(picture_of(side, side))
+                        jpeg = jpeg_of(image_of(side, side))
                         table.rows.append((workers, clients, f"{side}×{side}", *rates(server, jpeg, clients, seconds)))
     return table
 
 
 def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tuple[float, ...]:
-    """Pictures per second; the 50th, 95th and 99th percentile of the milliseconds that a request takes; and how many
+    """Images per second; the 50th, 95th and 99th percentile of the milliseconds that a request takes; and how many
     of these, in the middle, it is not in the handler: waiting, or on its way."""
     url = urlsplit(f"{server.url}/predictions/{server.name}")
     end = time.monotonic() + seconds

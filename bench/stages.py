@@ -1,6 +1,6 @@
 """Each stage of a request, JPEG in and COCO out, and how it grows: python -m bench.stages
 
-With the demo's network, on pictures that aren't resized, on one core.
+With the demo's network, on images that aren't resized, on one core.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
-from bench.networks import demo_predictor, picture_of, published_predictor
+from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
 
 STAGES = ("decode", "resize", "network", "masks", "encode")
@@ -31,26 +31,26 @@ MODEL = Model("demo", CLASS_NAMES[:20], "")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times the stages of a request, by pictures' size and by masks.")
+    parser = argparse.ArgumentParser(description="Times the stages of a request, by images' size and by masks.")
     parser.add_argument("--rounds", type=int, default=5)
     for table in measure(parser.parse_args().rounds):
         table.show()
 
 
 def measure(rounds: int = 5) -> list[Table]:
-    """All but the convolutions; by the picture's size with 30 masks; and by the number of masks at 480×640."""
+    """All but the convolutions; by the image's size with 30 masks; and by the number of masks at 480×640."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         predictor = not_resizing(demo_predictor())
         by_size = Table(
             "by_size",
-            "Cost by size of the picture",
+            "Cost by size of the image",
             ("pixels", *(f"{stage}, ms" for stage in STAGES), "p90 of all, ms"),
-            f"the demo's network on pictures that aren't resized, 30 masks, one core, median of {rounds}",
+            f"the demo's network on images that aren't resized, 30 masks, one core, median of {rounds}",
         )
         for side in SIDES:
-            by_size.rows.append(row(f"{side}×{side}", predictor, picture_of(side, side), 30, rounds))
+            by_size.rows.append(row(f"{side}×{side}", predictor, image_of(side, side), 30, rounds))
         by_count = Table(
             "by_masks",
             "Cost by number of masks",
@@ -58,7 +58,7 @@ def measure(rounds: int = 5) -> list[Table]:
             f"the same at 480×640 pixels, median of {rounds}",
         )
         for count in COUNTS:
-            by_count.rows.append(row(str(count), predictor, picture_of(480, 640), count, rounds))
+            by_count.rows.append(row(str(count), predictor, image_of(480, 640), count, rounds))
         return [but_the_network(rounds), by_size, by_count]
     finally:
         torch.set_num_threads(threads)
@@ -74,7 +74,7 @@ def but_the_network(rounds: int) -> Table:
         ("stage", "demo's, ms", "p90, ms", "synthetic, ms", "p90, ms"),
         "480×640 pixels, JPEG in, COCO out, not resized, one core, the 100 best masks with scores above 0.05: of the "
         "demo's network, and of the published one with synthetic weights, whose masks are ragged and all over the "
-        f"picture; median of {rounds}; what TorchServe adds stands in the server's table",
+        f"image; median of {rounds}; what TorchServe adds stands in the server's table",
     )
     for stage in trained:
         row: list[object] = [stage]
@@ -87,9 +87,9 @@ def but_the_network(rounds: int) -> Table:
 def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]:
     """The milliseconds of each stage, and of all together, in each round."""
     network, config = predictor.network, predictor.config
-    jpeg = jpeg_of(picture_of(480, 640))
+    jpeg = jpeg_of(image_of(480, 640))
     with torch.inference_mode():
-        batch = normalised([picture_of(480, 640)], config.input, network.stride, predictor.device)
+        batch = normalised([image_of(480, 640)], config.input, network.stride, predictor.device)
         features = network.features(batch.to(predictor.dtype))
         logits = [each[0] for each in network.head.class_logits(features)]
         deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])
@@ -107,13 +107,13 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
         with stopwatch("decode"):
             [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
         options = PredictionOptions(score_threshold=0.05, max_detections=100)
-        [detections] = predictor([item.picture], options, stopwatch)
+        [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("select"), torch.inference_mode():
             selection = Selection(0.05, config.detection.nms_threshold, 100)
             locations = best_locations(logits, len(anchors[0]), selection, config.detection.topk_candidates)
             detect(locations, with_boxes, selection)
         with stopwatch("encode"):
-            encode(Found(item.picture, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            encode(Found(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
         for stage, times in spent.items():
             times.append(1000 * stopwatch.seconds[stage])
     each = {stage: np.array(times[1:]) for stage, times in spent.items()}
@@ -121,23 +121,23 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
 
 
 def not_resizing(predictor: Predictor) -> Predictor:
-    """The same network, taking pictures at their own size."""
+    """The same network, taking images at their own size."""
     config = predictor.config
     predictor.network.config = replace(config, input=replace(config.input, min_size=0))
     return predictor
 
 
-def row(name: str, predictor: Predictor, picture: np.ndarray, count: int, rounds: int) -> Sequence[object]:
-    jpeg = jpeg_of(picture)
+def row(name: str, predictor: Predictor, image: np.ndarray, count: int, rounds: int) -> Sequence[object]:
+    jpeg = jpeg_of(image)
     spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for _ in range(rounds + 1):
         stopwatch = Stopwatch()
         with stopwatch("decode"):
             [item] = parse_request({"body": jpeg}, {}, LARGEST, MODEL.class_names).items
         options = PredictionOptions(score_threshold=0.0, max_detections=count)
-        [detections] = predictor([item.picture], options, stopwatch)
+        [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            encode(Found(item.picture, detections, MODEL), "coco")
+            encode(Found(item.image, detections, MODEL), "coco")
         for stage in STAGES:
             spent[stage].append(1000 * stopwatch.seconds[stage])
     times = np.array([spent[stage][1:] for stage in STAGES])  # (stages, rounds)

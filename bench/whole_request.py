@@ -1,7 +1,7 @@
 """A whole request, JSON in and torch out, each optimisation switched on after the other: python -m bench.whole_request
 
 The first row is the first server's steps over a stand-in for the reference network (see `bench.first_server`). All rows
-see the same picture, weights and detections; beside the speed stands how much the answer is like that of float32.
+see the same image, weights and detections; beside the speed stands how much the answer is like that of float32.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench import first_server
 from bench.agreement import agreement
-from bench.networks import picture_of, published_network, published_predictor
+from bench.networks import image_of, published_network, published_predictor
 from bench.tables import Table, milliseconds
 
 OPTIONS = PredictionOptions(score_threshold=0.05)
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
-    body = json.dumps({"img_data": picture_of(height, width).transpose(2, 0, 1).tolist()}).encode()
+    body = json.dumps({"img_data": image_of(height, width).transpose(2, 0, 1).tolist()}).encode()
     everywhere = published_predictor(min_size=0, winograd=False)
     everywhere.network.only_where_needed = False
     predictors = {
@@ -90,7 +90,7 @@ def channels_first(predictor: Predictor) -> Predictor:
 
 def answered(predictor: Predictor, body: bytes) -> Detections:
     request = parse_request({"body": body}, {}, HandlerOptions(), CLASS_NAMES)
-    return predictor([item.picture for item in request.items], OPTIONS)[0]
+    return predictor([item.image for item in request.items], OPTIONS)[0]
 
 
 if __name__ == "__main__":

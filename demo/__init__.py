@@ -1,1 +1,1 @@
-"""The main job from end to end, on a real picture: `make demo`."""
+"""The main job from end to end, on a real image: `make demo`."""

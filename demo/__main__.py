@@ -1,4 +1,4 @@
-"""make demo: pictures through archive.sh, torchserve and curl, and their masks drawn on them."""
+"""make demo: images through archive.sh, torchserve and curl, and their masks drawn on them."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ from tensormask_server.torchserve import TorchServe
 ROOT = Path(__file__).parents[1]
 MODEL = Path("demo/model")
 # one that the data set's code composed, of drawings that the training never saw, and one that a browser drew
-PICTURES = (Path("demo/pictures/composed.jpg"), Path("demo/pictures/page.png"))
+IMAGES = (Path("demo/images/composed.jpg"), Path("demo/images/page.png"))
 OUTPUT = Path("demo/output")
 THRESHOLD = 0.45
 
@@ -38,23 +38,23 @@ def main() -> None:
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
     with TorchServe(Path("model_store/demo.mar"), properties, Path("logs")) as server:
         server.wait_until_ready()
-        print("3. Pictures as they are, answered with pictures and with COCO's results")
-        for picture in PICTURES:
-            drawn, results = OUTPUT / f"{picture.stem}.png", OUTPUT / f"{picture.stem}.json"
-            _curl("-T", picture, "-o", drawn, f"{server.url}/demo/predict?format=png")
-            _curl("-T", picture, "-o", results, f"{server.url}/predictions/demo")
+        print("3. Images as they are, answered with images and with COCO's results")
+        for image in IMAGES:
+            drawn, results = OUTPUT / f"{image.stem}.png", OUTPUT / f"{image.stem}.json"
+            _curl("-T", image, "-o", drawn, f"{server.url}/demo/predict?format=png")
+            _curl("-T", image, "-o", results, f"{server.url}/predictions/demo")
             print(f"   {_told(results)}")
         print("4. The same as JSON, answered with a gzip of torch's bytes")
-        request, answer = OUTPUT / "picture.json", OUTPUT / "masks.gz"
-        _run(sys.executable, "prepare_input.py", PICTURES[0], request)
+        request, answer = OUTPUT / "image.json", OUTPUT / "masks.gz"
+        _run(sys.executable, "prepare_input.py", IMAGES[0], request)
         json_type = ("-H", "Content-Type: application/json")
         _curl(*json_type, "--data-binary", f"@{request}", "-o", answer, f"{server.url}/predictions/demo")
         with gzip.open(answer) as file:
             masks = torch.load(io.BytesIO(file.read()), weights_only=True)["pred_masks"]
         print(f"   pred_masks {tuple(masks.shape)}, {masks.dtype}")
     print("\nLook at")
-    for picture in PICTURES:
-        print(f"  {OUTPUT / picture.stem}.png")
+    for image in IMAGES:
+        print(f"  {OUTPUT / image.stem}.png")
     print("and serve it, with a page for browsers at http://127.0.0.1:8080/predictions/demo, by")
     print("  make serve ARCHIVE=model_store/demo.mar")
 

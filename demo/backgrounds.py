@@ -96,8 +96,8 @@ def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _shapes(rng: np.random.Generator, size: int) -> np.ndarray:
     """Things that are of no class: ellipses, polygons and lines."""
-    picture = Image.new("RGB", (size, size), _fill(rng))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), _fill(rng))
+    draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(3, 25)):
         centre, radius = rng.uniform(0, size, 2), rng.uniform(4, size / 3)
         points = [tuple(point) for point in centre + rng.uniform(-radius, radius, (rng.integers(2, 7), 2))]
@@ -109,8 +109,8 @@ def _shapes(rng: np.random.Generator, size: int) -> np.ndarray:
         else:
             draw.polygon(points, fill=_fill(rng))
     if rng.random() < 0.5:
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0, 3)))
-    return np.asarray(picture)
+        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0, 3)))
+    return np.asarray(image)
 
 
 def _fill(rng: np.random.Generator) -> tuple[int, ...]:

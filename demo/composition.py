@@ -1,4 +1,4 @@
-"""One picture: emoji at random scale, rotation, flip, colour and blur, occluding one another on a background."""
+"""One image: emoji at random scale, rotation, flip, colour and blur, occluding one another on a background."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from demo.backgrounds import background
 SMALLEST = 12.0  # pixels, of the longer side of the smallest emoji
 FEWEST_PIXELS = 16  # an instance with fewer visible ones, or a smaller part of it visible, is taken out
 LEAST_VISIBLE = 0.25
-# how often a picture is of each kind, the last three deliberately hard
+# how often an image is of each kind, the last three deliberately hard
 KINDS = {"ordinary": 0.6, "crowded": 0.15, "tiny": 0.1, "cut": 0.15}
 
 
 @dataclass(frozen=True)
 class Composition:
-    """A picture and its instances, the later ones in front of the earlier ones."""
+    """An image and its instances, the later ones in front of the earlier ones."""
 
-    picture: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray  # uint8 (H, W, 3), RGB
     category_ids: list[int]
     masks: np.ndarray  # bool (N, H, W), the visible pixels of each
 
@@ -28,9 +28,9 @@ class Emoji:
 
     def __init__(self, pixels: np.ndarray):
         """Takes uint8 (S, S, 4), RGBA; keeps what is inside the box of its drawn pixels."""
-        image = Image.fromarray(pixels)
-        image = image.crop(image.getchannel("A").getbbox()).convert("RGBa")  # premultiplied: no dark seams
-        self.levels = [image]
+        emoji = Image.fromarray(pixels)
+        emoji = emoji.crop(emoji.getchannel("A").getbbox()).convert("RGBa")  # premultiplied: no dark seams
+        self.levels = [emoji]
         while max(self.levels[-1].size) > 2 * SMALLEST:
             self.levels.append(self.levels[-1].reduce(2))
 
@@ -54,14 +54,14 @@ class Emoji:
 def compose(
     rng: np.random.Generator, size: int, emoji: dict[int, list[Emoji]], photographs: list[Image.Image]
 ) -> Composition:
-    """Draws one picture; the same one for the same state of the generator.
+    """Draws one image; the same one for the same state of the generator.
 
     Args:
-        size: of the square picture, in pixels.
+        size: of the square image, in pixels.
         emoji: the drawings by category id.
         photographs: what backgrounds are cut from.
     """
-    picture = background(rng, size, photographs)
+    image = background(rng, size, photographs)
     ids, patches, corners = [], [], []
     for longer_side, centre in _placements(rng, size):
         category_id = int(rng.choice(list(emoji)))
@@ -75,10 +75,10 @@ def compose(
             corners.append(corner)
     kept = _well_visible(patches, corners, size)
     for i in kept:
-        _paste(picture, patches[i], corners[i])
+        _paste(image, patches[i], corners[i])
     owners = _owners([patches[i] for i in kept], [corners[i] for i in kept], size)
     masks = owners == np.arange(len(kept))[:, None, None]
-    return Composition(_photographed(rng, picture), [ids[i] for i in kept], masks)
+    return Composition(_photographed(rng, image), [ids[i] for i in kept], masks)
 
 
 def _placements(rng: np.random.Generator, size: int) -> list[tuple[float, np.ndarray]]:
@@ -135,7 +135,7 @@ def _blurred(rng: np.random.Generator, patch: np.ndarray, longer_side: float) ->
 
 
 def _cut(patch: np.ndarray, corner: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What of the patch is on the picture, and where."""
+    """What of the patch is on the image, and where."""
     x, y = corner
     cut = patch[max(-y, 0) : max(size - y, 0), max(-x, 0) : max(size - x, 0)]
     return cut, np.maximum(corner, 0)
@@ -156,17 +156,17 @@ def _well_visible(patches: list[np.ndarray], corners: list[np.ndarray], size: in
     return [i for i, area in enumerate(whole) if visible[i] >= max(FEWEST_PIXELS, LEAST_VISIBLE * area)]
 
 
-def _paste(picture: np.ndarray, patch: np.ndarray, corner: np.ndarray) -> None:
+def _paste(image: np.ndarray, patch: np.ndarray, corner: np.ndarray) -> None:
     x, y = corner
-    under = picture[y : y + patch.shape[0], x : x + patch.shape[1]]
+    under = image[y : y + patch.shape[0], x : x + patch.shape[1]]
     under *= 1 - patch[..., 3:] / 255
     under += patch[..., :3]
 
 
-def _photographed(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+def _photographed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Exposure and noise of the whole; uint8."""
     if rng.random() < 0.5:
-        picture = picture * rng.uniform(0.75, 1.2)
+        image = image * rng.uniform(0.75, 1.2)
     if rng.random() < 0.3:
-        picture = picture + rng.normal(0, rng.uniform(1, 8), (*picture.shape[:2], 1)).astype(np.float32)
-    return picture.clip(0, 255).astype(np.uint8)
+        image = image + rng.normal(0, rng.uniform(1, 8), (*image.shape[:2], 1)).astype(np.float32)
+    return image.clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Writes a data set of composed pictures in COCO's format: python demo/dataset.py --split train --count 9 --out DIR"""
+"""Writes a data set of composed images in COCO's format: python demo/dataset.py --split train --count 9 --out DIR"""
 
 import argparse
 import json
@@ -30,10 +30,10 @@ EMOJI_CACHE = Path(__file__).resolve().parent / "output" / "emoji"
 
 
 def composed(split: str, seed: int, index: int, sizes: tuple[int, ...]) -> Composition:
-    """The index-th picture of a split: it depends on these alone, not on the pictures before.
+    """The index-th image of a split: it depends on these alone, not on the images before.
 
     Args:
-        sizes: sides of square pictures in pixels, one of which is drawn.
+        sizes: sides of square images in pixels, one of which is drawn.
     """
     emoji, photographs = _sources(split)
     rng = np.random.default_rng([list(SPLITS).index(split), seed, index])
@@ -44,10 +44,10 @@ def write_dataset(out: Path, split: str, count: int, sizes: tuple[int, ...], see
     """Writes images/000000.jpg … and instances.json, with the visible masks as compressed RLE."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     _sources(split)  # drawn once here, before the workers start
-    write = partial(_write_picture, out, split, seed, sizes)
+    write = partial(_write_image, out, split, seed, sizes)
     with ProcessPoolExecutor(workers) as pool:
-        written = list(tqdm(pool.map(write, range(count), chunksize=16), total=count, desc=split, unit="picture"))
-    annotations = [annotation for _, of_picture in written for annotation in of_picture]
+        written = list(tqdm(pool.map(write, range(count), chunksize=16), total=count, desc=split, unit="image"))
+    annotations = [annotation for _, of_image in written for annotation in of_image]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     content = {
@@ -57,21 +57,21 @@ def write_dataset(out: Path, split: str, count: int, sizes: tuple[int, ...], see
             for number, design in enumerate(SPLITS[split][0], start=1)
         ],
         "categories": [{"id": category.id, "name": category.name} for category in CATEGORIES],
-        "images": [image for image, _ in written],
+        "images": [entry for entry, _ in written],
         "annotations": annotations,
     }
     (out / "instances.json").write_text(json.dumps(content))
 
 
-def _write_picture(
+def _write_image(
     out: Path, split: str, seed: int, sizes: tuple[int, ...], index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """COCO's entries of the index-th picture and of its instances, still without their ids."""
+    """COCO's entries of the index-th image and of its instances, still without their ids."""
     composition = composed(split, seed, index, sizes)
     name = f"{index:06d}.jpg"
-    Image.fromarray(composition.picture).save(out / "images" / name, quality=95)
-    height, width = composition.picture.shape[:2]
-    image = {"id": index, "file_name": name, "width": width, "height": height}
+    Image.fromarray(composition.image).save(out / "images" / name, quality=95)
+    height, width = composition.image.shape[:2]
+    entry = {"id": index, "file_name": name, "width": width, "height": height}
     encoded = rle.encode(np.asfortranarray(composition.masks.transpose(1, 2, 0).astype(np.uint8)))
     annotations = [
         {
@@ -84,7 +84,7 @@ def _write_picture(
         }
         for category_id, mask in zip(composition.category_ids, encoded, strict=True)
     ]
-    return image, annotations
+    return entry, annotations
 
 
 @cache
@@ -96,12 +96,12 @@ def _sources(split: str) -> tuple[dict[int, list[Emoji]], list[Image.Image]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Composes pictures of emoji with instance masks, in COCO's format.")
+    parser = argparse.ArgumentParser(description="Composes images of emoji with instance masks, in COCO's format.")
     parser.add_argument("--split", choices=SPLITS, required=True, help="val shows a design that train never does")
-    parser.add_argument("--count", type=int, required=True, help="pictures")
+    parser.add_argument("--count", type=int, required=True, help="images")
     parser.add_argument("--size", type=int, nargs="+", default=[256], help="side in pixels; one of several is drawn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes; the pictures don't depend on it")
+    parser.add_argument("--workers", type=int, default=2, help="processes; the images don't depend on it")
     parser.add_argument("--out", type=Path, required=True, help="folder for images/ and instances.json")
     args = parser.parse_args()
     write_dataset(args.out, args.split, args.count, tuple(args.size), args.seed, args.workers)

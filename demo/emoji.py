@@ -1,4 +1,4 @@
-"""The things in the demo's pictures: colour emoji of nine designs, drawn once from their SVG and kept as pixels."""
+"""The things in the demo's images: colour emoji of nine designs, drawn once from their SVG and kept as pixels."""
 
 import io
 import json
@@ -19,7 +19,7 @@ SCENE_COVERAGE = 0.9  # an emoji that fills its square shows a scene (a boat wit
 
 @dataclass(frozen=True)
 class Design:
-    """One family of emoji: an npm package of iconify, its version pinned so that a seed means the same pictures."""
+    """One family of emoji: an npm package of iconify, its version pinned so that a seed means the same images."""
 
     package: str
     version: str

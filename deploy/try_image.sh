@@ -2,7 +2,7 @@
 # Tries on a bare Debian what README.md promises of containers and of its first two commands:
 #   deploy/try_image.sh image    builds deploy/Dockerfile with the demo's model, runs it as Kubernetes would (an
 #                                ordinary user without rights, a read-only root, no network but loopback), waits for
-#                                its HEALTHCHECK, has pictures answered, and stops it while it is asked
+#                                its HEALTHCHECK, has images answered, and stops it while it is asked
 #   deploy/try_image.sh demo     installs python3, python3-venv, make and curl, and runs make demo
 #   deploy/try_image.sh test     the same with make test: a quarter of an hour and more
 # As root, after apt-get install --no-install-recommends debootstrap podman runc. No registry of images is needed: the
@@ -77,7 +77,7 @@ try_image() {
     podman images tensormask-server
     podman run --detach --name server --read-only --read-only-tmpfs=false --tmpfs /tmp --cap-drop ALL \
         --security-opt no-new-privileges --network none --stop-timeout 60 \
-        --volume "$here/demo/pictures:/pictures:ro" tensormask-server > /dev/null
+        --volume "$here/demo/images:/images:ro" tensormask-server > /dev/null
     until podman healthcheck run server > /dev/null; do
         [ "$(podman inspect --format '{{.State.Running}}' server)" = true ] || { podman logs server; exit 1; }
         sleep 1
@@ -91,19 +91,19 @@ try_image() {
         done
         if command -v gcc cc g++ ld; then echo "there is a compiler"; exit 1; fi'
     url=http://127.0.0.1:8080/predictions/tensormask
-    podman exec server python -P -m tensormask_server.client /pictures/composed.jpg --url $url --out /tmp/answers
+    podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/answers
     podman exec server sh -c 'ls -l /tmp/answers; head -c 300 /tmp/answers/*; echo'
-    # half of a picture is sent, the server is told to stop, and the other half is sent: it is answered
+    # half of an image is sent, the server is told to stop, and the other half is sent: it is answered
     podman exec server python -P -c "
 import http.client, pathlib, time
-picture = pathlib.Path('/pictures/page.png').read_bytes()
+image = pathlib.Path('/images/page.png').read_bytes()
 connection = http.client.HTTPConnection('127.0.0.1', 8080)
 connection.putrequest('POST', '/predictions/tensormask')
-connection.putheader('Content-Length', str(len(picture)))
-connection.endheaders(picture[:1000])
+connection.putheader('Content-Length', str(len(image)))
+connection.endheaders(image[:1000])
 pathlib.Path('/tmp/asked').touch()
 time.sleep(5)
-connection.send(picture[1000:])
+connection.send(image[1000:])
 print('asked before SIGTERM, answered after it:', connection.getresponse().status)" > "$place/answered" &
     asking=$!
     until podman exec server test -e /tmp/asked; do sleep 0.2; done

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Runs the server as tensormask-server.service does, without systemd: as an ordinary user without rights, on a file
-# system that is read-only but for its state, its logs and its temporary files. It posts a picture, and says what the
+# system that is read-only but for its state, its logs and its temporary files. It posts an image, and says what the
 # server has written. To be run as root, where mounts can be made:
-#   deploy/try_read_only.sh model_store/demo.mar demo/pictures/composed.jpg
+#   deploy/try_read_only.sh model_store/demo.mar demo/images/composed.jpg
 set -eu
 archive=$(realpath "$1")
-picture=$(realpath "$2")
+image=$(realpath "$2")
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 base=$("$here/.venv/bin/python" -P -c 'import sys; print(sys.base_prefix)')
-export archive picture here base
+export archive image here base
 
 # shellcheck disable=SC2016  # expanded in the new namespace
 exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
@@ -31,7 +31,7 @@ exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
     done
     exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
         env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/mnt/tmp STATE_DIRECTORY=/mnt/state PYTHONDONTWRITEBYTECODE=1 \
-        archive="$archive" picture="$picture" here="$here" sh -eu -c "
+        archive="$archive" image="$image" here="$here" sh -eu -c "
             cd /mnt/state
             id
             for place in / /tmp /var/tmp /etc \$here \$here/.venv \$(dirname \$archive); do
@@ -46,7 +46,7 @@ exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
                 sleep 0.5
             done
             name=\$(basename \$archive .mar)
-            curl -sS -f -T \$picture http://127.0.0.1:28080/predictions/\$name | head -c 300
+            curl -sS -f -T \$image http://127.0.0.1:28080/predictions/\$name | head -c 300
             echo
             find /mnt/state /mnt/logs /mnt/tmp -maxdepth 2 -type f | sed \"s,^,written: ,\"
             kill \$server

@@ -94,12 +94,12 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             data: per request TorchServe's fields: the body under "body", or a form's, and what the query says.
 
         Returns:
-            Per request its pictures and options, or what is wrong with it.
+            Per request its images and options, or what is wrong with it.
         """
         return [self._parsed(index, fields) for index, fields in enumerate(data)]
 
     def inference(self, jobs: list[Job]) -> list[Job]:
-        """The network, for all pictures of the batch together; one by one where that fails, so that one alone fails."""
+        """The network, for all images of the batch together; one by one where that fails, so that one alone fails."""
         good = [job for job in jobs if job.request]
         try:
             self._detect(good)
@@ -123,10 +123,10 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
     def _detect(self, jobs: list[Job]) -> None:
         items = [item for job in jobs if job.request for item in job.request.items]
         stopwatch = Stopwatch()
-        results = iter(self.predictor([item.picture for item in items], [self._wanted(i) for i in items], stopwatch))
+        results = iter(self.predictor([item.image for item in items], [self._wanted(i) for i in items], stopwatch))
         for job in jobs:
             assert job.request is not None
-            job.founds = [Found(item.picture, next(results), self.model) for item in job.request.items]
+            job.founds = [Found(item.image, next(results), self.model) for item in job.request.items]
             job.stopwatch.seconds |= stopwatch.seconds
 
     def _detect_alone(self, job: Job) -> None:
@@ -150,7 +150,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return engine
 
     def _warm_up(self) -> None:
-        """Finds as many things as there may be on a picture of noise, so that the making of masks is warm too.
+        """Finds as many things as there may be on an image of noise, so that the making of masks is warm too.
 
         Raises:
             NotFiniteError: the network's answer holds infinite numbers or ones that are none.
@@ -200,7 +200,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             if len(body) > limit:
                 raise BadRequest(
                     f"the answer, {instances} masks, has {len(body)} bytes, more than the {limit} allowed",
-                    "a smaller picture, a higher score_threshold, fewer max_detections or format coco",
+                    "a smaller image, a higher score_threshold, fewer max_detections or format coco",
                     "answer",
                 )
             if len(body) > left:

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read pictures")
+    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read images")
     parser.add_argument("--threads", type=whole_number(1), help="of each process on the CPU; left out: torch's choice")
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(

@@ -10,7 +10,7 @@ from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 
 
 class DataError(ValueError):
-    """Pictures or annotations that can't be learnt from or measured on, in one line."""
+    """Images or annotations that can't be learnt from or measured on, in one line."""
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def category_ids(annotations: Mapping[str, Any]) -> list[int]:
     return sorted(category["id"] for category in annotations["categories"])
 
 
-def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def check_images(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """
     Args:
         images: of an annotation file.
@@ -69,16 +69,16 @@ def check_pictures(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
         DataError: there are none, or some are not in the folder, or lead out of it.
     """
     if not images:
-        raise DataError("the annotation file has no pictures")
+        raise DataError("the annotation file has no images")
     for name in (image["file_name"] for image in images):
-        if Path(name).is_absolute() or ".." in Path(name).parts:  # else the file could name any picture of the machine
+        if Path(name).is_absolute() or ".." in Path(name).parts:  # else the file could name any image of the machine
             raise DataError(
                 f"the annotation file names {printable(name)}; expected names within {printable(folder)}, without .."
             )
     absent = [image["file_name"] for image in images if not _is_file_in(folder, image["file_name"])]
     if absent:
         raise DataError(
-            f"{len(absent)} of the annotation file's {len(images)} pictures are not in {printable(folder)}, "
+            f"{len(absent)} of the annotation file's {len(images)} images are not in {printable(folder)}, "
             f"{printable(absent[0])} for one"
         )
 

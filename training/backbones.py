@@ -43,7 +43,7 @@ def backbone_entries(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def check_suits_torchvision(config: TensorMaskConfig) -> None:
     """
     Raises:
-        ConfigError: the network would see other pictures, or stride elsewhere, than those that torchvision trained.
+        ConfigError: the network would see other images, or stride elsewhere, than those that torchvision trained.
     """
     settings: list[tuple[str, object, object]] = [
         ("INPUT.FORMAT", config.input.format, "RGB"),

@@ -12,22 +12,22 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
-from tensormask_server.inputs import resize_picture
-from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.images import ImageError, read_image
+from tensormask_server.inputs import resize_image
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.annotations import DataError, category_ids, check_pictures, outline_of, read_annotations
-from training.settings import PictureConfig
+from training.annotations import DataError, category_ids, check_images, outline_of, read_annotations
+from training.settings import ImageConfig
 
 Annotation = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Instances:
-    """The things of one picture, all of length M."""
+    """The things of one image, all of length M."""
 
     classes: Tensor  # int64 (M,), 0 … NUM_CLASSES-1
     boxes: Tensor  # float32 (M, 4), x0 y0 x1 y1 of the masks, in pixels of the network's input
@@ -39,11 +39,11 @@ class Instances:
 
 @dataclass(frozen=True)
 class Batch:
-    pictures: Tensor  # float32 (N, 3, H, W), normalised, zeros right and bottom of the smaller ones
+    images: Tensor  # float32 (N, 3, H, W), normalised, zeros right and bottom of the smaller ones
     instances: list[Instances]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.pictures.to(device), [each.to(device) for each in self.instances])
+        return Batch(self.images.to(device), [each.to(device) for each in self.instances])
 
 
 class CocoFolder:
@@ -52,46 +52,46 @@ class CocoFolder:
     def __init__(self, folder: Path):
         """
         Raises:
-            DataError: as `read_annotations`, `check_pictures` and `outline_of`.
+            DataError: as `read_annotations`, `check_images` and `outline_of`.
         """
         self.folder = folder
         content = read_annotations(folder / "instances.json")
-        check_pictures(content["images"], folder / "images")
+        check_images(content["images"], folder / "images")
         self.sha256 = hashlib.sha256(read_regular(folder / "instances.json", MOST_ANNOTATIONS)).hexdigest()
         self.category_ids = category_ids(content)
-        self.images: list[dict[str, Any]] = content["images"]
-        self._annotations: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
+        self.entries: list[dict[str, Any]] = content["images"]
+        self._annotations: dict[int, list[Annotation]] = {entry["id"]: [] for entry in self.entries}
         for annotation in content["annotations"]:
             if not annotation.get("iscrowd", 0) and (outline := outline_of(annotation)):
                 self._annotations[annotation["image_id"]].append({**annotation, "segmentation": outline})
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.entries)
 
-    def picture(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3), RGB.
 
         Raises:
             DataError: it can't be read, or hasn't the size that its annotations are for.
         """
-        image = self.images[index]
-        path = self.folder / "images" / image["file_name"]
+        entry = self.entries[index]
+        path = self.folder / "images" / entry["file_name"]
         try:
-            picture = read_picture(path)
-        except (PictureError, OSError) as error:
+            image = read_image(path)
+        except (ImageError, OSError) as error:
             raise DataError(str(error)) from error
-        if picture.shape[:2] != (image["height"], image["width"]):
+        if image.shape[:2] != (entry["height"], entry["width"]):
             raise DataError(
-                f"{printable(path)} has {picture.shape[0]}×{picture.shape[1]} pixels (height × width, turned as its "
-                f"EXIF says); instances.json says {image['height']}×{image['width']}"
+                f"{printable(path)} has {image.shape[0]}×{image.shape[1]} pixels (height × width, turned as its "
+                f"EXIF says); instances.json says {entry['height']}×{entry['width']}"
             )
-        return picture
+        return image
 
     def classes_and_masks(self, index: int) -> tuple[list[int], np.ndarray]:
-        """The picture's M classes, and masks uint8 (M, H, W), 0 or 1."""
-        image = self.images[index]
-        height, width = image["height"], image["width"]
-        annotations = self._annotations[image["id"]]
+        """The image's M classes, and masks uint8 (M, H, W), 0 or 1."""
+        entry = self.entries[index]
+        height, width = entry["height"], entry["width"]
+        annotations = self._annotations[entry["id"]]
         classes = [self.category_ids.index(annotation["category_id"]) for annotation in annotations]
         encoded = [_encoded(annotation["segmentation"], height, width) for annotation in annotations]
         masks = rle.decode(encoded).transpose(2, 0, 1) if encoded else np.zeros((0, height, width), np.uint8)
@@ -107,9 +107,9 @@ class CocoFolder:
             DataError: an RLE has another size than its image.
         """
         boxes, shapes = [], []
-        for image in self.images:
-            height, width = image["height"], image["width"]
-            for annotation in self._annotations[image["id"]]:
+        for entry in self.entries:
+            height, width = entry["height"], entry["width"]
+            for annotation in self._annotations[entry["id"]]:
                 x0, y0, x1, y1 = _box(annotation["segmentation"], height, width)
                 if x0 < x1 and y0 < y1:
                     boxes.append((x0, y0, x1, y1))
@@ -118,15 +118,15 @@ class CocoFolder:
 
 
 class Batches(Dataset[Batch]):
-    """The batch of each iteration: pictures in a new order in each epoch, scaled to one drawn size and flipped."""
+    """The batch of each iteration: images in a new order in each epoch, scaled to one drawn size and flipped."""
 
     def __init__(
         self,
         data: CocoFolder,
-        options: PictureConfig,
+        options: ImageConfig,
         normalisation: InputConfig,
         stride: int,
-        pictures_per_batch: int,
+        images_per_batch: int,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -134,14 +134,14 @@ class Batches(Dataset[Batch]):
         """
         Args:
             normalisation: the channels' order, mean and deviation.
-            stride: the network's; pictures are padded to a multiple of it.
-            pictures_per_batch: over all processes, of which this one gets every world_size-th picture.
+            stride: the network's; images are padded to a multiple of it.
+            images_per_batch: over all processes, of which this one gets every world_size-th image.
         """
         self.data = data
         self.options = options
         self.normalisation = normalisation
         self.stride = stride
-        self.pictures_per_batch = pictures_per_batch
+        self.images_per_batch = images_per_batch
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -149,22 +149,22 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, iteration: int) -> Batch:
         rng = np.random.default_rng([self.seed, 1, iteration])
         size = int(rng.choice(self.options.min_sizes))
-        flips = rng.random(self.pictures_per_batch) < (0.5 if self.options.flip else 0)
+        flips = rng.random(self.images_per_batch) < (0.5 if self.options.flip else 0)
         examples = []
-        for i in range(self.rank, self.pictures_per_batch, self.world_size):
-            epoch, place = divmod(iteration * self.pictures_per_batch + i, len(self.data))
+        for i in range(self.rank, self.images_per_batch, self.world_size):
+            epoch, place = divmod(iteration * self.images_per_batch + i, len(self.data))
             index = int(_order(len(self.data), self.seed, epoch)[place])
             examples.append(self._example(index, size, bool(flips[i])))
         return _padded(examples, self.stride)
 
     def _example(self, index: int, size: int, flip: bool) -> tuple[Tensor, Instances]:
         options = dataclasses.replace(self.normalisation, min_size=size, max_size=self.options.max_size)
-        picture = resize_picture(self.data.picture(index), options)
+        image = resize_image(self.data.image(index), options)
         classes, masks = self.data.classes_and_masks(index)
-        masks = _resized_masks(masks, *picture.shape[:2])
+        masks = _resized_masks(masks, *image.shape[:2])
         if flip:
-            picture, masks = picture[:, ::-1], masks[..., ::-1]
-        channels = picture[..., ::-1] if options.format == "BGR" else picture
+            image, masks = image[:, ::-1], masks[..., ::-1]
+        channels = image[..., ::-1] if options.format == "BGR" else image
         mean, std = (np.array(each, np.float32) for each in (options.pixel_mean, options.pixel_std))
         normalised = torch.from_numpy((channels - mean) / std)
         return normalised.permute(2, 0, 1), _instances(classes, masks)
@@ -180,7 +180,7 @@ def _encoded(segmentation: Any, height: int, width: int) -> Any:
     if isinstance(segmentation, list):
         return rle.merge(rle.frPyObjects(segmentation, height, width))
     if segmentation.get("size") != [height, width]:
-        raise DataError(f"an RLE is of the size {segmentation.get('size')}, and its picture of [{height}, {width}]")
+        raise DataError(f"an RLE is of the size {segmentation.get('size')}, and its image of [{height}, {width}]")
     if isinstance(segmentation["counts"], list):
         return rle.frPyObjects(segmentation, height, width)
     return segmentation
@@ -224,11 +224,11 @@ def _instances(classes: list[int], masks: np.ndarray) -> Instances:
 
 
 def _padded(examples: list[tuple[Tensor, Instances]], stride: int) -> Batch:
-    height, width = (-(-max(picture.shape[axis] for picture, _ in examples) // stride) * stride for axis in (1, 2))
-    pictures = torch.zeros(len(examples), 3, height, width)
+    height, width = (-(-max(image.shape[axis] for image, _ in examples) // stride) * stride for axis in (1, 2))
+    images = torch.zeros(len(examples), 3, height, width)
     instances = []
-    for out, (picture, each) in zip(pictures, examples, strict=True):
-        out[:, : picture.shape[1], : picture.shape[2]] = picture
-        padding = (0, width - picture.shape[2], 0, height - picture.shape[1])
+    for out, (image, each) in zip(images, examples, strict=True):
+        out[:, : image.shape[1], : image.shape[2]] = image
+        padding = (0, width - image.shape[2], 0, height - image.shape[1])
         instances.append(dataclasses.replace(each, masks=torch.nn.functional.pad(each.masks, padding)))
-    return Batch(pictures, instances)
+    return Batch(images, instances)

@@ -42,10 +42,10 @@ class Losses(nn.Module):
         Returns:
             "class", "box", with MASK_ON "mask", with their weights "name" and "semantic": float32 scalars, weighted,
             whose sum is to be minimised. Over several processes their mean is what one process would get for all
-            pictures.
+            images.
         """
         network = self.network
-        features = network.features(batch.pictures)
+        features = network.features(batch.images)
         class_logits = network.head.class_logits(features)
         box_deltas = network.head.box_deltas(features)
         smallest = smallest_side(self._cell_anchors(0))
@@ -55,7 +55,7 @@ class Losses(nn.Module):
         ]
         positives, ignored = [each for each, _ in assigned], [each for _, each in assigned]
         # each process divides by its share of all foreground, as the gradients are averaged over the processes
-        foreground = _mean_over_processes(batch.pictures.new_tensor(float(sum(map(len, positives))))).clamp(min=1)
+        foreground = _mean_over_processes(batch.images.new_tensor(float(sum(map(len, positives))))).clamp(min=1)
         losses = {
             "class": self._class_loss(class_logits, batch, positives, ignored) / foreground,
             "box": self._box_loss(box_deltas, batch, positives) / foreground,
@@ -79,7 +79,7 @@ class Losses(nn.Module):
             logits = level_logits.float().reshape(shape)  # (N, A, K, H, W)
             targets = torch.zeros_like(logits)
             classes = _of_instances([each.classes for each in batch.instances], located)
-            targets[located.pictures, located.anchors, classes, located.y, located.x] = 1
+            targets[located.images, located.anchors, classes, located.y, located.x] = 1
             loss = loss + focal_loss(logits, targets, gamma, alpha, counted=~left_out[:, :, None])
         return loss
 
@@ -113,11 +113,11 @@ class Losses(nn.Module):
         towers = {level: torch.split(head.mask_tower(features[level]), 1) for level in with_finest}
         shapes = [(feature.shape[2], feature.shape[3]) for feature in features]
         for level in levels:
-            for picture, of_picture in enumerate(integrals):
-                located = positives[level][positives[level].pictures == picture]
-                own_towers = {of_level: pictures[picture] for of_level, pictures in towers.items()}
+            for image, of_image in enumerate(integrals):
+                located = positives[level][positives[level].images == image]
+                own_towers = {of_level: images[image] for of_level, images in towers.items()}
                 for chosen, logits in self._mask_logits(own_towers, located, level, shapes):
-                    targets = mask_targets(of_picture, chosen.instances, self._anchors(chosen, level), logits.shape[-1])
+                    targets = mask_targets(of_image, chosen.instances, self._anchors(chosen, level), logits.shape[-1])
                     weights = 1 + (self.config.positive_weight - 1) * targets
                     entries = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
                     loss = loss + entries.flatten(1).mean(dim=1).sum()
@@ -126,7 +126,7 @@ class Losses(nn.Module):
     def _mask_logits(
         self, towers: Mapping[int, Tensor], positives: Positives, level: int, shapes: list[tuple[int, int]]
     ) -> Iterator[tuple[Positives, Tensor]]:
-        """One picture's positives of a level, by regions and anchor sizes, with their logits, float32 (P, M, M)."""
+        """One image's positives of a level, by regions and anchor sizes, with their logits, float32 (P, M, M)."""
         network = self.network
         sizes = positives.anchors // len(network.config.anchors.aspect_ratios[0])
         for region, group in network.mask_regions(level, sizes, positives.y, positives.x, shapes):
@@ -183,13 +183,13 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float, coun
 def _at(predicted: Tensor, per_anchor: int, positives: Positives) -> Tensor:
     """What a level's layer, (N, A·J, H, W), predicts at the positives: float32 (P, J)."""
     by_anchor = predicted.reshape(len(predicted), -1, per_anchor, *predicted.shape[2:])  # (N, A, J, H, W)
-    return by_anchor[positives.pictures, positives.anchors, :, positives.y, positives.x].float()
+    return by_anchor[positives.images, positives.anchors, :, positives.y, positives.x].float()
 
 
 def _of_instances(values: list[Tensor], positives: Positives) -> Tensor:
-    """The values, per picture (M, …), of the instance of each positive: (P, …)."""
+    """The values, per image (M, …), of the instance of each positive: (P, …)."""
     starts = torch.tensor([0, *(len(each) for each in values)], device=values[0].device).cumsum(0)
-    return torch.cat(values)[starts[positives.pictures] + positives.instances]
+    return torch.cat(values)[starts[positives.images] + positives.instances]
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:

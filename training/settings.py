@@ -40,13 +40,13 @@ class SolverConfig:
     gamma: float
     warmup_iters: int
     warmup_factor: float
-    pictures_per_batch: int  # over all processes
+    images_per_batch: int  # over all processes
     checkpoint_period: int  # iterations
     clip_norm: float | None  # of all gradients together
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class ImageConfig:
     """INPUT (training)"""
 
     min_sizes: tuple[int, ...]  # shorter sides, of which each batch draws one
@@ -64,7 +64,7 @@ class TrainingConfig:
     norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN" or "SyncBN"
     losses: LossConfig
     solver: SolverConfig
-    pictures: PictureConfig
+    images: ImageConfig
 
 
 def load_training_config(path: str | Path) -> TrainingConfig:
@@ -82,7 +82,7 @@ def load_training_config(path: str | Path) -> TrainingConfig:
         norm=reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN")),
         losses=_losses(reader),
         solver=_solver(reader),
-        pictures=_pictures(reader),
+        images=_images(reader),
     )
 
 
@@ -120,7 +120,7 @@ def _solver(reader: KeyReader) -> SolverConfig:
         gamma=reader.number("SOLVER.GAMMA", 0.1, 0, 1),
         warmup_iters=reader.integer("SOLVER.WARMUP_ITERS", 1000, least=0, most=MOST_ITERATIONS),
         warmup_factor=reader.number("SOLVER.WARMUP_FACTOR", 0.001, 0, 1),
-        pictures_per_batch=reader.integer("SOLVER.IMS_PER_BATCH", 16),
+        images_per_batch=reader.integer("SOLVER.IMS_PER_BATCH", 16),
         checkpoint_period=reader.integer("SOLVER.CHECKPOINT_PERIOD", 5000, most=MOST_ITERATIONS),
         clip_norm=_clip_norm(reader),
     )
@@ -134,7 +134,7 @@ def _clip_norm(reader: KeyReader) -> float | None:
     return reader.number("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, 0, 1e9)
 
 
-def _pictures(reader: KeyReader) -> PictureConfig:
+def _images(reader: KeyReader) -> ImageConfig:
     sampling = reader.choice("INPUT.MIN_SIZE_TRAIN_SAMPLING", "choice", ("choice", "range"))
     min_sizes = _integers(reader, "INPUT.MIN_SIZE_TRAIN", (800,))
     if not min_sizes or min(min_sizes) < 1:
@@ -142,7 +142,7 @@ def _pictures(reader: KeyReader) -> PictureConfig:
     if sampling == "range":
         min_sizes = tuple(range(min(min_sizes), max(min_sizes) + 1))
     reader.choice("INPUT.CROP.ENABLED", False, (False,))
-    return PictureConfig(
+    return ImageConfig(
         min_sizes=min_sizes,
         max_size=reader.integer("INPUT.MAX_SIZE_TRAIN", 1333),
         flip=reader.choice("INPUT.RANDOM_FLIP", "horizontal", ("horizontal", "none")) == "horizontal",

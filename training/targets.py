@@ -12,16 +12,16 @@ MOST_TIMES_LONGER = 2  # than an instance is the window that learns it
 
 @dataclass(frozen=True)
 class Positives:
-    """Locations of one level that a mask is assigned to, over the pictures of a batch; all int64 (P,)."""
+    """Locations of one level that a mask is assigned to, over the images of a batch; all int64 (P,)."""
 
-    pictures: Tensor
+    images: Tensor
     anchors: Tensor  # 0 … A-1
     y: Tensor
     x: Tensor
-    instances: Tensor  # of the location's picture
+    instances: Tensor  # of the location's image
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, chosen: Tensor) -> "Positives":
         return Positives(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
@@ -36,7 +36,7 @@ def assign(
     loss counts it neither as foreground nor as background.
 
     Args:
-        instances: of each picture.
+        instances: of each image.
         cell_anchors: float32 (A, 4), x0 y0 x1 y1 around the cell's place (x·stride, y·stride), in pixels.
         smallest: as `takes`.
         height, width: of the level, in cells.
@@ -46,14 +46,14 @@ def assign(
     """
     windows = _windows(cell_anchors, stride, height, width)[..., None, :]  # (H, W, A, 1, 4)
     located, ignored = [], []
-    for picture, each in enumerate(instances):
+    for image, each in enumerate(instances):
         taken = takes(windows, each.boxes, stride, smallest)  # (H, W, A, M)
         number = taken.sum(dim=-1)
         locations = torch.nonzero(taken & (number == 1)[..., None])  # (P, 4): y, x, a, instance
-        located.append(torch.nn.functional.pad(locations, (1, 0), value=picture))
+        located.append(torch.nn.functional.pad(locations, (1, 0), value=image))
         ignored.append((number > 1).permute(2, 0, 1))
-    pictures, y, x, anchors, matched = torch.cat(located).unbind(dim=1)
-    return Positives(pictures, anchors, y, x, matched), torch.stack(ignored)
+    images, y, x, anchors, matched = torch.cat(located).unbind(dim=1)
+    return Positives(images, anchors, y, x, matched), torch.stack(ignored)
 
 
 def takes(windows: Tensor, boxes: Tensor, stride: int, smallest: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def box_targets(anchors: Tensor, boxes: Tensor, weights: tuple[float, float, flo
 
 
 def mask_targets(integrals: Tensor, instances: Tensor, anchors: Tensor, mask_size: int) -> Tensor:
-    """The masks on their windows: how much of each entry a mask covers, zero outside of the picture.
+    """The masks on their windows: how much of each entry a mask covers, zero outside of the image.
 
     Coverage instead of on or off keeps where within an entry, which is several pixels wide, the outline runs.
 

@@ -51,7 +51,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     Raises:
         ConfigError: the configuration doesn't suit the data or the device, or the folder has a training that can't go
             on with these options.
-        DataError: a picture or its annotations can't be learnt from.
+        DataError: an image or its annotations can't be learnt from.
     """
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
@@ -74,7 +74,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
         "--name-weight": run.name_weight,
-        "SOLVER.IMS_PER_BATCH": config.solver.pictures_per_batch,
+        "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
     }
     done = files.resume(run.out, losses, optimizer, asked)
@@ -82,7 +82,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         print(
             f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
         )
-    if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.pictures, config.network.input)):
+    if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)):
         print(said, file=sys.stderr)
     learner: nn.Module = losses
     if distributed.is_initialized():
@@ -113,7 +113,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
 def _step(
     learner: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str, clip_norm: float | None
 ) -> dict[str, Tensor]:
-    with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         parts: dict[str, Tensor] = learner(batch)
     optimizer.zero_grad()
     torch.autograd.backward(list(parts.values()))
@@ -132,10 +132,10 @@ def _batches(config: TrainingConfig, run: Run, data: CocoFolder, stride: int) ->
     rank, world_size = (
         (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     )
-    per_batch = config.solver.pictures_per_batch
+    per_batch = config.solver.images_per_batch
     if per_batch % world_size:
         raise ConfigError(f"SOLVER.IMS_PER_BATCH is {per_batch}; supported: a multiple of the {world_size} processes")
-    return Batches(data, config.pictures, config.network.input, stride, per_batch, run.seed, rank, world_size)
+    return Batches(data, config.images, config.network.input, stride, per_batch, run.seed, rank, world_size)
 
 
 def _is_first() -> bool:

@@ -10,12 +10,12 @@ from tensormask_server.inputs import resized_shape
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
-from training.settings import PictureConfig
+from training.settings import ImageConfig
 from training.targets import MOST_TIMES_LONGER, smallest_side, takes
 
 
 def warning_of_unmatched(
-    network: TensorMask, boxes: np.ndarray, shapes: np.ndarray, options: PictureConfig, normalisation: InputConfig
+    network: TensorMask, boxes: np.ndarray, shapes: np.ndarray, options: ImageConfig, normalisation: InputConfig
 ) -> str | None:
     """Says how many instances match no window at any size and flip of the training, and what to change.
 

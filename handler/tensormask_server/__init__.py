@@ -1,4 +1,4 @@
-"""TensorMask instance segmentation: `load_predictor` makes a `Predictor`, which answers pictures with `Detections`."""
+"""TensorMask instance segmentation: `load_predictor` makes a `Predictor`, which answers images with `Detections`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

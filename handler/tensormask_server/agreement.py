@@ -1,4 +1,4 @@
-"""Two answers on one picture side by side: which detections are the same thing, and how far they differ."""
+"""Two answers on one image side by side: which detections are the same thing, and how far they differ."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def paired(found: Detections, expected: Detections) -> list[Pair]:
     """
     overlaps = _box_ious(expected.boxes, found.boxes)
     candidates = (overlaps >= LEAST_BOX_IOU) & (expected.classes[:, None] == found.classes)
-    # the scores tell those apart whose boxes, clipped to the picture, are one
+    # the scores tell those apart whose boxes, clipped to the image, are one
     likeness = overlaps - np.abs(expected.scores[:, None] - found.scores)
     places = np.argwhere(candidates)
     found_of: dict[int, int] = {}
@@ -69,8 +69,8 @@ def _box_ious(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _mask_iou(found: Detections, i: int, expected: Detections, j: int) -> float | None:
-    if found.picture_masks is None or expected.picture_masks is None:
+    if found.image_masks is None or expected.image_masks is None:
         return None
-    one, other = found.picture_masks.dense_mask(i), expected.picture_masks.dense_mask(j)
+    one, other = found.image_masks.dense_mask(i), expected.image_masks.dense_mask(j)
     union = np.count_nonzero(one | other)
     return float(np.count_nonzero(one & other) / union) if union else 1.0

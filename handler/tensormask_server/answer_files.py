@@ -38,7 +38,7 @@ def leads_nowhere(path: Path) -> bool:
 
 
 def fitting(name: str, suffix: str) -> str:
-    """A picture's name with a suffix; where a file's name can't be that long, cut, and with a hash of what is cut."""
+    """An image's name with a suffix; where a file's name can't be that long, cut, and with a hash of what is cut."""
     if len(os.fsencode(name + suffix)) <= LONGEST_NAME:
         return name + suffix
     end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"

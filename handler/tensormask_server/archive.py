@@ -42,11 +42,11 @@ HANDLER = PACKAGE.parent / "tensormask_handler.py"
 WEIGHTS = "weights.safetensors"
 # what a request may ask for at most, by the handler's option
 LIMITS = {
-    "max_pixels": "the largest picture's H·W",
-    "max_side": "pixels of a picture's longer side",
-    "max_pictures": "pictures of one request",
-    "max_request_pixels": "H·W of all pictures of one request together",
-    "max_mask_pixels": "max_detections × H·W of all pictures of one request together",
+    "max_pixels": "the largest image's H·W",
+    "max_side": "pixels of an image's longer side",
+    "max_images": "images of one request",
+    "max_request_pixels": "H·W of all images of one request together",
+    "max_mask_pixels": "max_detections × H·W of all images of one request together",
     "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
 }
 
@@ -103,7 +103,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
             _flag(name), type=int, default=getattr(options, name), metavar="N", help=f"{meaning} (default: %(default)s)"
         )
     add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
-    add("--batch-size", type=int, default=defaults.batch_size, help="pictures at once; for GPUs (default: %(default)s)")
+    add("--batch-size", type=int, default=defaults.batch_size, help="images at once; for GPUs (default: %(default)s)")
     add(
         "--max-batch-delay",
         type=int,
@@ -221,7 +221,7 @@ def check_sha256(weights: Path) -> None:
 
 
 def check_runs(network: TensorMask, precision: str) -> None:
-    """Runs a copy of the network once as it will be served, on a small picture of noise.
+    """Runs a copy of the network once as it will be served, on a small image of noise.
 
     Args:
         network: is left as it is.
@@ -236,12 +236,12 @@ def check_runs(network: TensorMask, precision: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
         served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
-    picture = normalised([noise], network.config.input, network.stride, device)
+    image = normalised([noise], network.config.input, network.stride, device)
     most = network.config.detection.max_detections
     everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
     try:
         with torch.inference_mode(), finite_layers(served):
-            served(picture.to(PRECISIONS[precision]), [everything])
+            served(image.to(PRECISIONS[precision]), [everything])
     except NotFiniteError as error:
         raise ArchiveError(f"with --precision {precision} {error}") from error
 

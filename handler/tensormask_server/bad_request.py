@@ -16,7 +16,7 @@ class BadRequest(ValueError):
     def __init__(self, error: str, expected: str, reason: str = "body"):
         """
         Args:
-            reason: for the metrics, what the fault is in: "body", "option", "picture", "pixels" (too many) or "answer"
+            reason: for the metrics, what the fault is in: "body", "option", "image", "pixels" (too many) or "answer"
                 (too large); where the server couldn't, "memory", "batch" or "server".
         """
         super().__init__(error)
@@ -26,13 +26,13 @@ class BadRequest(ValueError):
 
 
 class OutOfMemoryError(BadRequest):
-    """A picture that this server hasn't the memory for."""
+    """An image that this server hasn't the memory for."""
 
     status = (507, "Insufficient Storage")
 
     def __init__(self) -> None:
-        expected = "a smaller picture, a higher score_threshold or fewer max_detections"
-        super().__init__("the server has not enough memory for this picture", expected, "memory")
+        expected = "a smaller image, a higher score_threshold or fewer max_detections"
+        super().__init__("the server has not enough memory for this image", expected, "memory")
 
 
 class FullBatchError(BadRequest):
@@ -46,12 +46,12 @@ class FullBatchError(BadRequest):
 
 
 class ServerFaultError(BadRequest):
-    """A picture on which this server failed; its log says why, and the answer doesn't."""
+    """An image on which this server failed; its log says why, and the answer doesn't."""
 
     status = (500, "Internal Server Error")
 
     def __init__(self) -> None:
-        super().__init__("the server failed on this picture", "any other picture; the server's log says why", "server")
+        super().__init__("the server failed on this image", "any other image; the server's log says why", "server")
 
 
 def fault_of(error: Exception) -> BadRequest:

@@ -1,6 +1,6 @@
-"""A client of the server: a picture in, what was found on it out. It needs numpy, and no torch.
+"""A client of the server: an image in, what was found on it out. It needs numpy, and no torch.
 
-python -m tensormask_server.client PICTURE… --out DIR has whole folders answered; client_command.py is that command.
+python -m tensormask_server.client IMAGE… --out DIR has whole folders answered; client_command.py is that command.
 """
 
 import json
@@ -28,10 +28,10 @@ from tensormask_server.tokens import TokenError, TokenFile, checked_token
 TIMEOUT = 600  # seconds; the server gives a request up long before
 TOTAL_TIMEOUT = 3600  # seconds
 MAX_ANSWER_BYTES = 1 << 28  # the server's own limit is 60 MB, until --max-response-bytes changes it
-MAX_PICTURE_BYTES = 1 << 28  # of a file; the server takes 64 MiB, until config.properties changes it
+MAX_IMAGE_BYTES = 1 << 28  # of a file; the server takes 64 MiB, until config.properties changes it
 SENTENCE = 400  # bytes of what a server says, in a message
 WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that has died is back by then
-LOST = 3  # tries that end a worker or get no answer, after which the picture is taken for the cause
+LOST = 3  # tries that end a worker or get no answer, after which the image is taken for the cause
 CONTENT_TYPES = {
     "coco": "application/json",
     "png": "image/png",
@@ -66,7 +66,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer to a picture."""
+    """A server's answer to an image."""
 
     body: bytes
     server_timing: str  # the header: part;dur=milliseconds, …; "" where there is none
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Has pictures answered by a server; threads can share it."""
+    """Has images answered by a server; threads can share it."""
 
     url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
     token: str | TokenFile | None = field(default=None, repr=False)  # of a server that wants one
@@ -102,18 +102,18 @@ class Client:
             except TokenError as error:
                 raise WrongToken(str(error)) from error
 
-    def predict(self, picture: str | Path | bytes | np.ndarray, **options: Unpack[Options]) -> Instances:
-        """What the server finds on a picture.
+    def predict(self, image: str | Path | bytes | np.ndarray, **options: Unpack[Options]) -> Instances:
+        """What the server finds on an image.
 
         Args:
-            picture: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
+            image: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
 
         Raises:
-            NoAnswer: this picture, with these options, isn't answered: BadPicture, Refused, Busy or TooLarge.
-            Unreachable: no picture would be: nothing answers at the URL, or (WrongServer) something else than this
+            NoAnswer: this image, with these options, isn't answered: BadImage, Refused, Busy or TooLarge.
+            Unreachable: no image would be: nothing answers at the URL, or (WrongServer) something else than this
                 server, or (WrongToken) it wants another token.
         """
-        answer = self.answer(picture, "coco", **options)
+        answer = self.answer(image, "coco", **options)
         try:
             found = read_instances(answer.body, answer.server_timing, self.max_mask_pixels)
         except AnswerTooLarge as error:
@@ -122,23 +122,23 @@ class Client:
             raise TooLarge(f"the memory is too small for an answer of {len(answer.body) / 1e6:.1f} MB") from error
         except ValueError as error:
             raise self._not_ours(error) from error
-        if isinstance(picture, np.ndarray) and (found.height, found.width) != picture.shape[:2]:
-            sizes = f"{found.height}×{found.width} pixels for a picture of {picture.shape[0]}×{picture.shape[1]}"
+        if isinstance(image, np.ndarray) and (found.height, found.width) != image.shape[:2]:
+            sizes = f"{found.height}×{found.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
             raise self._not_ours(sizes)
         return found
 
-    def answer(self, picture: str | Path | bytes | np.ndarray, kind: str, **options: Unpack[Options]) -> Answer:
+    def answer(self, image: str | Path | bytes | np.ndarray, kind: str, **options: Unpack[Options]) -> Answer:
         """The answer in any of the server's formats, as it came; after a while, where the server is too busy, ends
         the connection, loses its worker or is started anew.
 
         Args:
-            picture: as `predict` takes it.
+            image: as `predict` takes it.
             kind: of CONTENT_TYPES.
 
         Raises:
             NoAnswer, Unreachable: as `predict` does.
         """
-        body = picture_bytes(picture)
+        body = image_bytes(image)
         headers = {"Content-Type": "application/octet-stream", "Accept": CONTENT_TYPES[kind], "Format": kind}
         sent = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
         limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
@@ -223,10 +223,10 @@ class ClientError(Exception):
 
 
 class NoAnswer(ClientError):
-    """This picture has none, others may have one."""
+    """This image has none, others may have one."""
 
 
-class BadPicture(NoAnswer):
+class BadImage(NoAnswer):
     """It can't be read, or isn't one."""
 
 
@@ -253,7 +253,7 @@ class Refused(NoAnswer):
 
 
 class Unreachable(ClientError):
-    """No server answers at the URL, whatever the picture."""
+    """No server answers at the URL, whatever the image."""
 
 
 class WrongServer(Unreachable):
@@ -273,46 +273,46 @@ def _may_pass(failures: Sequence[ClientError]) -> bool:
     return isinstance(last, Busy) or is_restarting
 
 
-def picture_bytes(picture: str | Path | bytes | np.ndarray) -> bytes:
+def image_bytes(image: str | Path | bytes | np.ndarray) -> bytes:
     """
     Raises:
-        BadPicture: the file can't be read, is empty or has more than MAX_PICTURE_BYTES, or the array is of another
+        BadImage: the file can't be read, is empty or has more than MAX_IMAGE_BYTES, or the array is of another
             kind.
     """
-    if isinstance(picture, np.ndarray):
-        return encode_png(picture)
+    if isinstance(image, np.ndarray):
+        return encode_png(image)
     try:
-        content = picture if isinstance(picture, bytes) else _file_bytes(Path(picture))
+        content = image if isinstance(image, bytes) else _file_bytes(Path(image))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BadPicture(f"can't read {printable(picture)}: {reason}") from error
+        raise BadImage(f"can't read {printable(image)}: {reason}") from error
     except TypeError as error:
         expected = "a path, the bytes of a file, or uint8 (H, W, 3) as numpy.asarray gives it of a PIL image"
-        raise BadPicture(f"the picture is {type(picture).__name__}; expected {expected}") from error
+        raise BadImage(f"the image is {type(image).__name__}; expected {expected}") from error
     if not content:
-        raise BadPicture("the picture is empty")
+        raise BadImage("the image is empty")
     return content
 
 
 def _file_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_PICTURE_BYTES + 1)
-    if len(content) > MAX_PICTURE_BYTES:
-        raise BadPicture(f"{printable(path)} has more than {MAX_PICTURE_BYTES} bytes, more than a picture has")
+        content = file.read(MAX_IMAGE_BYTES + 1)
+    if len(content) > MAX_IMAGE_BYTES:
+        raise BadImage(f"{printable(path)} has more than {MAX_IMAGE_BYTES} bytes, more than an image has")
     return content
 
 
-def encode_png(picture: np.ndarray) -> bytes:
-    """A picture, uint8 (H, W, 3), RGB, as a PNG, losslessly and fast.
+def encode_png(image: np.ndarray) -> bytes:
+    """An image, uint8 (H, W, 3), RGB, as a PNG, losslessly and fast.
 
     Raises:
-        BadPicture: it is of another shape or type.
+        BadImage: it is of another shape or type.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-        raise BadPicture(f"the picture is {picture.dtype} {picture.shape}; expected uint8 (H, W, 3), RGB")
-    height, width = picture.shape[:2]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise BadImage(f"the image is {image.dtype} {image.shape}; expected uint8 (H, W, 3), RGB")
+    height, width = image.shape[:2]
     rows = np.full((height, 1 + 3 * width), 2, np.uint8)  # each begins with its filter: 2, the difference to the last
-    rows[:, 1:] = np.diff(picture.reshape(height, -1), axis=0, prepend=np.zeros((1, 3 * width), np.uint8))
+    rows[:, 1:] = np.diff(image.reshape(height, -1), axis=0, prepend=np.zeros((1, 3 * width), np.uint8))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, colour type 2: RGB
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -352,8 +352,8 @@ def _error(url: str, response: Response, sent: int) -> ClientError:
     if 300 <= status < 400 or status in (404, 405, 501):
         return WrongServer(f"{url} is not the URL of a model: {status} {told}; expected {EXPECTED_URL}")
     if status == 413:
-        expected = "a smaller picture, or a larger max_request_size in the server's config.properties"
-        return Refused(413, f"the picture has {sent / 1e6:.1f} MB, more than the server takes", expected)
+        expected = "a smaller image, or a larger max_request_size in the server's config.properties"
+        return Refused(413, f"the image has {sent / 1e6:.1f} MB, more than the server takes", expected)
     return Refused(status, told, one_line(content.get("expected", ""), SENTENCE))
 
 

@@ -1,4 +1,4 @@
-"""Files and folders of pictures through a server, several at a time: python -m tensormask_server.client"""
+"""Files and folders of images through a server, several at a time: python -m tensormask_server.client"""
 
 import argparse
 import errno
@@ -13,24 +13,24 @@ from typing import Protocol, TextIO
 
 from tensormask_server.answer_files import files_below, fitting, is_file, leads_nowhere, read_small, real, write_whole
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.client import CONTENT_TYPES, BadPicture, Client, NoAnswer, Options, Unreachable
+from tensormask_server.client import CONTENT_TYPES, BadImage, Client, NoAnswer, Options, Unreachable
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 NAME = "python -m tensormask_server.client"
 URL = "http://127.0.0.1:8080/predictions/tensormask"
 READ = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-PICTURES = (*READ, ".heic", ".heif", ".avif")  # what isn't read gets an error, instead of being left out unnoticed
+IMAGES = (*READ, ".heic", ".heif", ".avif")  # what isn't read gets an error, instead of being left out unnoticed
 ASKED = ".asked.json"  # among the answers: what was asked, as all of one folder are answers to the same
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that takes fewer names than others
 SUFFIXES = {"coco": ".json", "png": ".png", "labelmap": ".png", "polygons": ".json", "npz": ".npz", "torch": ".gz"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes an answer for each picture that has none yet.
+    """Writes an answer for each image that has none yet.
 
     Returns:
-        0; 1 where pictures had no answer, each told on stderr; 2, with one line, for wrong usage, a server that can't
+        0; 1 where images had no answer, each told on stderr; 2, with one line, for wrong usage, a server that can't
         be reached, or answers that can't be written; 130 after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         client = Client(parsed.url, token_of(parsed))
-        sources = find_pictures(parsed.pictures, parsed.out, SUFFIXES[parsed.format])
+        sources = find_images(parsed.images, parsed.out, SUFFIXES[parsed.format])
         check_asked_alike(parsed.out, _asked(client, parsed.format, options))
         failed = answer_all(client, sources, parsed.format, options, parsed.at_once, parsed.out)
     except (UsageError, TokenError, Unreachable, OSError) as error:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     if failed:
-        print(f"{NAME}: {failed} of {len(sources)} pictures had no answer", file=sys.stderr)
+        print(f"{NAME}: {failed} of {len(sources)} images had no answer", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -61,23 +61,23 @@ class UsageError(Exception):
     """Arguments that don't go together, in one line."""
 
 
-def find_pictures(given: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
-    """The pictures by the file that each one's answer is written to: in `out`, as it lies in the folder given.
+def find_images(given: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
+    """The images by the file that each one's answer is written to: in `out`, as it lies in the folder given.
 
     Raises:
         UsageError: there are none, or two would be written to one file.
     """
     sources: dict[Path, Path] = {}
     for path in given:
-        for picture, name in _pictures(path, out):
+        for image, name in _images(path, out):
             target = out / name.with_name(fitting(name.name, suffix))
-            other = sources.setdefault(target, picture)
-            if real(other) != real(picture):
-                both = f"{printable(other)} and {printable(picture)}"
+            other = sources.setdefault(target, image)
+            if real(other) != real(image):
+                both = f"{printable(other)} and {printable(image)}"
                 raise UsageError(f"{both} would both be written to {printable(target)}; give them another --out")
     if not sources:
         raise UsageError(
-            f"no pictures in {', '.join(map(printable, given))}; expected files that end in {' '.join(READ)}"
+            f"no images in {', '.join(map(printable, given))}; expected files that end in {' '.join(READ)}"
         )
     return sources
 
@@ -116,7 +116,7 @@ def _as_said(value: object) -> str:
 def answer_all(
     client: Client, sources: Mapping[Path, Path], kind: str, options: Options, at_once: int, out: Path
 ) -> int:
-    """Has those pictures answered whose file isn't there.
+    """Has those images answered whose file isn't there.
 
     Args:
         out: where, from the first answer on, a file says what is asked.
@@ -139,7 +139,7 @@ def answer_all(
             write_whole(target, answer.body, out)
         except OSError as error:
             if error.errno in NAME_ERRORS:
-                raise BadPicture(f"the answer can't have the name {printable(target)}: {error.strerror}") from error
+                raise BadImage(f"the answer can't have the name {printable(target)}: {error.strerror}") from error
             raise
 
     with (
@@ -165,8 +165,8 @@ def _is_there(target: Path) -> bool:
     return is_file(target) and not target.is_symlink()
 
 
-def _pictures(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each with its name in `out`. A folder's exclude what is in `out`: answers may be pictures, too.
+def _images(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each with its name in `out`. A folder's exclude what is in `out`: answers may be images, too.
 
     Links to nothing and to themselves are among them, so that they get an error and aren't left out unnoticed.
     """
@@ -175,14 +175,14 @@ def _pictures(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     elif not path.is_dir():
         raise UsageError(f"{printable(path)} is neither a file nor a folder")
     elif real(path).is_relative_to(real(out)):
-        folders = f"the answers in {printable(out)} would lie among the pictures in {printable(path)}"
+        folders = f"the answers in {printable(out)} would lie among the images in {printable(path)}"
         raise UsageError(f"{folders}; name another --out")
     else:
-        for picture in files_below(path):
-            is_answer = real(picture).is_relative_to(real(out))
-            is_readable = is_file(picture) or leads_nowhere(picture)
-            if picture.suffix.lower() in PICTURES and is_readable and not is_answer:
-                yield picture, picture.relative_to(path)
+        for image in files_below(path):
+            is_answer = real(image).is_relative_to(real(out))
+            is_readable = is_file(image) or leads_nowhere(image)
+            if image.suffix.lower() in IMAGES and is_readable and not is_answer:
+                yield image, image.relative_to(path)
 
 
 class _Progress(Protocol):
@@ -196,7 +196,7 @@ def _progress(total: int, done: int) -> _Progress:
         return _Counter(total, done)
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=done, unit="picture")
+    return tqdm(total=total, initial=done, unit="image")
 
 
 class _Counter:
@@ -208,7 +208,7 @@ class _Counter:
 
     def update(self) -> None:
         self.done += 1
-        print(f"\r{self.done} of {self.total} pictures", end="", file=sys.stderr, flush=True)
+        print(f"\r{self.done} of {self.total} images", end="", file=sys.stderr, flush=True)
 
     def write(self, s: str, file: TextIO) -> None:
         print(f"\r\033[K{s}" if file.isatty() else f"\n{s}", file=file)
@@ -219,18 +219,18 @@ class _Counter:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=NAME, description="Has pictures answered by a server. What is there already is left as it is."
+        prog=NAME, description="Has images answered by a server. What is there already is left as it is."
     )
     add = parser.add_argument
-    add("pictures", type=Path, nargs="+", metavar="PICTURE", help="a file, or a folder with folders in it")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="a file, or a folder with folders in it")
     add("--url", default=URL, help="of the model (default: %(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="another one for another format or other options")
     add("--format", choices=tuple(CONTENT_TYPES), default="coco", help="of the answers (default: %(default)s)")
     add("--score-threshold", type=fraction, metavar="0…1", help="find things with scores above it")
-    add("--max-detections", type=int, metavar="N", help="on a picture, the best ones")
+    add("--max-detections", type=int, metavar="N", help="on an image, the best ones")
     add("--classes", metavar="NAME,NAME", help="find these alone; names, or the network's numbers from 0")
     add("--nms-threshold", type=fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
     add("--mask-threshold", type=fraction, metavar="0…1", help="probability from which on a pixel is of the mask")
     add_token_options(parser)
-    add("--at-once", type=whole_number(1), default=4, metavar="N", help="pictures at a time (default: %(default)s)")
+    add("--at-once", type=whole_number(1), default=4, metavar="N", help="images at a time (default: %(default)s)")
     return parser

@@ -11,7 +11,7 @@ from tensormask_server.run_lengths import encode_mask
 def coco_instances(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """
     Returns:
-        Of each thing, best score first: {"category_id", "category_name", "bbox": [x, y, w, h] in the picture's pixels,
+        Of each thing, best score first: {"category_id", "category_name", "bbox": [x, y, w, h] in the image's pixels,
         "score"}, and "segmentation", its mask as compressed RLE, where the network makes masks. Nothing is rounded.
     """
     ids = category_ids(class_names)
@@ -26,7 +26,7 @@ def coco_instances(detections: Detections, class_names: Sequence[str]) -> list[d
             detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
         )
     ]
-    masks = detections.picture_masks
+    masks = detections.image_masks
     if masks is not None:
         for instance, crop in zip(instances, masks, strict=True):
             instance["segmentation"] = encode_mask(crop, masks.height, masks.width)

@@ -46,7 +46,7 @@ class FPNConfig:
 class AnchorConfig:
     """MODEL.ANCHOR_GENERATOR, one entry per level of HeadConfig.in_features"""
 
-    sizes: tuple[tuple[float, ...], ...]  # pixels of the resized picture
+    sizes: tuple[tuple[float, ...], ...]  # pixels of the resized image
     aspect_ratios: tuple[tuple[float, ...], ...]  # height / width
 
     @property
@@ -91,7 +91,7 @@ class InputConfig:
     format: str  # "BGR" or "RGB": the order of pixel_mean, of pixel_std and of the network's input channels
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
-    min_size: int  # the resized picture's shorter side; 0: no resizing
+    min_size: int  # the resized image's shorter side; 0: no resizing
     max_size: int  # and what its longer side never passes
 
 

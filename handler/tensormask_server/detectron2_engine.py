@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.detectron2_network import Resize, build_detectron2
-from tensormask_server.inputs import check_pictures
-from tensormask_server.picture_masks import MaskCrop, PictureMasks
+from tensormask_server.image_masks import ImageMasks, MaskCrop
+from tensormask_server.inputs import check_images
 from tensormask_server.predictor import Detections, PredictionOptions, exact_float32, one_each
 from tensormask_server.timing import Stopwatch
 
@@ -40,7 +40,7 @@ def load_detectron2(
 
 
 class Detectron2Engine:
-    """The same interface as `Predictor`; one picture after the other, each as detectron2's DefaultPredictor does it."""
+    """The same interface as `Predictor`; one image after the other, each as detectron2's DefaultPredictor does it."""
 
     def __init__(
         self, model: nn.Module, resize: Resize, config: TensorMaskConfig, device: torch.device, least_score: float
@@ -66,36 +66,36 @@ class Detectron2Engine:
     @torch.no_grad()
     def __call__(
         self,
-        pictures: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
         options: float | PredictionOptions | Sequence[PredictionOptions] = AS_CONFIGURED,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """Finds the things on each picture, as if it were alone.
+        """Finds the things on each image, as if it were alone.
 
         Args:
-            pictures: each uint8 (H, W, 3), RGB.
-            options: for all pictures, or one for each; a number is a score threshold.
+            images: each uint8 (H, W, 3), RGB.
+            options: for all images, or one for each; a number is a score threshold.
             stopwatch: counts the time of "resize", "network" (detectron2 makes whole masks there) and "masks".
 
         Raises:
-            ValueError: a picture isn't of that shape or type, or there are more or fewer options than pictures.
+            ValueError: an image isn't of that shape or type, or there are more or fewer options than images.
             BadRequest: as `check`.
         """
-        each_options = one_each(options, len(pictures))
-        check_pictures(pictures)
+        each_options = one_each(options, len(images))
+        check_images(images)
         for wanted in each_options:
             self.check(wanted)
         watch = stopwatch or Stopwatch()
-        return [self._detections(*each, watch) for each in zip(pictures, each_options, strict=True)]
+        return [self._detections(*each, watch) for each in zip(images, each_options, strict=True)]
 
-    def _detections(self, picture: np.ndarray, options: PredictionOptions, watch: Stopwatch) -> Detections:
-        height, width = picture.shape[:2]
+    def _detections(self, image: np.ndarray, options: PredictionOptions, watch: Stopwatch) -> Detections:
+        height, width = image.shape[:2]
         with watch("resize"):
-            ordered = np.ascontiguousarray(picture[:, :, ::-1] if self.config.input.format == "BGR" else picture)
+            ordered = np.ascontiguousarray(image[:, :, ::-1] if self.config.input.format == "BGR" else image)
             resized = self._resize.get_transform(ordered).apply_image(ordered)
         with watch("network"), exact_float32(self.device):
-            image = torch.as_tensor(resized.astype(np.float32).transpose(2, 0, 1))
-            [output] = self.network([{"image": image, "height": height, "width": width}])
+            planes = torch.as_tensor(resized.astype(np.float32).transpose(2, 0, 1))
+            [output] = self.network([{"image": planes, "height": height, "width": width}])
         with watch("masks"):
             fields = output["instances"].get_fields()
             found = Instances(
@@ -109,9 +109,9 @@ class Detectron2Engine:
 
 @dataclass(frozen=True)
 class Instances:
-    """What detectron2's network says of one picture of H×W pixels, on any device."""
+    """What detectron2's network says of one image of H×W pixels, on any device."""
 
-    boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in the picture's pixels, clipped to it
+    boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in the image's pixels, clipped to it
     scores: Tensor  # float32 (N,)
     classes: Tensor  # int64 (N,)
     masks: Tensor | None  # bool (N, H, W); it gives none where N is 0 or MASK_ON is False
@@ -124,7 +124,7 @@ def detections_of(
 
     The score threshold changes nothing else, since no detection depends on one with a worse score. The classes are
     chosen from the DETECTIONS_PER_IMAGE best things of all classes, where our own network looks for so many of the
-    classes that are asked for; and max_detections counts things on the picture, where ours counts those beside it too.
+    classes that are asked for; and max_detections counts things on the image, where ours counts those beside it too.
     """
     own = config.detection
     threshold = own.score_threshold if options.score_threshold is None else options.score_threshold
@@ -137,14 +137,14 @@ def detections_of(
     if config.head.mask_on:
         if found.masks is None and len(chosen):
             raise RuntimeError("detectron2 gave boxes and no pred_masks, with MODEL.MASK_ON True")
-        # one after the other: all masks of a large picture take gigabytes
+        # one after the other: all masks of a large image take gigabytes
         each = [] if found.masks is None else (found.masks[i].cpu().numpy() for i in chosen.tolist())
-        masks = PictureMasks(height, width, [MaskCrop.of_mask(mask) for mask in each])
+        masks = ImageMasks(height, width, [MaskCrop.of_mask(mask) for mask in each])
     return Detections(
         boxes=found.boxes[chosen].cpu().numpy(),
         scores=found.scores[chosen].cpu().numpy(),
         classes=found.classes[chosen].cpu().numpy(),
-        picture_masks=masks,
+        image_masks=masks,
     )
 
 

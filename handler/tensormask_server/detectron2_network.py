@@ -68,7 +68,7 @@ def build_detectron2(config: Path, weights: Path, device: torch.device, least_sc
         least_score: SCORE_THRESH_TEST, instead of the configuration's.
 
     Returns:
-        The network, on the device, and what resizes pictures for it.
+        The network, on the device, and what resizes images for it.
 
     Raises:
         EngineError: detectron2 isn't installed, can't make these masks on this device, or refuses the configuration.

@@ -1,4 +1,4 @@
-"""Detections drawn on their picture, for people."""
+"""Detections drawn on their image, for people."""
 
 import colorsys
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ MASK_OPACITY = 0.45
 MARGIN = 2  # pixels around a label's text
 
 
-def draw_detections(picture: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
+def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
     """
     Args:
-        picture: uint8 (H, W, 3), RGB.
-        detections: of this picture.
+        image: uint8 (H, W, 3), RGB.
+        detections: of this image.
         class_names: by class number.
 
     Returns:
         A copy, uint8 (H, W, 3), RGB, with each thing's mask in a colour of its own, its box, name and score; the best
         score on top.
     """
-    canvas = picture.copy()
+    canvas = image.copy()
     worst_first = range(len(detections) - 1, -1, -1)
-    if detections.picture_masks is not None:
+    if detections.image_masks is not None:
         for i in worst_first:
-            crop = detections.picture_masks.crops[i]
+            crop = detections.image_masks.crops[i]
             _tint(canvas[crop.place], crop.pixels, _colour(i))
-    image = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(image)
-    size = max(10, min(image.size) // 40)
+    drawn = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(drawn)
+    size = max(10, min(drawn.size) // 40)
     font = ImageFont.load_default(size)
     labels = [
         f"{class_names[number]} {score:.2f}"
@@ -39,7 +39,7 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
     ]
     texts = [draw.textbbox((0, 0), label, font=font) for label in labels]  # around what is drawn from a corner at 0, 0
     sizes = [(x1 - x0 + 2 * MARGIN, y1 - y0 + 2 * MARGIN) for x0, y0, x1, y1 in texts]
-    plates = _label_places(detections.boxes.tolist(), sizes, image.width, image.height)
+    plates = _label_places(detections.boxes.tolist(), sizes, drawn.width, drawn.height)
     for i in worst_first:
         x0, y0, x1, y1 = detections.boxes[i].tolist()
         draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_colour(i), width=max(1, size // 6))
@@ -47,13 +47,13 @@ def draw_detections(picture: np.ndarray, detections: Detections, class_names: Se
         draw.rectangle((left, top, right - 1, bottom - 1), fill=_colour(i))
         corner = left + MARGIN - texts[i][0], top + MARGIN - texts[i][1]
         draw.text(corner, labels[i], fill="black", font=font)
-    return np.array(image)
+    return np.array(drawn)
 
 
 def _label_places(
     boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[float, float]], width: int, height: int
 ) -> list[tuple[float, float, float, float]]:
-    """Where labels lie, x0 y0 x1 y1, on a picture of this size: above their boxes, or where they cover no better one's.
+    """Where labels lie, x0 y0 x1 y1, on an image of this size: above their boxes, or where they cover no better one's.
 
     Args:
         boxes: x0 y0 x1 y1, best first.

@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     def __call__(
         self,
-        pictures: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
         options: float | PredictionOptions | Sequence[PredictionOptions] = ...,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:

@@ -1,4 +1,4 @@
-"""What a server found on a picture, read from its answer in COCO's format, with numpy alone."""
+"""What a server found on an image, read from its answer in COCO's format, with numpy alone."""
 
 import json
 import math
@@ -22,9 +22,9 @@ class AnswerTooLarge(ValueError):
 
 @dataclass(frozen=True)
 class Instances:
-    """What a server found on one picture, best score first; N things, on a picture of H×W pixels."""
+    """What a server found on one image, best score first; N things, on an image of H×W pixels."""
 
-    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the picture's pixels, to a hundredth of one
+    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the image's pixels, to a hundredth of one
     scores: np.ndarray  # float32 (N,), falling, to six decimals
     category_ids: np.ndarray  # int64 (N,), COCO's own where the classes are COCO's
     names: tuple[str, ...]  # N, of the classes
@@ -124,7 +124,7 @@ def _masks(found: list[dict[str, Any]], height: int, width: int, max_mask_pixels
         )
     for each in found:
         if each["segmentation"]["size"] != [height, width]:
-            raise ValueError(f"a mask of {each['segmentation']['size']} on a picture of {height}×{width}")
+            raise ValueError(f"a mask of {each['segmentation']['size']} on an image of {height}×{width}")
         _of_type(each["segmentation"]["counts"], str)
     masks = np.empty((len(found), height, width), bool)
     for mask, each in zip(masks, found, strict=True):
@@ -154,7 +154,7 @@ def _of_type(value: Any, kind: type) -> Any:
 
 def _size(value: Any) -> int:
     if _of_type(value, int) < 1:
-        raise ValueError(f"a picture with a side of {value} pixels")
+        raise ValueError(f"an image with a side of {value} pixels")
     return int(value)
 
 

@@ -14,7 +14,7 @@ class Job:
     """What is known of a request so far."""
 
     request: Request | None = None
-    founds: list[Found] = field(default_factory=list)  # one per picture
+    founds: list[Found] = field(default_factory=list)  # one per image
     error: BadRequest | None = None  # why there is no request, or no answer
     asks_for_page: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)

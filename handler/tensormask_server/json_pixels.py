@@ -1,4 +1,4 @@
-"""JSON with a picture's pixels in it: fast where it is well-formed, and able to say what is wrong where it isn't."""
+"""JSON with an image's pixels in it: fast where it is well-formed, and able to say what is wrong where it isn't."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import simdjson
 
 from tensormask_server.bad_request import BadRequest, json_type, shown
 
-# What the slow way takes memory and time for, up to 100 bytes each. A picture of 1333×1333, (H, W, 3), has 1.8 million.
+# What the slow way takes memory and time for, up to 100 bytes each. An image of 1333×1333, (H, W, 3), has 1.8 million.
 MOST_PARTS = 2_000_000
 MOST_KEYS = 100  # beside img_data; simdjson looks for each from the first one on
 EXPECTED_PIXELS = "(3, H, W), RGB, whole numbers from 0 to 255"
@@ -25,7 +25,7 @@ def parse_json(body: bytes, expected: str) -> dict[str, Any]:
         The object's keys and values, of `img_data` a uint8 array, (3, H, W) or (H, W, 3) as it was sent.
 
     Raises:
-        BadRequest: it isn't a JSON object, or has an `img_data` that isn't a picture.
+        BadRequest: it isn't a JSON object, or has an `img_data` that isn't an image.
     """
     try:
         request = _fast(body)
@@ -111,9 +111,9 @@ def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
     except RecursionError as error:
         raise BadRequest("the body is nested too deep", expected) from error
     except UnicodeDecodeError as error:
-        raise BadRequest("the body is neither JSON nor a picture of a known kind", expected) from error
+        raise BadRequest("the body is neither JSON nor an image of a known kind", expected) from error
     except json.JSONDecodeError as error:
-        kind = "not JSON" if body.lstrip().startswith(b"{") else "neither a picture of a known kind nor JSON"
+        kind = "not JSON" if body.lstrip().startswith(b"{") else "neither an image of a known kind nor JSON"
         raise BadRequest(f"the body is {kind}: {error}", expected) from error
     except ValueError as error:  # Python's own limit, thousands of digits
         raise BadRequest("the body has a number that is too long", expected) from error

@@ -1,4 +1,4 @@
-"""Requests in JSON, by the key that holds their pictures: what is asked, with nothing decoded yet."""
+"""Requests in JSON, by the key that holds their images: what is asked, with nothing decoded yet."""
 
 import base64
 import binascii
@@ -17,24 +17,24 @@ from tensormask_server.options import HandlerOptions
 from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
 
 EXPECTED_BODY = (
-    "a picture's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T picture.jpg), or JSON: "
+    "an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: "
     '{"image": base64}, {"instances": […]} or {"img_data": [[[…]]]} of shape (3, H, W), RGB, whole numbers 0…255'
 )
-EXPECTED_BASE64 = "image: the bytes of a picture file in base64"
+EXPECTED_BASE64 = "image: the bytes of an image file in base64"
 EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
 )
 OUTPUT = "predictions"  # the one tensor of an answer
-PICTURE_KEYS = ("img_data", "image", "channel_order")
+IMAGE_KEYS = ("img_data", "image", "channel_order")
 EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One picture as it came, and what is asked of it."""
+    """One image as it came, and what is asked of it."""
 
-    picture: bytes | np.ndarray  # a file's bytes, or uint8 (H, W, 3), RGB
+    image: bytes | np.ndarray  # a file's bytes, or uint8 (H, W, 3), RGB
     options: RequestOptions
     default_format: str = "coco"
     name: str = ""  # in the request, where it has several
@@ -53,10 +53,10 @@ class JsonReader:
             outer: the options that the request has outside of its body.
 
         Returns:
-            The pictures, at least one, and the protocol, as in `requests.Request`.
+            The images, at least one, and the protocol, as in `requests.Request`.
 
         Raises:
-            BadRequest: whatever is wrong with the content, but for pictures in it, which nobody has looked at.
+            BadRequest: whatever is wrong with the content, but for images in it, which nobody has looked at.
         """
         if "instances" in content:
             return self._v1(content, outer), "v1"
@@ -67,11 +67,11 @@ class JsonReader:
     def _item(
         self, content: Mapping[str, Any], outer: Mapping[str, Any], default_format: str = "coco", name: str = ""
     ) -> Asked:
-        """A picture under "image" or "img_data", its options beside it."""
-        own = {key: value for key, value in content.items() if key not in PICTURE_KEYS}
+        """An image under "image" or "img_data", its options beside it."""
+        own = {key: value for key, value in content.items() if key not in IMAGE_KEYS}
         for key in own:
             if key not in OPTIONS and key not in ALIASES:
-                near = meant(key, (*PICTURE_KEYS, *OPTIONS, *ALIASES))
+                near = meant(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
                 raise BadRequest(f"the body has the unknown key {shown(key)}{near}", EXPECTED_KEYS)
         if ("image" in content) == ("img_data" in content):
             both = "both img_data and" if "image" in content else "no img_data and no"
@@ -81,8 +81,8 @@ class JsonReader:
             if "channel_order" in content:
                 raise BadRequest("channel_order is for img_data, not for image", EXPECTED_BODY)
             return Asked(_base64(content["image"]), options, name=name)
-        picture = _pixels(content["img_data"], content.get("channel_order", "RGB"))
-        return Asked(picture, options, default_format, name)
+        image = _pixels(content["img_data"], content.get("channel_order", "RGB"))
+        return Asked(image, options, default_format, name)
 
     def _v1(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> list[Asked]:
         """KServe's and TensorFlow Serving's {"instances": [{"image": …}, …]}, options beside it for all of them."""
@@ -100,7 +100,7 @@ class JsonReader:
         return asked
 
     def _v2(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> list[Asked]:
-        """The Open Inference Protocol: one UINT8 tensor of pixels, or BYTES with an encoded picture each."""
+        """The Open Inference Protocol: one UINT8 tensor of pixels, or BYTES with an encoded image each."""
         inputs, parameters = content["inputs"], content.get("parameters", {})
         unknown = [key for key in content if key not in ("inputs", "parameters", "id", "outputs")]
         if unknown:
@@ -115,30 +115,30 @@ class JsonReader:
         options = parse_options({**outer, **unaliased(parameters), **unaliased(nearer)}, self.class_names)
         _check_protocol(content)
         data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
-        pictures: Sequence[bytes | np.ndarray]
+        images: Sequence[bytes | np.ndarray]
         if datatype == "BYTES" and isinstance(data, list) and data:
             check_number(len(data), self.limits)
             if shape is not None and not (_is_sides(shape) and math.prod(shape) == len(data)):
                 raise BadRequest(
                     f"inputs[0].data has {len(data)} texts, and shape {_shape_text(shape)}", EXPECTED_INPUTS
                 )
-            pictures = [_base64(each) for each in data]
+            images = [_base64(each) for each in data]
         elif datatype == "UINT8" and _is_shape(shape):
             check_number(1 if len(shape) == 3 else shape[0], self.limits)
-            pictures = _tensor(data, shape)
+            images = _tensor(data, shape)
         else:
             found = f"datatype {shown(datatype)} and shape {_shape_text(shape)}"
             raise BadRequest(f"inputs[0] has {found}", EXPECTED_INPUTS)
-        several = len(pictures) > 1
+        several = len(images) > 1
         return [
-            Asked(picture, options, name=f"inputs[0].data[{number}]" if several else "")
-            for number, picture in enumerate(pictures)
+            Asked(image, options, name=f"inputs[0].data[{number}]" if several else "")
+            for number, image in enumerate(images)
         ]
 
 
 @contextmanager
 def told_of(name: str) -> Iterator[None]:
-    """A BadRequest in here says of which picture it is; "" is the only one."""
+    """A BadRequest in here says of which image it is; "" is the only one."""
     try:
         yield
     except BadRequest as error:
@@ -173,8 +173,8 @@ def _base64(value: Any) -> bytes:
 def _pixels(value: Any, order: Any) -> np.ndarray:
     if not isinstance(order, str) or order.upper() not in ("RGB", "BGR"):
         raise BadRequest(f"channel_order is {shown(order)}", 'channel_order: "RGB" or "BGR"')
-    picture = channels_last(value if isinstance(value, np.ndarray) else pixels_of_lists(value))
-    return picture[..., ::-1] if order.upper() == "BGR" else picture
+    image = channels_last(value if isinstance(value, np.ndarray) else pixels_of_lists(value))
+    return image[..., ::-1] if order.upper() == "BGR" else image
 
 
 def _is_shape(value: Any) -> bool:
@@ -207,16 +207,16 @@ def _shape_text(shape: Any) -> str:
 
 
 def _tensor(data: Any, shape: list[int]) -> list[np.ndarray]:
-    """The pictures (H, W, 3) of a UINT8 tensor, flat or nested."""
-    pictures = 1 if len(shape) == 3 else shape[0]
+    """The images (H, W, 3) of a UINT8 tensor, flat or nested."""
+    images = 1 if len(shape) == 3 else shape[0]
     if isinstance(data, list) and data and not isinstance(data[0], list):
         if len(data) != math.prod(shape):
             raise BadRequest(f"inputs[0].data has {len(data)} values, and shape {math.prod(shape)}", EXPECTED_INPUTS)
         if not all(type(value) is int and 0 <= value <= 255 for value in data):
             raise BadRequest("inputs[0].data has something else than whole numbers from 0 to 255", EXPECTED_INPUTS)
-        return list(np.array(data, np.uint8).reshape(pictures, *shape[-3:]))
+        return list(np.array(data, np.uint8).reshape(images, *shape[-3:]))
     nested = data if len(shape) == 4 else [data]
-    if not isinstance(nested, list) or len(nested) != pictures:
+    if not isinstance(nested, list) or len(nested) != images:
         found = f"inputs[0].data is {shown(data)} that doesn't have the shape {shape}"
         raise BadRequest(found, EXPECTED_INPUTS)
     arrays = [pixels_of_lists(each) for each in nested]

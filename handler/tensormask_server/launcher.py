@@ -98,7 +98,7 @@ def _print_ready(server: TorchServe) -> None:
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
-    say(f"Try:   curl {trusted}{token}-T PICTURE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
+    say(f"Try:   curl {trusted}{token}-T IMAGE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")

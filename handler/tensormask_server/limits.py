@@ -9,7 +9,7 @@ from tensormask_server.options import HandlerOptions
 
 @dataclass(frozen=True)
 class Size:
-    """What a picture will be once decoded, and what is asked of it."""
+    """What an image will be once decoded, and what is asked of it."""
 
     height: int
     width: int
@@ -20,15 +20,15 @@ class Size:
         return self.height * self.width
 
 
-def check_number(pictures: int, limits: HandlerOptions) -> None:
+def check_number(images: int, limits: HandlerOptions) -> None:
     """
     Raises:
-        BadRequest: a request has too many pictures.
+        BadRequest: a request has too many images.
     """
-    if pictures > limits.max_pictures:
+    if images > limits.max_images:
         raise BadRequest(
-            f"the request has {pictures} pictures, more than the {limits.max_pictures} allowed",
-            f"at most {limits.max_pictures} pictures in one request: send several {_set_by('max-pictures')}",
+            f"the request has {images} images, more than the {limits.max_images} allowed",
+            f"at most {limits.max_images} images in one request: send several {_set_by('max-images')}",
             "pixels",
         )
 
@@ -36,46 +36,46 @@ def check_number(pictures: int, limits: HandlerOptions) -> None:
 def check_size(size: Size, limits: HandlerOptions) -> None:
     """
     Raises:
-        BadRequest: a picture is too large.
+        BadRequest: an image is too large.
     """
     shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
         raise BadRequest(
-            f"the picture has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
+            f"the image has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
             expected_size(limits),
             "pixels",
         )
     if max(size.height, size.width) > limits.max_side:
         raise BadRequest(
-            f"the picture has a side of more than the {limits.max_side} allowed ({shape})",
-            f"a picture of at most {limits.max_side} pixels a side: cut or resize it first {_set_by('max-side')}",
+            f"the image has a side of more than the {limits.max_side} allowed ({shape})",
+            f"an image of at most {limits.max_side} pixels a side: cut or resize it first {_set_by('max-side')}",
             "pixels",
         )
 
 
 def expected_size(limits: HandlerOptions) -> str:
-    return f"a picture of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
+    return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
 
 
 def check_sum(sizes: Sequence[Size], limits: HandlerOptions) -> None:
     """
     Raises:
-        BadRequest: all pictures of a request together are too much.
+        BadRequest: all images of a request together are too much.
     """
     pixels = sum(size.pixels for size in sizes)
     if pixels > limits.max_request_pixels:
         raise BadRequest(
-            f"the request's {len(sizes)} pictures have {pixels} pixels together, more than the "
+            f"the request's {len(sizes)} images have {pixels} pixels together, more than the "
             f"{limits.max_request_pixels} allowed",
-            f"pictures of at most {limits.max_request_pixels} pixels together: send several requests, or smaller "
-            f"pictures {_set_by('max-request-pixels')}",
+            f"images of at most {limits.max_request_pixels} pixels together: send several requests, or smaller "
+            f"images {_set_by('max-request-pixels')}",
             "pixels",
         )
     mask_pixels = sum(size.masks * size.pixels for size in sizes)
     if mask_pixels > limits.max_mask_pixels:
         raise BadRequest(
             f"{_masks(sizes)} are up to {mask_pixels} pixels of masks, more than the {limits.max_mask_pixels} allowed",
-            f"max_detections of at most {limits.max_mask_pixels // pixels}, smaller pictures, or fewer in one request "
+            f"max_detections of at most {limits.max_mask_pixels // pixels}, smaller images, or fewer in one request "
             f"{_set_by('max-mask-pixels')}",
             "pixels",
         )
@@ -85,7 +85,7 @@ def _masks(sizes: Sequence[Size]) -> str:
     (first, *others) = sizes
     if not others:
         return f"{first.masks} masks of {first.pixels} pixels (width {first.width}, height {first.height})"
-    return f"{sum(size.masks for size in sizes)} masks of {len(sizes)} pictures"
+    return f"{sum(size.masks for size in sizes)} masks of {len(sizes)} images"
 
 
 def _set_by(option: str) -> str:

@@ -9,10 +9,10 @@ PARTS = ("decode", "resize", "network", "masks", "encode")
 # by name the unit and the dimensions; the histograms' buckets are TorchServe's, from 0.005 to 10 seconds
 HISTOGRAMS = {f"tensormask_{part}_seconds": ("seconds", ("model_name",)) for part in PARTS}
 COUNTERS = {
-    "tensormask_pictures_total": ("count", ("model_name",)),
+    "tensormask_images_total": ("count", ("model_name",)),
     "tensormask_pixels_total": ("count", ("model_name",)),
     "tensormask_instances_total": ("count", ("model_name",)),
-    "tensormask_batches_total": ("count", ("model_name",)),  # that had a picture in them
+    "tensormask_batches_total": ("count", ("model_name",)),  # that had an image in them
     "tensormask_bad_requests_total": ("count", ("model_name", "reason")),
 }
 
@@ -42,10 +42,8 @@ class Metrics:
                 self._add(f"tensormask_{part}_seconds", seconds)
         if founds:
             self._add("tensormask_batches_total", 1)
-            self._add("tensormask_pictures_total", len(founds))
-            self._add(
-                "tensormask_pixels_total", sum(found.picture.shape[0] * found.picture.shape[1] for found in founds)
-            )
+            self._add("tensormask_images_total", len(founds))
+            self._add("tensormask_pixels_total", sum(found.image.shape[0] * found.image.shape[1] for found in founds))
             self._add("tensormask_instances_total", sum(len(found.detections) for found in founds))
         for job in jobs:
             if job.error is not None:

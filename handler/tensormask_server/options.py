@@ -21,11 +21,11 @@ class HandlerOptions:
     score_threshold: float = 0.5  # things with scores strictly above it are found
     engine: str = "native"  # what finds them: our own network, or detectron2's
     precision: str = "float32"  # of the convolutions: float32, bfloat16 or float16
-    max_pixels: int = 16_777_216  # H·W of the largest picture: more than a phone's, of 12 megapixels
+    max_pixels: int = 16_777_216  # H·W of the largest image: more than a phone's, of 12 megapixels
     max_side: int = 16_384  # pixels of its longer side
-    max_pictures: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
-    max_request_pixels: int = 33_554_432  # H·W of all its pictures together
-    # masks × H·W, over all its pictures: 100 masks of the largest one. A byte each in the formats torch and npz.
+    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
+    max_request_pixels: int = 33_554_432  # H·W of all its images together
+    # masks × H·W, over all its images: 100 masks of the largest one. A byte each in the formats torch and npz.
     max_mask_pixels: int = 1_677_721_600
     max_response_bytes: int = 60_000_000  # of a batch's answers; stays below max_response_size of config.properties
 

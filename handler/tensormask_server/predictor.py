@@ -1,4 +1,4 @@
-"""Pictures in, detections with their masks out: the one class that a Python user needs."""
+"""Images in, detections with their masks out: the one class that a Python user needs."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.cpu import warn_if_emulated
-from tensormask_server.inputs import check_pictures, normalised, resize_picture, same_shaped
+from tensormask_server.image_masks import ImageMasks, paste_masks
+from tensormask_server.inputs import check_images, normalised, resize_image, same_shaped
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
-from tensormask_server.picture_masks import PictureMasks, paste_masks
 from tensormask_server.timing import Stopwatch
 
-LARGEST_BATCH = 8  # pictures at once on a GPU
+LARGEST_BATCH = 8  # images at once on a GPU
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What to find on a picture; None stands for the configuration's own value."""
+    """What to find on an image; None stands for the configuration's own value."""
 
     score_threshold: float | None = None  # scores strictly above it
     nms_threshold: float | None = None  # a box with an IoU strictly above it to a better one of its class is dropped
@@ -38,24 +38,24 @@ class PredictionOptions:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found on one picture, best score first; N things, on a picture of H×W pixels."""
+    """What was found on one image, best score first; N things, on an image of H×W pixels."""
 
-    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the picture's pixels, clipped to it
+    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the image's pixels, clipped to it
     scores: np.ndarray  # float32 (N,), falling
     classes: np.ndarray  # int64 (N,), 0 … NUM_CLASSES-1
-    picture_masks: PictureMasks | None  # of N things, small; None when MASK_ON is False
+    image_masks: ImageMasks | None  # of N things, small; None when MASK_ON is False
 
     @classmethod
     def of_masks(
         cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, masks: np.ndarray | None
     ) -> "Detections":
         """With masks as `masks` gives them."""
-        return cls(boxes, scores, classes, None if masks is None else PictureMasks.of_masks(masks))
+        return cls(boxes, scores, classes, None if masks is None else ImageMasks.of_masks(masks))
 
     @cached_property
     def masks(self) -> np.ndarray | None:
         """bool (N, H, W): every pixel of every mask, N·H·W bytes, made when first asked for."""
-        return None if self.picture_masks is None else self.picture_masks.dense()
+        return None if self.image_masks is None else self.image_masks.dense()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -97,7 +97,7 @@ def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> Te
 
 
 class Predictor:
-    """A TensorMask network ready for pictures of any size. Made by `load_predictor`."""
+    """A TensorMask network ready for images of any size. Made by `load_predictor`."""
 
     def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True):
         """Takes the network over: its norms are folded, its convolutions converted, and it moves to the device.
@@ -121,7 +121,7 @@ class Predictor:
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
-        # a CPU is as fast with one picture after the other, in the memory of one
+        # a CPU is as fast with one image after the other, in the memory of one
         self.largest_batch = 1 if device.type == "cpu" else LARGEST_BATCH
 
     @property
@@ -134,36 +134,36 @@ class Predictor:
     @torch.inference_mode()
     def __call__(
         self,
-        pictures: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
         options: "float | PredictionOptions | Sequence[PredictionOptions]" = PredictionOptions(),
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """Finds the things on each picture, as if it were alone; on a GPU pictures of one shape run together.
+        """Finds the things on each image, as if it were alone; on a GPU images of one shape run together.
 
         Args:
-            pictures: each uint8 (H, W, 3), RGB.
-            options: for all pictures, or one for each; a number is a score threshold.
+            images: each uint8 (H, W, 3), RGB.
+            options: for all images, or one for each; a number is a score threshold.
             stopwatch: counts the time of "resize", "network" and "masks".
 
         Returns:
-            One `Detections` per picture, in order, on the host.
+            One `Detections` per image, in order, on the host.
 
         Raises:
-            ValueError: a picture isn't of that shape or type, or there are more or fewer options than pictures.
+            ValueError: an image isn't of that shape or type, or there are more or fewer options than images.
         """
-        each_options = one_each(options, len(pictures))
-        check_pictures(pictures)
+        each_options = one_each(options, len(images))
+        check_images(images)
         watch = stopwatch or Stopwatch()
         with watch("resize"):
-            inputs = [resize_picture(picture, self.config.input) for picture in pictures]
-        found: list[Detections | None] = [None] * len(pictures)
+            inputs = [resize_image(image, self.config.input) for image in images]
+        found: list[Detections | None] = [None] * len(images)
         for group in same_shaped(inputs, self.network.stride, self.largest_batch):
             with watch("network"):
                 outputs = self._run([inputs[i] for i in group], [self._selection(each_options[i]) for i in group])
             with watch("masks"):
                 for i, output in zip(group, outputs, strict=True):
-                    shapes = inputs[i].shape[:2], pictures[i].shape[:2]
-                    found[i] = _on_picture(output, each_options[i].mask_threshold, *shapes)
+                    shapes = inputs[i].shape[:2], images[i].shape[:2]
+                    found[i] = _on_image(output, each_options[i].mask_threshold, *shapes)
         return [detections for detections in found if detections is not None]
 
     def _selection(self, options: PredictionOptions) -> Selection:
@@ -176,7 +176,7 @@ class Predictor:
         )
 
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
-        """Resized pictures that are padded to one shape, through the network."""
+        """Resized images that are padded to one shape, through the network."""
         batch = normalised(inputs, self.config.input, self.network.stride, self.device)
         with exact_float32(self.device):
             outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
@@ -202,14 +202,14 @@ def one_each(
     if not isinstance(options, Sequence):
         return [PredictionOptions(score_threshold=float(options))] * count
     if len(options) != count:
-        raise ValueError(f"there are {len(options)} options; expected one, or {count} as pictures")
+        raise ValueError(f"there are {len(options)} options; expected one, or {count} as images")
     return options
 
 
-def _on_picture(
+def _on_image(
     output: NetworkOutput, mask_threshold: float, resized: tuple[int, ...], original: tuple[int, ...]
 ) -> Detections:
-    """Boxes and masks from the resized picture to the original one (specification, sections 7 and 8)."""
+    """Boxes and masks from the resized image to the original one (specification, sections 7 and 8)."""
     candidates = output.candidates
     height, width = original
     scale = torch.tensor([width / resized[1], height / resized[0]] * 2, device=candidates.boxes.device)
@@ -225,7 +225,7 @@ def _on_picture(
         boxes=boxes[keep].cpu().numpy(),
         scores=candidates.scores[keep].cpu().numpy(),
         classes=candidates.classes[keep].cpu().numpy(),
-        picture_masks=masks,
+        image_masks=masks,
     )
 
 

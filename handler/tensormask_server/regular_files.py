@@ -23,7 +23,7 @@ KINDS = {
 KERNEL_FOLDERS = ("/proc", "/sys")
 # bytes of a file, by what is in it
 MOST_TEXT = 1 << 20  # class names, properties, certificates, tokens
-MOST_PICTURE = 1 << 30  # the largest picture that Pillow opens has half of it, uncompressed
+MOST_IMAGE = 1 << 30  # the largest image that Pillow opens has half of it, uncompressed
 MOST_ANNOTATIONS = 1 << 32  # COCO's training set has 0.45 GB
 MOST_WEIGHTS = 1 << 32  # the published ones have 0.2 to 0.5 GB
 MOST_ARCHIVE = 1 << 33

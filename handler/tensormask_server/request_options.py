@@ -23,7 +23,7 @@ FORMAT_OF_TYPE = {
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """The options of one picture."""
+    """The options of one image."""
 
     prediction: PredictionOptions
     format: str | None = None  # one of FORMATS; None: by the kind of request
@@ -83,7 +83,7 @@ def _format_of(accept: str) -> str | None:
 
 
 def unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Under one name each, so that what is said nearer to the picture replaces what is said farther away.
+    """Under one name each, so that what is said nearer to the image replaces what is said farther away.
 
     Raises:
         BadRequest: an option is there under both of its names.

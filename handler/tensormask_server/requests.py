@@ -1,4 +1,4 @@
-"""What came over the wire to pictures and options, or a BadRequest that teaches."""
+"""What came over the wire to images and options, or a BadRequest that teaches."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
+from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, other_kind
 from tensormask_server.json_pixels import parse_json
 from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
 from tensormask_server.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.options import HandlerOptions
-from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError, TooManyPixelsError, other_kind
 from tensormask_server.request_options import (
     ALIASES,
     OPTIONS,
@@ -25,8 +25,8 @@ from tensormask_server.request_options import (
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and what a form may say
 EXPECTED_CALL = (
-    "curl -T picture.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@picture.jpg -F format=png …, or "
-    "for JSON curl -H 'Content-Type: application/json' --data-binary @picture.json …"
+    "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
+    "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
 )
 LONGEST_OPTION = 10_000  # bytes of a form's field
 FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
@@ -34,9 +34,9 @@ FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """One picture and what is asked of it."""
+    """One image and what is asked of it."""
 
-    picture: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray  # uint8 (H, W, 3), RGB
     options: RequestOptions
     default_format: str = "coco"
 
@@ -50,7 +50,7 @@ class Request:
     """What one HTTP request asks."""
 
     items: list[SegmentationRequest]
-    protocol: str  # "plain" for one picture; "v1" and "v2" for KServe's, with any number of them
+    protocol: str  # "plain" for one image; "v1" and "v2" for KServe's, with any number of them
     id: str | None = None  # what a request of v2 calls itself
 
 
@@ -61,30 +61,30 @@ def parse_request(
     class_names: Sequence[str],
     usual_masks: int = 0,
 ) -> Request:
-    """Reads a request of any kind. Nothing is decoded before all of its pictures are known to be within the limits.
+    """Reads a request of any kind. Nothing is decoded before all of its images are known to be within the limits.
 
     Args:
         fields: the body under "body", or a form's fields; and what the query says.
         headers: the request's own.
         class_names: the network's.
-        usual_masks: of a picture at most, where the request doesn't say; 0 where the network makes none.
+        usual_masks: of an image at most, where the request doesn't say; 0 where the network makes none.
 
     Raises:
         BadRequest: whatever is wrong with it.
     """
     asked, protocol, request_id = _asked(fields, headers, limits, class_names)
-    pictures, sizes = [], []
+    images, sizes = [], []
     for each in asked:
         with told_of(each.name):
-            picture = each.picture if isinstance(each.picture, np.ndarray) else _opened(each.picture, limits)
-            sizes.append(_size(picture, each.options, usual_masks))
+            image = each.image if isinstance(each.image, np.ndarray) else _opened(each.image, limits)
+            sizes.append(_size(image, each.options, usual_masks))
             check_size(sizes[-1], limits)
-            pictures.append(picture)
+            images.append(image)
     check_sum(sizes, limits)
     items = []
-    for each, picture in zip(asked, pictures, strict=True):
+    for each, image in zip(asked, images, strict=True):
         with told_of(each.name):
-            items.append(SegmentationRequest(_decoded(picture), each.options, each.default_format))
+            items.append(SegmentationRequest(_decoded(image), each.options, each.default_format))
     return Request(items, protocol, request_id)
 
 
@@ -112,37 +112,37 @@ def _asked(
     if name != "body" and FILE_NAME.fullmatch(content):
         raise BadRequest(
             f"the form's field {name} has a file's name, {shown(content.decode(errors='replace'))}, and not the file",
-            f"an @ before the name: curl -F {name}=@picture.jpg",
+            f"an @ before the name: curl -F {name}=@image.jpg",
         )
     tree = parse_json(content, EXPECTED_BODY)
     asked, protocol = JsonReader(limits, class_names).asked(tree, outer)
     return asked, protocol, tree.get("id") if protocol == "v2" else None
 
 
-def _opened(content: bytes, limits: HandlerOptions) -> EncodedPicture:
+def _opened(content: bytes, limits: HandlerOptions) -> EncodedImage:
     try:
-        return EncodedPicture(content, tuple(SIGNATURES))
+        return EncodedImage(content, tuple(SIGNATURES))
     except TooManyPixelsError as error:
         raise BadRequest(
             f"{error}, more than the {limits.max_pixels} allowed", expected_size(limits), "pixels"
         ) from error
-    except PictureError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "picture") from error
+    except ImageError as error:
+        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
 
 
-def _size(picture: EncodedPicture | np.ndarray, options: RequestOptions, usual_masks: int) -> Size:
-    height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
+def _size(image: EncodedImage | np.ndarray, options: RequestOptions, usual_masks: int) -> Size:
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
     asked_for = options.prediction.max_detections
     return Size(height, width, usual_masks if asked_for is None or usual_masks == 0 else asked_for)
 
 
-def _decoded(picture: EncodedPicture | np.ndarray) -> np.ndarray:
-    if isinstance(picture, np.ndarray):
-        return np.ascontiguousarray(picture)
+def _decoded(image: EncodedImage | np.ndarray) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return np.ascontiguousarray(image)
     try:
-        return picture.decoded()
-    except PictureError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "picture") from error
+        return image.decoded()
+    except ImageError as error:
+        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
 
 
 def _text(name: str, value: Any) -> Any:
@@ -150,8 +150,8 @@ def _text(name: str, value: Any) -> Any:
         return value
     if value.startswith(ALL_SIGNATURES):
         raise BadRequest(
-            f"the form has one more picture in its field {shown(name)}",
-            'one picture in a form; several as JSON: {"instances": [{"image": base64}, …]}',
+            f"the form has one more image in its field {shown(name)}",
+            'one image in a form; several as JSON: {"instances": [{"image": base64}, …]}',
         )
     if len(value) > LONGEST_OPTION:
         raise BadRequest(
@@ -164,7 +164,7 @@ def _without_a_body(fields: Mapping[str, Any]) -> str:
     for name, value in fields.items():
         if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
             return (
-                f"the form has a picture in its field {shown(name)}; expected it in one of {', '.join(FILE_FIELDS[1:])}"
+                f"the form has an image in its field {shown(name)}; expected it in one of {', '.join(FILE_FIELDS[1:])}"
             )
     if fields.keys() and fields.keys() <= OPTIONS.keys() | ALIASES.keys():
         return "the form has options and no file"

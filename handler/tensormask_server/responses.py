@@ -16,14 +16,14 @@ from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.drawing import draw_detections
+from tensormask_server.image_masks import ImageMasks, MaskCrop
 from tensormask_server.json_requests import OUTPUT
-from tensormask_server.picture_masks import MaskCrop, PictureMasks
 from tensormask_server.predictor import Detections
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little
 COMPRESSION_LEVEL = 1
-# what the drawn picture is compressed with: twice as fast as Pillow's own 6, a little larger
+# what the drawn image is compressed with: twice as fast as Pillow's own 6, a little larger
 PNG_LEVEL = 3
 
 
@@ -38,9 +38,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Found:
-    """One picture with what was found on it."""
+    """One image with what was found on it."""
 
-    picture: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray  # uint8 (H, W, 3), RGB
     detections: Detections
     model: Model
 
@@ -69,7 +69,7 @@ def gzipped_torch(detections: Detections) -> bytes:
         "pred_boxes": float32 (N, 4)}; without "pred_masks" where the network makes none.
     """
     tensors = {name: StreamedTensor.of_array(array) for name, array in _arrays(detections).items()}
-    masks = detections.picture_masks
+    masks = detections.image_masks
     if masks is not None:
         shape = len(masks), masks.height, masks.width
         each = (masks.dense_mask(i) for i in range(len(masks)))
@@ -83,7 +83,7 @@ def gzipped_torch(detections: Detections) -> bytes:
 def npz(detections: Detections) -> bytes:
     """The same arrays as `numpy.load` opens them, without torch; written mask by mask."""
     packed = io.BytesIO()
-    masks = detections.picture_masks
+    masks = detections.image_masks
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
         for name, array in _arrays(detections).items():
             with archive.open(f"{name}.npy", "w") as file:
@@ -105,14 +105,14 @@ def coco(found: Found) -> dict[str, Any]:
         {**each, "bbox": [round(value, 2) for value in each["bbox"]], "score": round(each["score"], 6)}
         for each in coco_instances(found.detections, model.class_names)
     ]
-    height, width = found.picture.shape[:2]
+    height, width = found.image.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
     return {"instances": instances, **about}
 
 
 def png(found: Found) -> bytes:
-    """The picture with masks, boxes, names and scores drawn on it."""
-    return _png(Image.fromarray(draw_detections(found.picture, found.detections, found.model.class_names)))
+    """The image with masks, boxes, names and scores drawn on it."""
+    return _png(Image.fromarray(draw_detections(found.image, found.detections, found.model.class_names)))
 
 
 def labelmap(found: Found) -> bytes:
@@ -126,9 +126,9 @@ def labelmap(found: Found) -> bytes:
 
 
 def polygons(found: Found) -> dict[str, Any]:
-    """LabelMe's JSON, with the picture in it. A mask of several pieces is as many shapes of one group_id.
+    """LabelMe's JSON, with the image in it. A mask of several pieces is as many shapes of one group_id.
 
-    An outline, in pixels of the picture, runs midway between the centres of the outermost pixels and of their
+    An outline, in pixels of the image, runs midway between the centres of the outermost pixels and of their
     neighbours: a pixel is of the mask where its centre is inside. Polygons have no holes; a mask's are filled.
     """
     shapes = []
@@ -146,13 +146,13 @@ def polygons(found: Found) -> dict[str, Any]:
                     "flags": {},
                 }
             )
-    height, width = found.picture.shape[:2]
+    height, width = found.image.shape[:2]
     return {
         "version": "5.5.0",
         "flags": {},
         "shapes": shapes,
-        "imagePath": "picture.png",
-        "imageData": base64.b64encode(_png(Image.fromarray(found.picture))).decode(),
+        "imagePath": "image.png",
+        "imageData": base64.b64encode(_png(Image.fromarray(found.image))).decode(),
         "imageHeight": height,
         "imageWidth": width,
     }
@@ -168,7 +168,7 @@ def predictions(founds: list[Found], kinds: list[str]) -> bytes:
 
 
 def inference_outputs(founds: list[Found], kinds: list[str], request_id: str | None) -> bytes:
-    """The Open Inference Protocol: one BYTES tensor, a JSON text for each picture.
+    """The Open Inference Protocol: one BYTES tensor, a JSON text for each image.
 
     Args:
         request_id: what the request called itself; the answer does, too.
@@ -190,7 +190,7 @@ def error_json(error: BadRequest) -> bytes:
 def _tree(found: Found, kind: str) -> dict[str, Any]:
     if kind not in TREES:
         raise BadRequest(
-            f"format is {kind}, which isn't JSON, and several pictures are answered in JSON",
+            f"format is {kind}, which isn't JSON, and several images are answered in JSON",
             "format: coco or polygons",
             "option",
         )
@@ -205,10 +205,10 @@ def _arrays(detections: Detections) -> dict[str, np.ndarray]:
     return {"scores": detections.scores, "pred_classes": detections.classes, "pred_boxes": detections.boxes}
 
 
-def _masks(detections: Detections) -> PictureMasks:
-    if detections.picture_masks is None:
+def _masks(detections: Detections) -> ImageMasks:
+    if detections.image_masks is None:
         raise BadRequest("this network finds boxes alone, no masks", "format: coco, png, torch or npz", "option")
-    return detections.picture_masks
+    return detections.image_masks
 
 
 def _png(image: Image.Image) -> bytes:

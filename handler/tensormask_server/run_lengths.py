@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from tensormask_server.picture_masks import MaskCrop
+from tensormask_server.image_masks import MaskCrop
 
 
 def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:
     """
     Args:
-        crop: of a mask on a picture of this height and width.
+        crop: of a mask on an image of this height and width.
 
     Returns:
         {"size": [H, W], "counts": text}, as pycocotools reads and would write it.
@@ -23,7 +23,7 @@ def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:
 
 def _counts(crop: MaskCrop, height: int, width: int) -> np.ndarray:
     """The lengths of the runs of off and on pixels in turn, column by column, int64; the first may be 0."""
-    # the columns' entries one after the other: an off one ends each, unless the picture's next pixel does
+    # the columns' entries one after the other: an off one ends each, unless the image's next pixel does
     stride = min(crop.height + 1, height)
     entries = np.zeros(crop.width * stride + 2, bool)  # and one is off before the first and after the last
     entries[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns

@@ -1,4 +1,4 @@
-"""Our network beside detectron2's, on your own pictures: python -m tensormask_server.verify --help"""
+"""Our network beside detectron2's, on your own images: python -m tensormask_server.verify --help"""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_engine import load_detectron2
 from tensormask_server.engine import Engine
-from tensormask_server.pictures import read_picture
+from tensormask_server.images import read_image
 from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
 from tensormask_server.printable import one_line, printable
 
@@ -29,7 +29,7 @@ TOLERANCES = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two engines' answers on one picture."""
+    """Two engines' answers on one image."""
 
     answers: tuple[Detections, Detections]
     pairs: list[Pair]
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verified(parsed: argparse.Namespace) -> bool:
-    pictures = [(printable(path), read_picture(path)) for path in parsed.pictures]
+    images = [(printable(path), read_image(path)) for path in parsed.images]
     threshold = parsed.threshold
     if threshold is None:
         threshold = load_config(parsed.config).detection.score_threshold
@@ -63,34 +63,34 @@ def _verified(parsed: argparse.Namespace) -> bool:
         load_detectron2(*files, parsed.device, least_score=threshold),
     )
     print(f"{' and '.join(ENGINES)} on {parsed.device}, things with scores above {threshold:g}")
-    return verify(engines, pictures, threshold)
+    return verify(engines, images, threshold)
 
 
-def verify(engines: tuple[Engine, Engine], pictures: Iterable[tuple[str, np.ndarray]], score_threshold: float) -> bool:
-    """Runs both engines on each picture and prints what they say, pair by pair, and how they differ.
+def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarray]], score_threshold: float) -> bool:
+    """Runs both engines on each image and prints what they say, pair by pair, and how they differ.
 
     Args:
-        pictures: names, and uint8 (H, W, 3), RGB.
+        images: names, and uint8 (H, W, 3), RGB.
 
     Returns:
         Whether all is the same within the tolerances.
 
     Raises:
-        ValueError: neither finds anything on any picture, which says nothing.
+        ValueError: neither finds anything on any image, which says nothing.
     """
     options = PredictionOptions(score_threshold=score_threshold)
     config = engines[0].config
     names = class_names(config.head.num_classes, None)
     comparisons, seconds = [], []
-    for number, (name, picture) in enumerate(pictures):
+    for number, (name, image) in enumerate(images):
         if number == 0:  # a first run takes what the next ones don't
             for engine in engines:
-                engine([picture], options)
-        runs = [_timed(engine, picture, options) for engine in engines]
+                engine([image], options)
+        runs = [_timed(engine, image, options) for engine in engines]
         compared = compare(runs[0][0], runs[1][0], score_threshold, config.detection.max_detections)
         comparisons.append(compared)
         seconds.append((runs[0][1], runs[1][1]))
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         print(f"\n{name}, {height}×{width}: {_counts(compared)}; {_times(*seconds[-1])}")
         print("\n".join(table(compared, names)))
     if not any(len(answer) for compared in comparisons for answer in compared.answers):
@@ -136,17 +136,17 @@ def table(compared: Comparison, names: Sequence[str]) -> list[str]:
 
 
 def summary(comparisons: Sequence[Comparison], seconds: Sequence[tuple[float, float]]) -> list[str]:
-    """The largest and the mean differences over all pictures, and the time of one."""
+    """The largest and the mean differences over all images, and the time of one."""
     pairs = [pair for compared in comparisons for pair in compared.pairs]
     ious = [pair.mask_iou for pair in pairs if pair.mask_iou is not None]
-    lines = [f"pictures: {len(comparisons)}, pairs: {len(pairs)}"]
+    lines = [f"images: {len(comparisons)}, pairs: {len(pairs)}"]
     if pairs:
         boxes, scores = [pair.box_difference for pair in pairs], [pair.score_difference for pair in pairs]
         lines.append(f"boxes differ by at most {max(boxes):.5f} pixels, in the mean by {np.mean(boxes):.5f}")
         lines.append(f"scores differ by at most {max(scores):.7f}, in the mean by {np.mean(scores):.7f}")
     if ious:
         lines.append(f"masks have an IoU of at least {min(ious):.5f}, in the mean of {np.mean(ious):.5f}")
-    lines.append(f"a picture takes {_times(*np.mean(seconds, axis=0))} in the mean, decoded already")
+    lines.append(f"an image takes {_times(*np.mean(seconds, axis=0))} in the mean, decoded already")
     return lines
 
 
@@ -159,23 +159,23 @@ def _times(*seconds: float) -> str:
     return ", ".join(f"{1000 * each:.0f} ms {engine}" for engine, each in zip(ENGINES, seconds, strict=True))
 
 
-def _timed(engine: Engine, picture: np.ndarray, options: PredictionOptions) -> tuple[Detections, float]:
+def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tuple[Detections, float]:
     """The answer and the seconds it took; it lies on the host, so that a GPU's work is done too."""
     started = perf_counter()
-    [detections] = engine([picture], options)
+    [detections] = engine([image], options)
     return detections, perf_counter() - started
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tensormask_server.verify",
-        description="Runs our network and detectron2's on the same pictures and shows how their answers differ. "
+        description="Runs our network and detectron2's on the same images and shows how their answers differ. "
         f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
     )
     add = parser.add_argument
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
-    add("pictures", type=Path, nargs="+", metavar="PICTURE")
+    add("images", type=Path, nargs="+", metavar="IMAGE")
     add("-t", "--threshold", type=fraction, help="find things with scores above it (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"
     add("--device", type=_device, default=usual, help="as torch names it, for both (here: %(default)s)")

@@ -89,7 +89,7 @@ def test_no_line_ends_the_server(server: Server, case: Case) -> None:
         assert server.process is not None
         assert server.process.poll() is None
         time.sleep(0.2)
-    assert server.post(request_body(case.picture)).status == 200
+    assert server.post(request_body(case.image)).status == 200
     assert server.worker_pids() == pids
 
 
@@ -112,4 +112,4 @@ def test_no_line_ends_a_server_that_starts(archive: Path, tmp_path: Path, case: 
         finally:
             is_ready.set()
             sender.join()
-        assert server.post(request_body(case.picture)).status == 200
+        assert server.post(request_body(case.image)).status == 200

@@ -63,7 +63,7 @@ def test_systemds_cleaner_leaves_a_running_servers_files_alone(tmp_path: Path, a
         rules.write_text(f"d {server.state} 0700 - - 1s\n")
         subprocess.run(["systemd-tmpfiles", "--clean", str(rules)], check=True)
         assert sorted(folder.rglob("*")) == before
-        assert server.post(request_body(case.picture)).status == 200
+        assert server.post(request_body(case.image)).status == 200
     old = tmp_path / "old"
     (old / "folder").mkdir(parents=True)
     (old / "folder" / "file").touch()
@@ -87,7 +87,7 @@ def test_an_archive_of_any_name_is_served(tmp_path: Path, archive: Path, case: C
     shutil.copy(archive, tmp_path / file_name)
     with launched(tmp_path, "--archive", file_name, **ALONE) as server:
         assert server.name == NAMES[file_name]
-        answer = server.post(request_body(case.picture, format="coco"))
+        answer = server.post(request_body(case.image, format="coco"))
         assert answer.status == 200
         assert json.loads(answer.body)["model"] == server.name
 

@@ -182,7 +182,7 @@ def test_nothing_in_the_starting_folder_is_used(tmp_path: Path, archive: Path, c
     (tmp_path / "key_file.json").symlink_to(tmp_path / "victim")
     with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", PATH="", OMP_NUM_THREADS="1") as server:
         headers = {"Authorization": f"Bearer {server.keys()['inference']}", "Content-Type": "application/json"}
-        assert send(urllib.request.Request(server.url, request_body(case.picture), headers)).status == 200
+        assert send(urllib.request.Request(server.url, request_body(case.image), headers)).status == 200
     assert not trap.has_run
     assert (tmp_path / "victim").read_text() == "mine"
 

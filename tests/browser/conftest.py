@@ -65,9 +65,9 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 
 @pytest.fixture
-def picture(case: Case, tmp_path: Path) -> Path:
+def image(case: Case, tmp_path: Path) -> Path:
     from PIL import Image
 
-    path = tmp_path / "it's a picture.png"
-    Image.fromarray(case.picture).save(path)
+    path = tmp_path / "it's an image.png"
+    Image.fromarray(case.image).save(path)
     return path

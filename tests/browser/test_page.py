@@ -18,8 +18,8 @@ from browser.conftest import HOSTILE_NAME
 pytestmark = pytest.mark.extensive
 
 
-def upload(page: Page, picture: Path) -> None:
-    page.set_input_files("#file", picture)
+def upload(page: Page, image: Path) -> None:
+    page.set_input_files("#file", image)
     expect(page.locator("#status")).to_contain_text("encode")
 
 
@@ -34,11 +34,11 @@ def set_threshold(page: Page, value: float) -> None:
     page.locator("#threshold").fill(str(value))
 
 
-def test_a_picture_gets_its_masks_drawn_over_it(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_a_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
+    upload(page, image)
     set_threshold(page, 0.1)
     drawn = canvas_pixels(page)
-    original = np.array(Image.open(picture))
+    original = np.array(Image.open(image))
     assert drawn.shape == original.shape
     count = page.locator("#list li").count()
     assert count > 3
@@ -46,13 +46,13 @@ def test_a_picture_gets_its_masks_drawn_over_it(page: Page, picture: Path) -> No
     assert (drawn != original).any(axis=2).mean() > 0.05
 
 
-def test_the_masks_are_the_servers(page: Page, picture: Path, server: Server) -> None:
+def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> None:
     """The page's decoding of COCO's run lengths against pycocotools'."""
     from pycocotools import mask as rle
 
-    upload(page, picture)
+    upload(page, image)
     masks = page.evaluate("() => shown.instances.map((each) => [...each.mask])")
-    command = ["curl", "-sS", "-T", str(picture), "-H", "Score-Threshold: 0.1", server.url]
+    command = ["curl", "-sS", "-T", str(image), "-H", "Score-Threshold: 0.1", server.url]
     instances = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
     assert len(masks) == len(instances) > 3
     for mask, instance in zip(masks, instances, strict=True):
@@ -60,8 +60,8 @@ def test_the_masks_are_the_servers(page: Page, picture: Path, server: Server) ->
         np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
 
 
-def test_the_slider_filters_at_once_and_without_the_server(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:
+    upload(page, image)
     set_threshold(page, 0.1)
     every = page.locator("#list li").count()
     requests: list[str] = []
@@ -71,12 +71,12 @@ def test_the_slider_filters_at_once_and_without_the_server(page: Page, picture: 
     expect(page.locator("#shown-threshold")).to_have_text("0.50")
     set_threshold(page, 0.99)
     assert page.locator("#list li").count() == 0
-    np.testing.assert_array_equal(canvas_pixels(page), np.array(Image.open(picture)))
+    np.testing.assert_array_equal(canvas_pixels(page), np.array(Image.open(image)))
     assert requests == []
 
 
-def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path) -> None:
+    upload(page, image)
     set_threshold(page, 0.1)
     plain = canvas_pixels(page)
     first = page.locator("#list li button").first
@@ -97,11 +97,11 @@ def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, picture: Pat
     np.testing.assert_array_equal(canvas_pixels(page), lit)
 
 
-def test_the_curl_command_answers_what_is_shown(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_the_curl_command_answers_what_is_shown(page: Page, image: Path) -> None:
+    upload(page, image)
     set_threshold(page, 0.4)
     command = page.locator("#curl").inner_text()
-    printed = subprocess.run(command, shell=True, cwd=picture.parent, capture_output=True, check=True).stdout
+    printed = subprocess.run(command, shell=True, cwd=image.parent, capture_output=True, check=True).stdout
     assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
 
 
@@ -164,22 +164,22 @@ def recorded(command: str, folder: Path) -> list[str]:
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("below", BELOW)
 def test_a_hostile_link_to_the_page_changes_no_command(
-    page: Page, server: Server, picture: Path, tmp_path: Path, below: str
+    page: Page, server: Server, image: Path, tmp_path: Path, below: str
 ) -> None:
     page.goto(server.url + below)
-    upload(page, picture)
+    upload(page, image)
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
     assert command
-    assert recorded(command, tmp_path) == ["-T", picture.name, "-H", "Score-Threshold: 0.40", server.url]
+    assert recorded(command, tmp_path) == ["-T", image.name, "-H", "Score-Threshold: 0.40", server.url]
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_name_is_one_argument(
-    page: Page, server: Server, picture: Path, tmp_path: Path, name: str
+    page: Page, server: Server, image: Path, tmp_path: Path, name: str
 ) -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
     expect(page.locator("#status")).to_contain_text("encode")
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
@@ -192,10 +192,10 @@ def test_a_hostile_file_name_is_one_argument(
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
-def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -> None:
+def test_a_pasted_command_has_no_control_characters(page: Page, image: Path) -> None:
     """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
     name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": picture.read_bytes()})
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
     expect(page.locator("#status")).to_contain_text("encode")
     command = page.locator("#curl").text_content()
     assert command
@@ -204,14 +204,14 @@ def test_a_pasted_command_has_no_control_characters(page: Page, picture: Path) -
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 def test_a_host_of_hostile_letters_is_part_of_the_one_url(
-    browser: Browser, server: Server, picture: Path, tmp_path: Path
+    browser: Browser, server: Server, image: Path, tmp_path: Path
 ) -> None:
     """Whoever has a domain can point a name like this one at any address."""
     opened = browser.new_page()
     opened.set_default_timeout(1000 * PATIENCE)
     opened.route("**/*", lambda route: route.fulfill(response=route.fetch(url=server.url)))  # no DNS has that name
     opened.goto("http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny")
-    upload(opened, picture)
+    upload(opened, image)
     command = opened.locator("#curl").text_content()
     opened.close()
     assert command
@@ -228,15 +228,15 @@ def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> 
     opened.close()
 
 
-def test_class_names_are_text(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_class_names_are_text(page: Page, image: Path) -> None:
+    upload(page, image)
     set_threshold(page, 0.1)
     expect(page.locator("#list b").first).to_contain_text(HOSTILE_NAME)
     assert page.locator("#list img").count() == 0
     assert page.title() != "run"
 
 
-def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path) -> None:
+def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, image: Path) -> None:
     page.click("#sample")
     expect(page.locator("#status")).to_contain_text("encode")
     for event, transfer in (("paste", "clipboardData"), ("drop", "dataTransfer")):
@@ -248,21 +248,21 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, picture: Path
                 const kind = event === "paste" ? ClipboardEvent : DragEvent;
                 document.body.dispatchEvent(new kind(event, { [transfer]: data, bubbles: true, cancelable: true }));
             }""",
-            [event, transfer, base64.b64encode(picture.read_bytes()).decode()],
+            [event, transfer, base64.b64encode(image.read_bytes()).decode()],
         )
         expect(page.locator("#curl")).to_contain_text(f"{event}.png")
 
 
 @pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
-def test_a_large_picture_is_made_smaller_first(page: Page, tmp_path: Path, size: tuple[int, int], made: str) -> None:
+def test_a_large_image_is_made_smaller_first(page: Page, tmp_path: Path, size: tuple[int, int], made: str) -> None:
     """To what --max-pixels and --max-side allow."""
     Image.new("RGB", size, "red").save(tmp_path / "large.png")
     upload(page, tmp_path / "large.png")
     expect(page.locator("#status")).to_contain_text(f"Made smaller for this server: {made} pixels")
 
 
-def test_the_slider_stands_at_the_archives_threshold_first(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Path) -> None:
+    upload(page, image)
     expect(page.locator("#shown-threshold")).to_have_text("0.35")
     shown = page.locator("#list li").count()
     assert shown > 0
@@ -270,17 +270,17 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, picture: 
     assert page.locator("#list li").count() > shown
 
 
-def test_a_file_that_is_no_picture_and_a_servers_error_are_told(page: Page, tmp_path: Path, picture: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+def test_a_file_that_is_no_image_and_a_servers_error_are_told(page: Page, tmp_path: Path, image: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "text.png")
     expect(page.locator("#status.wrong")).to_contain_text("can't show that file")
     page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
-    page.set_input_files("#file", picture)
+    page.set_input_files("#file", image)
     expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
 
 
-def test_everything_is_reached_by_the_tab_key(page: Page, picture: Path) -> None:
-    upload(page, picture)
+def test_everything_is_reached_by_the_tab_key(page: Page, image: Path) -> None:
+    upload(page, image)
     reached = set()
     page.evaluate("() => document.body.focus()")
     for _ in range(15):
@@ -290,10 +290,10 @@ def test_everything_is_reached_by_the_tab_key(page: Page, picture: Path) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_has_room_for_everything(browser: Browser, server: Server, picture: Path, scheme: str) -> None:
+def test_a_phone_has_room_for_everything(browser: Browser, server: Server, image: Path, scheme: str) -> None:
     phone = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     phone.goto(server.url)
-    upload(phone, picture)
+    upload(phone, image)
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 360
     background = phone.evaluate("() => getComputedStyle(document.body).backgroundColor")
     brightness = sum(int(each) for each in re.findall(r"\d+", background)[:3]) / 3

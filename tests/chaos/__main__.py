@@ -25,17 +25,17 @@ from chaos.load import Load, asking
 from chaos.serving import CASE, made_archive, serving
 
 
-def encoded(picture: np.ndarray) -> bytes:
+def encoded(image: np.ndarray) -> bytes:
     """As PNG."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
 CLIENTS = 3
 SOME = 10  # answers before and after a fault
-BODY = request_body(CASE.picture)
-PNG = encoded(CASE.picture)
+BODY = request_body(CASE.image)
+PNG = encoded(CASE.image)
 HOLDERS = 100  # clients that hold the server's memory
 HELD_SECONDS = 240  # in which each of them has to have an answer
 
@@ -170,9 +170,9 @@ def large_bodies() -> bool:
 
 def answers_unread() -> bool:
     noise = np.random.default_rng(0).integers(0, 256, (3900, 4100, 3), dtype=np.uint8)
-    picture = io.BytesIO()
-    Image.fromarray(noise).save(picture, "JPEG", quality=20)
-    body = picture.getvalue()
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, "JPEG", quality=20)
+    body = image.getvalue()
     head = f"POST /tiny/predict?format=png HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
 
     def ask_all(server: Server) -> list[str]:

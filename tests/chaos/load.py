@@ -17,7 +17,7 @@ PATIENT = (0.2, 0.5, *(1.0,) * 60)  # waits, in seconds
 
 
 class Load:
-    """So many clients, each asking for the same picture again and again, until `stop`."""
+    """So many clients, each asking for the same image again and again, until `stop`."""
 
     def __init__(self, url: str, timeout: float = 20):
         self.client = Client(url, waits=PATIENT, timeout=timeout)
@@ -59,7 +59,7 @@ class Load:
                 self.answered_at.append((asked, time.monotonic()))
 
     def _ask(self) -> Any:
-        return json.loads(self.client.answer(CASE.picture, "coco").body)["instances"]
+        return json.loads(self.client.answer(CASE.image, "coco").body)["instances"]
 
 
 class Retries(logging.Handler):

@@ -21,7 +21,7 @@ WARM = 500  # requests, after which memory should have found its level
 EACH = 250  # requests between two looks at the memory
 ALLOWED = 0.03  # of growth since then
 CLIENTS = 3
-BAD = (b"", b"{", b"no picture", b"\xff\xd8\xff\xe0 no JPEG", b'{"img_data": [[1, 2], [3]]}', b'{"img_data": "x"}')
+BAD = (b"", b"{", b"no image", b"\xff\xd8\xff\xe0 no JPEG", b'{"img_data": [[1, 2], [3]]}', b'{"img_data": "x"}')
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Request:
 
 
 def mixed_request(number: int) -> Request:
-    """Always the same for the same number: one in five is bad, one in five JSON's pixels, the others picture files."""
+    """Always the same for the same number: one in five is bad, one in five JSON's pixels, the others image files."""
     random = np.random.default_rng(number)
     kind = number % 5
     headers = {"Content-Type": "application/octet-stream", "Format": str(random.choice(FORMATS))}
@@ -42,10 +42,10 @@ def mixed_request(number: int) -> Request:
         return Request(BAD[int(random.integers(len(BAD)))], headers, 400)
     width, height = (int(side) for side in random.integers(40, 640, 2))
     if kind == 1:
-        picture = Image.fromarray(CASE.picture).resize((width // 3 + 1, height // 3 + 1))
-        return Request(request_body(np.asarray(picture)), {**headers, "Content-Type": "application/json"}, 200)
+        image = Image.fromarray(CASE.image).resize((width // 3 + 1, height // 3 + 1))
+        return Request(request_body(np.asarray(image)), {**headers, "Content-Type": "application/json"}, 200)
     content = io.BytesIO()
-    Image.fromarray(CASE.picture).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[kind - 2])
+    Image.fromarray(CASE.image).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[kind - 2])
     return Request(content.getvalue(), headers, 200)
 
 

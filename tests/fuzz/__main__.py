@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=2_000, help="through a torchserve (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="(default: another each time)")
     parsed = parser.parse_args()
-    print(f"seed {parsed.seed}; libtiff's warnings on stderr are of damaged pictures")
+    print(f"seed {parsed.seed}; libtiff's warnings on stderr are of damaged images")
     try_parser(parsed.bodies, parsed.seed)
     with tempfile.TemporaryDirectory(prefix="tensormask-fuzz-") as folder:
         try_server(Path(folder), parsed.requests, parsed.seed)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from fuzz import pictures
+from fuzz import images
 
 BOUNDARY = "fuzz"
 OPTIONS = ("score_threshold", "threshold", "max_detections", "classes", "nms_threshold", "mask_threshold", "format")
@@ -96,8 +96,8 @@ LEAVES = (
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
 )
-SMALL_FILES = st.sampled_from([each for each in pictures.whole_files() if len(each) < 1000])
-ENCODED = pictures.damaged(pictures.files()) | SMALL_FILES
+SMALL_FILES = st.sampled_from([each for each in images.whole_files() if len(each) < 1000])
+ENCODED = images.damaged(images.files()) | SMALL_FILES
 
 
 @st.composite
@@ -153,20 +153,18 @@ def options() -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def objects(draw: st.DrawFn) -> Any:
     """What JSON bodies say, by their kinds."""
-    picture = draw(
+    image = draw(
         st.sampled_from(["image", "img_data"]).flatmap(
             lambda key: st.fixed_dictionaries({key: base64_texts() if key == "image" else img_data()})
         )
     )
     kind = draw(st.sampled_from(["plain", "v1", "v2"]))
     if kind == "v1":
-        picture = {
-            "instances": draw(st.lists(st.just(picture) | base64_texts() | objects_inside(), max_size=4) | VALUES)
-        }
+        image = {"instances": draw(st.lists(st.just(image) | base64_texts() | objects_inside(), max_size=4) | VALUES)}
     elif kind == "v2":
         inputs = draw(st.lists(tensors(), min_size=1, max_size=1) | st.lists(tensors(), max_size=2) | VALUES)
         return {"inputs": inputs, **draw(st.sampled_from([{}, {"id": "7"}])), **draw(_parameters())}
-    return {**picture, **draw(options() | st.just({}))}
+    return {**image, **draw(options() | st.just({}))}
 
 
 def objects_inside() -> st.SearchStrategy[Any]:
@@ -235,7 +233,7 @@ def reencoded(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def picture_with_options(draw: st.DrawFn) -> Sent:
+def image_with_options(draw: st.DrawFn) -> Sent:
     """Options in the query, in headers and in a form's fields."""
     texts = WORDS | TEXTS | LEAVES.map(str).filter(lambda text: text.isprintable())
     asked = st.dictionaries(st.sampled_from(OPTIONS) | TEXTS.filter(bool), texts, max_size=4)
@@ -260,7 +258,7 @@ def forms(draw: st.DrawFn) -> Sent:
     """Multipart bodies with something done to them."""
     whole = multipart(draw(st.dictionaries(st.sampled_from(["data", "format", "x", "classes"]), ENCODED, max_size=3)))
     kinds = st.sampled_from([kind for kind in CONTENT_TYPES if kind and ("multipart" in kind or "form" in kind)])
-    return Sent("forms", draw(pictures.damaged(st.just(whole))), draw(kinds))
+    return Sent("forms", draw(images.damaged(st.just(whole))), draw(kinds))
 
 
 def _of(kind: str, contents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Sent]:
@@ -268,12 +266,12 @@ def _of(kind: str, contents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Sent
 
 
 KINDS: dict[str, st.SearchStrategy[Sent]] = {
-    "pictures": _of("pictures", pictures.damaged(pictures.files())),
+    "images": _of("images", images.damaged(images.files())),
     "JSON, any": _of("JSON, any", objects().map(lambda tree: json.dumps(tree).encode())),
     "JSON, spoiled": _of("JSON, spoiled", json_texts()),
     "JSON, deep": _of("JSON, deep", nested()),
     "encodings": _of("encodings", reencoded()),
-    "options": picture_with_options(),
+    "options": image_with_options(),
     "forms": forms(),
     "wrong types": st.builds(
         Sent, st.just("wrong types"), ENCODED | json_texts() | st.binary(max_size=200), st.sampled_from(CONTENT_TYPES)

@@ -5,7 +5,7 @@ import gzip
 import json
 from collections.abc import Callable
 
-from fuzz import pictures
+from fuzz import images
 
 
 def _instances(content: bytes, number: int) -> bytes:
@@ -14,18 +14,18 @@ def _instances(content: bytes, number: int) -> bytes:
 
 KEYS = ",".join(f'"{number}":0' for number in range(1_000_000))
 LARGE_BODIES: dict[str, Callable[[], bytes]] = {
-    "PNG of 100,000²": lambda: pictures.png_bomb(100_000),
-    "PNG of 10,000²": lambda: pictures.png_bomb(10_000),
-    "TIFF of 100,000²": lambda: pictures.tiff_bomb(100_000),
-    "TIFF of a tile of 32,768²": lambda: pictures.tiff_of_one_tile(16, 32_768),
-    "WebP of 16,383²": pictures.webp_bomb,
-    "GIF of 65,535²": pictures.gif_bomb,
-    "GIF of 20,000 frames": lambda: pictures.gif_of_many_frames(20_000),
-    "JPEG of 65,500²": pictures.jpeg_bomb,
-    "JPEG of 50,000 scans": lambda: pictures.jpeg_of_many_scans(50_000),
-    "BMP of 2³¹²": pictures.bmp_bomb,
-    "instances, 100 of 2048²": lambda: _instances(pictures.png_bomb(2048, 600), 100),
-    "instances, 8 of 3000²": lambda: _instances(pictures.png_bomb(3000, 600), 8),
+    "PNG of 100,000²": lambda: images.png_bomb(100_000),
+    "PNG of 10,000²": lambda: images.png_bomb(10_000),
+    "TIFF of 100,000²": lambda: images.tiff_bomb(100_000),
+    "TIFF of a tile of 32,768²": lambda: images.tiff_of_one_tile(16, 32_768),
+    "WebP of 16,383²": images.webp_bomb,
+    "GIF of 65,535²": images.gif_bomb,
+    "GIF of 20,000 frames": lambda: images.gif_of_many_frames(20_000),
+    "JPEG of 65,500²": images.jpeg_bomb,
+    "JPEG of 50,000 scans": lambda: images.jpeg_of_many_scans(50_000),
+    "BMP of 2³¹²": images.bmp_bomb,
+    "instances, 100 of 2048²": lambda: _instances(images.png_bomb(2048, 600), 100),
+    "instances, 8 of 3000²": lambda: _instances(images.png_bomb(3000, 600), 8),
     "instances, a million": lambda: b'{"instances":[' + b"0," * 1_000_000 + b"0]}",
     "lists, 10 million": lambda: b'{"image":[' + b"[]," * 10_000_000 + b"[]]}",
     "objects, 10 million": lambda: b"[" + b"{}," * 10_000_000 + b"{}]",

@@ -35,12 +35,12 @@ def parsed(sent: Sent) -> str:
         assert said["error"] and said["expected"], said
         assert len(said["error"]) < 1000, said
         return str(error.status[0])
-    assert 0 < len(request.items) <= LIMITS.max_pictures
+    assert 0 < len(request.items) <= LIMITS.max_images
     for item in request.items:
-        assert item.picture.dtype == np.uint8
-        assert item.picture.ndim == 3
-        assert item.picture.shape[2] == 3
-        assert 0 < item.picture.size <= 3 * LIMITS.max_pixels
+        assert item.image.dtype == np.uint8
+        assert item.image.ndim == 3
+        assert item.image.shape[2] == 3
+        assert 0 < item.image.size <= 3 * LIMITS.max_pixels
     return "200"
 
 

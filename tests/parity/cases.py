@@ -15,27 +15,27 @@ CASES = tuple(sorted(path.name for path in FOLDER.iterdir()))
 
 @dataclass(frozen=True)
 class Case:
-    """One network, one picture, and what the reference found on it."""
+    """One network, one image, and what the reference found on it."""
 
     config: Path
     shapes: dict[str, tuple[int, ...]]  # of the weights, by their names
     seed: int  # of the weights
-    picture: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray  # uint8 (H, W, 3), RGB
     expected: Detections
 
 
 def load_case(name: str) -> Case:
     folder = FOLDER / name
     expected = np.load(folder / "expected.npz")
-    picture = expected["image"]
+    image = expected["image"]
     masks = None
     if "masks_packed" in expected:
-        masks = np.unpackbits(expected["masks_packed"], axis=2, count=picture.shape[1]).astype(bool)
+        masks = np.unpackbits(expected["masks_packed"], axis=2, count=image.shape[1]).astype(bool)
     return Case(
         config=folder / "config.yaml",
         shapes={entry: tuple(shape) for entry, shape in json.loads((folder / "shapes.json").read_text()).items()},
         seed=int(expected["seed"]),
-        picture=picture,
+        image=image,
         expected=Detections.of_masks(expected["boxes"], expected["scores"], expected["classes"], masks),
     )
 

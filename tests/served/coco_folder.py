@@ -23,7 +23,7 @@ ANNOTATED = 0.15  # things with higher scores are what there is to find
 
 @dataclass(frozen=True)
 class Folder:
-    """Pictures, and annotations that the network finds some of."""
+    """Images, and annotations that the network finds some of."""
 
     path: Path
     in_process: Scores  # of the same network
@@ -44,11 +44,11 @@ def annotated_folder(path: Path, case: Case, predictor: Predictor, count: int) -
     content |= {"images": [], "annotations": []}
     results = []
     for i in range(count):
-        picture = np.ascontiguousarray(case.picture[: 150 - 9 * i, : 200 - 7 * i])
-        height, width = picture.shape[:2]
-        Image.fromarray(picture).save(path / "images" / f"{i}.png")
+        image = np.ascontiguousarray(case.image[: 150 - 9 * i, : 200 - 7 * i])
+        height, width = image.shape[:2]
+        Image.fromarray(image).save(path / "images" / f"{i}.png")
         content["images"].append({"id": 100 + i, "file_name": f"{i}.png", "height": height, "width": width})
-        [detections] = predictor([picture], THRESHOLD)
+        [detections] = predictor([image], THRESHOLD)
         found = coco_results(100 + i, detections, category_ids(content))
         results += found
         for k, thing in enumerate(each for each in found if each["score"] > ANNOTATED):

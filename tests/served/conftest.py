@@ -112,9 +112,9 @@ def send(request: urllib.request.Request) -> Answer:
         return Answer(error.code, error.headers.get("Content-Type"), error.read())
 
 
-def request_body(picture: np.ndarray, **options: object) -> bytes:
-    """The JSON of an RGB picture (H, W, 3)."""
-    return json.dumps({"img_data": picture.transpose(2, 0, 1).tolist(), **options}).encode()
+def request_body(image: np.ndarray, **options: object) -> bytes:
+    """The JSON of an RGB image (H, W, 3)."""
+    return json.dumps({"img_data": image.transpose(2, 0, 1).tolist(), **options}).encode()
 
 
 def free_ports(count: int) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from tensormask_server import Predictor
 from served.conftest import THRESHOLD, Answer, Server, request_body, send
 
 
-def assert_equals_predictor(answer: Answer, predictor: Predictor, picture: np.ndarray, threshold: float) -> None:
-    [expected] = predictor([picture], threshold)
+def assert_equals_predictor(answer: Answer, predictor: Predictor, image: np.ndarray, threshold: float) -> None:
+    [expected] = predictor([image], threshold)
     tensors = answer.tensors()
     assert answer.content_type == "application/gzip"
     assert set(tensors) == {"pred_masks", "scores", "pred_classes", "pred_boxes"}
@@ -27,8 +27,8 @@ def assert_equals_predictor(answer: Answer, predictor: Predictor, picture: np.nd
 
 
 def test_the_answer_is_the_predictors_own(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.picture))
-    assert_equals_predictor(answer, predictor, case.picture, THRESHOLD)
+    answer = server.post(request_body(case.image))
+    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
     assert len(answer.tensors()["scores"]) > 3
 
 
@@ -39,55 +39,55 @@ def test_the_answer_is_the_predictors_own(server: Server, predictor: Predictor, 
 def test_the_content_type_does_not_matter(
     server: Server, predictor: Predictor, case: Case, content_type: str | None
 ) -> None:
-    body = request_body(case.picture)
+    body = request_body(case.image)
     if content_type is None:  # urllib would name a type of its own
         command = ["curl", "-sS", "-H", "Content-Type:", "--data-binary", "@-", server.url]
         answer = Answer(200, "application/gzip", subprocess.run(command, input=body, capture_output=True).stdout)
     else:
         answer = server.post(body, content_type)
-    assert_equals_predictor(answer, predictor, case.picture, THRESHOLD)
+    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
 
 
 @pytest.mark.parametrize("way", ["-T {}", "-F data=@{}", "-H Content-Type:application/json --data-binary @{}"])
 def test_curl_sends_the_file_in_any_way(
     server: Server, predictor: Predictor, case: Case, tmp_path: Path, way: str
 ) -> None:
-    file = tmp_path / "picture.json"
-    file.write_bytes(request_body(case.picture))
+    file = tmp_path / "image.json"
+    file.write_bytes(request_body(case.image))
     command = ["curl", "-sS", *way.format(file).split(), server.url]
     answer = Answer(200, "application/gzip", subprocess.run(command, capture_output=True, check=True).stdout)
-    assert_equals_predictor(answer, predictor, case.picture, THRESHOLD)
+    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
 
 
 def test_nothing_found_is_an_answer_with_no_masks(server: Server, case: Case) -> None:
-    tensors = server.post(request_body(case.picture, threshold=1.0)).tensors()
-    assert tensors["pred_masks"].shape == (0, *case.picture.shape[:2])
+    tensors = server.post(request_body(case.image, threshold=1.0)).tensors()
+    assert tensors["pred_masks"].shape == (0, *case.image.shape[:2])
     assert tensors["pred_masks"].dtype == torch.bool
     assert tensors["pred_boxes"].shape == (0, 4)
 
 
 def test_a_request_brings_its_own_threshold(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.picture, threshold=0.4))
-    assert_equals_predictor(answer, predictor, case.picture, 0.4)
-    assert 0 < len(answer.tensors()["scores"]) < len(server.post(request_body(case.picture)).tensors()["scores"])
+    answer = server.post(request_body(case.image, threshold=0.4))
+    assert_equals_predictor(answer, predictor, case.image, 0.4)
+    assert 0 < len(answer.tensors()["scores"]) < len(server.post(request_body(case.image)).tensors()["scores"])
 
 
 def test_a_file_of_the_first_server_is_read_as_bgr_on_request(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.picture[..., ::-1], channel_order="BGR"))
-    assert_equals_predictor(answer, predictor, case.picture, THRESHOLD)
+    answer = server.post(request_body(case.image[..., ::-1], channel_order="BGR"))
+    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
 
 
 def test_clients_at_once_each_get_their_own_answer(server: Server, predictor: Predictor, case: Case) -> None:
-    pictures = [np.ascontiguousarray(case.picture[: 150 - 9 * i, : 200 - 7 * i]) for i in range(8)]
-    bodies = [request_body(picture) for picture in pictures]
+    images = [np.ascontiguousarray(case.image[: 150 - 9 * i, : 200 - 7 * i]) for i in range(8)]
+    bodies = [request_body(image) for image in images]
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(server.post, bodies))
-    for answer, picture in zip(answers, pictures, strict=True):
-        assert_equals_predictor(answer, predictor, picture, THRESHOLD)
+    for answer, image in zip(answers, images, strict=True):
+        assert_equals_predictor(answer, predictor, image, THRESHOLD)
 
 
 def test_a_header_can_not_order_the_handler_about(server: Server, case: Case) -> None:
     """TorchServe's BaseHandler fails a whole batch when a client sends this one."""
-    request = urllib.request.Request(server.url, request_body(case.picture), {"describe": "True"})
+    request = urllib.request.Request(server.url, request_body(case.image), {"describe": "True"})
     request.add_header("Content-Type", "application/json")
     assert send(request).status == 200

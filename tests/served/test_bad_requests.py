@@ -16,7 +16,7 @@ PIXEL = [[[1]], [[2]], [[3]]]
 
 
 def zeros(height: int, width: int) -> bytes:
-    """The JSON of a black picture, spelt as widely as json.dumps does."""
+    """The JSON of a black image, spelt as widely as json.dumps does."""
     row = b"[" + b", ".join([b"0"] * width) + b"]"
     plane = b"[" + b", ".join([row] * height) + b"]"
     return b'{"threshold": 1, "img_data": [' + b", ".join([plane] * 3) + b"]}"
@@ -31,9 +31,9 @@ def black(height: int, width: int) -> bytes:
 
 BAD_BODIES = {
     "empty": (b"", "no body"),
-    "not JSON": (b"a picture", "neither a picture of a known kind nor JSON"),
-    "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the picture"),
-    "other bytes": (b"\x00\xff\xfe", "neither JSON nor a picture"),
+    "not JSON": (b"an image", "neither an image of a known kind nor JSON"),
+    "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the image"),
+    "other bytes": (b"\x00\xff\xfe", "neither JSON nor an image"),
     "truncated": (b'{"img_data": [[[1, 2], [3', "not JSON"),
     "deep": (b"[" * 100_000, "nested too deep"),
     "an array": (b"[1, 2]", "a JSON array"),
@@ -85,20 +85,20 @@ def test_no_bad_body_costs_a_worker(server: Server) -> None:
     assert server.worker_pids() == before
 
 
-def test_one_pixel_is_a_picture(server: Server) -> None:
+def test_one_pixel_is_a_image(server: Server) -> None:
     assert server.post(json.dumps({"img_data": PIXEL}).encode()).tensors()["pred_masks"].shape[1:] == (1, 1)
 
 
 def test_channels_last_is_told_apart(server: Server, case: Case) -> None:
-    channels_last = server.post(json.dumps({"img_data": case.picture.tolist()}).encode()).tensors()
+    channels_last = server.post(json.dumps({"img_data": case.image.tolist()}).encode()).tensors()
     np.testing.assert_array_equal(
-        channels_last["pred_masks"], server.post(request_body(case.picture)).tensors()["pred_masks"]
+        channels_last["pred_masks"], server.post(request_body(case.image)).tensors()["pred_masks"]
     )
 
 
 def test_in_a_batch_only_the_bad_request_fails(server: Server, case: Case) -> None:
     """Four requests at once make one batch: the server's batches wait for that."""
-    good = request_body(case.picture)
+    good = request_body(case.image)
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(server.post, [good, b"{}", good, good]))
     assert [answer.status for answer in answers] == [200, 400, 200, 200]
@@ -109,7 +109,7 @@ def test_in_a_batch_only_the_bad_request_fails(server: Server, case: Case) -> No
 
 def test_a_form_is_answered_with_the_right_command(server: Server, case: Case) -> None:
     command = ["curl", "-sS", "-w", "%{http_code}", "-d", "@-", server.url]
-    printed = subprocess.run(command, input=request_body(case.picture), capture_output=True).stdout.decode()
+    printed = subprocess.run(command, input=request_body(case.image), capture_output=True).stdout.decode()
     assert printed.endswith("400")
     assert "--data-binary" in json.loads(printed[:-3])["expected"]
 
@@ -121,7 +121,7 @@ def test_another_method_is_no_harm(server: Server, method: str) -> None:
 
 
 def test_a_json_of_1333_by_1333_passes_and_one_over_the_limit_gets_a_413(server: Server) -> None:
-    largest = zeros(1333, 1333).replace(b"0", b"255")  # the most bytes that such a picture takes
+    largest = zeros(1333, 1333).replace(b"0", b"255")  # the most bytes that such an image takes
     assert server.post(largest).status == 200
     limit = next(line for line in (ROOT / "config.properties").read_text().splitlines() if "max_request_size" in line)
     before = server.worker_pids()

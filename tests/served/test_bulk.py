@@ -1,4 +1,4 @@
-"""Many pictures by Ray: a row for each, once, whatever is killed meanwhile; and the rows are the network's own."""
+"""Many images by Ray: a row for each, once, whatever is killed meanwhile; and the rows are the network's own."""
 
 import hashlib
 import re
@@ -37,30 +37,30 @@ from tensormask_server.bulk.places import place_of
 from tensormask_server.bulk.run import Pool, ray_cluster, write_parts
 from tensormask_server.classes import class_names
 from tensormask_server.coco_instances import coco_instances
+from tensormask_server.images import read_image
 from tensormask_server.options import HandlerOptions
-from tensormask_server.pictures import read_picture
 from waiting import PATIENCE, wait_for
 
 from bench import evaluate_bulk
 from served.coco_folder import THRESHOLD, Folder, annotated_folder
 from served.conftest import Server, free_ports
 
-COUNT = 12  # annotated pictures
-RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many pictures with networks of its own
-LARGE = 24  # pictures that take a while, so that something can be killed meanwhile
+COUNT = 12  # annotated images
+RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many images with networks of its own
+LARGE = 24  # images that take a while, so that something can be killed meanwhile
 BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
 
 
 @dataclass(frozen=True)
 class Bulk:
-    """The command on some pictures."""
+    """The command on some images."""
 
-    pictures: Path
+    images: Path
     config: Path
     weights: Path
 
     def arguments(self, output: Path, *options: object) -> list[str]:
-        words = ["--input", self.pictures, "--output", output, "--config", self.config, "--weights", self.weights]
+        words = ["--input", self.images, "--output", output, "--config", self.config, "--weights", self.weights]
         return [str(word) for word in (*words, "--threshold", THRESHOLD, "--max-pixels", 2_000_000, *options)]
 
     def start(self, output: Path, *options: object) -> subprocess.Popen[str]:
@@ -71,27 +71,27 @@ class Bulk:
         """What it prints on stdout."""
         process = self.start(output, *options)
         printed, told = process.communicate(timeout=RUN_PATIENCE)
-        assert process.returncode == 1, told  # as some pictures have an error
+        assert process.returncode == 1, told  # as some images have an error
         return printed
 
 
 @pytest.fixture(scope="module")
 def folder(case: Case, predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """Annotated pictures, and among them what is no picture, or is one like no other."""
+    """Annotated images, and among them what is no image, or is one like no other."""
     folder = annotated_folder(tmp_path_factory.mktemp("bulk"), case, predictor, COUNT)
-    images = folder.path / "images"
-    for name, part in (("one", case.picture[:90]), ("other", case.picture[60:])):  # of the same name
-        (images / name).mkdir()
-        Image.fromarray(part).save(images / name / "same.png")
-    Image.fromarray(case.picture[..., 0]).save(images / "grey.jpg")
-    (images / "empty.png").write_bytes(b"")
-    (images / "text.jpg").write_text("not a picture")
-    (images / "notes.txt").write_text("not meant to be one")
-    (images / "cut.jpg").write_bytes((images / "grey.jpg").read_bytes()[:300])
-    Image.new("RGB", (2000, 1001)).save(images / "huge.png")
-    large = Image.fromarray(np.tile(case.picture, (8, 8, 1)))
+    input_folder = folder.path / "images"
+    for name, part in (("one", case.image[:90]), ("other", case.image[60:])):  # of the same name
+        (input_folder / name).mkdir()
+        Image.fromarray(part).save(input_folder / name / "same.png")
+    Image.fromarray(case.image[..., 0]).save(input_folder / "grey.jpg")
+    (input_folder / "empty.png").write_bytes(b"")
+    (input_folder / "text.jpg").write_text("not an image")
+    (input_folder / "notes.txt").write_text("not meant to be one")
+    (input_folder / "cut.jpg").write_bytes((input_folder / "grey.jpg").read_bytes()[:300])
+    Image.new("RGB", (2000, 1001)).save(input_folder / "huge.png")
+    large = Image.fromarray(np.tile(case.image, (8, 8, 1)))
     for i in range(LARGE):
-        large.rotate(i).save(images / f"large-{i}.jpg")
+        large.rotate(i).save(input_folder / f"large-{i}.jpg")
     return folder
 
 
@@ -104,7 +104,7 @@ def bulk(folder: Folder, case: Case, weights: Path) -> Bulk:
 def complete(bulk: Bulk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on this machine alone that nothing happened to."""
     output = tmp_path_factory.mktemp("complete")
-    assert f"{COUNT + LARGE + 3 + len(BAD)} pictures in" in bulk.run(output, "--actors", 2)
+    assert f"{COUNT + LARGE + 3 + len(BAD)} images in" in bulk.run(output, "--actors", 2)
     return output
 
 
@@ -150,12 +150,12 @@ def said_at_the_end(process: subprocess.Popen[str]) -> tuple[str, str] | None:
     return None if process.poll() is None else process.communicate()
 
 
-def test_each_picture_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: Path) -> None:
-    pictures = [path for path in bulk.pictures.rglob("*") if path.suffix in (".png", ".jpg")]
+def test_each_image_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: Path) -> None:
+    images = [path for path in bulk.images.rglob("*") if path.suffix in (".png", ".jpg")]
     paths = [row["path"] for row in rows_of(complete)]
     assert len(paths) == len(set(paths)) == COUNT + LARGE + 3 + len(BAD)
-    assert set(paths) == {str(path) for path in pictures}
-    assert {path.name for path in complete.iterdir()} == {"_pictures.parquet", *(p.name for p in parts_in(complete))}
+    assert set(paths) == {str(path) for path in images}
+    assert {path.name for path in complete.iterdir()} == {"_images.parquet", *(p.name for p in parts_in(complete))}
 
 
 @pytest.mark.attack(14, "Ray's ports and tokens on one machine")
@@ -216,15 +216,15 @@ def test_the_rows_hold_what_the_predictor_finds(bulk: Bulk, complete: Path, pred
     for row in rows_of(complete):
         assert row["weights_sha256"] == sha256
         if row["error"] is None and "large" not in row["path"]:
-            picture = read_picture(Path(row["path"]))
-            assert (row["height"], row["width"]) == picture.shape[:2]
-            [detections] = predictor([picture], THRESHOLD)
+            image = read_image(Path(row["path"]))
+            assert (row["height"], row["width"]) == image.shape[:2]
+            [detections] = predictor([image], THRESHOLD)
             assert row["instances"] == coco_instances(detections, names)
             compared += len(detections)
     assert compared > 100
 
 
-def test_a_picture_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
+def test_a_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
     errors = {
         Path(row["path"]).name: row["error"] for row in rows_of(complete) if row["error"] or row["instances"] is None
     }
@@ -251,7 +251,7 @@ def test_a_complete_run_is_left_as_it_is(bulk: Bulk, complete: Path, capsys: pyt
     before = [path.stat().st_mtime_ns for path in parts_in(complete)]
     assert main(bulk.arguments(complete)) == 1
     said, *failed, more = capsys.readouterr().out.splitlines()
-    assert said == f"{len(rows_of(complete))} pictures in {complete}, 4 of them with an error:"
+    assert said == f"{len(rows_of(complete))} images in {complete}, 4 of them with an error:"
     errors = {f"  {row['path']}: {row['error']}" for row in rows_of(complete) if row["error"]}
     assert len(failed) == 3
     assert set(failed) < errors
@@ -303,7 +303,7 @@ def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     process.send_signal(signal.SIGKILL)  # the cluster holds its driver for some seconds more, in case it comes back
     process.communicate()
     assert len(parts_in(tmp_path)) < len(parts_in(complete))
-    assert f"{len(rows_of(complete))} pictures in" in bulk.run(tmp_path, "--address", address)
+    assert f"{len(rows_of(complete))} images in" in bulk.run(tmp_path, "--address", address)
     assert rows_of(tmp_path) == rows_of(complete)
     assert not list(tmp_path.glob(".*"))
 
@@ -315,7 +315,7 @@ def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
     parts, nothing = Parts(place_of(str(complete))), HandlerOptions()
     with ray_cluster(f"ray://{cluster.address.partition(':')[0]}:{client_port}"):
         done = write_parts(parts, predictor.config, {}, nothing, Pool(actors=1, cores=1, gpus=0))
-    assert (done.pictures, done.outside_the_network) == (0, 0)
+    assert (done.images, done.outside_the_network) == (0, 0)
 
 
 def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
@@ -337,12 +337,12 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
 
     before = drivers()
     address = f"ray://{cluster.address.partition(':')[0]}:{client_port}"
-    process = replace(bulk, pictures=bulk.pictures / "one").start(tmp_path, "--address", address)
+    process = replace(bulk, images=bulk.images / "one").start(tmp_path, "--address", address)
     started = wait_for(lambda: drivers() - before, "a driver", unless=lambda: said_at_the_end(process), every=0)
     for driver in started:
         driver.kill()
     printed, told = process.communicate(timeout=RUN_PATIENCE)
-    assert printed.startswith(f"1 pictures in {tmp_path}, 0 "), told
+    assert printed.startswith(f"1 images in {tmp_path}, 0 "), told
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU")
@@ -393,16 +393,16 @@ def test_a_run_with_other_settings_is_refused(
     assert rows_of(complete) == before
 
 
-def test_without_pictures_or_a_place_for_rows_there_is_no_run(
+def test_without_images_or_a_place_for_rows_there_is_no_run(
     bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures, found = tmp_path / "pictures", tmp_path / "found"
-    arguments = bulk.arguments(found, "--input", pictures)
+    images, found = tmp_path / "images", tmp_path / "found"
+    arguments = bulk.arguments(found, "--input", images)
     assert main(arguments) == 2
-    assert f"there is no {pictures}; expected a folder" in capsys.readouterr().err.splitlines()[-1]
-    pictures.mkdir()
+    assert f"there is no {images}; expected a folder" in capsys.readouterr().err.splitlines()[-1]
+    images.mkdir()
     assert main(arguments) == 2
-    assert f"there are no pictures in {pictures}" in capsys.readouterr().err.splitlines()[-1]
+    assert f"there are no images in {images}" in capsys.readouterr().err.splitlines()[-1]
     assert not list(found.iterdir())
     (found / "mine.txt").write_text("")
     assert main(arguments) == 2
@@ -426,6 +426,6 @@ def test_a_cluster_that_can_not_be_used_is_told(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_picture_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
+def test_a_image_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
     with pytest.raises(OSError, match=r"absent\.jpg"):
-        read_limited(LocalFileSystem(), str(bulk.pictures / "absent.jpg"), HandlerOptions())
+        read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), HandlerOptions())

@@ -18,12 +18,12 @@ from served.conftest import THRESHOLD, Server
 
 @pytest.fixture
 def folder(case: Case, tmp_path: Path) -> Path:
-    """Pictures in a folder with another in it, and a file that only looks like one."""
-    (tmp_path / "pictures" / "more").mkdir(parents=True)
-    Image.fromarray(case.picture).save(tmp_path / "pictures" / "one.png")
-    Image.fromarray(case.picture[:90]).save(tmp_path / "pictures" / "more" / "two.PNG")
-    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
-    return tmp_path / "pictures"
+    """Images in a folder with another in it, and a file that only looks like one."""
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    Image.fromarray(case.image).save(tmp_path / "images" / "one.png")
+    Image.fromarray(case.image[:90]).save(tmp_path / "images" / "more" / "two.PNG")
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"no image")
+    return tmp_path / "images"
 
 
 def run(server: Server, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -38,9 +38,9 @@ def test_the_client_has_what_the_predictor_finds(
     server: Server, predictor: Predictor, case: Case, folder: Path, kind: str
 ) -> None:
     path = folder / "one.png"
-    picture = {"path": path, "bytes": path.read_bytes(), "array": case.picture}[kind]
-    found = Client(server.url).predict(picture)
-    [expected] = predictor([case.picture], THRESHOLD)
+    image = {"path": path, "bytes": path.read_bytes(), "array": case.image}[kind]
+    found = Client(server.url).predict(image)
+    [expected] = predictor([case.image], THRESHOLD)
     assert len(found) == len(expected) > 3
     np.testing.assert_array_equal(found.masks, expected.masks)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
@@ -50,31 +50,31 @@ def test_the_client_has_what_the_predictor_finds(
 
 
 def test_the_answer_says_whose_it_is_and_how_long_it_took(server: Server, case: Case) -> None:
-    found = Client(server.url).predict(case.picture)
-    assert (found.height, found.width) == case.picture.shape[:2]
+    found = Client(server.url).predict(case.image)
+    assert (found.height, found.width) == case.image.shape[:2]
     assert (found.model, len(found.weights_sha256)) == ("tiny", 64)
     assert set(found.timing) == {"decode", "resize", "network", "masks", "encode"}
 
 
 def test_a_file_over_the_servers_limit_is_told_so(server: Server) -> None:
-    with pytest.raises(Refused, match=r"413 the picture has 68\.0 MB, more than the server takes"):
+    with pytest.raises(Refused, match=r"413 the image has 68\.0 MB, more than the server takes"):
         Client(server.url).predict(b"\xff\xd8\xff" + bytes(68_000_000))
 
 
 def test_any_letters_reach_the_server(server: Server, case: Case) -> None:
     with pytest.raises(Refused, match='classes has "k\\\\u00e4tzchen \\\\u732b"'):
-        Client(server.url).predict(case.picture, classes="kätzchen 猫")
+        Client(server.url).predict(case.image, classes="kätzchen 猫")
 
 
 def test_options_are_sent(server: Server, case: Case) -> None:
-    found = Client(server.url).predict(case.picture, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
+    found = Client(server.url).predict(case.image, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
     assert len(found) <= 3
     assert set(found.names) <= {"class 4", "class 0"}
     with pytest.raises(Refused, match="400 score_threshold is 2; expected score_threshold: a number from 0 to 1"):
-        Client(server.url).predict(case.picture, score_threshold=2)
+        Client(server.url).predict(case.image, score_threshold=2)
 
 
-def test_a_folder_is_answered_and_a_broken_picture_does_not_stop_it(server: Server, folder: Path) -> None:
+def test_a_folder_is_answered_and_a_broken_image_does_not_stop_it(server: Server, folder: Path) -> None:
     (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
     result = run(server, folder)
     assert result.returncode == 1

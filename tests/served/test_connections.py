@@ -83,7 +83,7 @@ def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(sm
             for data in (b"", b"POST /pred", request_head(9000, path) + bytes(50), request_head(9000, path))
         )
         with paused(small):
-            answer = pool.submit(small.post, request_body(case.picture))
+            answer = pool.submit(small.post, request_body(case.image))
             wait_for(lambda: taken(small) > before, "a request in TorchServe's hands")
             assert ends(idle)
             while True:
@@ -129,9 +129,9 @@ def _is_closed(connection: socket.socket) -> bool:
 @pytest.mark.attack(3, "large bodies at once")
 def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
-    picture = io.BytesIO()
-    Image.fromarray(case.picture).save(picture, "PNG")
-    body = picture.getvalue() + bytes(LARGE - picture.tell())  # what follows a PNG is left alone
+    image = io.BytesIO()
+    Image.fromarray(case.image).save(image, "PNG")
+    body = image.getvalue() + bytes(LARGE - image.tell())  # what follows a PNG is left alone
     start = threading.Barrier(CLIENTS)
 
     def ask(_: int) -> str:
@@ -147,7 +147,7 @@ def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(
         outcomes = Counter(pool.map(ask, range(CLIENTS)))
     assert set(outcomes) <= {"200", "503", "closed"}
     assert outcomes["200"]
-    assert small.post(request_body(case.picture)).status == 200
+    assert small.post(request_body(case.image)).status == 200
     assert small.worker_pids() == [worker]
     assert java_of(worker).memory_info().rss < 3 << 30
 
@@ -172,7 +172,7 @@ def open_ones(connections: list[socket.socket]) -> int:
 @pytest.mark.attack(3, "large bodies behind a request that waits")
 def test_bodies_behind_a_request_that_waits_cost_no_worker(patient: Server, case: Case) -> None:
     [worker] = patient.worker_pids()
-    first = request_body(case.picture)
+    first = request_body(case.image)
     head = request_head(len(first), f"/predictions/{patient.name}").replace(b"octet-stream", b"json")
     rest = request_head(LARGE + 10, f"/predictions/{patient.name}")
     with ExitStack() as stack:
@@ -196,7 +196,7 @@ def test_bodies_at_the_metrics_port_end_and_cost_no_worker(small: Server, case: 
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(lambda each: push(each, LARGE - 10), bodies))
         wait_for(lambda: not open_ones(bodies), "all of them closed")
-        assert small.post(request_body(case.picture)).status == 200
+        assert small.post(request_body(case.image)).status == 200
         assert taken(small)
     assert small.worker_pids() == [worker]
 
@@ -205,9 +205,9 @@ def test_bodies_at_the_metrics_port_end_and_cost_no_worker(small: Server, case: 
 def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
-    picture = io.BytesIO()
-    Image.fromarray(noise).save(picture, "JPEG", quality=20)
-    body = picture.getvalue()
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, "JPEG", quality=20)
+    body = image.getvalue()
     data = request_head(len(body), f"/{small.name}/predict?format=png") + body  # the answer has more than 8 MB
     with ExitStack() as stack:
         readers = [stack.enter_context(connected(small, data, buffer=4096)) for _ in range(4)]
@@ -222,5 +222,5 @@ def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: C
             except ConnectionResetError:
                 pass
             assert size < 8_000_000
-    assert small.post(request_body(case.picture)).status == 200
+    assert small.post(request_body(case.image)).status == 200
     assert small.worker_pids() == [worker]

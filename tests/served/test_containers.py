@@ -108,7 +108,7 @@ def test_a_worker_that_is_started_again_is_not_ready_but_live(contained: Server,
         assert "tensormask has no READY worker" in result.stderr
         assert is_live(contained)
     wait_for(lambda: is_ready(contained), "a READY worker")
-    assert contained.post(request_body(case.picture)).status == 200
+    assert contained.post(request_body(case.image)).status == 200
 
 
 def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +146,10 @@ def test_prometheus_finds_what_the_autoscaler_counts(contained: Server, case: Ca
     [rule] = read("kubernetes/prometheus-adapter.yaml")["rules"]["custom"]
     series = re.split("[{]", rule["seriesQuery"])[0]
     labels = '{model_name="tensormask",model_version="default"'
-    contained.post(request_body(case.picture))
+    contained.post(request_body(case.image))
     before = exported_with(contained, series + labels, 1)
     start = time.perf_counter()
-    assert contained.post(request_body(case.picture)).status == 200
+    assert contained.post(request_body(case.image)).status == 200
     took = (time.perf_counter() - start) * 1e6
     after = exported_with(contained, series + labels, before[series + labels] + 1)
     queue = "ts_queue_latency_microseconds" + labels
@@ -158,9 +158,9 @@ def test_prometheus_finds_what_the_autoscaler_counts(contained: Server, case: Ca
 
 def test_kserves_two_protocols_are_answered(contained: Server, case: Case) -> None:
     base = f"http://127.0.0.1:{contained.ports[0]}"
-    picture = case.picture
-    v1 = {"instances": [{"img_data": picture.tolist()}]}
-    tensor = {"name": "image", "shape": list(picture.shape), "datatype": "UINT8", "data": picture.ravel().tolist()}
+    image = case.image
+    v1 = {"instances": [{"img_data": image.tolist()}]}
+    tensor = {"name": "image", "shape": list(image.shape), "datatype": "UINT8", "data": image.ravel().tolist()}
     for path, body, key in (
         ("/v1/models/tensormask:predict", v1, "predictions"),
         ("/v2/models/tensormask/infer", {"inputs": [tensor]}, "outputs"),

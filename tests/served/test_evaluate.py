@@ -26,7 +26,7 @@ def folder(case: Case, predictor: Predictor, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def complete(server: Server, folder: Folder) -> Path:
-    """The results of a run in one go, a picture at a time."""
+    """The results of a run in one go, an image at a time."""
     path = folder.path / "complete.jsonl"
     done = folder.run(server.url, "--results", path, "--concurrency", 1)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_a_run_that_was_killed_goes_on(server: Server, folder: Folder, complete:
 def test_the_servers_errors_are_told_and_counted(
     server: Server, folder: Folder, complete: Path, tmp_path: Path
 ) -> None:
-    """A picture of too many pixels gets the server's 400; the others are measured."""
+    """An image of too many pixels gets the server's 400; the others are measured."""
     path = tmp_path / "results.jsonl"
     path.write_text("".join(complete.read_text().splitlines(keepends=True)[1:]))
     content = json.loads((folder.path / "instances.json").read_text())
@@ -77,10 +77,10 @@ def test_the_servers_errors_are_told_and_counted(
     done = folder.run(server.url, "--results", path, *annotations)
     assert done.returncode == 1
     assert (
-        "large.png: 400 the picture has 16800000 pixels (width 70000, height 240), more than the 16777216 allowed"
+        "large.png: 400 the image has 16800000 pixels (width 70000, height 240), more than the 16777216 allowed"
         in done.stderr
     )
-    assert f"1 of {COUNT + 1} pictures had no answer" in done.stderr.splitlines()[-1]
+    assert f"1 of {COUNT + 1} images had no answer" in done.stderr.splitlines()[-1]
     assert done.stdout.strip() == table(folder.in_process).strip()
     assert set(path.read_text().splitlines()) == set(complete.read_text().splitlines())
 

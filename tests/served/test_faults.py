@@ -54,10 +54,10 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
     client = Client(server.url, waits=(0.1,) * 60, timeout=20)
     with ThreadPoolExecutor(6) as pool:
         with paused(server) as worker:
-            founds = [pool.submit(client.predict, case.picture) for _ in range(6)]
+            founds = [pool.submit(client.predict, case.image) for _ in range(6)]
             wait_for(lambda: taken(server) == before + 6, "six requests in TorchServe's hands")
             worker.kill()
-        [expected] = predictor([case.picture], THRESHOLD)
+        [expected] = predictor([case.image], THRESHOLD)
         for found in founds:
             np.testing.assert_array_equal(found.result().masks, expected.masks)
     assert "trying again" in caplog.text
@@ -80,7 +80,7 @@ def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, arc
 
 
 def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: Case) -> None:
-    body = request_body(case.picture)
+    body = request_body(case.image)
     head = f"POST /predictions/{server.name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     before = taken(server)
     pids = server.worker_pids()
@@ -106,7 +106,7 @@ def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: 
 def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
-    body = request_body(case.picture)
+    body = request_body(case.image)
     with (
         launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server,
         ThreadPoolExecutor(6) as pool,

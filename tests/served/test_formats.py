@@ -1,4 +1,4 @@
-"""Pictures sent as they are, options in every place, and answers in every format, over HTTP."""
+"""Images sent as they are, options in every place, and answers in every format, over HTTP."""
 
 import base64
 import io
@@ -17,9 +17,9 @@ from served.conftest import THRESHOLD, Answer, Server
 
 
 @pytest.fixture
-def picture(case: Case, tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
-    Image.fromarray(case.picture).save(path)
+def image(case: Case, tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(case.image).save(path)
     return path
 
 
@@ -36,15 +36,15 @@ def base(server: Server) -> str:
     return f"http://127.0.0.1:{server.ports[0]}"
 
 
-def spelt(arguments: tuple[str, ...], picture: Path, server: Server) -> list[str]:
-    return [each.replace("{}", str(picture)).replace("{base}", base(server)) for each in arguments]
+def spelt(arguments: tuple[str, ...], image: Path, server: Server) -> list[str]:
+    return [each.replace("{}", str(image)).replace("{base}", base(server)) for each in arguments]
 
 
-def test_a_picture_file_is_answered_with_cocos_results(
-    server: Server, predictor: Predictor, case: Case, picture: Path
+def test_a_image_file_is_answered_with_cocos_results(
+    server: Server, predictor: Predictor, case: Case, image: Path
 ) -> None:
-    answer, headers = curl("-T", picture, server.url)
-    [expected] = predictor([case.picture], THRESHOLD)
+    answer, headers = curl("-T", image, server.url)
+    [expected] = predictor([case.image], THRESHOLD)
     assert (answer.status, answer.content_type) == (200, "application/json")
     content = json.loads(answer.body)
     assert [each["score"] for each in content["instances"]] == pytest.approx(expected.scores.tolist(), abs=1e-5)
@@ -70,11 +70,11 @@ def test_a_picture_file_is_answered_with_cocos_results(
     ],
 )
 def test_each_format_has_the_same_masks(
-    server: Server, predictor: Predictor, case: Case, picture: Path, kind: str, content_type: str
+    server: Server, predictor: Predictor, case: Case, image: Path, kind: str, content_type: str
 ) -> None:
-    answer, _ = curl("-T", picture, f"{base(server)}/tiny/predict?format={kind}")
+    answer, _ = curl("-T", image, f"{base(server)}/tiny/predict?format={kind}")
     assert (answer.status, answer.content_type) == (200, content_type), answer.body
-    [expected] = predictor([case.picture], THRESHOLD)
+    [expected] = predictor([case.image], THRESHOLD)
     assert expected.masks is not None
     if kind == "torch":
         np.testing.assert_array_equal(answer.tensors()["pred_masks"], expected.masks)
@@ -87,7 +87,7 @@ def test_each_format_has_the_same_masks(
         labels = np.array(Image.open(io.BytesIO(answer.body)))
         np.testing.assert_array_equal(labels > 0, expected.masks.any(axis=0))
     elif kind == "png":
-        assert Image.open(io.BytesIO(answer.body)).size == case.picture.shape[1::-1]
+        assert Image.open(io.BytesIO(answer.body)).size == case.image.shape[1::-1]
     else:
         labels_found = {shape["label"] for shape in json.loads(answer.body)["shapes"]}
         assert labels_found == {f"class {number}" for number in expected.classes}
@@ -102,27 +102,25 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_options_count_wherever_they_stand(server: Server, picture: Path, place: str) -> None:
-    answer, _ = curl(*spelt(PLACES[place], picture, server))
+def test_options_count_wherever_they_stand(server: Server, image: Path, place: str) -> None:
+    answer, _ = curl(*spelt(PLACES[place], image, server))
     assert answer.status == 200, answer.body
     assert len(np.load(io.BytesIO(answer.body))["scores"]) == 1
 
 
-def test_base64_in_json(server: Server, picture: Path) -> None:
-    body = json.dumps({"image": base64.b64encode(picture.read_bytes()).decode(), "max_detections": 2}).encode()
+def test_base64_in_json(server: Server, image: Path) -> None:
+    body = json.dumps({"image": base64.b64encode(image.read_bytes()).decode(), "max_detections": 2}).encode()
     answer = server.post(body)
     assert len(json.loads(answer.body)["instances"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/predictions/tiny"])
-def test_kserves_first_protocol(server: Server, picture: Path, tmp_path: Path, path: str) -> None:
-    image = base64.b64encode(picture.read_bytes()).decode()
-    (tmp_path / "v1.json").write_text(
-        json.dumps({"instances": [{"b64": image}, {"image": image, "max_detections": 1}]})
-    )
+def test_kserves_first_protocol(server: Server, image: Path, tmp_path: Path, path: str) -> None:
+    text = base64.b64encode(image.read_bytes()).decode()
+    (tmp_path / "v1.json").write_text(json.dumps({"instances": [{"b64": text}, {"image": text, "max_detections": 1}]}))
     answer, _ = curl("--json", f"@{tmp_path / 'v1.json'}", base(server) + path)
     every, one = json.loads(answer.body)["predictions"]
-    alone, _ = curl("-T", picture, server.url)
+    alone, _ = curl("-T", image, server.url)
     for content, expected in ((every, json.loads(alone.body)["instances"]), (one, every["instances"][:1])):
         assert [each["segmentation"] for each in content["instances"]] == [each["segmentation"] for each in expected]
         scores = [each["score"] for each in content["instances"]]
@@ -130,12 +128,12 @@ def test_kserves_first_protocol(server: Server, picture: Path, tmp_path: Path, p
 
 
 @pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/predictions/tiny"])
-def test_the_open_inference_protocol(server: Server, case: Case, picture: Path, tmp_path: Path, path: str) -> None:
-    tensor = {"name": "image", "datatype": "UINT8", "shape": list(case.picture.shape), "data": case.picture.tolist()}
+def test_the_open_inference_protocol(server: Server, case: Case, image: Path, tmp_path: Path, path: str) -> None:
+    tensor = {"name": "image", "datatype": "UINT8", "shape": list(case.image.shape), "data": case.image.tolist()}
     (tmp_path / "v2.json").write_text(json.dumps({"inputs": [tensor]}))
     answer, _ = curl("--json", f"@{tmp_path / 'v2.json'}", base(server) + path)
     [output] = json.loads(answer.body)["outputs"]
-    alone, _ = curl("-T", picture, server.url)
+    alone, _ = curl("-T", image, server.url)
     assert [json.loads(text) for text in output["data"]] == [json.loads(alone.body)]
 
 
@@ -150,8 +148,8 @@ def test_the_open_inference_protocol(server: Server, case: Case, picture: Path, 
         (("-F", "data=@{}", "-F", "mask_threshold=0", "{base}/predictions/tiny"), "mask_threshold is 0"),
     ],
 )
-def test_a_wrong_option_or_place_is_named(server: Server, picture: Path, arguments: tuple[str, ...], said: str) -> None:
-    answer, headers = curl(*spelt(arguments, picture, server))
+def test_a_wrong_option_or_place_is_named(server: Server, image: Path, arguments: tuple[str, ...], said: str) -> None:
+    answer, headers = curl(*spelt(arguments, image, server))
     assert answer.status == 400
     assert headers["x-instance-count"] == "0"
     assert headers["server-timing"].startswith("decode;dur=")

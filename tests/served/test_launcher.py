@@ -55,7 +55,7 @@ def test_from_a_configuration_and_weights_to_an_answer_and_nothing_left(
 ) -> None:
     with launched(tmp_path, "-cp", case.config, "-tp", weights, "-t", 0.9, "--name", "own", PATH="") as server:
         assert server.name == "own"
-        assert len(server.post(request_body(case.picture)).tensors()["scores"]) < 3  # the threshold of -t
+        assert len(server.post(request_body(case.image)).tensors()["scores"]) < 3  # the threshold of -t
         processes = server.processes()
         assert len(processes) >= 2
         server.process.send_signal(number)
@@ -103,7 +103,7 @@ def test_a_worker_that_starts_at_the_second_try_serves_on(tmp_path: Path, archiv
         wait_for(lambda: "LOAD FAILED" in (tmp_path / "logs" / "model_log.log").read_text(), "a load that failed")
         names.write_bytes(archived)
         wait_for(lambda: server.worker_pids() not in ([], [pid]), "another worker")
-        assert server.post(request_body(case.picture)).status == 200
+        assert server.post(request_body(case.image)).status == 200
         assert server.process.poll() is None
 
 
@@ -114,7 +114,7 @@ def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive:
             assert server.process is not None
             server.process.send_signal(signal.SIGHUP)
             time.sleep(1)
-            assert server.post(request_body(case.picture)).status == 200
+            assert server.post(request_body(case.image)).status == 200
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -130,7 +130,7 @@ def test_it_serves_and_finishes_where_nobody_reads_what_it_prints(tmp_path: Path
         before = taken(server)
         with ThreadPoolExecutor(1) as pool:
             with paused(server):
-                answer = pool.submit(server.post, request_body(case.picture))
+                answer = pool.submit(server.post, request_body(case.image))
                 wait_for(lambda: taken(server) > before, "a request in TorchServe's hands")
                 server.process.terminate()
                 time.sleep(1)
@@ -148,7 +148,7 @@ def test_a_precision_that_the_cpu_emulates_is_told_and_serves(tmp_path: Path, ca
         assert server.process.stdout is not None
         said = [server.process.stdout.readline() for _ in range(3)]
         assert said[-1] == "Slow:  this CPU emulates float16, which takes several times as long as float32\n"
-        assert server.post(request_body(case.picture)).status == 200
+        assert server.post(request_body(case.image)).status == 200
 
 
 def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path, archive: Path) -> None:
@@ -253,9 +253,9 @@ def test_wrong_files_are_told_before_anything_starts(tmp_path: Path, case: Case,
 
 def test_another_host_has_tokens_on_and_management_on_loopback(tmp_path: Path, archive: Path, case: Case) -> None:
     with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", PATH="") as server:
-        assert server.post(request_body(case.picture)).status == 400  # TorchServe's answer to a missing token
+        assert server.post(request_body(case.image)).status == 400  # TorchServe's answer to a missing token
         assert server.key_file.stat().st_mode & 0o077 == 0
         headers = {"Authorization": f"Bearer {server.keys()['inference']}", "Content-Type": "application/json"}
-        assert send(urllib.request.Request(server.url, request_body(case.picture), headers)).status == 200
+        assert send(urllib.request.Request(server.url, request_body(case.image), headers)).status == 200
         listening = [each.laddr for each in server.frontend().net_connections() if each.status == "LISTEN"]
         assert {place.port for place in listening if "127.0.0.1" not in place.ip} == {server.ports[0]}

@@ -31,14 +31,14 @@ def exported_with(server: Server, name: str, least: float) -> dict[str, float]:
 
 def test_requests_are_counted(server: Server, case: Case) -> None:
     bad = 'tensormask_bad_requests_total{model_name="tiny",reason="option"'
-    assert server.post(request_body(case.picture)).status == 200
-    assert server.post(request_body(case.picture, threshold=2)).status == 400
+    assert server.post(request_body(case.image)).status == 200
+    assert server.post(request_body(case.image, threshold=2)).status == 400
     before = exported_with(server, bad, 1)
-    answer = server.post(request_body(case.picture))
-    server.post(request_body(case.picture, threshold=3))
+    answer = server.post(request_body(case.image))
+    server.post(request_body(case.image, threshold=3))
     after = exported_with(server, bad, before[bad] + 1)
-    height, width = case.picture.shape[:2]
-    for name, more in {"pictures": 1, "batches": 1, "pixels": height * width}.items():
+    height, width = case.image.shape[:2]
+    for name, more in {"images": 1, "batches": 1, "pixels": height * width}.items():
         key = f'tensormask_{name}_total{{model_name="tiny"'
         assert after[key] - before[key] == more, name
     instances = 'tensormask_instances_total{model_name="tiny"'
@@ -50,7 +50,7 @@ def test_requests_are_counted(server: Server, case: Case) -> None:
 
 def test_the_dashboard_asks_for_what_is_exported(server: Server, case: Case) -> None:
     server.post(b"{}")
-    server.post(request_body(case.picture))
+    server.post(request_body(case.image))
     samples = exported_with(server, 'tensormask_bad_requests_total{model_name="tiny",reason="body"', 1)
     names = {name.partition("{")[0] for name in samples}
     dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())

@@ -10,5 +10,5 @@ from served.plain import plain_torchserve
 
 def test_torchserve_start_serves_and_stop_stops(archive: Path, case: Case) -> None:
     with plain_torchserve(archive) as server:
-        assert len(server.post(request_body(case.picture)).tensors()["scores"]) > 3
+        assert len(server.post(request_body(case.image)).tensors()["scores"]) > 3
     assert not server.is_ready()

@@ -97,7 +97,7 @@ def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[
 
 @pytest.mark.attack(7, "pipelined requests behind nginx and HAProxy")
 def test_pipelined_requests_are_answered_in_their_order(proxy: Proxy) -> None:
-    """By several clients at once, who ask for pictures of their own."""
+    """By several clients at once, who ask for images of their own."""
 
     def sizes(order: str) -> list[tuple[int, int]]:
         raw = b"".join(post(png(name)) for name in order)
@@ -120,7 +120,7 @@ ATTACKS = {
     "chunks after a length of 4": post(
         b"2e\r\n" + SMUGGLED + b"\r\n0\r\n\r\n", "Content-Length: 4", "Transfer-Encoding: chunked", length=False
     ),
-    "chunks and a length, with a picture inside": post(chunked(png("a")) + SECOND, "Transfer-Encoding: chunked"),
+    "chunks and a length, with an image inside": post(chunked(png("a")) + SECOND, "Transfer-Encoding: chunked"),
     "two codings, the second unknown": post(
         b"0\r\n\r\n" + SMUGGLED, "Transfer-Encoding: chunked", "Transfer-Encoding: cow"
     ),
@@ -171,7 +171,7 @@ ATTACKS = {
 
 
 def checked(proxy: Proxy, attack: str) -> list[int]:
-    """Attacks once; the answers' statuses. None is of a path that isn't open, and a picture's is of the attacker's."""
+    """Attacks once; the answers' statuses. None is of a path that isn't open, and an image's is of the attacker's."""
     answers = proxy.asked(ATTACKS[attack])
     for answer in answers:
         assert b"0.12.0" not in answer.body

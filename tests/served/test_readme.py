@@ -30,7 +30,7 @@ HAS_RAY = find_spec("ray") is not None  # of the extra bulk
 NODE = str(compute_driver_executable()[0])  # that comes with Playwright
 NODE_STARTS = subprocess.run([NODE, "--version"], capture_output=True).returncode == 0
 SET_UP = {"make demo", "make test"}  # this test is part of them
-DOWNLOADS = "curl -O http://images.cocodataset.org/"  # 1 GB; `write_coco` lays a picture where they would be
+DOWNLOADS = "curl -O http://images.cocodataset.org/"  # 1 GB; `write_coco` lays an image where they would be
 
 
 def blocks(language: str) -> list[str]:
@@ -45,19 +45,19 @@ def shell_commands() -> list[str]:
     return [line for line in lines if not line.startswith(DOWNLOADS)]
 
 
-def write_coco(folder: Path, picture: Path) -> None:
-    """COCO val2017 with one picture, on which there is nothing to find."""
+def write_coco(folder: Path, image: Path) -> None:
+    """COCO val2017 with one image, on which there is nothing to find."""
     (folder / "val2017").mkdir()
-    shutil.copy(picture, folder / "val2017")
-    image = {"id": 1, "file_name": picture.name, "height": 150, "width": 200}
-    content = {"images": [image], "annotations": [], "categories": [{"id": number} for number in range(1, 81)]}
+    shutil.copy(image, folder / "val2017")
+    entry = {"id": 1, "file_name": image.name, "height": 150, "width": 200}
+    content = {"images": [entry], "annotations": [], "categories": [{"id": number} for number in range(1, 81)]}
     (folder / "annotations").mkdir()
     (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
 
 
 def run_javascript(snippet: str) -> str:
     script = (
-        f'import {{ readFileSync }} from "node:fs";\nconst picture = readFileSync("picture.jpg");\n{snippet}\n'
+        f'import {{ readFileSync }} from "node:fs";\nconst image = readFileSync("image.jpg");\n{snippet}\n'
         "console.log(JSON.stringify(instances));"
     )
     command = [NODE, "--input-type=module", "--eval", script]
@@ -149,12 +149,12 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=left_out)
     (folder / ".venv").symlink_to(sys.prefix)
-    Image.fromarray(case.picture).save(folder / "picture.jpg")
-    (folder / "pictures").mkdir()
-    shutil.copy(folder / "picture.jpg", folder / "pictures")
+    Image.fromarray(case.image).save(folder / "image.jpg")
+    (folder / "images").mkdir()
+    shutil.copy(folder / "image.jpg", folder / "images")
     shutil.copy(case.config, folder / "config.yaml")
     shutil.copy(weights, folder / "weights.pkl")
-    write_coco(folder, folder / "picture.jpg")
+    write_coco(folder, folder / "image.jpg")
     (folder / "model_store").mkdir()
     archive_demo = ["./archive.sh", "--name", "demo", "--config", "demo/model/config.yaml"]
     archive_demo += ["--weights", "demo/model/weights.pkl", "--classes", "demo/model/classes.txt"]
@@ -176,7 +176,7 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
     assert [line.split()[0] for line in scores.splitlines()] == ["AP", "box", "mask"]
     for answer in ("found.png", "drawn.png", "labels.png"):
         assert Image.open(reader.folder / answer).size == (200, 150)
-    assert (reader.folder / "answers" / "picture.jpg.png").exists()
+    assert (reader.folder / "answers" / "image.jpg.png").exists()
     monkeypatch.chdir(reader.folder)
     values: dict[str, Any] = {"rgb": np.zeros((20, 30, 3), np.uint8)}
     for snippet in blocks("python"):
@@ -196,7 +196,7 @@ def test_every_command_of_the_readme_works(reader: Reader, monkeypatch: pytest.M
 def test_the_javascript_of_the_readme_works(
     server: Server, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.fromarray(case.picture).save(tmp_path / "picture.jpg")
+    Image.fromarray(case.image).save(tmp_path / "image.jpg")
     monkeypatch.chdir(tmp_path)
     (snippet,) = blocks("js")
     own = f":{server.ports[0]}/predictions/{server.name}"

@@ -1,4 +1,4 @@
-"""The management API changes the number of workers while requests run, and every picture is answered."""
+"""The management API changes the number of workers while requests run, and every image is answered."""
 
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +45,10 @@ def scale(server: Server, workers: int, answers: Sequence[object]) -> None:
     wait_for(lambda: len(answers) >= so_far + 5, "five more answers")
 
 
-def test_a_second_worker_comes_and_goes_and_no_picture_stays_unanswered(
+def test_a_second_worker_comes_and_goes_and_no_image_stays_unanswered(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
-    body = request_body(case.picture)
+    body = request_body(case.image)
     with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
         with asked_all_the_time(lambda: server.post(body)) as answers:
             scale(server, 2, answers)
@@ -56,7 +56,7 @@ def test_a_second_worker_comes_and_goes_and_no_picture_stays_unanswered(
         assert len({answer.body for answer in answers}) == 1  # whichever worker gave it
         # TorchServe breaks off what the other worker is at, and what waits there for its batch never gets an answer
         client = Client(server.url, waits=(0.1,) * 60, timeout=10)
-        with asked_all_the_time(lambda: client.predict(case.picture)) as found:
+        with asked_all_the_time(lambda: client.predict(case.image)) as found:
             scale(server, 1, found)
     assert len(found[0]) > 3
     for each in found:

@@ -99,7 +99,7 @@ def test_opened_the_predictions_alone_are_elsewhere(opened: Opened) -> None:
 
 def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Path, case: Case, tmp_path: Path) -> None:
     with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", "--no-tokens", PATH="") as server:
-        assert asked(server.url, "POST", request_body(case.picture), JSON)[0] == 200
+        assert asked(server.url, "POST", request_body(case.image), JSON)[0] == 200
         found = listening(server)
         assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {server.ports[0]}
         assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{MODELS[0]}", "POST")[0] == 405
@@ -142,7 +142,7 @@ def test_no_model_can_be_deleted(server: Server, opened: Opened) -> None:
 
 
 def test_each_key_opens_its_own_door_alone(opened: Opened, case: Case) -> None:
-    body = request_body(case.picture)
+    body = request_body(case.image)
     trusted = {"cafile": str(opened.certificate)}
     management = f"http://127.0.0.1:{opened.server.ports[1]}/models/tiny"
     for wrong in (NOTHING, opened.bearer("management"), opened.bearer("API"), {"Authorization": "Bearer x"}):
@@ -175,7 +175,7 @@ ROUTES = [
 def test_no_route_answers_without_its_token(opened: Opened, case: Case, route: str) -> None:
     url = opened.url.removesuffix("/predictions/tiny") + route
     for wrong in (NOTHING, opened.bearer("management"), {"Authorization": "Bearer x"}):
-        status, _, said = asked(url, "POST", request_body(case.picture), wrong, cafile=str(opened.certificate))
+        status, _, said = asked(url, "POST", request_body(case.image), wrong, cafile=str(opened.certificate))
         assert (status, json.loads(said)["type"]) == (400, "InvalidKeyException")
 
 
@@ -186,7 +186,7 @@ def test_a_client_that_trusts_the_certificate_is_answered(
     opened: Opened, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
-    found = Client(opened.url, token=opened.server.keys()["inference"]).predict(case.picture)
+    found = Client(opened.url, token=opened.server.keys()["inference"]).predict(case.image)
     assert len(found.scores) > 3
 
 
@@ -195,19 +195,19 @@ def test_a_client_goes_on_with_the_token_that_torchserve_has_renewed(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
     client = Client(opened.url, token=TokenFile(opened.server.key_file))
-    assert len(client.predict(case.picture)) > 3
+    assert len(client.predict(case.image)) > 3
     before = opened.server.keys()["inference"]
     renew = f"http://127.0.0.1:{opened.server.ports[1]}/token?type=inference"
     assert asked(renew, headers=opened.bearer("API"))[0] == 200
     assert opened.server.keys()["inference"] != before
-    assert len(client.predict(case.picture)) > 3
+    assert len(client.predict(case.image)) > 3
 
 
 def test_a_client_that_does_not_is_not(opened: Opened, case: Case) -> None:
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         asked(opened.url)
     with pytest.raises(WrongServer, match=r"isn't trusted: .*CERTIFICATE_VERIFY_FAILED.* SSL_CERT_FILE"):
-        Client(opened.url).predict(case.picture)
+        Client(opened.url).predict(case.image)
 
 
 def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
@@ -215,7 +215,7 @@ def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
     assert status == 403
     assert "only accepts HTTPS" in said.decode()
     with pytest.raises(WrongServer, match=r"answers by TLS alone: .*; expected https://$"):
-        Client(opened.server.url).predict(case.picture)
+        Client(opened.server.url).predict(case.image)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
@@ -281,7 +281,7 @@ REQUESTS = {
     "long headers": raw(f"GET /ping HTTP/1.1\nA: {'x' * 20000}\n{GET}"),
     "a length that is no number": raw(f"{POST}Content-Length: many\n\n"),
     "a chunk that is no chunk": raw(f"{POST}Transfer-Encoding: chunked\n\nzz\n"),
-    "no picture": raw(f"{POST}Content-Type: image/png\nContent-Length: 4\n\nabcd"),
+    "no image": raw(f"{POST}Content-Type: image/png\nContent-Length: 4\n\nabcd"),
     "no JSON": raw(f"{POST}Content-Type: application/json\nContent-Length: 1\n\n{{"),
     "an option that there isn't": raw(f"{POST}Format: exe\nContent-Length: 2\n\n{{}}"),
     "a form of nothing": raw(f"{POST}Content-Type: multipart/form-data; boundary=q\nContent-Length: 1\n\nx"),

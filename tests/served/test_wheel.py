@@ -73,10 +73,10 @@ def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, 
     assert "usage: tensormask-server" in run(installed / "tensormask-server", "--help", cwd=tmp_path)
     command = installed / "tensormask-server"
     with launched(tmp_path, "--archive", tmp_path / "tiny.mar", command=command, PATH="") as server:
-        assert len(server.post(request_body(case.picture, threshold=0.1)).tensors()["scores"]) > 3
+        assert len(server.post(request_body(case.image, threshold=0.1)).tensors()["scores"]) > 3
     given = ["-cp", case.config, "-tp", weights]
     with launched(tmp_path, *given, command=command, PATH="") as server:
-        assert server.post(request_body(case.picture, threshold=0.1)).status == 200
+        assert server.post(request_body(case.image, threshold=0.1)).status == 200
 
 
 def test_its_archive_is_the_one_of_the_projects_folder(

@@ -81,7 +81,7 @@ def small_predictor(
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture, uint8 (H, W, 3): patches of 8 pixels, since noise of single pixels would be averaged away."""
+    """An image, uint8 (H, W, 3): patches of 8 pixels, since noise of single pixels would be averaged away."""
     random = np.random.default_rng(seed)
     patches = random.integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
     return patches.repeat(8, axis=0).repeat(8, axis=1)[:height, :width].copy()

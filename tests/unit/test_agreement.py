@@ -52,7 +52,7 @@ def test_each_difference_is_told_and_what_is_beyond_its_tolerance_is_not_the_sam
 
 def test_no_detection_is_in_two_pairs() -> None:
     doubled = (np.repeat(getattr(EXPECTED, name), 2, axis=0) for name in ("boxes", "scores", "classes"))
-    twice = Detections(*doubled, picture_masks=None)
+    twice = Detections(*doubled, image_masks=None)
     assert len(paired(twice, EXPECTED)) == len(paired(EXPECTED, twice)) == len(EXPECTED)
 
 

@@ -41,8 +41,8 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     (folder / "one.jpg").write_bytes(b"one")
     return folder
@@ -53,8 +53,8 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def run(pictures: Path, out: Path, url: str) -> int:
-    return main([str(pictures), "--out", str(out), "--url", url])
+def run(images: Path, out: Path, url: str) -> int:
+    return main([str(images), "--out", str(out), "--url", url])
 
 
 def written(out: Path) -> set[str]:
@@ -62,47 +62,47 @@ def written(out: Path) -> set[str]:
 
 
 def test_links_to_themselves_and_to_nothing_get_an_error_and_stop_nothing(
-    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "itself.jpg").symlink_to("itself.jpg")
-    (pictures / "round.jpg").symlink_to("and-round.jpg")
-    (pictures / "and-round.jpg").symlink_to("round.jpg")
-    (pictures / "gone.jpg").symlink_to("nowhere")
-    (pictures / "long.jpg").symlink_to("x" * 300)
-    (pictures / "folder").symlink_to(".")
-    (pictures / "above").symlink_to("..")
-    (pictures / "zeros.jpg").symlink_to("/dev/zero")
-    os.mkfifo(pictures / "pipe.jpg")
-    assert run(pictures, out, url) == 1
+    (images / "itself.jpg").symlink_to("itself.jpg")
+    (images / "round.jpg").symlink_to("and-round.jpg")
+    (images / "and-round.jpg").symlink_to("round.jpg")
+    (images / "gone.jpg").symlink_to("nowhere")
+    (images / "long.jpg").symlink_to("x" * 300)
+    (images / "folder").symlink_to(".")
+    (images / "above").symlink_to("..")
+    (images / "zeros.jpg").symlink_to("/dev/zero")
+    os.mkfifo(images / "pipe.jpg")
+    assert run(images, out, url) == 1
     told = capsys.readouterr().err
     for name in ("itself", "round", "and-round", "gone", "long"):
         assert f"{name}.jpg: can't read" in told
-    assert "5 of 6 pictures had no answer" in told
+    assert "5 of 6 images had no answer" in told
     assert written(out) == {".asked.json", "one.jpg.json"}
 
 
-def test_names_of_any_length_are_answered_and_found_again(pictures: Path, out: Path, url: str) -> None:
+def test_names_of_any_length_are_answered_and_found_again(images: Path, out: Path, url: str) -> None:
     names = ["a" * 246 + ".jpg", "a" * 245 + "b.jpg", "é" * 123 + ".jpg", "a" * 251 + ".jpg", "a" * 240 + ".jpg"]
     for name in names:
-        (pictures / name).write_bytes(b"picture")
-    assert run(pictures, out, url) == 0
+        (images / name).write_bytes(b"image")
+    assert run(images, out, url) == 0
     files = written(out)
     assert len(files) == len(names) + 2
     assert names[-1] + ".json" in files
     assert all(len(os.fsencode(name)) <= 255 for name in files)
     times = {name: (out / name).stat().st_mtime_ns for name in files}
-    assert run(pictures, out, url) == 0
+    assert run(images, out, url) == 0
     assert {name: (out / name).stat().st_mtime_ns for name in written(out)} == times
 
 
 def test_names_that_a_terminal_would_obey_are_answered_and_shown_escaped(
-    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "\x1b[2J\n.jpg").write_bytes(b"")
-    (pictures / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"picture")
-    assert run(pictures, out, url) == 1
+    (images / "\x1b[2J\n.jpg").write_bytes(b"")
+    (images / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"image")
+    assert run(images, out, url) == 1
     told = capsys.readouterr().err
-    assert r"\x1b[2J\n.jpg: the picture is empty" in told
+    assert r"\x1b[2J\n.jpg: the image is empty" in told
     assert "\x1b[2J\n" not in told
     assert (out / os.fsdecode(b"\xff\xfe.jpg.json")).read_bytes() == ANSWER
 
@@ -112,18 +112,18 @@ def test_names_that_a_terminal_would_obey_are_answered_and_shown_escaped(
     [b"", b"{", b"[]", b"7", b'"x"', b"null", b"[" * 60_000, b"\xff", b"9" * 60_000, b" " * 2 * LARGEST_SMALL_FILE],
 )
 def test_a_broken_note_of_what_was_asked_is_told(
-    pictures: Path, out: Path, url: str, content: bytes, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
     (out / ".asked.json").write_bytes(content)
-    assert run(pictures, out, url) == 2
+    assert run(images, out, url) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert ".asked.json is damaged or can't be read; name another --out, or delete it to go on here" in line
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link", "endless link"])
 def test_something_else_in_the_place_of_the_note_is_told(
-    pictures: Path, out: Path, url: str, kind: str, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
     note = out / ".asked.json"
@@ -132,53 +132,51 @@ def test_something_else_in_the_place_of_the_note_is_told(
     elif kind == "pipe":
         os.mkfifo(note)
     else:
-        note.symlink_to("/dev/zero" if kind == "endless link" else pictures / "one.jpg")
-    assert run(pictures, out, url) == 2
+        note.symlink_to("/dev/zero" if kind == "endless link" else images / "one.jpg")
+    assert run(images, out, url) == 2
     assert ".asked.json is damaged or can't be read" in capsys.readouterr().err
 
 
 def test_what_the_note_says_is_shown_in_one_short_line(
-    pictures: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
     (out / ".asked.json").write_text(json.dumps({"url": "\x1b[2J\n" * 1000}))
-    assert run(pictures, out, url) == 2
+    assert run(images, out, url) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert len(line) < 1100
 
 
-def test_a_planted_link_is_replaced_and_not_written_through(
-    pictures: Path, out: Path, url: str, tmp_path: Path
-) -> None:
+def test_a_planted_link_is_replaced_and_not_written_through(images: Path, out: Path, url: str, tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_text("precious")
     out.mkdir()
     (out / "one.jpg.json").symlink_to(mine)
-    assert run(pictures, out, url) == 0
+    assert run(images, out, url) == 0
     assert mine.read_text() == "precious"
     assert (out / "one.jpg.json").read_bytes() == ANSWER
     assert not (out / "one.jpg.json").is_symlink()
 
 
 def test_a_planted_folder_leads_no_answer_out_of_the_folder_of_answers(
-    pictures: Path, out: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, out: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "more").mkdir()
-    (pictures / "one.jpg").rename(pictures / "more" / "one.jpg")
+    (images / "more").mkdir()
+    (images / "one.jpg").rename(images / "more" / "one.jpg")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     out.mkdir()
     (out / "more").symlink_to(elsewhere)
-    assert run(pictures, out, url) == 2
+    assert run(images, out, url) == 2
     assert f"a link leads out of {out}; remove it, or name another --out" in capsys.readouterr().err
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_folder_of_answers_may_be_a_link_itself(pictures: Path, out: Path, url: str, tmp_path: Path) -> None:
+def test_the_folder_of_answers_may_be_a_link_itself(images: Path, out: Path, url: str, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     out.symlink_to(tmp_path / "real")
-    assert run(pictures, out, url) == 0
+    assert run(images, out, url) == 0
     assert (tmp_path / "real" / "one.jpg.json").read_bytes() == ANSWER
 
 

@@ -64,7 +64,7 @@ def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights:
         assert archive.read("classes.txt").decode().split() == ["ant", "bee", "cat", "dog", "eel"]
         settings = yaml.safe_load(archive.read("model-config.yaml"))
         assert (settings["minWorkers"], settings["handler"]["score_threshold"]) == (2, 0.3)
-        assert (settings["handler"]["max_side"], settings["handler"]["max_pictures"]) == (900, 8)
+        assert (settings["handler"]["max_side"], settings["handler"]["max_images"]) == (900, 8)
         assert yaml.safe_load(archive.read("config.yaml"))["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"] == 5
         tensors = load(archive.read("weights.safetensors"))
     assert {name: array.shape for name, array in tensors.items()} == load_case("tiny").shapes

@@ -113,11 +113,11 @@ def test_the_pyramid_is_its_definition(changes: Mapping[str, Any]) -> None:
     """In float64; with the norms as they are, and folded into the convolutions."""
     network = small_network(changes).double()
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    pictures = 50 * torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = pyramid(resnet(pictures, weights, network.config), weights, network.config)
-    features = network.backbone(pictures)
+    images = 50 * torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = pyramid(resnet(images, weights, network.config), weights, network.config)
+    features = network.backbone(images)
     fold_norms(network)
-    features_folded = network.backbone(pictures)
+    features_folded = network.backbone(images)
     assert list(features) == list(features_folded) == sorted(expected)
     for name in features:
         stride = 2 ** int(name[1:])

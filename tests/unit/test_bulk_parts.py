@@ -1,5 +1,6 @@
 """A run's folder: parts are there whole or not at all, and a run goes on only as it was begun."""
 
+import hashlib
 import tracemalloc
 from dataclasses import replace
 from itertools import chain
@@ -17,7 +18,7 @@ from tensormask_server.bulk.parts import Parts, RunError, Settings, begin, check
 from tensormask_server.bulk.places import Place, place_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 
-SETTINGS = Settings("/pictures", "c0", "f0", ("ant", "bee"), 0.5, "float32", 100, 10)
+SETTINGS = Settings("/images", "c0", "f0", ("ant", "bee"), 0.5, "float32", 100, 10)
 INSTANCE = {
     "category_id": 2,
     "category_name": "bee",
@@ -38,26 +39,24 @@ def folder(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def parts(folder: Place) -> Parts:
-    begin(folder, SETTINGS, (f"/pictures/{i}.jpg" for i in range(2345)))
+    begin(folder, SETTINGS, (f"/images/{i}.jpg" for i in range(2345)))
     return Parts(folder)
 
 
-def test_the_parts_together_have_each_picture_once_and_in_order(parts: Parts) -> None:
-    assert parts.pictures == 2345
+def test_the_parts_together_have_each_image_once_and_in_order(parts: Parts) -> None:
+    assert parts.images == 2345
     paths = list(chain.from_iterable(parts.paths(part) for part in range(len(parts))))
-    assert paths == [f"/pictures/{i}.jpg" for i in range(2345)]
+    assert paths == [f"/images/{i}.jpg" for i in range(2345)]
     assert [parts.rows(part) for part in range(len(parts))] == [len(parts.paths(part)) for part in range(len(parts))]
 
 
-@pytest.mark.parametrize(
-    ("pictures", "size"), [(1, 1), (199, 1), (1000, 10), (10**5, 256), (10**6, 256), (10**7, 1000)]
-)
-def test_parts_grow_with_the_pictures_so_that_there_are_neither_few_nor_too_many(pictures: int, size: int) -> None:
-    assert part_size(pictures) == size
+@pytest.mark.parametrize(("images", "size"), [(1, 1), (199, 1), (1000, 10), (10**5, 256), (10**6, 256), (10**7, 1000)])
+def test_parts_grow_with_the_images_so_that_there_are_neither_few_nor_too_many(images: int, size: int) -> None:
+    assert part_size(images) == size
 
 
 def test_a_written_part_is_read_as_it_was_given(parts: Parts, tmp_path: Path) -> None:
-    error = {"path": "x", "weights_sha256": "f0", "error": "no picture"}
+    error = {"path": "x", "weights_sha256": "f0", "error": "no image"}
     rows = [*rows_of(parts, 0)[:-1], error]
     parts.write(0, rows)
     parts.write(0, rows)  # again, as a task that is tried again does
@@ -123,9 +122,9 @@ def test_a_flipped_bit_in_the_pages_is_found_by_other_readers_too(parts: Parts, 
 
 
 @pytest.mark.attack(14, "flipped bits in what a bulk run wrote")
-def test_a_flipped_bit_in_the_list_of_pictures_is_told(folder: Place, tmp_path: Path) -> None:
-    begin(folder, SETTINGS, (f"/pictures/{i}.jpg" for i in range(50)))
-    path = tmp_path / "_pictures.parquet"
+def test_a_flipped_bit_in_the_list_of_images_is_told(folder: Place, tmp_path: Path) -> None:
+    begin(folder, SETTINGS, (f"/images/{i}.jpg" for i in range(50)))
+    path = tmp_path / "_images.parquet"
     content = path.read_bytes()
     data = content[: pq.read_metadata(path).row_group(0).column(0).total_compressed_size]
     settings = content.index(b'"threshold": 0.5')
@@ -135,12 +134,27 @@ def test_a_flipped_bit_in_the_list_of_pictures_is_told(folder: Place, tmp_path: 
             Parts(folder).paths(0)
 
 
+def test_a_run_that_version_0_1_0_began_goes_on(folder: Place, tmp_path: Path) -> None:
+    """It had another name for the list of its images."""
+    begin(folder, SETTINGS, (f"/images/{i}.jpg" for i in range(50)))
+    today = tmp_path / "_images.parquet"
+    table = pq.read_table(today)
+    run = pq.read_metadata(today).metadata[b"run"].replace(b'"images": 50', b'"pictures": 50')
+    table = table.replace_schema_metadata({"run": run, "run_sha256": hashlib.sha256(run).hexdigest()})
+    pq.write_table(table, tmp_path / "_pictures.parquet", row_group_size=1000)
+    today.unlink()
+    assert is_begun(folder)
+    parts = Parts(folder)
+    assert parts.images == 50
+    assert parts.paths(0)[0] == "/images/0.jpg"
+
+
 def test_what_a_killed_process_leaves_is_no_row_and_goes_in_the_end(parts: Parts, tmp_path: Path) -> None:
     parts.write(1, rows_of(parts, 1))
     (tmp_path / ".part-000002-cafe").write_bytes((tmp_path / "part-000001.parquet").read_bytes()[:50])
     assert pq.read_table(tmp_path).num_rows == parts.rows(1)
     parts.tidy()
-    assert {path.name for path in tmp_path.iterdir()} == {"_pictures.parquet", "part-000001.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {"_images.parquet", "part-000001.parquet"}
 
 
 def test_a_run_that_did_not_begin_leaves_nothing(folder: Place, tmp_path: Path) -> None:
@@ -150,7 +164,7 @@ def test_a_run_that_did_not_begin_leaves_nothing(folder: Place, tmp_path: Path) 
 
     with pytest.raises(OSError, match="gone"):
         begin(folder, SETTINGS, breaking())
-    with pytest.raises(RunError, match="no pictures in /pictures"):
+    with pytest.raises(RunError, match="no images in /images"):
         begin(folder, SETTINGS, [])
     assert list(tmp_path.iterdir()) == []
     assert not is_begun(folder)
@@ -188,11 +202,11 @@ def test_listing_keeps_no_more_than_some_thousands_of_paths_in_memory(folder: Pl
     begin(folder, SETTINGS, (f"/{i:0{length}}.jpg" for i in range(count)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert Parts(folder).pictures == count
+    assert Parts(folder).images == count
     assert peak < count * length / 10
 
 
-def test_a_picture_at_which_processes_die_is_hopeless_after_some_and_no_other_is(folder: Place) -> None:
+def test_a_image_at_which_processes_die_is_hopeless_after_some_and_no_other_is(folder: Place) -> None:
     file = folder / "tries"
     assert Tries(file).is_first  # and its process dies
     for death in range(MOST_DEATHS):

@@ -1,4 +1,4 @@
-"""Which pictures a name stands for: each once, in one order, on the machine's own files and on others."""
+"""Which images a name stands for: each once, in one order, on the machine's own files and on others."""
 
 import os
 from pathlib import Path
@@ -15,23 +15,23 @@ FILES = ("b/same.jpg", "a/same.jpg", "a/deep/er/x.PNG", "notes.txt", "first.webp
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in FILES:
-        path = tmp_path / "pictures" / name
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def found(name: str, folder: Path) -> list[str]:
-    pictures = list(source_of(name).pictures())
-    assert all(Path(picture).is_file() for picture in pictures)
-    return [str(Path(picture).relative_to(folder)) for picture in pictures]
+    images = list(source_of(name).images())
+    assert all(Path(image).is_file() for image in images)
+    return [str(Path(image).relative_to(folder)) for image in images]
 
 
 @pytest.mark.parametrize("form", ["{}", "{}/", "file://{}", "fsspec+file://{}"])
-def test_a_folders_pictures_are_those_whose_names_end_so_in_its_folders_too(folder: Path, form: str) -> None:
+def test_a_folders_images_are_those_whose_names_end_so_in_its_folders_too(folder: Path, form: str) -> None:
     every = ["[1].gif", "a/deep/er/x.PNG", "a/same.jpg", "a b.jpeg", "b/same.jpg", "first.webp"]
-    pictures = [each.removeprefix("fsspec+file://") for each in source_of(form.format(folder)).pictures()]
-    assert sorted(str(Path(each).relative_to(folder)) for each in pictures) == sorted(every)
+    images = [each.removeprefix("fsspec+file://") for each in source_of(form.format(folder)).images()]
+    assert sorted(str(Path(each).relative_to(folder)) for each in images) == sorted(every)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_pattern_may_stand_in_a_uri(folder: Path) -> None:
 def test_a_name_that_is_not_utf_8_is_told_with_its_folder(folder: Path) -> None:
     (folder / "a" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
     with pytest.raises(PlaceError, match=rf"a file in {folder}/a has a name that isn't UTF-8, b'.*caf\\xe9"):
-        list(source_of(str(folder)).pictures())
+        list(source_of(str(folder)).images())
 
 
 def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
@@ -82,10 +82,10 @@ def test_links_are_followed_but_not_round_in_a_circle(folder: Path, tmp_path: Pa
     assert found(str(folder / "a"), folder) == expected
 
 
-def test_a_link_to_what_is_not_there_is_a_picture_like_one_that_can_not_be_read(folder: Path) -> None:
+def test_a_link_to_what_is_not_there_is_a_image_like_one_that_can_not_be_read(folder: Path) -> None:
     (folder / "b" / "gone.jpg").symlink_to(folder / "nowhere")
     (folder / "b" / "itself.jpg").symlink_to(folder / "b" / "itself.jpg")
-    assert list(source_of(str(folder / "b")).pictures()) == [
+    assert list(source_of(str(folder / "b")).images()) == [
         f"{folder}/b/{name}.jpg" for name in ("gone", "itself", "same")
     ]
 
@@ -93,7 +93,7 @@ def test_a_link_to_what_is_not_there_is_a_picture_like_one_that_can_not_be_read(
 @pytest.mark.parametrize("name", ["{}/absent", "{}/absent/*.jpg", "file://{}/absent", "nonsense://bucket/x"])
 def test_what_is_not_there_is_told(folder: Path, name: str) -> None:
     with pytest.raises(PlaceError, match=r"absent|nonsense"):
-        list(source_of(name.format(folder)).pictures())
+        list(source_of(name.format(folder)).images())
 
 
 def test_names_on_other_filesystems_keep_what_they_begin_with() -> None:

@@ -1,4 +1,4 @@
-"""Machines for so many pictures a day: the arithmetic, by hand, and the page that shows what it comes to."""
+"""Machines for so many images a day: the arithmetic, by hand, and the page that shows what it comes to."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ WORKLOAD = Workload(
 )
 
 
-def test_cores_do_all_of_a_picture() -> None:
+def test_cores_do_all_of_a_image() -> None:
     rates = Machine(cores=11, gigabits=1, hour=1).rates(WORKLOAD)
     assert rates == pytest.approx({"cores": 100, "network card": 500})  # 110 ms a core; 2 Mbit of 1 Gbit/s
 
@@ -59,7 +59,7 @@ def test_the_page_shows_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--load", "1.5"], "'1.5' is no share; expected a number above 0, to 1"),
         (["--load", "0"], "'0' is no share"),
         (["--peak", "many"], "'many' is not a number"),
-        (["--pictures", "nan"], "'nan' is not a number"),
+        (["--images", "nan"], "'nan' is not a number"),
     ],
 )
 def test_what_can_not_be_is_refused(

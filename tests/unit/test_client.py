@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.client import (
-    BadPicture,
+    BadImage,
     Busy,
     Client,
     Lost,
@@ -30,7 +30,7 @@ from tensormask_server.client import (
     WrongServer,
     WrongToken,
     encode_png,
-    picture_bytes,
+    image_bytes,
 )
 from tensormask_server.client_command import main
 from tensormask_server.instances import decode_mask
@@ -41,7 +41,7 @@ PIXEL = np.zeros((1, 2, 3), np.uint8)
 AT_ONCE = (0.0, 0.0)  # waits
 
 masks = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
-pictures = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (*size, 3)))
+images = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (*size, 3)))
 
 
 @given(mask=masks)
@@ -51,15 +51,15 @@ def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> No
     np.testing.assert_array_equal(decoded, mask)
 
 
-@given(picture=pictures)
-def test_the_png_is_the_array(picture: np.ndarray) -> None:
-    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(encode_png(picture)))), picture)
+@given(image=images)
+def test_the_png_is_the_array(image: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(encode_png(image)))), image)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
-def test_another_array_is_refused(picture: np.ndarray) -> None:
-    with pytest.raises(BadPicture, match=r"expected uint8 \(H, W, 3\), RGB"):
-        encode_png(picture)
+@pytest.mark.parametrize("image", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
+def test_another_array_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(BadImage, match=r"expected uint8 \(H, W, 3\), RGB"):
+        encode_png(image)
 
 
 def test_neither_torch_nor_pillow_is_imported() -> None:
@@ -150,7 +150,7 @@ def test_what_a_proxy_says_of_a_server_that_is_gone_is_not_the_last_word(status:
     ("status", "body", "kind", "said"),
     [
         (400, b'{"error": "no", "expected": "yes"}', Refused, "400 no; expected yes"),
-        (413, b"", Refused, "413 the picture has 0.0 MB, more than .* max_request_size"),
+        (413, b"", Refused, "413 the image has 0.0 MB, more than .* max_request_size"),
         (400, b'{"type": "InvalidKeyException", "message": "no"}', WrongToken, "wants a token: 400 no; expected the"),
         (404, b'{"message": "Model not found"}', WrongServer, "404 Model not found"),
         (500, b"", Refused, "500 Internal Server Error"),
@@ -172,7 +172,7 @@ def test_nobody_there_is_told() -> None:
 
 def test_an_option_of_several_lines_is_refused() -> None:
     with pytest.raises(ValueError, match=r"classes is 'cat\\ndog'; expected a line of text"):
-        Client("http://127.0.0.1:9").predict(b"picture", classes="cat\ndog")
+        Client("http://127.0.0.1:9").predict(b"image", classes="cat\ndog")
 
 
 def test_an_unknown_option_is_refused() -> None:
@@ -182,7 +182,7 @@ def test_an_unknown_option_is_refused() -> None:
 
 def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"]) == 2
-    assert "no pictures in" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err
     assert main([str(tmp_path), "--url", "nowhere", "--out", "x"]) == 2
     assert "expected http://HOST:8080/predictions/MODEL" in capsys.readouterr().err
 
@@ -193,6 +193,6 @@ def test_run_lengths_of_another_mask_are_refused(counts: str) -> None:
         decode_mask(counts, 2, 2)
 
 
-def test_a_picture_of_pillow_is_told_what_to_be_instead() -> None:
-    with pytest.raises(BadPicture, match=r"the picture is Image; expected a path.*numpy.asarray"):
-        picture_bytes(Image.new("RGB", (4, 4)))  # type: ignore[arg-type]
+def test_a_image_of_pillow_is_told_what_to_be_instead() -> None:
+    with pytest.raises(BadImage, match=r"the image is Image; expected a path.*numpy.asarray"):
+        image_bytes(Image.new("RGB", (4, 4)))  # type: ignore[arg-type]

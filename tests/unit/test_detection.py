@@ -208,7 +208,7 @@ def test_an_overlap_at_the_threshold_is_not_above_it(threshold: float, kept: lis
 
 
 def test_boxes_far_from_the_origin_are_told_apart_as_well() -> None:
-    """As in a picture of 50,000 pixels; classes must not be told apart by moving boxes, which would lose digits."""
+    """As in an image of 50,000 pixels; classes must not be told apart by moving boxes, which would lose digits."""
     boxes: list[Box] = [(50_000.0, 50_000.0, 50_000.5, 50_000.5), (50_000.25, 50_000.0, 50_000.75, 50_000.5)]
     assert non_maximum_suppression(candidates(boxes, [0, 79]), 0.3, 100).anchors.tolist() == [0, 1]
     assert non_maximum_suppression(candidates(boxes, [79, 79]), 0.3, 100).anchors.tolist() == [0]

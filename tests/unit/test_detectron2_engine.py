@@ -48,8 +48,8 @@ def test_options_choose_of_the_references_answer_what_our_network_finds_with_the
 ) -> None:
     case, predictor = answered
     check_options(options, predictor.config, 0.0)
-    found = detections_of(instances(case.expected), predictor.config, options, *case.picture.shape[:2])
-    [ours] = predictor([case.picture], options)
+    found = detections_of(instances(case.expected), predictor.config, options, *case.image.shape[:2])
+    [ours] = predictor([case.image], options)
     assert len(found) == len(ours)
     assert (np.diff(found.scores) <= 0).all()
     assert (found.masks is None) == (ours.masks is None)
@@ -61,7 +61,7 @@ def test_options_choose_of_the_references_answer_what_our_network_finds_with_the
 def test_the_best_are_taken_where_fewer_are_asked_for(most: int) -> None:
     case = load_case("tiny")
     options = PredictionOptions(score_threshold=0.1, max_detections=most, classes=(0, 4))
-    found = detections_of(instances(case.expected), small_config(), options, *case.picture.shape[:2])
+    found = detections_of(instances(case.expected), small_config(), options, *case.image.shape[:2])
     wanted = (case.expected.scores > 0.1) & np.isin(case.expected.classes, (0, 4))
     assert 4 < np.count_nonzero(wanted) < len(case.expected)
     assert found.scores.tolist() == case.expected.scores[wanted][:most].tolist()
@@ -70,7 +70,7 @@ def test_the_best_are_taken_where_fewer_are_asked_for(most: int) -> None:
     np.testing.assert_array_equal(found.masks, case.expected.masks[wanted][:most])
 
 
-def test_nothing_found_has_no_masks_of_the_pictures_size() -> None:
+def test_nothing_found_has_no_masks_of_the_images_size() -> None:
     """detectron2's TensorMask then has no pred_masks at all."""
     nothing = Instances(torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), None)
     found = detections_of(nothing, small_config(), PredictionOptions(), 20, 30)
@@ -162,8 +162,8 @@ def test_the_engine_answers_as_detectron2_did(weights_of_tiny: Path) -> None:
     case = load_case("tiny")
     engine = load_detectron2(case.config, weights_of_tiny, "cuda:0")
     own = engine.config.detection
-    [found] = engine([case.picture])
+    [found] = engine([case.image])
     assert compare(found, case.expected, own.score_threshold, own.max_detections).is_same
-    [best, dogs] = engine([case.picture] * 2, [PredictionOptions(max_detections=2), PredictionOptions(classes=(4,))])
+    [best, dogs] = engine([case.image] * 2, [PredictionOptions(max_detections=2), PredictionOptions(classes=(4,))])
     assert len(best) == 2
     assert set(dogs.classes.tolist()) == {4}

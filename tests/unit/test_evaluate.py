@@ -94,14 +94,14 @@ def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
     assert np.isnan(scores.masks.large)
 
 
-def test_pictures_without_results_count_as_empty(found: dict[int, Detections]) -> None:
+def test_images_without_results_count_as_empty(found: dict[int, Detections]) -> None:
     assert evaluate(annotated(found), []).masks.ap == 0
     half = {image_id: one for image_id, one in found.items() if image_id != 9}
     assert 0.5 < evaluate(annotated(found), results_of(half)).boxes.ap < 0.7
 
 
 def test_a_network_without_masks_has_box_scores(found: dict[int, Detections]) -> None:
-    without = {image_id: replace(one, picture_masks=None) for image_id, one in found.items()}
+    without = {image_id: replace(one, image_masks=None) for image_id, one in found.items()}
     scores = evaluate(annotated(found), results_of(without))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
@@ -136,7 +136,7 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
         ({"segmentation": {"counts": 7}}, "the segmentation of annotation 4 is {'counts': 7}; expected"),
         (
             {"segmentation": {"counts": "", "size": [3, 4]}},
-            r"an RLE of the size \[3, 4\], on a picture of \[120, 160\]",
+            r"an RLE of the size \[3, 4\], on an image of \[120, 160\]",
         ),
     ],
 )
@@ -244,17 +244,17 @@ def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypa
         tracemalloc.stop()
 
 
-def test_masks_of_another_size_than_the_picture_are_told(
+def test_masks_of_another_size_than_the_image_are_told(
     tmp_path: Path, stub: "Stub", client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = np.zeros((1, 2, 2), bool)
     stub.answers = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
     assert command.main([*write_folder(tmp_path, found), "--url", client.url]) == 2
-    assert "masks of 2×2 pixels on a picture of 120×160" in last_line(capsys)
+    assert "masks of 2×2 pixels on an image of 120×160" in last_line(capsys)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret.png", "a/../../secret.png", "\x1b[2J/../.."])
-def test_an_annotation_file_names_no_picture_outside_of_the_folder(
+def test_an_annotation_file_names_no_image_outside_of_the_folder(
     tmp_path: Path,
     stub: "Stub",
     client: Client,
@@ -321,7 +321,7 @@ def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def write_folder(folder: Path, found: dict[int, Detections]) -> list[str]:
-    """The command's arguments for a folder of black pictures with these annotations."""
+    """The command's arguments for a folder of black images with these annotations."""
     annotations = annotated(found)
     (folder / "instances.json").write_text(json.dumps(annotations))
     (folder / "images").mkdir()
@@ -334,7 +334,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_an_error_on_one_picture_is_told_and_counted(
+def test_an_error_on_one_image_is_told_and_counted(
     tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*write_folder(tmp_path, found), "--url", client.url, "--concurrency", "1"]
@@ -345,7 +345,7 @@ def test_an_error_on_one_picture_is_told_and_counted(
     printed = capsys.readouterr()
     assert "7.png: 500 worker died" in printed.err
     assert "40.png: has 121×160 pixels, and annotations for 120×160" in printed.err
-    assert "2 of 3 pictures had no answer" in printed.err.splitlines()[-1]
+    assert "2 of 3 images had no answer" in printed.err.splitlines()[-1]
     assert [line.split()[0] for line in printed.out.splitlines()] == ["AP", "box", "mask"]
     # and only those are asked for again
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "40.png")
@@ -391,7 +391,7 @@ def test_what_can_not_be_measured_is_told_before_anything_is_sent(
     kept = command.ResultsFile(results, 0.05)
     results.write_text(kept.line(8, []))
     assert command.main([*arguments, "--results", str(results)]) == 2
-    assert "results.jsonl has other pictures than" in last_line(capsys)
+    assert "results.jsonl has other images than" in last_line(capsys)
     results.write_text(replace(kept, threshold=0.3).line(7, []))
     assert command.main([*arguments, "--results", str(results)]) == 2
     assert "holds results with --threshold 0.3" in last_line(capsys)
@@ -400,7 +400,7 @@ def test_what_can_not_be_measured_is_told_before_anything_is_sent(
             command.main([*arguments, *wrong])
     (tmp_path / "images" / "9.png").unlink()
     assert command.main(arguments) == 2
-    assert f"1 of the annotation file's 3 pictures are not in {tmp_path / 'images'}, 9.png for one" in last_line(capsys)
+    assert f"1 of the annotation file's 3 images are not in {tmp_path / 'images'}, 9.png for one" in last_line(capsys)
     emptied = json.loads((tmp_path / "instances.json").read_text())
     emptied["annotations"][2]["segmentation"] = []
     (tmp_path / "instances.json").write_text(json.dumps(emptied))

@@ -40,7 +40,7 @@ def _png(side: int) -> bytes:
 
 CASE = load_case("tiny")
 PNG_OF_64_MEGAPIXELS = _png(8000)
-GOOD = {"body": json.dumps({"img_data": CASE.picture.transpose(2, 0, 1).tolist()}).encode()}
+GOOD = {"body": json.dumps({"img_data": CASE.image.transpose(2, 0, 1).tolist()}).encode()}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_each_request_of_a_batch_has_its_own_status(model_dir: Path) -> None:
 REFUSED = {
     "JSON": b'{"img_data": [[[1, 2], [3]], [[1]], [[2]]]}',
     "instances": b'{"instances": [{"image": "!"}]}',
-    "picture": b"\x89PNG\r\n\x1a\n",
+    "image": b"\x89PNG\r\n\x1a\n",
     "nothing": b"",
     "answer": GOOD["body"],  # more bytes than max_response_bytes
     "format": b'{"instances": [{"img_data": [[[1]], [[2]], [[3]]]}], "format": "png"}',
@@ -330,11 +330,11 @@ print(json.loads(bodies[1])["error"])
 
 # less than decoding takes, and less than drawing does
 @pytest.mark.parametrize(("megabytes", "said"), [(200, "could not be read"), (1000, "could not be made")])
-def test_a_picture_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
+def test_a_image_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
     command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     printed = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
-    assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this picture"], (
+    assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this image"], (
         printed.stderr
     )
     assert said in printed.stderr

@@ -28,7 +28,7 @@ BODIES = {
     "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', 'classes has "999'),
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
-    "an object of rows as a picture": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
+    "an object of rows as an image": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
     "a lone surrogate": ("\ud800", "nor JSON"),
     "a key of 7 MB, near a known one": (f'{{"{"img_dat" * 1_000_000}": 1}}', "unknown key"),
     "the last of many keys twice": (f'{{{KEYS}, "299999": 0}}', 'key "299999" twice'),
@@ -56,7 +56,7 @@ def tiff_of_one_tile(tile_side: int, tile: bytes) -> bytes:
 def test_a_tiff_with_tiles_far_larger_than_itself_is_refused() -> None:
     """The decoder would make the whole tile, a gigabyte from a megabyte."""
     within = tiff_of_one_tile(1024, zlib.compress(bytes(1024 * 1024)))
-    assert parse_request({"body": within}, {}, HandlerOptions(), ("cat",)).items[0].picture.shape == (16, 16, 3)
+    assert parse_request({"body": within}, {}, HandlerOptions(), ("cat",)).items[0].image.shape == (16, 16, 3)
     with pytest.raises(BadRequest, match="16×16 pixels, is a TIFF with tiles of 32768×32768"):
         parse_request({"body": tiff_of_one_tile(32768, b"")}, {}, HandlerOptions(), ("cat",))
 
@@ -70,7 +70,7 @@ def progressive_jpeg(last_scan_again: int, between: bytes = b"") -> bytes:
 
 
 def test_a_jpeg_with_scans_without_end_is_refused() -> None:
-    """Each scan goes over the whole picture again: a few MB would take hours."""
+    """Each scan goes over the whole image again: a few MB would take hours."""
     assert parse_request({"body": progressive_jpeg(80)}, {}, HandlerOptions(), ("cat",)).items
     # a marker without a length, then what would be one: nothing is hidden by it
     for between in (b"", b"\xff\x01\xff\xff", b"\xff\xd0\xff\xff\xff"):
@@ -79,12 +79,12 @@ def test_a_jpeg_with_scans_without_end_is_refused() -> None:
 
 
 def test_what_follows_a_jpeg_is_no_scan_of_it() -> None:
-    """Phones append films to their pictures."""
+    """Phones append films to their images."""
     jpeg = progressive_jpeg(0) + b"\xff\xda\0\2" * 200
     assert parse_request({"body": jpeg}, {}, HandlerOptions(), ("cat",)).items
 
 
-def test_a_picture_without_pixels_is_refused() -> None:
+def test_a_image_without_pixels_is_refused() -> None:
     content = io.BytesIO()
     Image.new("RGB", (1, 1)).save(content, "BMP")
     bmp = bytearray(content.getvalue())

@@ -27,7 +27,7 @@ from tensormask_server.client import (
     Unreachable,
     WrongServer,
     WrongToken,
-    picture_bytes,
+    image_bytes,
 )
 from tensormask_server.instances import AnswerTooLarge, decode_mask, read_instances
 
@@ -196,7 +196,7 @@ def test_what_drips_is_given_up_when_the_time_is_over(start: bytes, piece: bytes
     assert "no answer in 0.5 s in all" in str(error)
 
 
-def test_a_server_that_takes_the_picture_drop_by_drop_is_given_up() -> None:
+def test_a_server_that_takes_the_image_drop_by_drop_is_given_up() -> None:
     def behave(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         while not is_over.wait(0.01):
@@ -312,13 +312,13 @@ def test_the_masks_size_is_looked_at_before_memory_is_taken(height: int, width: 
         talking(sending(http(body))) as url,
         pytest.raises(TooLarge, match=r"at most 1677721600 pixels.*max_mask_pixels"),
     ):
-        Client(url, waits=()).predict(b"a picture")
+        Client(url, waits=()).predict(b"an image")
 
 
-def test_masks_of_another_size_than_the_picture_sent_are_another_servers() -> None:
+def test_masks_of_another_size_than_the_image_sent_are_another_servers() -> None:
     error = error_of(sending(http(answer(height=2))))
     assert isinstance(error, WrongServer)
-    assert "2×2 pixels for a picture of 1×2" in str(error)
+    assert "2×2 pixels for an image of 1×2" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -518,12 +518,12 @@ def test_a_client_does_not_show_its_token() -> None:
     assert "secret" not in repr(Client("http://127.0.0.1:9", token="secret"))
 
 
-def test_a_file_that_is_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+def test_a_file_that_is_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with path.open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(ClientError, match="more than a picture has"):
-        picture_bytes(path)
+    with pytest.raises(ClientError, match="more than an image has"):
+        image_bytes(path)
 
 
 def test_limits_end_with_the_deadline() -> None:

@@ -1,4 +1,4 @@
-"""What pictures may be, how they are resized, and how everything else is refused."""
+"""What images may be, how they are resized, and how everything else is refused."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from PIL import Image
 from small_network import assert_alike, noise, small_predictor
 from tensormask_server import Predictor
 from tensormask_server.config import InputConfig
-from tensormask_server.inputs import resize_picture
+from tensormask_server.inputs import resize_image
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize(
-    ("picture", "found"),
+    ("image", "found"),
     [
         (np.zeros((5, 6, 3), np.float32), r"float32 \(5, 6, 3\)"),
         (np.zeros((5, 6, 3), np.int64), r"int64 \(5, 6, 3\)"),
@@ -33,26 +33,26 @@ def predictor() -> Predictor:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_what_it_is(predictor: Predictor, picture: Any, found: str) -> None:
-    with pytest.raises(ValueError, match=rf"a picture is {found}; expected uint8 \(H, W, 3\), RGB"):
-        predictor([noise(8, 8), picture])
+def test_what_is_no_image_is_refused_by_what_it_is(predictor: Predictor, image: Any, found: str) -> None:
+    with pytest.raises(ValueError, match=rf"an image is {found}; expected uint8 \(H, W, 3\), RGB"):
+        predictor([noise(8, 8), image])
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("min_size", [0, 96])
-def test_a_picture_may_lie_in_memory_as_it_likes(min_size: int) -> None:
+def test_a_image_may_lie_in_memory_as_it_likes(min_size: int) -> None:
     """Turned, cut out of a larger one, read-only as Pillow gives it; and it is not written to."""
     predictor = small_predictor({"INPUT.MIN_SIZE_TEST": min_size})
-    picture = noise(96, 128)
+    image = noise(96, 128)
     larger = noise(200, 300)
-    larger[10:106, 20:148] = picture
-    read_only = picture.copy()
+    larger[10:106, 20:148] = image
+    read_only = image.copy()
     read_only.flags.writeable = False
-    [expected] = predictor([picture.copy()])
-    variants = [picture[:, ::-1].copy()[:, ::-1], larger[10:106, 20:148], np.asfortranarray(picture), read_only]
-    for found in (*predictor(variants), *predictor([np.asarray(Image.fromarray(picture))])):
+    [expected] = predictor([image.copy()])
+    variants = [image[:, ::-1].copy()[:, ::-1], larger[10:106, 20:148], np.asfortranarray(image), read_only]
+    for found in (*predictor(variants), *predictor([np.asarray(Image.fromarray(image))])):
         assert_alike(found, expected)
-    assert np.array_equal(picture, noise(96, 128))
+    assert np.array_equal(image, noise(96, 128))
 
 
 @pytest.mark.parametrize(("order", "channels"), [("RGB", [0, 1, 2]), ("BGR", [2, 1, 0])])
@@ -62,10 +62,10 @@ def test_the_network_sees_normalised_channels_in_its_order_and_zeros_around(orde
     predictor = small_predictor(options)
     seen: list[torch.Tensor] = []
     predictor.network.backbone.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
-    picture = noise(50, 70)
-    predictor([picture])
+    image = noise(50, 70)
+    predictor([image])
     expected = np.zeros((3, 64, 96))
-    expected[:, :50, :70] = ((picture[..., channels] - np.array(mean)) / std).transpose(2, 0, 1)
+    expected[:, :50, :70] = ((image[..., channels] - np.array(mean)) / std).transpose(2, 0, 1)
     np.testing.assert_allclose(seen[0].numpy(), expected[None], rtol=1e-6)
 
 
@@ -81,10 +81,10 @@ def test_the_network_sees_normalised_channels_in_its_order_and_zeros_around(orde
         ((1, 5000), (1, 1333)),
     ],
 )
-def test_pictures_are_resized_as_the_reference_does(size: tuple[int, int], resized: tuple[int, int]) -> None:
+def test_images_are_resized_as_the_reference_does(size: tuple[int, int], resized: tuple[int, int]) -> None:
     options = InputConfig("BGR", (0, 0, 0), (1, 1, 1), 800, 1333)
-    picture = noise(*size)
-    ours = resize_picture(picture, options)
+    image = noise(*size)
+    ours = resize_image(image, options)
     assert ours.shape == (*resized, 3)
-    pillows = Image.fromarray(picture).resize(resized[::-1], Image.Resampling.BILINEAR)
+    pillows = Image.fromarray(image).resize(resized[::-1], Image.Resampling.BILINEAR)
     assert np.array_equal(ours, np.asarray(pillows))

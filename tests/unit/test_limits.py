@@ -1,4 +1,4 @@
-"""What a request may ask for at most: known from its pictures' headers, and refused before anything is decoded."""
+"""What a request may ask for at most: known from its images' headers, and refused before anything is decoded."""
 
 import base64
 import io
@@ -40,21 +40,21 @@ LIMITED = {
         300,
         {"image": png(10, 30)},
         {"image": png(7, 43)},
-        "the picture has 301 pixels (width 43, height 7)",
+        "the image has 301 pixels (width 43, height 7)",
     ),
-    "max_side": (30, {"image": png(30, 9)}, {"image": png(31, 9)}, "the picture has a side of more than"),
-    "max_pictures": (2, instances((1, 1), (1, 1)), tensor((1, 1), (1, 1), (1, 1)), "the request has 3 pictures"),
+    "max_side": (30, {"image": png(30, 9)}, {"image": png(31, 9)}, "the image has a side of more than"),
+    "max_images": (2, instances((1, 1), (1, 1)), tensor((1, 1), (1, 1), (1, 1)), "the request has 3 images"),
     "max_request_pixels": (
         (17 << 20),
         instances((1024, 1024), (4096, 2048), (4096, 2048), max_detections=1),
         instances((1024, 1025), (4096, 2048), (4096, 2048), max_detections=1),
-        "the request's 3 pictures have 17826816 pixels together",
+        "the request's 3 images have 17826816 pixels together",
     ),
     "max_mask_pixels": (
         2000,
         instances((1, 10), (1, 10)),
         instances((1, 10), (1, 11)),
-        "200 masks of 2 pictures are up to 2100 pixels",
+        "200 masks of 2 images are up to 2100 pixels",
     ),
 }
 
@@ -72,7 +72,7 @@ def test_a_limit_holds_and_the_error_says_what_was_found_what_is_allowed_and_wha
 
 
 @pytest.mark.parametrize("option", LIMITED)
-def test_nothing_is_decoded_before_all_pictures_are_known_to_be_within_the_limits(
+def test_nothing_is_decoded_before_all_images_are_known_to_be_within_the_limits(
     option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value, within, beyond, _ = LIMITED[option]
@@ -86,25 +86,25 @@ def test_nothing_is_decoded_before_all_pictures_are_known_to_be_within_the_limit
     assert loads
 
 
-def test_the_picture_that_is_too_large_is_named() -> None:
-    with pytest.raises(BadRequest, match=r"instances\[1\]: the picture has 301 pixels"):
+def test_the_image_that_is_too_large_is_named() -> None:
+    with pytest.raises(BadRequest, match=r"instances\[1\]: the image has 301 pixels"):
         parsed(instances((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
-    with pytest.raises(BadRequest, match=r"inputs\[0\]\.data\[1\]: the picture has 301 pixels"):
+    with pytest.raises(BadRequest, match=r"inputs\[0\]\.data\[1\]: the image has 301 pixels"):
         parsed(tensor((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
 
 
 def test_pixels_in_json_count_as_those_of_files_do() -> None:
     pixels = {"img_data": np.zeros((3, 7, 43), int).tolist()}
-    with pytest.raises(BadRequest, match="2 pictures have 602 pixels together"):
+    with pytest.raises(BadRequest, match="2 images have 602 pixels together"):
         parsed({"instances": [pixels, pixels]}, HandlerOptions(max_pixels=301, max_request_pixels=600))
     with pytest.raises(BadRequest, match=r"a side of more than the 42 allowed \(width 43, height 7\)"):
         parsed(pixels, HandlerOptions(max_side=42))
     flat = {"datatype": "UINT8", "shape": [2, 7, 43, 3], "data": [0] * (2 * 7 * 43 * 3)}
-    with pytest.raises(BadRequest, match="2 pictures, more than the 1 allowed"):
-        parsed({"inputs": [flat]}, HandlerOptions(max_pictures=1))
+    with pytest.raises(BadRequest, match="2 images, more than the 1 allowed"):
+        parsed({"inputs": [flat]}, HandlerOptions(max_images=1))
 
 
-def test_masks_are_counted_by_what_is_asked_of_each_picture() -> None:
+def test_masks_are_counted_by_what_is_asked_of_each_image() -> None:
     limits = HandlerOptions(max_mask_pixels=1000)
     assert parsed({"image": png(1, 50), "max_detections": 20}, limits).items
     assert parsed({"image": png(1, 50)}, limits, usual_masks=20).items
@@ -118,5 +118,5 @@ def test_a_network_without_masks_has_no_limit_of_masks() -> None:
     assert parsed(body, HandlerOptions(max_mask_pixels=1), usual_masks=0).items
 
 
-def test_the_defaults_take_the_largest_picture_with_all_its_masks() -> None:
+def test_the_defaults_take_the_largest_image_with_all_its_masks() -> None:
     assert parsed({"image": png(2048, 2048)}).items

@@ -67,13 +67,13 @@ def test_every_detection_has_the_mask_of_its_level_cell_and_size(aligned: bool, 
         }
     )
     network = predictor.network
-    pictures = torch.from_numpy(noise(128, 160)).permute(2, 0, 1)[None].float() - 114
-    [output] = network(pictures, [Selection(0.0, 0.5, 200)])
+    images = torch.from_numpy(noise(128, 160)).permute(2, 0, 1)[None].float() - 114
+    [output] = network(images, [Selection(0.0, 0.5, 200)])
     found = output.candidates
     assert output.masks is not None
     assert set((found.anchors // 3).tolist()) == {0, 1, 2}
     assert set(found.levels.tolist()) >= {0, 1, 2}
-    features = network.features(pictures)
+    features = network.features(images)
     places = zip(*(each.tolist() for each in (found.levels, found.anchors // 3, found.y, found.x)), strict=True)
     for mask, (level, size_index, y, x) in zip(output.masks, places, strict=True):
         expected = dense_masks(network, features, level, sizes[size_index] // 4)[:, :, y, x]
@@ -103,9 +103,9 @@ def test_every_detection_has_the_mask_of_its_level_cell_and_size(aligned: bool, 
 )
 def test_other_networks_answer_as_the_small_one_does(changes: dict[str, Any]) -> None:
     predictor = small_predictor({"MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.001, **changes})
-    pictures = [noise(100, 140), noise(60, 70), noise(100, 140, seed=1)]
-    for picture, found in zip(pictures, predictor(pictures), strict=True):
+    images = [noise(100, 140), noise(60, 70), noise(100, 140, seed=1)]
+    for image, found in zip(images, predictor(images), strict=True):
         assert 0 < len(found) <= predictor.config.detection.max_detections
         assert found.masks is not None
-        assert found.masks.shape == (len(found), *picture.shape[:2])
-        assert_alike(found, predictor([picture])[0])
+        assert found.masks.shape == (len(found), *image.shape[:2])
+        assert_alike(found, predictor([image])[0])

@@ -26,7 +26,7 @@ def test_given_options_are_taken() -> None:
         ({"engine": "caffe2"}, "engine is 'caffe2'; expected one of native, detectron2"),
         ({"engine": "detectron2", "precision": "float16"}, "expected float32 with the engine detectron2"),
         ({"max_pixels": 0}, "max_pixels is 0"),
-        ({"max_pictures": 2.0}, "max_pictures is 2.0"),
+        ({"max_images": 2.0}, "max_images is 2.0"),
         ({"max_mask_pixels": True}, "max_mask_pixels is True"),
         ({"max_pixels": 7, "max_request_pixels": 6}, "max_request_pixels is 6; expected max_pixels, 7, or more"),
         ({"max_response_bytes": "1 MB"}, "max_response_bytes is '1 MB'"),

@@ -16,10 +16,10 @@ Answer = tuple[Case, Detections]
 
 @pytest.fixture(scope="module", params=CASES)
 def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answer:
-    """A case and what we find on its picture."""
+    """A case and what we find on its image."""
     case = load_case(request.param)
     weights = write_weights(case, tmp_path_factory.mktemp(request.param) / "weights.pkl")
-    [detections] = load_predictor(case.config, weights)([case.picture])
+    [detections] = load_predictor(case.config, weights)([case.image])
     return case, detections
 
 
@@ -71,7 +71,7 @@ def test_the_numbers_on_the_way_are_the_references(tiny: Predictor, monkeypatch:
     record(tiny.network.head, "class_logits", "logits", levels)
     record(tiny.network.head, "box_deltas", "deltas", levels)
     monkeypatch.setattr(tiny.network, "only_where_needed", False)
-    tiny([load_case("tiny").picture])
+    tiny([load_case("tiny").image])
     assert set(calculated) == set(expected.files)
     for name in expected.files:
         np.testing.assert_allclose(calculated[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)

@@ -21,20 +21,20 @@ def predictor() -> Predictor:
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 8])
 @pytest.mark.parametrize("only_where_needed", [True, False])
-def test_a_picture_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, only_where_needed: bool) -> None:
-    """As on a GPU, where pictures run together and boxes and masks are computed everywhere, and as on a CPU."""
+def test_a_image_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, only_where_needed: bool) -> None:
+    """As on a GPU, where images run together and boxes and masks are computed everywhere, and as on a CPU."""
     predictor = small_predictor()
     predictor.largest_batch = largest_batch
     predictor.network.only_where_needed = only_where_needed
     sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
-    pictures = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
-    together = predictor(pictures)
+    images = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
+    together = predictor(images)
     assert [len(each) > 0 for each in together[:4]] == [True] * 4
-    for picture, found in zip(pictures, together, strict=True):
-        assert_alike(found, predictor([picture])[0])
+    for image, found in zip(images, together, strict=True):
+        assert_alike(found, predictor([image])[0])
 
 
-def test_no_pictures_get_no_answers(predictor: Predictor) -> None:
+def test_no_images_get_no_answers(predictor: Predictor) -> None:
     assert predictor([]) == []
 
 
@@ -70,7 +70,7 @@ def test_without_masks_the_boxes_are_the_same_and_masks_is_none(predictor: Predi
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 500), (800, 8), (32, 32)])
 @pytest.mark.parametrize("min_size", [0, 96])
-def test_pictures_of_extreme_shapes_are_answered(size: tuple[int, int], min_size: int) -> None:
+def test_images_of_extreme_shapes_are_answered(size: tuple[int, int], min_size: int) -> None:
     low = small_predictor({"INPUT.MIN_SIZE_TEST": min_size, "MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.0001})
     [found] = low([noise(*size)])
     assert len(found) > 0
@@ -78,7 +78,7 @@ def test_pictures_of_extreme_shapes_are_answered(size: tuple[int, int], min_size
     assert found.masks.shape == (len(found), *size)
 
 
-def test_scores_fall_and_boxes_lie_inside_the_picture(predictor: Predictor) -> None:
+def test_scores_fall_and_boxes_lie_inside_the_image(predictor: Predictor) -> None:
     for height, width in [(100, 140), (233, 97)]:
         [found] = predictor([noise(height, width)])
         assert (np.diff(found.scores) <= 0).all()
@@ -89,8 +89,8 @@ def test_scores_fall_and_boxes_lie_inside_the_picture(predictor: Predictor) -> N
         assert ((y0 >= 0) & (y0 < y1) & (y1 <= height)).all()
 
 
-def test_boxes_that_leave_the_picture_are_dropped() -> None:
-    """All of them are moved right by three anchors here, some by more than is left of the picture."""
+def test_boxes_that_leave_the_image_are_dropped() -> None:
+    """All of them are moved right by three anchors here, some by more than is left of the image."""
     network = small_network()
     with torch.no_grad():
         network.head.bbox_pred.bias[0::4] = 3 * network.config.detection.bbox_reg_weights[0]
@@ -98,7 +98,7 @@ def test_boxes_that_leave_the_picture_are_dropped() -> None:
     kept_by_the_network: list[Tensor] = []
     network.register_forward_hook(lambda *call: kept_by_the_network.append(call[2][0].candidates.boxes))
     [found] = predictor([noise(100, 140)])
-    outside = int((kept_by_the_network[0][:, 0] >= 134).sum())  # of the resized picture's width
+    outside = int((kept_by_the_network[0][:, 0] >= 134).sum())  # of the resized image's width
     assert outside > 0
     assert len(found) == len(kept_by_the_network[0]) - outside > 0
     assert (found.boxes[:, 2] > found.boxes[:, 0]).all()
@@ -123,25 +123,25 @@ def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: 
         assert_alike(found, prefix(every, threshold))
 
 
-def test_each_picture_may_have_its_options(predictor: Predictor) -> None:
-    pictures = [noise(100, 140, seed=seed) for seed in range(3)]
+def test_each_image_may_have_its_options(predictor: Predictor) -> None:
+    images = [noise(100, 140, seed=seed) for seed in range(3)]
     options = [PredictionOptions(score_threshold=threshold) for threshold in (None, 0.5, NOTHING)]
-    together = predictor(pictures, options)
-    for picture, each, found in zip(pictures, options, together, strict=True):
-        assert_alike(found, predictor([picture], each)[0])
+    together = predictor(images, options)
+    for image, each, found in zip(images, options, together, strict=True):
+        assert_alike(found, predictor([image], each)[0])
     assert len(together[0]) > len(together[1]) > len(together[2]) == 0
 
 
 @pytest.mark.parametrize("threshold", [0, 1, np.float32(0.5), np.float64(0.5)])
 def test_a_threshold_may_be_any_number(predictor: Predictor, threshold: float) -> None:
-    pictures = [noise(64, 64)] * 2
+    images = [noise(64, 64)] * 2
     options = [PredictionOptions(score_threshold=float(threshold))] * 2
-    for found, expected in zip(predictor(pictures, threshold), predictor(pictures, options), strict=True):
+    for found, expected in zip(predictor(images, threshold), predictor(images, options), strict=True):
         assert_alike(found, expected)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_as_many_options_as_pictures_are_required(predictor: Predictor, count: int) -> None:
+def test_as_many_options_as_images_are_required(predictor: Predictor, count: int) -> None:
     with pytest.raises(ValueError, match=rf"{count} options; expected one, or 2"):
         predictor([noise(32, 32)] * 2, [PredictionOptions()] * count)
 
@@ -198,7 +198,7 @@ def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor:
 @pytest.mark.parametrize("less", ["max_detections", "score_threshold", "classes"])
 def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = small_predictor()
-    picture = noise(100, 140)
+    image = noise(100, 140)
     cells: list[int] = []
     mask_logits = predictor.network.mask_logits
 
@@ -208,7 +208,7 @@ def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pyte
 
     monkeypatch.setattr(predictor.network, "mask_logits", counted)
     all_of_them = PredictionOptions(max_detections=1000, score_threshold=0.3)
-    [everything] = predictor([picture], all_of_them)
+    [everything] = predictor([image], all_of_them)
     every = sum(cells)
     cells.clear()
     middle = len(everything) // 2
@@ -217,7 +217,7 @@ def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pyte
         "score_threshold": float(everything.scores[middle]),
         "classes": (int(everything.classes[0]),),
     }
-    [fewer] = predictor([picture], replace(all_of_them, **{less: values[less]}))
+    [fewer] = predictor([image], replace(all_of_them, **{less: values[less]}))
     assert sum(cells) == len(fewer)
     assert 0 < len(fewer) < len(everything) == every
 

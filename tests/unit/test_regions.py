@@ -78,10 +78,10 @@ def test_what_is_found_is_the_same_around_the_detections_as_everywhere(
 
     monkeypatch.setattr(head, "run_on_regions", counted)
     predictor = small_predictor({"INPUT.MIN_SIZE_TEST": 0, "MODEL.TENSOR_MASK.BIPYRAMID_ON": aligned})
-    pictures, options = [noise(500, 640), noise(300, 700, seed=1)], PredictionOptions(threshold, max_detections=12)
-    found = predictor(pictures, options)
+    images, options = [noise(500, 640), noise(300, 700, seed=1)], PredictionOptions(threshold, max_detections=12)
+    found = predictor(images, options)
     assert min(computed) < 0.5
     predictor.network.only_where_needed = False
-    for here, everywhere in zip(found, predictor(pictures, options), strict=True):
+    for here, everywhere in zip(found, predictor(images, options), strict=True):
         assert len(here) > 0
         assert_alike(here, everywhere)

@@ -12,12 +12,12 @@ from tensormask_server.archive import ArchiveError, check_sha256
 from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
-from tensormask_server.pictures import read_picture
+from tensormask_server.images import read_image
 from tensormask_server.printable import printable
 from tensormask_server.properties import PropertiesError, read_properties, with_certificate
 from tensormask_server.regular_files import RefusedFileError, open_regular, read_regular, read_text, write_whole
 
-from training.annotations import check_pictures, read_annotations
+from training.annotations import check_images, read_annotations
 
 pytestmark = pytest.mark.attack(12, "pipes, devices and files without end")
 
@@ -93,7 +93,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "a configuration": load_config,
     "class names": lambda path: class_names(1, path),
     "annotations": read_annotations,
-    "a picture": read_picture,
+    "an image": read_image,
     "properties": read_properties,
     "a certificate": lambda path: with_certificate({}, path, Path(__file__)),
     "a key": lambda path: with_certificate({}, Path(__file__), path),
@@ -125,9 +125,9 @@ def test_weights_are_no_regular_file_for_their_digits_either(tmp_path: Path, pip
 
 
 @pytest.mark.parametrize("name", ["pipe", "a\0b", "x" * 10_000])
-def test_pictures_of_annotations_are_regular_files(name: str, pipe: Path) -> None:
-    with pytest.raises(ValueError, match="1 of the annotation file's 1 pictures are not in") as caught:
-        check_pictures([{"file_name": name}], pipe.parent)
+def test_images_of_annotations_are_regular_files(name: str, pipe: Path) -> None:
+    with pytest.raises(ValueError, match="1 of the annotation file's 1 images are not in") as caught:
+        check_images([{"file_name": name}], pipe.parent)
     assert printable(caught.value, 1000) == str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Requests: every good one to its picture and options, every bad one to a BadRequest."""
+"""Requests: every good one to its image and options, every bad one to a BadRequest."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ from tensormask_server.requests import Request, SegmentationRequest, parse_reque
 LIMITS = HandlerOptions(max_pixels=1 << 20)
 CLASSES = ("cat", "dog", "hot dog")
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
 
 
 def parsed(
@@ -34,9 +34,9 @@ def one(*arguments: Any, **fields: Any) -> SegmentationRequest:
     return item
 
 
-def encoded(kind: str, picture: np.ndarray = PICTURE, **options: Any) -> bytes:
+def encoded(kind: str, image: np.ndarray = IMAGE, **options: Any) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, kind, **options)
+    Image.fromarray(image).save(content, kind, **options)
     return content.getvalue()
 
 
@@ -44,17 +44,17 @@ def b64(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-pictures = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (3, *size)))
+images = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(lambda size: arrays(np.uint8, (3, *size)))
 layouts = st.sampled_from([None, 1, "\t"])
 
 
-@given(picture=pictures, indent=layouts, threshold=st.none() | st.floats(0, 1))
-def test_any_layout_of_json_gives_the_picture(picture: np.ndarray, indent: Any, threshold: float | None) -> None:
-    body = json.dumps({"threshold": threshold, "img_data": picture.tolist()}, indent=indent).encode()
+@given(image=images, indent=layouts, threshold=st.none() | st.floats(0, 1))
+def test_any_layout_of_json_gives_the_image(image: np.ndarray, indent: Any, threshold: float | None) -> None:
+    body = json.dumps({"threshold": threshold, "img_data": image.tolist()}, indent=indent).encode()
     request = one(body)
-    np.testing.assert_array_equal(request.picture, picture.transpose(1, 2, 0))
-    assert request.picture.dtype == np.uint8
-    assert request.picture.flags.c_contiguous
+    np.testing.assert_array_equal(request.image, image.transpose(1, 2, 0))
+    assert request.image.dtype == np.uint8
+    assert request.image.flags.c_contiguous
     assert request.options.prediction.score_threshold == threshold
     assert request.format == "torch"
 
@@ -62,21 +62,21 @@ def test_any_layout_of_json_gives_the_picture(picture: np.ndarray, indent: Any, 
 @pytest.mark.parametrize("body", [bytes, bytearray, bytes.decode])
 def test_a_body_may_come_decoded(body: Any) -> None:
     request = one(body(b'{"img_data": [[[1]], [[2]], [[3]]]}'))
-    np.testing.assert_array_equal(request.picture, [[[1, 2, 3]]])
+    np.testing.assert_array_equal(request.image, [[[1, 2, 3]]])
 
 
 def test_bgr_is_turned_into_rgb() -> None:
     request = one(b'{"img_data": [[[1]], [[2]], [[3]]], "channel_order": "bgr"}')
-    np.testing.assert_array_equal(request.picture, [[[3, 2, 1]]])
+    np.testing.assert_array_equal(request.image, [[[3, 2, 1]]])
 
 
 def test_a_byte_order_mark_does_not_matter() -> None:
-    assert one(b'\xef\xbb\xbf{"img_data": [[[1]], [[2]], [[3]]]}').picture.shape == (1, 1, 3)
+    assert one(b'\xef\xbb\xbf{"img_data": [[[1]], [[2]], [[3]]]}').image.shape == (1, 1, 3)
 
 
-def test_a_picture_larger_than_allowed_is_refused_with_both_sizes() -> None:
+def test_a_image_larger_than_allowed_is_refused_with_both_sizes() -> None:
     body = json.dumps({"img_data": np.zeros((3, 5, 6), int).tolist()}).encode()
-    assert one(body, HandlerOptions(max_pixels=30)).picture.shape == (5, 6, 3)
+    assert one(body, HandlerOptions(max_pixels=30)).image.shape == (5, 6, 3)
     with pytest.raises(BadRequest, match=r"30 pixels \(width 6, height 5\), more than the 29 allowed"):
         parsed(body, HandlerOptions(max_pixels=29))
 
@@ -88,7 +88,7 @@ json_values = st.recursive(
 
 
 @given(value=json_values)
-def test_any_img_data_is_a_picture_or_a_bad_request(value: Any) -> None:
+def test_any_img_data_is_a_image_or_a_bad_request(value: Any) -> None:
     try:
         request = one(json.dumps({"img_data": value}).encode())
     except BadRequest as error:
@@ -98,18 +98,18 @@ def test_any_img_data_is_a_picture_or_a_bad_request(value: Any) -> None:
         array = np.array(value)
         assert array.ndim == 3
         assert 3 in (array.shape[0], array.shape[2])
-        assert request.picture.size == array.size
+        assert request.image.size == array.size
 
 
 @given(body=st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | json_values.map(json.dumps))
 def test_any_bytes_are_a_request_or_a_bad_request(body: Any) -> None:
-    with pytest.raises(BadRequest):  # none of these has img_data with a picture in it
+    with pytest.raises(BadRequest):  # none of these has img_data with an image in it
         parsed(body)
 
 
-@given(picture=pictures, data=st.data())
-def test_one_cut_or_changed_row_is_found(picture: np.ndarray, data: st.DataObject) -> None:
-    planes = picture.tolist()
+@given(image=images, data=st.data())
+def test_one_cut_or_changed_row_is_found(image: np.ndarray, data: st.DataObject) -> None:
+    planes = image.tolist()
     plane = data.draw(st.integers(0, 2))
     row = data.draw(st.integers(0, len(planes[0]) - 1))
     planes[plane][row] = data.draw(st.sampled_from([planes[plane][row] + [0], [planes[plane][row]], 0, None, "", {}]))
@@ -117,30 +117,30 @@ def test_one_cut_or_changed_row_is_found(picture: np.ndarray, data: st.DataObjec
         parsed(json.dumps({"img_data": planes}).encode())
 
 
-# --- encoded pictures -------------------------------------------------------------------------------------------------
+# --- encoded images -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("GIF", {}), ("JPEG", {})],
 )
-def test_a_pictures_bytes_are_told_by_their_content(kind: str, options: dict[str, Any]) -> None:
+def test_a_images_bytes_are_told_by_their_content(kind: str, options: dict[str, Any]) -> None:
     request = one(encoded(kind, **options))
     if kind in ("GIF", "JPEG"):  # lossy
-        assert request.picture.shape == PICTURE.shape
+        assert request.image.shape == IMAGE.shape
     else:
-        np.testing.assert_array_equal(request.picture, PICTURE)
+        np.testing.assert_array_equal(request.image, IMAGE)
     assert request.format == "coco"
 
 
-def test_a_picture_is_turned_as_its_exif_says() -> None:
+def test_a_image_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
-    np.testing.assert_array_equal(one(encoded("PNG", exif=exif)).picture, np.rot90(PICTURE, -1))
+    np.testing.assert_array_equal(one(encoded("PNG", exif=exif)).image, np.rot90(IMAGE, -1))
 
 
 @pytest.mark.parametrize(("side", "said"), [(12_000, "144000000"), (100_000, "hundreds of millions of")])
-def test_a_large_picture_is_refused_before_it_is_decoded(side: int, said: str) -> None:
+def test_a_large_image_is_refused_before_it_is_decoded(side: int, said: str) -> None:
     content = bytearray(encoded("PNG"))
     content[16:24] = side.to_bytes(4, "big") * 2  # its size, in a header whose checksum is wrong now
     header = bytes(content[12:29])
@@ -150,24 +150,24 @@ def test_a_large_picture_is_refused_before_it_is_decoded(side: int, said: str) -
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
-def test_a_truncated_picture_is_refused(kind: str) -> None:
+def test_a_truncated_image_is_refused(kind: str) -> None:
     content = encoded(kind, RNG.integers(0, 256, (64, 64, 3), np.uint8))
     for length in (12, len(content) // 2):
-        with pytest.raises(BadRequest, match=r"can't read the picture|is of no kind"):
+        with pytest.raises(BadRequest, match=r"can't read the image|is of no kind"):
             parsed(content[:length])
 
 
 @pytest.mark.parametrize("field", ["data", "image", "file"])
-def test_a_form_holds_the_picture_and_options_beside_it(field: str) -> None:
+def test_a_form_holds_the_image_and_options_beside_it(field: str) -> None:
     fields = {field: bytearray(encoded("PNG")), "score_threshold": bytearray(b"0.25"), "format": bytearray(b"png")}
     (item,) = parse_request(fields, {}, LIMITS, CLASSES).items
-    np.testing.assert_array_equal(item.picture, PICTURE)
+    np.testing.assert_array_equal(item.image, IMAGE)
     assert item.options.prediction.score_threshold == 0.25
     assert item.format == "png"
 
 
-def test_a_picture_in_another_field_is_answered_with_the_right_call() -> None:
-    with pytest.raises(BadRequest, match='picture in its field "upload"') as told:
+def test_a_image_in_another_field_is_answered_with_the_right_call() -> None:
+    with pytest.raises(BadRequest, match='image in its field "upload"') as told:
         parse_request({"upload": encoded("PNG")}, {}, LIMITS, CLASSES)
     assert "/predict?format=png" in told.value.expected
 
@@ -183,19 +183,19 @@ def test_a_gzipped_body_is_named() -> None:
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
 def test_base64(prefix: str) -> None:
     request = one(json.dumps({"image": prefix + b64(encoded("PNG")), "classes": ["dog", 0]}).encode())
-    np.testing.assert_array_equal(request.picture, PICTURE)
+    np.testing.assert_array_equal(request.image, IMAGE)
     assert request.options.prediction.classes == (0, 1)
     assert request.format == "coco"
 
 
 def test_several_instances_each_with_its_options_and_common_ones() -> None:
-    image = b64(encoded("PNG"))
-    instances = [image, {"b64": image}, {"image": image, "max_detections": 7}, {"img_data": PICTURE.tolist()}]
+    text = b64(encoded("PNG"))
+    instances = [text, {"b64": text}, {"image": text, "max_detections": 7}, {"img_data": IMAGE.tolist()}]
     request = parsed(json.dumps({"instances": instances, "max_detections": 3}).encode())
     assert request.protocol == "v1"
     assert [item.options.prediction.max_detections for item in request.items] == [3, 3, 7, 3]
     for item in request.items:
-        np.testing.assert_array_equal(item.picture, PICTURE)
+        np.testing.assert_array_equal(item.image, IMAGE)
         assert item.format == "coco"
 
 
@@ -203,9 +203,9 @@ V2_INPUTS = {
     "flat": {
         "datatype": "UINT8",
         "shape": [2, 6, 8, 3],
-        "data": [*PICTURE.ravel().tolist(), *PICTURE.ravel().tolist()],
+        "data": [*IMAGE.ravel().tolist(), *IMAGE.ravel().tolist()],
     },
-    "nested": {"datatype": "UINT8", "shape": [2, 6, 8, 3], "data": [PICTURE.tolist(), PICTURE.tolist()]},
+    "nested": {"datatype": "UINT8", "shape": [2, 6, 8, 3], "data": [IMAGE.tolist(), IMAGE.tolist()]},
     "bytes": {"datatype": "BYTES", "shape": [2], "data": [b64(encoded("PNG"))] * 2},
 }
 
@@ -217,7 +217,7 @@ def test_the_open_inference_protocol(name: str) -> None:
     assert request.protocol == "v2"
     assert len(request.items) == 2
     for item in request.items:
-        np.testing.assert_array_equal(item.picture, PICTURE)
+        np.testing.assert_array_equal(item.image, IMAGE)
         assert item.options.prediction.score_threshold == 0.1
 
 
@@ -249,16 +249,16 @@ OTHER_KINDS = {
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_a_picture_of_another_kind_is_told_by_its_name(kind: str) -> None:
+def test_a_image_of_another_kind_is_told_by_its_name(kind: str) -> None:
     with pytest.raises(BadRequest, match=f"of a kind that isn't read, {kind}$") as told:
         parsed(OTHER_KINDS[kind])
-    assert told.value.expected.startswith("converted to one of these: a picture's bytes (JPEG, PNG")
-    with pytest.raises(BadRequest, match=f"the picture is of a kind that isn't read, {kind}$"):
+    assert told.value.expected.startswith("converted to one of these: an image's bytes (JPEG, PNG")
+    with pytest.raises(BadRequest, match=f"the image is of a kind that isn't read, {kind}$"):
         parsed(json.dumps({"image": b64(OTHER_KINDS[kind])}).encode())
 
 
-def test_a_form_has_one_picture() -> None:
-    with pytest.raises(BadRequest, match='one more picture in its field "other"') as told:
+def test_a_form_has_one_image() -> None:
+    with pytest.raises(BadRequest, match='one more image in its field "other"') as told:
         parse_request({"data": encoded("PNG"), "other": bytearray(encoded("GIF"))}, {}, LIMITS, CLASSES)
     assert '{"instances": [' in told.value.expected
 
@@ -266,7 +266,7 @@ def test_a_form_has_one_picture() -> None:
 def test_a_forgotten_at_sign_is_told() -> None:
     with pytest.raises(BadRequest, match=r'field data has a file\'s name, "my cat.jpg", and not the file') as told:
         parse_request({"data": bytearray(b"my cat.jpg")}, {}, LIMITS, CLASSES)
-    assert "-F data=@picture.jpg" in told.value.expected
+    assert "-F data=@image.jpg" in told.value.expected
 
 
 WRONG_JSON = {
@@ -275,7 +275,7 @@ WRONG_JSON = {
     "not a string": ({"image": 7}, "image is 7"),
     "an empty image": ({"image": ""}, "image is empty"),
     "an empty image of a kind": ({"image": {"b64": ""}}, "image is empty"),
-    "not a picture": ({"image": b64(b"hello")}, "the picture is of no kind that is read, or damaged"),
+    "not an image": ({"image": b64(b"hello")}, "the image is of no kind that is read, or damaged"),
     "both": ({"image": "", "img_data": [[[1]], [[2]], [[3]]]}, "both img_data and image"),
     "order of an image": ({"image": b64(encoded("PNG")), "channel_order": "BGR"}, "channel_order is for img_data"),
     "no instances": ({"instances": []}, "instances is empty"),

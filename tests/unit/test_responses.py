@@ -91,12 +91,12 @@ def shapes(with_masks: bool = True) -> Found:
     random = np.random.default_rng(3)
     masks = np.zeros((9, 50, 70), bool)
     for mask in masks[:6]:
-        image = Image.new("1", (70, 50))
-        draw = ImageDraw.Draw(image)
+        drawn = Image.new("1", (70, 50))
+        draw = ImageDraw.Draw(drawn)
         for _ in range(random.integers(1, 3)):
             x, y = random.integers(-5, 50), random.integers(-5, 40)
             draw.ellipse((x, y, x + random.integers(1, 40), y + random.integers(1, 40)), fill=1)
-        mask[:] = np.array(image)
+        mask[:] = np.array(drawn)
     masks[6, 10:40, 10:60], masks[6, 20:30, 30:40] = True, False
     masks[8, 49, 69] = True
     detections = Detections.of_masks(
@@ -105,8 +105,8 @@ def shapes(with_masks: bool = True) -> Found:
         classes=np.arange(9) % 3,
         masks=masks if with_masks else None,
     )
-    picture = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Found(picture, detections, Model("small", CLASS_NAMES, "0123abcd"))
+    image = random.integers(0, 256, (50, 70, 3), np.uint8)
+    return Found(image, detections, Model("small", CLASS_NAMES, "0123abcd"))
 
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
@@ -150,17 +150,17 @@ def test_coco_is_read_by_pycocotools() -> None:
 def test_classes_with_cocos_names_have_cocos_ids() -> None:
     found = shapes()
     model = Model("small", ("toothbrush", "person", "hair drier"), "")
-    instances = json.loads(encode(Found(found.picture, found.detections, model), "coco")[0])["instances"]
+    instances = json.loads(encode(Found(found.image, found.detections, model), "coco")[0])["instances"]
     assert [each["category_id"] for each in instances[:3]] == [90, 1, 89]
 
 
 def test_the_label_map_shows_the_best_on_top() -> None:
     found = shapes()
-    image = Image.open(io.BytesIO(labelmap(found)))
-    assert image.mode == "I;16"
+    drawn = Image.open(io.BytesIO(labelmap(found)))
+    assert drawn.mode == "I;16"
     assert found.detections.masks is not None
     expected = np.where(found.detections.masks.any(0), found.detections.masks.argmax(0) + 1, 0)
-    np.testing.assert_array_equal(np.array(image), expected)
+    np.testing.assert_array_equal(np.array(drawn), expected)
 
 
 def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
@@ -182,16 +182,16 @@ def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
     expected = found.detections.masks.copy()
     expected[6, 20:30, 30:40] = True
     np.testing.assert_array_equal(drawn, expected)
-    picture = Image.open(io.BytesIO(base64.b64decode(content["imageData"])))
-    np.testing.assert_array_equal(np.array(picture), found.picture)
+    image = Image.open(io.BytesIO(base64.b64decode(content["imageData"])))
+    np.testing.assert_array_equal(np.array(image), found.image)
 
 
-def test_png_is_the_picture_with_something_drawn_where_there_are_masks() -> None:
+def test_png_is_the_image_with_something_drawn_where_there_are_masks() -> None:
     body, content_type = encode(shapes(), "png")
     assert content_type == "image/png"
     drawn = np.array(Image.open(io.BytesIO(body)))
-    assert drawn.shape == shapes().picture.shape
-    assert (drawn != shapes().picture).any()
+    assert drawn.shape == shapes().image.shape
+    assert (drawn != shapes().image).any()
 
 
 @pytest.mark.parametrize("kind", ["labelmap", "polygons"])
@@ -205,7 +205,7 @@ def test_boxes_alone_have_the_other_formats(kind: str) -> None:
     assert encode(shapes(with_masks=False), kind)[0]
 
 
-def test_several_pictures_are_answered_in_json() -> None:
+def test_several_images_are_answered_in_json() -> None:
     founds = [shapes(), shapes()]
     alone = [json.loads(encode(shapes(), kind)[0]) for kind in ("coco", "polygons")]
     assert json.loads(predictions(founds, ["coco", "polygons"])) == {"predictions": alone}
@@ -224,30 +224,30 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     boxes = found.detections.boxes.copy()
     boxes[0], boxes[1] = (10, 10, 10.3, 10.2), (69.9, 49.9, 70, 50)
     detections = Detections.of_masks(boxes, found.detections.scores, found.detections.classes, found.detections.masks)
-    assert encode(Found(found.picture, detections, found.model), "png")[0]
+    assert encode(Found(found.image, detections, found.model), "png")[0]
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     mask = np.zeros((1, 40, 60), bool)
     mask[0, 25:35, 20:50] = True
     box = np.array([[20, 25, 50, 35]], np.float32)
     detections = Detections.of_masks(box, np.ones(1, np.float32), np.zeros(1, np.int64), mask)
-    drawn = draw_detections(picture, detections, [""])
+    drawn = draw_detections(image, detections, [""])
     inside = np.zeros((40, 60), bool)
     inside[30:34, 22:48] = True  # away from the box's lines and the label
     outside = ~mask[0] & (np.arange(40)[:, None] > 36)
-    np.testing.assert_array_equal(drawn[outside], picture[outside])
-    tint = drawn[inside].astype(float) - (1 - MASK_OPACITY) * picture[inside]
+    np.testing.assert_array_equal(drawn[outside], image[outside])
+    tint = drawn[inside].astype(float) - (1 - MASK_OPACITY) * image[inside]
     assert tint.std(axis=0).max() < 0.6  # one colour, but for rounding
     assert tint.mean() > 30
 
 
 def test_a_label_at_the_right_edge_is_drawn_whole() -> None:
-    picture = np.zeros((100, 200, 3), np.uint8)
+    image = np.zeros((100, 200, 3), np.uint8)
     box = np.array([[190, 50, 200, 60]], np.float32)
     detections = Detections.of_masks(box, np.ones(1, np.float32), np.zeros(1, np.int64), None)
-    label = draw_detections(picture, detections, ["a long name"])[36:50]
+    label = draw_detections(image, detections, ["a long name"])[36:50]
     lit = np.flatnonzero(label.any(axis=(0, 2)))
     assert lit[-1] - lit[0] > 60
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle
-from tensormask_server.picture_masks import MaskCrop
+from tensormask_server.image_masks import MaskCrop
 from tensormask_server.run_lengths import encode_mask
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -31,7 +31,7 @@ def test_all_off_and_all_on(shape: tuple[int, int], value: bool) -> None:
     assert_same(np.full(shape, value))
 
 
-def test_discs_that_leave_the_picture() -> None:
+def test_discs_that_leave_the_image() -> None:
     y, x = np.mgrid[:200, :300]
     for centre_y, centre_x in ((0, 0), (100, 150), (199, 299), (90, 310), (-20, 40)):
         assert_same((y - centre_y) ** 2 + (x - centre_x) ** 2 < 90**2)

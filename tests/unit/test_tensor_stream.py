@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tensormask_server import Detections
-from tensormask_server.picture_masks import MaskCrop, PictureMasks
+from tensormask_server.image_masks import ImageMasks, MaskCrop
 from tensormask_server.responses import Found, Model, encode
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 from tensormask_server.torch_file import read_torch_file
@@ -60,7 +60,7 @@ def test_an_answer_takes_the_memory_of_a_few_masks(kind: str) -> None:
     height, width, count = 1000, 1500, 100
     rows, columns = np.mgrid[-50:50, -50:50]
     crop = MaskCrop.of_columns(300, 700, (rows**2 + columns**2 < 50**2).T)
-    masks = PictureMasks(height, width, [crop] * count)
+    masks = ImageMasks(height, width, [crop] * count)
     found = Found(
         np.zeros((height, width, 3), np.uint8),
         Detections(np.zeros((count, 4), np.float32), np.ones(count, np.float32), np.zeros(count, np.int64), masks),

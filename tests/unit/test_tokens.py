@@ -68,9 +68,9 @@ def key_file(path: Path, token: str) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "one.jpg"
-    path.write_bytes(b"picture")
+    path.write_bytes(b"image")
     return path
 
 
@@ -140,9 +140,9 @@ def test_a_file_that_is_gone_or_half_written_is_the_refusal_that_it_was(url: str
 
 
 def test_the_command_takes_the_token_from_the_file_or_the_environment(
-    server: Server, url: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, url: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [str(picture), "--url", url]
+    command = [str(image), "--url", url]
     monkeypatch.setenv("TENSORMASK_TOKEN", "good\n")
     assert main([*command, "--out", str(tmp_path / "1")]) == 0
     monkeypatch.setenv("TENSORMASK_TOKEN", "other")
@@ -154,11 +154,11 @@ def test_the_command_takes_the_token_from_the_file_or_the_environment(
 
 
 def test_a_token_that_can_not_be_used_is_one_line(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TENSORMASK_TOKEN", "secret\nX: y")
-    assert main([str(picture), "--out", str(tmp_path / "out")]) == 2
-    assert main([str(picture), "--out", str(tmp_path / "out"), "--token-file", str(tmp_path / "absent")]) == 2
+    assert main([str(image), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(image), "--out", str(tmp_path / "out"), "--token-file", str(tmp_path / "absent")]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "the token is empty, or has a space" in first
     assert "secret" not in first

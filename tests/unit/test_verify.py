@@ -24,7 +24,7 @@ def test_our_answer_is_the_one_that_detectron2_gave(name: str, tmp_path: Path) -
     case = load_case(name)
     predictor = load_predictor(case.config, write_weights(case, tmp_path / "weights.pkl"))
     own = predictor.config.detection
-    [found] = predictor([case.picture])
+    [found] = predictor([case.image])
     compared = compare(found, case.expected, own.score_threshold, own.max_detections)
     assert compared.is_same
     assert len(compared.pairs) == len(found) == len(case.expected)
@@ -65,7 +65,7 @@ def test_two_runs_of_one_network_are_the_same(capsys: pytest.CaptureFixture[str]
     assert verify(engines, [("one.png", noise(90, 120)), ("two.png", noise(100, 80, seed=1))], 0.3)
     said = capsys.readouterr().out
     assert "one.png, 90×120: " in said
-    assert "pictures: 2, pairs: " in said
+    assert "images: 2, pairs: " in said
     assert "boxes differ by at most 0.00000 pixels, in the mean by 0.00000" in said
     assert "masks have an IoU of at least 1.00000, in the mean of 1.00000" in said
     assert "ms native" in said
@@ -98,13 +98,13 @@ def test_a_threshold_that_is_none_is_told(threshold: str, capsys: pytest.Capture
 def test_without_detectron2_the_command_says_how_to_install_it_and_what_is_wrong_with_the_files_first(
     tmp_path: Path,
 ) -> None:
-    picture, weights = tmp_path / "tiny.png", write_weights(TINY, tmp_path / "tiny.pkl")
-    Image.fromarray(TINY.picture).save(picture)
+    image, weights = tmp_path / "tiny.png", write_weights(TINY, tmp_path / "tiny.pkl")
+    Image.fromarray(TINY.image).save(image)
     command = [sys.executable, "-m", "tensormask_server.verify", "--config", TINY.config, "--weights"]
-    absent = subprocess.run([*command, tmp_path / "absent.pkl", picture], capture_output=True, text=True)
+    absent = subprocess.run([*command, tmp_path / "absent.pkl", image], capture_output=True, text=True)
     assert (absent.returncode, absent.stdout) == (2, "")
     assert "absent.pkl: No such file" in absent.stderr
-    result = subprocess.run([*command, weights, picture], capture_output=True, text=True)
+    result = subprocess.run([*command, weights, image], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("verify: the engine detectron2 can't be used: No module named 'detectron2'. ")
@@ -116,7 +116,7 @@ def test_the_command_beside_detectron2(tmp_path: Path, capsys: pytest.CaptureFix
     pytest.importorskip("tensormask", reason="detectron2's TensorMask project is not installed")
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU, which detectron2's aligned masks need: nothing is held beside it")
-    Image.fromarray(TINY.picture).save(tmp_path / "tiny.png")
+    Image.fromarray(TINY.image).save(tmp_path / "tiny.png")
     weights = write_weights(TINY, tmp_path / "tiny.pkl")
     assert main(["-cp", str(TINY.config), "-tp", str(weights), str(tmp_path / "tiny.png")]) == 0
     assert f"{len(TINY.expected)} by native, {len(TINY.expected)} by detectron2" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Millions of pictures through the network by Ray Data, into Parquet: python -m tensormask_server.bulk"""
+"""Millions of images through the network by Ray Data, into Parquet: python -m tensormask_server.bulk"""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The command: python -m tensormask_server.bulk --input PICTURES --output DIR --config … --weights …"""
+"""The command: python -m tensormask_server.bulk --input IMAGES --output DIR --config … --weights …"""
 
 import argparse
 import hashlib
@@ -23,12 +23,12 @@ from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import one_line, printable
 
 NAME = "python -m tensormask_server.bulk"
-SHOWN_ERRORS = 3  # pictures
+SHOWN_ERRORS = 3  # images
 MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, as strangers post to it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes a row for each picture that has none yet.
+    """Writes a row for each image that has none yet.
 
     Returns:
         0; 1 where rows hold an error instead of what was found; 2, with one line, where the run can't begin or go on;
@@ -84,7 +84,7 @@ def _run(parsed: argparse.Namespace) -> int:
         check_same(Parts(output), settings)
     else:
         output.filesystem.create_dir(output.path, recursive=True)
-        begin(output, settings, tqdm(source.pictures(), desc="listing", unit="picture"))
+        begin(output, settings, tqdm(source.images(), desc="listing", unit="image"))
     parts = Parts(output)
     damaged = parts.take_away_damaged()
     if damaged:
@@ -94,12 +94,12 @@ def _run(parsed: argparse.Namespace) -> int:
             pool = pool_of(parsed.actors, parsed.cores)
             print(f"networks: {pool.actors}, each with {pool.gpus} GPU and {pool.cores} cores", file=sys.stderr)
             done = write_parts(parts, config, weights, options, pool)
-        rate = f"{done.pictures / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
-        print(f"{done.pictures} pictures in {done.seconds:.0f} s: {rate}", file=sys.stderr)
+        rate = f"{done.images / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
+        print(f"{done.images} images in {done.seconds:.0f} s: {rate}", file=sys.stderr)
     parts.tidy()
     finished = parts.finished()
     errors = sum(finished.values())
-    print(f"{parts.pictures} pictures in {output}, {errors} of them with an error{':' if errors else ''}")
+    print(f"{parts.images} images in {output}, {errors} of them with an error{':' if errors else ''}")
     failed = (failure for part, count in finished.items() if count for failure in parts.failed(part))
     for path, error in islice(failed, SHOWN_ERRORS):
         print(f"  {printable(path)}: {one_line(error)}")
@@ -125,18 +125,18 @@ def _options(parsed: argparse.Namespace) -> HandlerOptions:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
-        description="Finds things on any number of pictures and writes them as Parquet, a row for each picture. The "
+        description="Finds things on any number of images and writes them as Parquet, a row for each image. The "
         "same command goes on where it was stopped.",
     )
     add, defaults = parser.add_argument, HandlerOptions()
-    add("--input", required=True, metavar="PICTURES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
+    add("--input", required=True, metavar="IMAGES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
     add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to go on with; s3://… too")
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
     add("-t", "--threshold", type=float, default=defaults.score_threshold, help="of scores (default: %(default)s)")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
-    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a picture (default: %(default)s)")
+    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of an image (default: %(default)s)")
     add("--max-side", type=int, default=defaults.max_side, metavar="N", help="its pixels (default: %(default)s)")
     add(
         "--address",

@@ -20,16 +20,16 @@ from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.config import TensorMaskConfig
+from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
 from tensormask_server.limits import Size, check_size
 from tensormask_server.options import HandlerOptions
-from tensormask_server.pictures import SIGNATURES, EncodedPicture, PictureError
 from tensormask_server.predictor import PRECISIONS, Detections, Predictor, build_network
 from tensormask_server.timing import Stopwatch
 
-LARGEST_FILE = 1 << 30  # bytes: far more than a picture has, and little enough for the memory
+LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory
 READERS = 4  # threads that read and decode what comes next; a few, because object stores take their time
 
-Picture = np.ndarray | str  # uint8 (H, W, 3), or why there is none
+Image = np.ndarray | str  # uint8 (H, W, 3), or why there is none
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PartActor:
     def __init__(self, task: Task):
         """
         Raises:
-            RunError: the run's folder or its pictures can't be seen from here, or torch can't use the GPU.
+            RunError: the run's folder or its images can't be seen from here, or torch can't use the GPU.
         """
         node = ray.util.get_node_ip_address()
         if task.on_gpu and not torch.cuda.is_available():
@@ -62,7 +62,7 @@ class PartActor:
         self.parts = Parts(task.output)
         self.source = source_of(self.parts.settings.input).root
         if self.source.kind == FileType.NotFound:
-            raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the pictures")
+            raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the images")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
         self.predictor = Predictor(network, device, PRECISIONS[task.options.precision])
@@ -75,7 +75,7 @@ class PartActor:
             row: {"part": its number}.
 
         Returns:
-            {"pictures": how many it has, "seconds": how long it took, "network_seconds": the network's part of that}.
+            {"images": how many it has, "seconds": how long it took, "network_seconds": the network's part of that}.
 
         Raises:
             RunError: the part can't be written, as where the disk is full or no network runs on the GPU any more.
@@ -93,7 +93,7 @@ class PartActor:
                     f"the node {node} can't write part {part} of {self.parts.folder}: {_told(error)}"
                 ) from error
         return {
-            "pictures": self.parts.rows(part),
+            "images": self.parts.rows(part),
             "seconds": time.perf_counter() - started,
             "network_seconds": stopwatch.seconds.get("network", 0.0),
         }
@@ -105,35 +105,35 @@ class PartActor:
         tries.end()
 
     def _rows(self, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
-        pictures = self._pictures(paths)
+        images = self._images(paths)
         remaining = iter(paths)
-        while group := list(islice(pictures, self.predictor.largest_batch)):
+        while group := list(islice(images, self.predictor.largest_batch)):
             found = iter(self._found([each for each in group if not isinstance(each, str)], stopwatch))
-            for path, picture in zip(islice(remaining, len(group)), group, strict=True):
-                yield self._row(path, picture, picture if isinstance(picture, str) else next(found))
+            for path, image in zip(islice(remaining, len(group)), group, strict=True):
+                yield self._row(path, image, image if isinstance(image, str) else next(found))
 
     def _careful_rows(self, tries: Tries, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
-        """The same, one picture after the other, without those that this process would not survive."""
+        """The same, one image after the other, without those that this process would not survive."""
         for index, path in enumerate(paths):
             if tries.is_hopeless(index):
-                error = f"{MOST_DEATHS} processes died while they were at this picture; is there enough memory for it?"
+                error = f"{MOST_DEATHS} processes died while they were at this image; is there enough memory for it?"
                 yield self._row(path, error, error)
             else:
                 tries.begin(index)
                 yield from self._rows([path], stopwatch)
                 tries.survived(index)
 
-    def _row(self, path: str, picture: Picture, found: Detections | str) -> dict[str, Any]:
+    def _row(self, path: str, image: Image, found: Detections | str) -> dict[str, Any]:
         row: dict[str, Any] = {"path": path, "weights_sha256": self.parts.settings.weights}
-        if not isinstance(picture, str):
-            row["height"], row["width"] = picture.shape[:2]
+        if not isinstance(image, str):
+            row["height"], row["width"] = image.shape[:2]
         if isinstance(found, str):
             return {**row, "error": found}
         return {**row, "instances": coco_instances(found, self.parts.settings.classes)}
 
-    def _pictures(self, paths: Iterable[str]) -> Iterator[Picture]:
+    def _images(self, paths: Iterable[str]) -> Iterator[Image]:
         """In order; the next ones are read while the network runs."""
-        waiting: deque[Future[Picture]] = deque()
+        waiting: deque[Future[Image]] = deque()
         for path in paths:
             waiting.append(self.readers.submit(self._read, path.removeprefix(self.source.prefix)))
             if len(waiting) > max(READERS, self.predictor.largest_batch):
@@ -141,24 +141,24 @@ class PartActor:
         while waiting:
             yield waiting.popleft().result()
 
-    def _read(self, path: str) -> Picture:
+    def _read(self, path: str) -> Image:
         try:
             return read_limited(self.source.filesystem, path, self.options)
-        except (PictureError, BadRequest, OSError, MemoryError) as error:
+        except (ImageError, BadRequest, OSError, MemoryError) as error:
             return _told(error)
 
-    def _found(self, pictures: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
+    def _found(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
         """All of them together; one by one where that fails, so that one alone fails."""
         try:
-            return list(self.predictor(pictures, self.options.score_threshold, stopwatch))
+            return list(self.predictor(images, self.options.score_threshold, stopwatch))
         except Exception as error:
             told = _told(error)
         # outside of the except, as the error's traceback holds the tensors of what failed
         if self.predictor.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(pictures) > 1:
-            return [found for picture in pictures for found in self._found([picture], stopwatch)]
-        # where nothing works any more, the run has to stop, and not to note an error for each picture left
+        if len(images) > 1:
+            return [found for image in images for found in self._found([image], stopwatch)]
+        # where nothing works any more, the run has to stop, and not to note an error for each image left
         self.predictor([np.zeros((32, 32, 3), np.uint8)])
         return [told]
 
@@ -166,22 +166,22 @@ class PartActor:
 def read_limited(filesystem: FileSystem, path: str, limits: HandlerOptions) -> np.ndarray:
     """
     Returns:
-        As `EncodedPicture.decoded`.
+        As `EncodedImage.decoded`.
 
     Raises:
-        PictureError: it isn't a picture, or is damaged.
+        ImageError: it isn't an image, or is damaged.
         BadRequest: it is larger than the limits; nothing has been decoded.
         OSError: it can't be read.
     """
     with filesystem.open_input_stream(path, compression=None) as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise PictureError(f"the file has more than {LARGEST_FILE} bytes")
-    picture = EncodedPicture(content, tuple(SIGNATURES))
-    check_size(Size(picture.height, picture.width, masks=0), limits)
-    return picture.decoded()
+        raise ImageError(f"the file has more than {LARGEST_FILE} bytes")
+    image = EncodedImage(content, tuple(SIGNATURES))
+    check_size(Size(image.height, image.width, masks=0), limits)
+    return image.decoded()
 
 
 def _told(error: Exception) -> str:
-    kind = "" if isinstance(error, PictureError | BadRequest | OSError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, ImageError | BadRequest | OSError) else f"{type(error).__name__}: "
     return kind + " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""A run's folder: the pictures that it is of, and in parts of a few hundred what was found on them."""
+"""A run's folder: the images that it is of, and in parts of a few hundred what was found on them."""
 
 import hashlib
 import json
@@ -18,7 +18,8 @@ from tensormask_server.bulk.checksums import PLACE, is_whole, with_checksum
 from tensormask_server.bulk.places import Place
 
 # what readers of folders leave out begins with _ or .
-LISTING = "_pictures.parquet"
+LISTING = "_images.parquet"
+EARLIER_LISTING = "_pictures.parquet"  # of runs that version 0.1.0 began
 UNFINISHED = ".part-"
 LISTED_TOGETHER = 1000  # paths of a row group
 AT_ONCE = 16  # parts that are looked at; on object stores each look is a request
@@ -31,7 +32,7 @@ INSTANCE = pa.struct(
         ("category_id", pa.int32()),
         ("category_name", pa.string()),
         ("score", pa.float32()),
-        ("bbox", pa.list_(pa.float64(), 4)),  # x y w h in the picture's pixels; the difference of two float32
+        ("bbox", pa.list_(pa.float64(), 4)),  # x y w h in the image's pixels; the difference of two float32
         ("segmentation", pa.struct([("size", pa.list_(pa.int32(), 2)), ("counts", pa.string())])),
     ]
 )
@@ -66,7 +67,7 @@ class Settings:
 
 
 class Parts:
-    """The parts of a run that was begun: part k holds the rows of the pictures from k × part_size on."""
+    """The parts of a run that was begun: part k holds the rows of the images from k × part_size on."""
 
     def __init__(self, folder: Place):
         """
@@ -74,7 +75,8 @@ class Parts:
             RunError: no run was begun in this folder.
         """
         self.folder = folder
-        listing = folder / LISTING
+        name = _listing_name(folder) or LISTING
+        self._place_of_listing = listing = folder / name
         try:
             file = listing.filesystem.open_input_file(listing.path)
             self._listing = pq.ParquetFile(file, page_checksum_verification=True)
@@ -83,22 +85,22 @@ class Parts:
                 raise ValueError("it is damaged, or of a run that another version began; name another --output")
             kept = json.loads(text)
             self.part_size: int = kept["part_size"]
-            self.pictures: int = kept["pictures"]
+            self.images: int = kept["images" if name == LISTING else "pictures"]
             settings = kept["settings"]
             self.settings = Settings(**{**settings, "classes": tuple(settings["classes"])})
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
             raise RunError(f"{folder} has no {LISTING} of a run that can be read from here: {error}") from error
 
     def __len__(self) -> int:
-        return -(-self.pictures // self.part_size)
+        return -(-self.images // self.part_size)
 
     def rows(self, part: int) -> int:
-        return min(self.part_size, self.pictures - part * self.part_size)
+        return min(self.part_size, self.images - part * self.part_size)
 
     def paths(self, part: int) -> list[str]:
         """
         Raises:
-            RunError: the list of the pictures is damaged.
+            RunError: the list of the images is damaged.
         """
         start = part * self.part_size
         first, last = start // LISTED_TOGETHER, (start + self.rows(part) - 1) // LISTED_TOGETHER
@@ -106,9 +108,9 @@ class Parts:
             groups = self._listing.read_row_groups(list(range(first, last + 1)))
             paths: list[str] = groups["path"].slice(start - first * LISTED_TOGETHER, self.rows(part)).to_pylist()
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-            raise RunError(f"{self.folder / LISTING} is damaged; name another --output: {error}") from error
+            raise RunError(f"{self._place_of_listing} is damaged; name another --output: {error}") from error
         if len(paths) != self.rows(part):
-            raise RunError(f"{self.folder / LISTING} is damaged, it has too few pictures; name another --output")
+            raise RunError(f"{self._place_of_listing} is damaged, it has too few images; name another --output")
         return paths
 
     def write(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,7 +127,7 @@ class Parts:
         target.filesystem.move(unfinished.path, target.path)
 
     def errors(self, part: int) -> int | None:
-        """How many of its pictures have an error; None where the part isn't there, or isn't whole."""
+        """How many of its images have an error; None where the part isn't there, or isn't whole."""
         place = self._place(part)
         try:
             with place.filesystem.open_input_file(place.path) as file:
@@ -166,7 +168,7 @@ class Parts:
         return len(damaged)
 
     def failed(self, part: int) -> list[tuple[str, str]]:
-        """The path and the error of each picture of a part that has one."""
+        """The path and the error of each image of a part that has one."""
         place = self._place(part)
         table = pq.read_table(place.path, columns=["path", "error"], filesystem=place.filesystem)
         return [(row["path"], row["error"]) for row in table.to_pylist() if row["error"] is not None]
@@ -195,11 +197,11 @@ class Parts:
         return self.folder / _name(part)
 
 
-def begin(folder: Place, settings: Settings, pictures: Iterable[str]) -> None:
-    """Writes the pictures' paths and the settings, whole or not at all, a thousand at a time in memory.
+def begin(folder: Place, settings: Settings, images: Iterable[str]) -> None:
+    """Writes the images' paths and the settings, whole or not at all, a thousand at a time in memory.
 
     Raises:
-        RunError: there are no pictures.
+        RunError: there are no images.
     """
     listing, unfinished = folder / LISTING, folder / f"{UNFINISHED}listing-{uuid4().hex}"
     schema = pa.schema([("path", pa.string())])
@@ -208,13 +210,13 @@ def begin(folder: Place, settings: Settings, pictures: Iterable[str]) -> None:
         with pq.ParquetWriter(
             unfinished.path, schema, filesystem=folder.filesystem, write_page_checksum=True
         ) as writer:
-            for paths in _thousands(pictures):
+            for paths in _thousands(images):
                 writer.write_table(pa.table([paths], schema), row_group_size=LISTED_TOGETHER)
                 count += len(paths)
-            text = json.dumps({"part_size": part_size(count), "pictures": count, "settings": asdict(settings)}).encode()
+            text = json.dumps({"part_size": part_size(count), "images": count, "settings": asdict(settings)}).encode()
             writer.add_key_value_metadata({"run": text, "run_sha256": _sha256(text)})
         if count == 0:
-            raise RunError(f"there are no pictures in {settings.input}")
+            raise RunError(f"there are no images in {settings.input}")
         folder.filesystem.move(unfinished.path, listing.path)
     except BaseException:
         with suppress(OSError):  # it may not be there
@@ -222,8 +224,8 @@ def begin(folder: Place, settings: Settings, pictures: Iterable[str]) -> None:
         raise
 
 
-def part_size(pictures: int) -> int:
-    return max(1, min(LARGEST_PART, pictures // FEWEST_PARTS), pictures // MOST_PARTS)
+def part_size(images: int) -> int:
+    return max(1, min(LARGEST_PART, images // FEWEST_PARTS), images // MOST_PARTS)
 
 
 def is_begun(folder: Place) -> bool:
@@ -231,7 +233,7 @@ def is_begun(folder: Place) -> bool:
     Raises:
         RunError: something else is there.
     """
-    if (folder / LISTING).kind == FileType.File:
+    if _listing_name(folder):
         return True
     if folder.kind == FileType.File:
         raise RunError(f"{folder} is a file; expected a folder")
@@ -255,6 +257,10 @@ def check_same(parts: Parts, settings: Settings) -> None:
             )
 
 
+def _listing_name(folder: Place) -> str | None:
+    return next((name for name in (LISTING, EARLIER_LISTING) if (folder / name).kind == FileType.File), None)
+
+
 def _shown(value: object) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 64 else f"{text[:61]}…"
@@ -275,7 +281,7 @@ def _nulls(group: Any, column: str) -> int:
     raise RunError(f"a part has no column {column}")
 
 
-def _thousands(pictures: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(pictures)
+def _thousands(images: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(images)
     while paths := list(islice(remaining, LISTED_TOGETHER)):
         yield paths

@@ -1,4 +1,4 @@
-"""Pictures by the name of a file, a folder or a pattern, on any filesystem that pyarrow knows."""
+"""Images by the name of a file, a folder or a pattern, on any filesystem that pyarrow knows."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from tensormask_server.client_command import PICTURES
+from tensormask_server.client_command import IMAGES
 
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -65,29 +65,29 @@ def full_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures are looked for."""
+    """Where images are looked for."""
 
-    root: Place  # a folder, or one picture
+    root: Place  # a folder, or one image
     pattern: tuple[str, ...]  # of the names from there on; ** stands for any number of folders. Empty: no pattern
 
-    def pictures(self) -> Iterator[str]:
+    def images(self) -> Iterator[str]:
         """Their paths, each once, in one order; no more of them are kept in memory than a folder has.
 
-        A folder's are those whose names end as pictures' do, in its folders, too; a pattern's, all that it matches.
+        A folder's are those whose names end as images' do, in its folders, too; a pattern's, all that it matches.
 
         Raises:
             PlaceError: there is no such file or folder, or one that can't be read.
         """
         kind = self.root.kind
         if kind == FileType.NotFound:
-            raise PlaceError(f"there is no {self.root}; expected a folder, a picture, a pattern or a URI")
+            raise PlaceError(f"there is no {self.root}; expected a folder, an image, a pattern or a URI")
         if kind == FileType.File and not self.pattern:
             yield str(self.root)
             return
         depth = len(self.pattern) if self.pattern and "**" not in self.pattern else None
         first = len(self.root.path.rstrip("/")) + 1
         for path in _files(self.root.filesystem, self.root.path, depth):
-            if _matches(tuple(path[first:].split("/")), self.pattern) if self.pattern else _is_picture(path):
+            if _matches(tuple(path[first:].split("/")), self.pattern) if self.pattern else _is_image(path):
                 yield self.root.prefix + path
 
 
@@ -162,8 +162,8 @@ def _dangling(folder: str) -> list[FileInfo]:
     return [FileInfo(str(path), FileType.NotFound) for path in links if not path.exists()]
 
 
-def _is_picture(path: str) -> bool:
-    return path.lower().endswith(PICTURES)
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGES)
 
 
 def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

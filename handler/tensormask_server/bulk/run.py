@@ -42,7 +42,7 @@ class Pool:
 class Summary:
     """What became of a run."""
 
-    pictures: int  # that no earlier run had written
+    images: int  # that no earlier run had written
     seconds: float  # from before the actors' start to the last part
     outside_the_network: float  # 0…1, of the actors' time; 0 where they had nothing to do
 
@@ -162,19 +162,19 @@ def write_parts(
     finished = parts.finished()  # anew: a run whose command was killed may have gone on in the cluster until now
     missing = [part for part in range(len(parts)) if part not in finished]
     task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.gpus > 0)
-    pictures, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
+    images, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
     earlier = sum(parts.rows(part) for part in finished)
-    with tqdm(total=parts.pictures, initial=earlier, unit="picture", smoothing=0) as progress:
+    with tqdm(total=parts.images, initial=earlier, unit="image", smoothing=0) as progress:
         for done in _written(missing, task, pool) if missing else ():
-            pictures += int(done["pictures"])
+            images += int(done["images"])
             spent += done["seconds"]
             in_network += done["network_seconds"]
-            progress.update(int(done["pictures"]))
+            progress.update(int(done["images"]))
     seconds = time.perf_counter() - started
     lost = len(parts) - len(parts.finished())
     if lost:
         raise RunError(f"{lost} of {len(parts)} parts aren't in {parts.folder}; all nodes have to share it")
-    return Summary(pictures, seconds, 1 - in_network / spent if spent else 0.0)
+    return Summary(images, seconds, 1 - in_network / spent if spent else 0.0)
 
 
 def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
@@ -188,7 +188,7 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
 
 def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
     context = DataContext.get_current()
-    context.enable_progress_bars = False  # there is one of pictures
+    context.enable_progress_bars = False  # there is one of images
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = 3  # one may be that of a node
     # a block for each part, so that each is a task, which is tried again where an actor or its node is lost

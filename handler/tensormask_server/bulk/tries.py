@@ -1,23 +1,23 @@
-"""Which pictures end the process that works on them, as those do that take more memory than there is."""
+"""Which images end the process that works on them, as those do that take more memory than there is."""
 
 import contextlib
 import json
 
 from tensormask_server.bulk.places import Place
 
-MOST_DEATHS = 3  # of processes at one picture; a node or a whole run that is killed counts as one, too
+MOST_DEATHS = 3  # of processes at one image; a node or a whole run that is killed counts as one, too
 
 
 class Tries:
     """A file beside a part, while it is worked on: what an earlier try at it came to that left the file behind.
 
     Ray tries a part again for ever whose actor dies. The first try notes nothing but that there was one; those after
-    it note each picture before they begin with it.
+    it note each image before they begin with it.
     """
 
     def __init__(self, file: Place):
         self._file = file
-        self._deaths: dict[str, int] = {}  # at each picture that no try has survived
+        self._deaths: dict[str, int] = {}  # at each image that no try has survived
         try:
             with file.filesystem.open_input_stream(file.path) as stream:
                 content = stream.read()
@@ -32,7 +32,7 @@ class Tries:
             self._deaths = {}
 
     def is_hopeless(self, index: int) -> bool:
-        """Whether the part's picture of this index has ended as many processes as it may."""
+        """Whether the part's image of this index has ended as many processes as it may."""
         return self._deaths.get(str(index), 0) >= MOST_DEATHS
 
     def begin(self, index: int) -> None:

@@ -1,1 +1,1 @@
-"""The network alone: pictures as normalised tensors in, detections and mask logits out."""
+"""The network alone: images as normalised tensors in, detections and mask logits out."""

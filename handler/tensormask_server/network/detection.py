@@ -1,4 +1,4 @@
-"""From class logits and box deltas to the detections of one picture (specification, section 7)."""
+"""From class logits and box deltas to the detections of one image (specification, section 7)."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ DeltasAt = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which locations of a picture become detections."""
+    """Which locations of an image become detections."""
 
     score_threshold: float  # scores strictly above it
     nms_threshold: float  # a box with an IoU strictly above it to a better one of its class is dropped
@@ -30,7 +30,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Locations:
-    """Where one picture's best scores are, best first, all of length N."""
+    """Where one image's best scores are, best first, all of length N."""
 
     scores: Tensor  # float32, falling
     classes: Tensor  # int64

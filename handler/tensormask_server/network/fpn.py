@@ -8,7 +8,7 @@ from tensormask_server.network.resnet import ResNet
 
 
 class FPN(nn.Module):
-    """Pictures to the feature maps of the pyramid; holds the ResNet as `bottom_up`, as detectron2 does."""
+    """Images to the feature maps of the pyramid; holds the ResNet as `bottom_up`, as detectron2 does."""
 
     def __init__(self, config: FPNConfig, resnet: ResNetConfig):
         super().__init__()
@@ -22,15 +22,15 @@ class FPN(nn.Module):
             self.add_module(f"fpn_output{stage}", nn.Conv2d(channels, channels, 3, padding=1))
         self.top_block = TopBlock(self.bottom_up.out_channels["res5"], channels)
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            pictures: (N, 3, H, W), normalised, H and W multiples of res5's stride.
+            images: (N, 3, H, W), normalised, H and W multiples of res5's stride.
 
         Returns:
             "p2" … "p7": (N, C, ⌈H/S⌉, ⌈W/S⌉) with stride S = 2^level.
         """
-        stages = self.bottom_up(pictures)
+        stages = self.bottom_up(images)
         outputs: list[Tensor] = list(self.top_block(stages["res5"]))
         inner: Tensor | None = None
         for stage in reversed(self.stages):

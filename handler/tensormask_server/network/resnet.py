@@ -17,7 +17,7 @@ STAGES = ("res2", "res3", "res4", "res5")
 
 
 class ResNet(nn.Module):
-    """Pictures to the feature maps of the four stages."""
+    """Images to the feature maps of the four stages."""
 
     def __init__(self, config: ResNetConfig):
         super().__init__()
@@ -49,16 +49,16 @@ class ResNet(nn.Module):
             self.out_channels[stage] = out_channels
             out_channels, bottleneck_channels = 2 * out_channels, 2 * bottleneck_channels
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            pictures: (N, 3, H, W), normalised, H and W multiples of res5's stride.
+            images: (N, 3, H, W), normalised, H and W multiples of res5's stride.
 
         Returns:
             "res2" … "res5": (N, C, H/S, W/S) with S = 4, 8, 16, 32 (16 for a dilated res5).
         """
         features = {}
-        x = self.stem(pictures)
+        x = self.stem(images)
         for stage in STAGES:
             x = self.get_submodule(stage)(x)
             features[stage] = x
@@ -131,8 +131,8 @@ class Stem(nn.Module):
         super().__init__()
         self.conv1 = NormedConv2d(3, out_channels, 7, stride=2, groups=1, dilation=1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu_(self.conv1(pictures)), kernel_size=3, stride=2, padding=1)
+    def forward(self, images: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu_(self.conv1(images)), kernel_size=3, stride=2, padding=1)
 
 
 class BasicBlock(nn.Module):

@@ -27,7 +27,7 @@ from tensormask_server.network.regions import Region, grouped, merged
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """The detections of one picture and, with MASK_ON, their masks over their anchors."""
+    """The detections of one image and, with MASK_ON, their masks over their anchors."""
 
     candidates: Candidates
     masks: list[Tensor] | None  # per detection the logits, float32 (M, M), M by level and anchor size
@@ -43,35 +43,35 @@ class TensorMask(nn.Module):
         self.only_where_needed = True
         self.backbone = FPN(config.fpn, config.resnet)
         self.head = TensorMaskHead(config.head, config.anchors, config.fpn.out_channels)
-        self.stride = 2**config.resnet.last_stage  # pictures come in multiples of it
+        self.stride = 2**config.resnet.last_stage  # images come in multiples of it
         self.strides = [2 ** int(name[1:]) for name in config.head.in_features]
         for level, sizes_and_ratios in enumerate(zip(config.anchors.sizes, config.anchors.aspect_ratios, strict=True)):
             self.register_buffer(f"cell_anchors_{level}", cell_anchors(*sizes_and_ratios), persistent=False)
 
-    def forward(self, pictures: Tensor, selections: Sequence[Selection]) -> list[NetworkOutput]:
+    def forward(self, images: Tensor, selections: Sequence[Selection]) -> list[NetworkOutput]:
         """
         Args:
-            pictures: (N, 3, H, W), normalised, channels in the order of INPUT.FORMAT, H and W multiples of
+            images: (N, 3, H, W), normalised, channels in the order of INPUT.FORMAT, H and W multiples of
                 `stride`.
-            selections: one per picture.
+            selections: one per image.
 
         Returns:
-            For each picture its detections, best score first, in pixels of `pictures`.
+            For each image its detections, best score first, in pixels of `images`.
         """
-        features = self.features(pictures)
+        features = self.features(images)
         class_logits = self.head.class_logits(features)
         if not self.only_where_needed:
             return self._outputs(features, class_logits, selections)
-        # one picture after the other, as each has places of its own where boxes and masks are needed
+        # one image after the other, as each has places of its own where boxes and masks are needed
         outputs: list[NetworkOutput] = []
         for i, selection in enumerate(selections):
-            of_picture = [each[i : i + 1] for each in features], [each[i : i + 1] for each in class_logits]
-            outputs += self._outputs(*of_picture, [selection])
+            of_image = [each[i : i + 1] for each in features], [each[i : i + 1] for each in class_logits]
+            outputs += self._outputs(*of_image, [selection])
         return outputs
 
-    def features(self, pictures: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
         """The head's input, finest level first."""
-        pyramid = self.backbone(pictures)
+        pyramid = self.backbone(images)
         return [pyramid[name] for name in self.config.head.in_features]
 
     def mask_logits(
@@ -86,7 +86,7 @@ class TensorMask(nn.Module):
         """The masks of some cells of a level, differentiable.
 
         Args:
-            features: of one picture, (C, H, W), from the head's `mask_features` for this level.
+            features: of one image, (C, H, W), from the head's `mask_features` for this level.
             size_index: which of the anchor sizes.
             y, x: (N,) int64.
             corner: the row and the column of the mask map where the features begin.
@@ -118,7 +118,7 @@ class TensorMask(nn.Module):
     def _outputs(
         self, features: list[Tensor], class_logits: list[Tensor], selections: Sequence[Selection]
     ) -> list[NetworkOutput]:
-        """What is found in each picture of a batch."""
+        """What is found in each image of a batch."""
         box_deltas: list[DeltasAt]
         if self.only_where_needed:
             box_deltas = [partial(self._deltas_where_needed, features)]
@@ -149,7 +149,7 @@ class TensorMask(nn.Module):
     def _deltas_where_needed(
         self, features: list[Tensor], levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor
     ) -> Tensor:
-        """The box deltas of some locations of one picture, computed around these alone."""
+        """The box deltas of some locations of one image, computed around these alone."""
         cells = torch.stack((y, x, y + 1, x + 1), dim=1)
         regions = [
             merged(cells[levels == level].cpu().numpy(), self.head.box_reach, *feature.shape[-2:])
@@ -158,7 +158,7 @@ class TensorMask(nn.Module):
         return deltas_of([deltas[0] for deltas in self.head.box_deltas(features, regions)])(levels, y, x, anchors)
 
     def _masks(self, features: list[Tensor], candidates: list[Candidates]) -> list[list[Tensor]]:
-        """Of each picture the mask logits of its candidates."""
+        """Of each image the mask logits of its candidates."""
         masks: list[list[Tensor]] = [[each.scores.new_empty(0)] * len(each) for each in candidates]
         shapes = [(feature.shape[2], feature.shape[3]) for feature in features]
         areas = self._mask_areas(candidates, shapes)
@@ -181,7 +181,7 @@ class TensorMask(nn.Module):
     def _mask_areas(
         self, candidates: list[Candidates], shapes: list[tuple[int, int]]
     ) -> list[tuple[int, Region, list[Tensor]]]:
-        """Where masks are made: levels, regions of their mask maps, and of each picture the candidates made there."""
+        """Where masks are made: levels, regions of their mask maps, and of each image the candidates made there."""
         areas = []
         for level in sorted({level for each in candidates for level in each.levels.tolist()}):
             here = [(each.levels == level).nonzero(as_tuple=True)[0] for each in candidates]

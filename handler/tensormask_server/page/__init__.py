@@ -1,4 +1,4 @@
-"""The page that a browser gets at the model's URL: a picture in, its masks drawn over it."""
+"""The page that a browser gets at the model's URL: an image in, its masks drawn over it."""
 
 import base64
 import hashlib
@@ -30,8 +30,8 @@ def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: flo
     """Makes the page of one model.
 
     Args:
-        model: its name, of which the page makes the URL that it sends pictures to and shows for curl.
-        max_pixels, max_side: the server's limits; the page makes larger pictures smaller before it sends them.
+        model: its name, of which the page makes the URL that it sends images to and shows for curl.
+        max_pixels, max_side: the server's limits; the page makes larger images smaller before it sends them.
         score_threshold: where the page's slider stands first.
 
     Returns:

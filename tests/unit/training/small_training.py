@@ -1,4 +1,4 @@
-"""A network that trains in seconds and a data set of a few simple pictures, for the tests of training."""
+"""A network that trains in seconds and a data set of a few simple images, for the tests of training."""
 
 import json
 from pathlib import Path
@@ -59,17 +59,17 @@ def write_config(path: Path, norm: str = "FrozenBN", **solver: object) -> Path:
 
 
 def write_data(folder: Path) -> Path:
-    """Two pictures: a square on a disc, and a square alone; the squares as polygons, the disc as RLE."""
+    """Two images: a square on a disc, and a square alone; the squares as polygons, the disc as RLE."""
     (folder / "images").mkdir(parents=True)
     y, x = np.mgrid[:SIZE, :SIZE]
     disc = (y - 43) ** 2 + (x - 38) ** 2 < 31**2
     lower, upper = _square(x, y, 45, 50, 38), _square(x, y, 13, 18, 44)
-    pictures = [
+    images = [
         [(DISC, (200, 40, 40), disc & ~lower, None), (SQUARE, (40, 60, 220), lower, (45, 50, 38))],
         [(SQUARE, (240, 220, 60), upper, (13, 18, 44))],
     ]
-    images, annotations = [], []
-    for index, things in enumerate(pictures):
+    entries, annotations = [], []
+    for index, things in enumerate(images):
         pixels = np.full((SIZE, SIZE, 3), 90 + 60 * index, np.uint8)
         for category_id, colour, mask, corner in things:
             pixels[mask] = colour
@@ -84,9 +84,9 @@ def write_data(folder: Path) -> Path:
                 }
             )
         Image.fromarray(pixels).save(folder / "images" / f"{index}.png")
-        images.append({"id": 10 + index, "file_name": f"{index}.png", "width": SIZE, "height": SIZE})
+        entries.append({"id": 10 + index, "file_name": f"{index}.png", "width": SIZE, "height": SIZE})
     categories = [{"id": SQUARE, "name": "square"}, {"id": DISC, "name": "disc"}]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 

@@ -60,15 +60,13 @@ def test_entries_that_do_not_fit_are_named(path: Path, key: str, change: dict[st
         read_annotations(path)
 
 
-def test_a_folder_without_annotations_or_pictures_is_told(path: Path) -> None:
-    [picture, *_] = sorted((path.parent / "images").iterdir())
-    picture.unlink()
-    with pytest.raises(
-        DataError, match=rf"1 of the annotation file's 2 pictures are not in .*, {picture.name} for one"
-    ):
+def test_a_folder_without_annotations_or_images_is_told(path: Path) -> None:
+    [image, *_] = sorted((path.parent / "images").iterdir())
+    image.unlink()
+    with pytest.raises(DataError, match=rf"1 of the annotation file's 2 images are not in .*, {image.name} for one"):
         CocoFolder(path.parent)
     path.write_text('{"images": [], "annotations": [], "categories": []}')
-    with pytest.raises(DataError, match="the annotation file has no pictures"):
+    with pytest.raises(DataError, match="the annotation file has no images"):
         CocoFolder(path.parent)
     path.unlink()
     with pytest.raises(DataError, match=r"can't read the annotations .*instances.json: No such file or directory"):

@@ -64,7 +64,7 @@ def weights() -> dict[str, Tensor]:
     return entries
 
 
-def _features(weights: dict[str, Tensor], pictures: Tensor) -> list[Tensor]:
+def _features(weights: dict[str, Tensor], images: Tensor) -> list[Tensor]:
     """layer1 … layer4 of torchvision's ResNet-50, whose 3×3 convolutions stride."""
 
     def normed(x: Tensor, convolution: str, norm: str, stride: int = 1) -> Tensor:
@@ -75,7 +75,7 @@ def _features(weights: dict[str, Tensor], pictures: Tensor) -> list[Tensor]:
         )
         return F.batch_norm(y, mean, variance, scale, shift)
 
-    x = F.max_pool2d(F.relu(normed(pictures, "conv1", "bn1", 2)), 3, 2, 1)
+    x = F.max_pool2d(F.relu(normed(images, "conv1", "bn1", 2)), 3, 2, 1)
     features = []
     for stage, blocks in enumerate(BLOCKS):
         for block in range(blocks):
@@ -94,9 +94,9 @@ def _features(weights: dict[str, Tensor], pictures: Tensor) -> list[Tensor]:
 def test_the_backbone_computes_what_torchvisions_does(tmp_path: Path, config: Path, weights: dict[str, Tensor]) -> None:
     torch.save(weights, tmp_path / "resnet50.pth")
     network = build_network(load_training_config(config), tmp_path / "resnet50.pth").eval()
-    pictures = torch.randn(1, 3, 64, 96)
-    found = network.backbone.bottom_up(pictures)
-    for feature, expected in zip(found.values(), _features(weights, pictures), strict=True):
+    images = torch.randn(1, 3, 64, 96)
+    found = network.backbone.bottom_up(images)
+    for feature, expected in zip(found.values(), _features(weights, images), strict=True):
         torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 

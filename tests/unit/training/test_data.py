@@ -22,17 +22,17 @@ def data(tmp_path: Path) -> CocoFolder:
 
 def _batches(tmp_path: Path, data: CocoFolder, count: int = 2, sizes: tuple[int, ...] = (SIZE,), **options: object):
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    pictures = dataclasses.replace(config.pictures, min_sizes=sizes, **options)
-    return Batches(data, pictures, config.network.input, stride=32, pictures_per_batch=count, seed=3)
+    images = dataclasses.replace(config.images, min_sizes=sizes, **options)
+    return Batches(data, images, config.network.input, stride=32, images_per_batch=count, seed=3)
 
 
 def test_polygons_and_run_lengths_agree_with_the_pixels(data: CocoFolder) -> None:
     assert data.category_ids == [DISC, SQUARE]
     classes, masks = data.classes_and_masks(0)
     assert classes == [0, 1]
-    picture = data.picture(0)
+    image = data.image(0)
     for mask, colour in zip(masks, ((200, 40, 40), (40, 60, 220)), strict=True):
-        np.testing.assert_array_equal(mask > 0, (picture == colour).all(axis=-1))
+        np.testing.assert_array_equal(mask > 0, (image == colour).all(axis=-1))
 
 
 def test_crowds_are_left_out(data: CocoFolder) -> None:
@@ -55,9 +55,9 @@ def test_polygons_of_two_points_are_left_out(data: CocoFolder) -> None:
     assert masks[0].sum() == 18 * 18
 
 
-def test_a_mask_of_another_size_than_its_picture_is_named(data: CocoFolder) -> None:
+def test_a_mask_of_another_size_than_its_image_is_named(data: CocoFolder) -> None:
     _annotate(data, {"size": [SIZE, SIZE + 1], "counts": [SIZE * (SIZE + 1)]})
-    with pytest.raises(DataError, match=rf"an RLE is of the size \[{SIZE}, {SIZE + 1}\], and its picture of"):
+    with pytest.raises(DataError, match=rf"an RLE is of the size \[{SIZE}, {SIZE + 1}\], and its image of"):
         CocoFolder(data.folder).classes_and_masks(0)
 
 
@@ -68,14 +68,14 @@ def test_what_is_no_segmentation_is_named(data: CocoFolder, segmentation: object
         CocoFolder(data.folder)
 
 
-def test_a_picture_of_another_size_than_its_annotations_is_named(data: CocoFolder) -> None:
-    path = data.folder / "images" / data.images[0]["file_name"]
+def test_a_image_of_another_size_than_its_annotations_is_named(data: CocoFolder) -> None:
+    path = data.folder / "images" / data.entries[0]["file_name"]
     turned = Image.open(path).crop((0, 0, SIZE, SIZE // 2))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     turned.save(path, exif=exif)
     with pytest.raises(DataError, match=f"has {SIZE}×{SIZE // 2} pixels .*; instances.json says {SIZE}×{SIZE}"):
-        data.picture(0)
+        data.image(0)
 
 
 def _annotate(data: CocoFolder, segmentation: object) -> None:
@@ -86,7 +86,7 @@ def _annotate(data: CocoFolder, segmentation: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_each_epoch_shows_every_picture_once(tmp_path: Path, data: CocoFolder) -> None:
+def test_each_epoch_shows_every_image_once(tmp_path: Path, data: CocoFolder) -> None:
     batches = _batches(tmp_path, data, count=1)
     for epoch in range(4):
         counts = sorted(len(batches[2 * epoch + i].instances[0].classes) for i in range(2))
@@ -96,28 +96,28 @@ def test_each_epoch_shows_every_picture_once(tmp_path: Path, data: CocoFolder) -
 def test_a_batch_depends_on_its_iteration_alone(tmp_path: Path, data: CocoFolder) -> None:
     first, second = (_batches(tmp_path, data, sizes=(64, 96, 128), flip=True) for _ in range(2))
     for iteration in (5, 0, 3):
-        assert torch.equal(first[iteration].pictures, second[iteration].pictures)
+        assert torch.equal(first[iteration].images, second[iteration].images)
 
 
 def test_boxes_go_round_the_masks_after_scaling_and_flipping(tmp_path: Path, data: CocoFolder) -> None:
     batches = _batches(tmp_path, data, sizes=(64, 160), flip=True)
     for iteration in range(6):
         batch = batches[iteration]
-        assert batch.pictures.shape[-1] in (64, 160)
+        assert batch.images.shape[-1] in (64, 160)
         for each in batch.instances:
             for box, mask in zip(each.boxes.long().tolist(), each.masks, strict=True):
                 rows, columns = mask.nonzero(as_tuple=True)
                 assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
-def test_smaller_pictures_are_padded_right_and_below(tmp_path: Path, data: CocoFolder) -> None:
+def test_smaller_images_are_padded_right_and_below(tmp_path: Path, data: CocoFolder) -> None:
     path = data.folder / "images" / "1.png"
     Image.open(path).crop((0, 0, SIZE, SIZE // 2)).resize((2 * SIZE, SIZE)).save(path)
     content = json.loads((data.folder / "instances.json").read_text())
     content["images"][1] |= {"width": 2 * SIZE, "height": SIZE}
     (data.folder / "instances.json").write_text(json.dumps(content))
     batch = _batches(tmp_path, CocoFolder(data.folder))[0]
-    assert batch.pictures.shape == (2, 3, SIZE, 2 * SIZE)
+    assert batch.images.shape == (2, 3, SIZE, 2 * SIZE)
     smaller = [len(each.classes) for each in batch.instances].index(2)
-    assert not batch.pictures[smaller, :, :, SIZE:].any()
+    assert not batch.images[smaller, :, :, SIZE:].any()
     assert batch.instances[smaller].masks.shape == (2, SIZE, 2 * SIZE)

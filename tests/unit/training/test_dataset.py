@@ -46,12 +46,12 @@ def test_no_design_is_in_both_splits() -> None:
 
 
 @pytest.mark.usefixtures("sources")
-def test_a_picture_depends_on_its_split_seed_and_number_alone() -> None:
+def test_a_image_depends_on_its_split_seed_and_number_alone() -> None:
     first, again = (dataset.composed("train", 7, 3, (SIZE,)) for _ in range(2))
-    np.testing.assert_array_equal(first.picture, again.picture)
+    np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.masks, again.masks)
     for other in (("val", 7, 3), ("train", 8, 3), ("train", 7, 4)):
-        assert not np.array_equal(dataset.composed(*other, (SIZE,)).picture, first.picture)
+        assert not np.array_equal(dataset.composed(*other, (SIZE,)).image, first.image)
 
 
 def test_the_masks_do_not_overlap_and_are_not_too_small(photographs: list[Image.Image]) -> None:
@@ -63,7 +63,7 @@ def test_the_masks_do_not_overlap_and_are_not_too_small(photographs: list[Image.
 
 
 def test_the_masks_lie_where_the_emoji_were_painted(photographs: list[Image.Image]) -> None:
-    # two colours for the same things: where the pictures differ is where the things are
+    # two colours for the same things: where the images differ is where the things are
     black, white = (
         {category_id: [_in_grey(each, grey) for each in emoji] for category_id, emoji in _drawings().items()}
         for grey in (0, 255)
@@ -71,7 +71,7 @@ def test_the_masks_lie_where_the_emoji_were_painted(photographs: list[Image.Imag
     for seed in range(10):
         dark, light = (compose(np.random.default_rng(seed), SIZE, emoji, photographs) for emoji in (black, white))
         np.testing.assert_array_equal(dark.masks, light.masks)
-        painted = np.abs(dark.picture.astype(int) - light.picture).max(axis=2) > 90
+        painted = np.abs(dark.image.astype(int) - light.image).max(axis=2) > 90
         masks = dark.masks.any(axis=0)
         assert (painted & masks).sum() > 0.9 * max(painted.sum(), masks.sum())
 
@@ -85,11 +85,11 @@ def test_the_folder_holds_what_was_composed(tmp_path: Path, monkeypatch: pytest.
     assert [annotation["id"] for annotation in content["annotations"]] == [
         number + 1 for number in range(len(content["annotations"]))
     ]
-    for index, image in enumerate(content["images"]):
+    for index, entry in enumerate(content["images"]):
         composition = dataset.composed("val", 2, index, (64, 96))
-        written = np.asarray(Image.open(tmp_path / "images" / image["file_name"]), int)
-        assert np.abs(written - composition.picture).mean() < 6  # JPEG, of noise too
-        of_image = [each for each in content["annotations"] if each["image_id"] == image["id"]]
+        written = np.asarray(Image.open(tmp_path / "images" / entry["file_name"]), int)
+        assert np.abs(written - composition.image).mean() < 6  # JPEG, of noise too
+        of_image = [each for each in content["annotations"] if each["image_id"] == entry["id"]]
         assert [each["category_id"] for each in of_image] == composition.category_ids
         for each, mask in zip(of_image, composition.masks, strict=True):
             np.testing.assert_array_equal(rle.decode(each["segmentation"]) > 0, mask)

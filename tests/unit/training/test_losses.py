@@ -65,7 +65,7 @@ def test_the_semantic_loss_asks_each_cell_what_its_centre_shows(tmp_path: Path) 
     batch = Batch(torch.randn(1, 3, side, side), [instances])
     losses = Losses(network, config.losses, semantic_weight=2.0)
     expected = []
-    for feature, stride in zip(network.features(batch.pictures), network.strides, strict=True):
+    for feature, stride in zip(network.features(batch.images), network.strides, strict=True):
         probabilities = losses.semantic(feature)[0].softmax(dim=0)  # (K + 1, H, W), the last of nothing
         for y in range(side // stride):
             for x in range(side // stride):
@@ -83,7 +83,7 @@ def test_the_name_loss_is_cross_entropy_over_the_classes_where_a_thing_is_assign
     masks[0, 26:39, 27:38] = 1
     instances = Instances(torch.tensor([1]), torch.tensor([[27, 26, 38, 39.0]]), masks)
     batch = Batch(torch.randn(1, 3, 64, 64), [instances])
-    class_logits = network.head.class_logits(network.features(batch.pictures))
+    class_logits = network.head.class_logits(network.features(batch.images))
     at_cells = torch.stack([class_logits[at][0, 2 * size : 2 * size + 2, y, x] for at, size, y, x in CELLS])  # K = 2
     expected = -at_cells.double().softmax(dim=1)[:, 1].log().mean()
     assert "name" not in Losses(network, config.losses)(batch)
@@ -99,7 +99,7 @@ def test_a_window_of_two_instances_is_no_background_to_the_class_loss(tmp_path: 
     masks[:, 26:39, 27:38] = 1
     instances = Instances(torch.tensor([1, 0]), torch.tensor([[27, 26, 38, 39.0]]).repeat(2, 1), masks)
     batch = Batch(torch.randn(1, 3, 64, 64), [instances])
-    class_logits = network.head.class_logits(network.features(batch.pictures))
+    class_logits = network.head.class_logits(network.features(batch.images))
     off = [-0.7 * (p := logits.double().sigmoid()) ** 3 * (1 - p).log() for logits in class_logits]
     for at, size, y, x in CELLS:
         off[at][0, 2 * size : 2 * size + 2, y, x] = 0

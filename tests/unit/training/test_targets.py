@@ -60,31 +60,31 @@ def _boxes(draw: st.DrawFn) -> Box:
 
 
 @given(
-    pictures=st.lists(st.lists(_boxes(), max_size=5), min_size=1, max_size=3),
+    images=st.lists(st.lists(_boxes(), max_size=5), min_size=1, max_size=3),
     sizes=st.lists(st.integers(4, 80), min_size=1, max_size=3),
     stride=st.sampled_from([4, 8, 16]),
     smallest=st.integers(4, 80),
 )
 def test_the_assignment_is_what_the_rules_say(
-    pictures: list[list[Box]], sizes: list[int], stride: int, smallest: int
+    images: list[list[Box]], sizes: list[int], stride: int, smallest: int
 ) -> None:
     height, width = 7, 9
     learnt, ambiguous = set(), set()
-    for picture, boxes in enumerate(pictures):
+    for image, boxes in enumerate(images):
         for y, x, (anchor, size) in itertools.product(range(height), range(width), enumerate(sizes)):
             taken = [
                 i for i, box in enumerate(boxes) if _by_the_rules(x * stride, y * stride, size, box, stride, smallest)
             ]
             if len(taken) == 1:
-                learnt.add((picture, anchor, y, x, taken[0]))
+                learnt.add((image, anchor, y, x, taken[0]))
             elif taken:
-                ambiguous.add((picture, anchor, y, x))
+                ambiguous.add((image, anchor, y, x))
     anchors = cell_anchors(tuple(map(float, sizes)), (1.0,))
-    batch = [_without_masks(boxes) for boxes in pictures]
+    batch = [_without_masks(boxes) for boxes in images]
     found, ignored = assign(batch, anchors, stride, torch.tensor(float(smallest)), height, width)
-    rows = torch.stack((found.pictures, found.anchors, found.y, found.x, found.instances), dim=1).tolist()
+    rows = torch.stack((found.images, found.anchors, found.y, found.x, found.instances), dim=1).tolist()
     assert len(rows) == len(learnt) and set(map(tuple, rows)) == learnt
-    assert ignored.shape == (len(pictures), len(sizes), height, width)
+    assert ignored.shape == (len(images), len(sizes), height, width)
     assert set(map(tuple, ignored.nonzero().tolist())) == ambiguous
 
 
@@ -141,13 +141,13 @@ def test_a_window_that_two_masks_fit_is_ignored() -> None:
     boxes = (12, 12, 20, 20), (13, 12, 21, 20)
     assert _cells(*boxes) == [(3, 4, 0, 0), (4, 3, 0, 0), (5, 4, 0, 0)]
     _, ignored = _assign(*boxes)
-    assert ignored.nonzero().tolist() == [[0, 0, 4, 4], [0, 0, 4, 5]]  # picture, anchor, y, x
+    assert ignored.nonzero().tolist() == [[0, 0, 4, 4], [0, 0, 4, 5]]  # image, anchor, y, x
 
 
-def test_pictures_keep_their_own_masks() -> None:
+def test_images_keep_their_own_masks() -> None:
     batch = [_instances((12, 12, 20, 20)), _instances(), _instances((0, 0, 4, 4), (8, 8, 24, 24))]
     found, ignored = assign(batch, cell_anchors((16.0,), (1.0,)), STRIDE, torch.tensor(0.0), 8, 8)
-    assert found.pictures.tolist() == [0, 0, 0, 0, 0, 2]
+    assert found.images.tolist() == [0, 0, 0, 0, 0, 2]
     assert found.instances.tolist() == [0, 0, 0, 0, 0, 1]
     assert not ignored.any()
 

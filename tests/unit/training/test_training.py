@@ -33,14 +33,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "two")
 
 
-def test_two_pictures_are_fitted(tmp_path: Path, data: Path) -> None:
+def test_two_images_are_fitted(tmp_path: Path, data: Path) -> None:
     config = write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=110, STEPS=[80], WARMUP_ITERS=10)
     out = tmp_path / "out"
     train(load_training_config(config), Run(data=data, out=out, optimizer="adamw", workers=0))
     predictor = load_predictor(out / "config.yaml", out / "weights.pkl")
     folder = CocoFolder(data)
     for index in range(len(folder)):
-        (found,) = predictor([folder.picture(index)], 0.5)
+        (found,) = predictor([folder.image(index)], 0.5)
         classes, masks = folder.classes_and_masks(index)
         assert sorted(found.classes.tolist()) == sorted(classes)
         for category, mask in zip(classes, masks > 0, strict=True):
@@ -173,10 +173,10 @@ def test_the_published_configurations_want_weights_to_start_from(path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_picture_is_told_in_a_line(tmp_path: Path, workers: int) -> None:
+def test_a_bad_image_is_told_in_a_line(tmp_path: Path, workers: int) -> None:
     data = write_data(tmp_path / "data")
-    for picture in (data / "images").iterdir():
-        picture.write_bytes(b"no picture")
+    for image in (data / "images").iterdir():
+        image.write_bytes(b"no image")
     config = write_config(tmp_path / "config.yaml")
     options = ["--config", config, "--data", data, "--out", tmp_path / "out", "--workers", workers]
     command = [sys.executable, "-m", "training", *map(str, options), "--device", "cpu"]
@@ -259,14 +259,14 @@ def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: P
 def test_a_trained_network_answers_without_being_written_and_read(tmp_path: Path) -> None:
     """Its norms learnt: folding them is no other map."""
     config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN"))
-    network = build_network(config).eval()
+    network = build_network(config).double().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for statistic in (module.weight, module.bias, module.running_mean, module.running_var):
                 assert statistic is not None
                 statistic.uniform_(0.5, 1.5)
-    picture = torch.randn(1, 3, 64, 64)
-    expected = network.features(picture)
+    image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    expected = network.features(image)
     fold_norms(network)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    torch.testing.assert_close(network.features(picture), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.features(image), expected, rtol=1e-4, atol=1e-4)

@@ -15,7 +15,7 @@ from tensormask_server.network.tensormask import TensorMask
 
 from training.data import CocoFolder
 from training.network import build_network
-from training.settings import PictureConfig, TrainingConfig, load_training_config
+from training.settings import ImageConfig, TrainingConfig, load_training_config
 from training.trainer import Run, train
 from training.unmatched import warning_of_unmatched
 
@@ -25,11 +25,11 @@ HEIGHT, WIDTH = 150, 200
 Box = tuple[int, int, int, int]
 
 
-def _config(folder: Path, sizes: list[list[int]], **pictures: object) -> TrainingConfig:
+def _config(folder: Path, sizes: list[list[int]], **images: object) -> TrainingConfig:
     path = write_config(folder / "config.yaml", MAX_ITER=1)
     tree = yaml.safe_load(path.read_text())
     tree["MODEL"]["ANCHOR_GENERATOR"]["SIZES"] = sizes
-    tree["INPUT"] |= pictures
+    tree["INPUT"] |= images
     path.write_text(yaml.safe_dump(tree))
     return load_training_config(path)
 
@@ -39,7 +39,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> TensorMask:
     return build_network(_config(tmp_path_factory.mktemp("network"), WITH_GAPS))
 
 
-def _warning(network: TensorMask, boxes: list[Box], shape: tuple[int, int], options: PictureConfig) -> str | None:
+def _warning(network: TensorMask, boxes: list[Box], shape: tuple[int, int], options: ImageConfig) -> str | None:
     shapes = np.tile(np.array(shape), (len(boxes), 1))
     return warning_of_unmatched(
         network, np.array(boxes, np.float64).reshape(-1, 4), shapes, options, network.config.input
@@ -58,7 +58,7 @@ def test_the_number_is_what_trying_all_windows_gives(network: TensorMask, boxes:
         not _matches_any(box) and not (flip and _matches_any((WIDTH - box[2], box[1], WIDTH - box[0], box[3])))
         for box in boxes
     )
-    warning = _warning(network, boxes, (HEIGHT, WIDTH), PictureConfig((HEIGHT,), 1000, flip))
+    warning = _warning(network, boxes, (HEIGHT, WIDTH), ImageConfig((HEIGHT,), 1000, flip))
     if left:
         assert warning is not None and warning.startswith(f"{left} of the {len(boxes)} instances match no window")
     else:
@@ -84,15 +84,15 @@ def _matches_any(box: Box) -> bool:
 def test_one_size_at_which_an_instance_matches_is_enough(network: TensorMask) -> None:
     boxes: list[Box] = [(0, 0, 700, 600), (50, 50, 80, 80)]
     shape = 4 * HEIGHT, 4 * WIDTH
-    warning = _warning(network, boxes, shape, PictureConfig((4 * HEIGHT,), 1000, False))
+    warning = _warning(network, boxes, shape, ImageConfig((4 * HEIGHT,), 1000, False))
     assert warning is not None and warning.startswith("1 of the 2 ")
     assert "1 of them are longer than the 282 pixels that the largest windows, of 410, contain at any place" in warning
-    assert _warning(network, boxes, shape, PictureConfig((4 * HEIGHT, HEIGHT), 1000, False)) is None
+    assert _warning(network, boxes, shape, ImageConfig((4 * HEIGHT, HEIGHT), 1000, False)) is None
 
 
 def test_what_it_says_to_change_is_enough(network: TensorMask, tmp_path: Path) -> None:
     boxes: list[Box] = [(71, 50, 131, 100)]
-    options = PictureConfig((HEIGHT,), 1000, False)
+    options = ImageConfig((HEIGHT,), 1000, False)
     warning = _warning(network, boxes, (HEIGHT, WIDTH), options)
     assert warning is not None and "longer sides are 60 to 60 pixels" in warning
     found = re.search(r"the longest matches a window of (\d+) to (\d+) pixels on the level of stride (\d+)", warning)
@@ -130,4 +130,4 @@ def test_the_boxes_are_those_of_the_masks_to_a_pixel(tmp_path: Path) -> None:
 
 
 def test_no_instances_are_no_problem(network: TensorMask) -> None:
-    assert _warning(network, [], (HEIGHT, WIDTH), PictureConfig((HEIGHT,), 1000, True)) is None
+    assert _warning(network, [], (HEIGHT, WIDTH), ImageConfig((HEIGHT,), 1000, True)) is None

@@ -1,4 +1,4 @@
-"""Masks on the picture (specification, section 8), each kept as the rectangle that holds it, a bit per pixel."""
+"""Masks on the image (specification, section 8), each kept as the rectangle that holds it, a bit per pixel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class MaskCrop:
-    """A mask on a picture: what is on lies in a rectangle of it."""
+    """A mask on an image: what is on lies in a rectangle of it."""
 
     top: int  # the rectangle's first row and column
     left: int
@@ -40,7 +40,7 @@ class MaskCrop:
 
     @property
     def columns(self) -> np.ndarray:
-        """bool (w, h): the rectangle's pixels, one column of the picture after the other, as run lengths go."""
+        """bool (w, h): the rectangle's pixels, one column of the image after the other, as run lengths go."""
         pixels = np.unpackbits(self.bits, count=self.width * self.height)
         return pixels.view(bool).reshape(self.width, self.height)
 
@@ -51,20 +51,20 @@ class MaskCrop:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """The rectangle's rows and columns on the picture."""
+        """The rectangle's rows and columns on the image."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)
-class PictureMasks:
-    """The masks of N things on a picture of H×W pixels."""
+class ImageMasks:
+    """The masks of N things on an image of H×W pixels."""
 
     height: int
     width: int
     crops: Sequence[MaskCrop]  # N
 
     @classmethod
-    def of_masks(cls, masks: np.ndarray) -> "PictureMasks":
+    def of_masks(cls, masks: np.ndarray) -> "ImageMasks":
         """
         Args:
             masks: bool (N, H, W).
@@ -95,16 +95,16 @@ class PictureMasks:
 
 def paste_masks(
     probabilities: Sequence[np.ndarray], anchors: np.ndarray, threshold: float, height: int, width: int
-) -> PictureMasks:
-    """Stretches masks over their anchors on the picture; on where the probability, sampled bilinearly, is enough.
+) -> ImageMasks:
+    """Stretches masks over their anchors on the image; on where the probability, sampled bilinearly, is enough.
 
     Only the pixels between entries that are enough are computed.
 
     Args:
         probabilities: N of float32 (M, M), 0…1; each M may be another.
-        anchors: float64 (N, 4), x0 y0 x1 y1 in the picture's pixels, not clipped to it.
+        anchors: float64 (N, 4), x0 y0 x1 y1 in the image's pixels, not clipped to it.
         threshold: what is enough; above 0, as outside the anchor the probability is 0.
-        height, width: of the picture.
+        height, width: of the image.
     """
     bordered = [np.empty(0, np.float32)] * len(probabilities)
     reached = np.zeros((2, 2, len(probabilities)), np.int64)
@@ -127,7 +127,7 @@ def paste_masks(
         _paste(mask, np.float32(threshold), rows, columns)
         for mask, rows, columns in zip(bordered, vertical, horizontal, strict=True)
     ]
-    return PictureMasks(height, width, crops)
+    return ImageMasks(height, width, crops)
 
 
 def _paste(mask: np.ndarray, threshold: np.float32, vertical: "_Samples", horizontal: "_Samples") -> MaskCrop:
@@ -175,9 +175,9 @@ def _samples(
     """Of one axis of N masks, all together, for the pixels that some of the entries from `start` to `stop` reach.
 
     Args:
-        low, high: float64 (N,), where the masks begin and end on the picture, in pixels.
+        low, high: float64 (N,), where the masks begin and end on the image, in pixels.
         size: int64 (N,), entries of the masks.
-        length: pixels of the picture.
+        length: pixels of the image.
         start, stop: int64 (N,), the entries that matter; none: no pixel is sampled.
     """
     entry = (high - low) / size  # pixels per mask entry

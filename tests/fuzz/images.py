@@ -1,4 +1,4 @@
-"""Picture files, whole and damaged, and files that ask for far more than they have bytes."""
+"""Image files, whole and damaged, and files that ask for far more than they have bytes."""
 
 import io
 import struct
@@ -100,7 +100,7 @@ def tiff_bomb(side: int) -> bytes:
 
 
 def tiff_of_one_tile(side: int, tile_side: int, tile: bytes | None = None) -> bytes:
-    """A grey picture in one compressed tile."""
+    """A grey image in one compressed tile."""
     return _tiff({256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side}, 324, 325, tile)
 
 

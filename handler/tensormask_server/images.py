@@ -1,4 +1,4 @@
-"""Picture files of any kind that Pillow opens, as RGB."""
+"""Image files of any kind that Pillow opens, as RGB."""
 
 import io
 import re
@@ -12,9 +12,9 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tensormask_server.printable import one_line, printable
-from tensormask_server.regular_files import MOST_PICTURE, read_regular
+from tensormask_server.regular_files import MOST_IMAGE, read_regular
 
-# the first bytes of the kinds of picture that strangers' files may be, by Pillow's name
+# the first bytes of the kinds of image that strangers' files may be, by Pillow's name
 SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -35,9 +35,9 @@ OTHER_KINDS = {
     "a zip archive": re.compile(rb"PK\x03\x04"),
 }
 LONGEST_HEAD = 2000  # bytes in which a kind is looked for: of a stranger's megabytes it would take seconds
-# A TIFF's tile is decoded as a whole however small the picture is. Usual are 256×256 to 1024×1024.
+# A TIFF's tile is decoded as a whole however small the image is. Usual are 256×256 to 1024×1024.
 LARGEST_TILE = 1 << 22
-# Each goes over the whole picture again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
+# Each goes over the whole image again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
 MOST_SCANS = 100
 # by EXIF's orientation; 1 and what isn't defined is upright
 TURNS = {
@@ -55,48 +55,48 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 
-class PictureError(ValueError):
-    """A picture that can't be read, in one line."""
+class ImageError(ValueError):
+    """An image that can't be read, in one line."""
 
 
-class TooManyPixelsError(PictureError):
-    """A picture that is larger than Pillow opens."""
+class TooManyPixelsError(ImageError):
+    """An image that is larger than Pillow opens."""
 
 
-def read_picture(source: Path | BinaryIO) -> np.ndarray:
+def read_image(source: Path | BinaryIO) -> np.ndarray:
     """
     Args:
         source: a file's path, or the file.
 
     Returns:
-        As `EncodedPicture.decoded`.
+        As `EncodedImage.decoded`.
 
     Raises:
-        PictureError: it isn't a picture, is damaged, or has pixels that have no plain 8-bit meaning.
+        ImageError: it isn't an image, is damaged, or has pixels that have no plain 8-bit meaning.
     """
-    name = printable(source) if isinstance(source, Path) else "the picture"
+    name = printable(source) if isinstance(source, Path) else "the image"
     with _faults_told(name):
-        content = read_regular(source, MOST_PICTURE) if isinstance(source, Path) else source.read()
-    return EncodedPicture(content, name=name).decoded()
+        content = read_regular(source, MOST_IMAGE) if isinstance(source, Path) else source.read()
+    return EncodedImage(content, name=name).decoded()
 
 
 def other_kind(content: bytes) -> str:
-    """Which kind of picture that isn't read a file is, as HEIC; "" where that isn't known."""
+    """Which kind of image that isn't read a file is, as HEIC; "" where that isn't known."""
     head = content[:LONGEST_HEAD]
     return next((kind for kind, start in OTHER_KINDS.items() if start.match(head)), "")
 
 
-class EncodedPicture:
-    """A picture file of which only the header has been read: what it will be is known before anything is decoded."""
+class EncodedImage:
+    """An image file of which only the header has been read: what it will be is known before anything is decoded."""
 
-    def __init__(self, content: bytes, kinds: tuple[str, ...] | None = None, name: str = "the picture"):
+    def __init__(self, content: bytes, kinds: tuple[str, ...] | None = None, name: str = "the image"):
         """
         Args:
             kinds: Pillow's names of the kinds of file that are read; None: all.
             name: for errors.
 
         Raises:
-            PictureError: it isn't a picture, or is one that takes far more work than its pixels are worth.
+            ImageError: it isn't an image, or is one that takes far more work than its pixels are worth.
             TooManyPixelsError: it has more pixels than Pillow opens.
         """
         self._content = content
@@ -109,13 +109,13 @@ class EncodedPicture:
         self.width: int = width
 
     def decoded(self) -> np.ndarray:
-        """The picture as a person sees it: turned as its EXIF says, what is transparent on white, 8 bits a channel.
+        """The image as a person sees it: turned as its EXIF says, what is transparent on white, 8 bits a channel.
 
         Returns:
-            uint8 (H, W, 3), RGB; of an animation the first picture.
+            uint8 (H, W, 3), RGB; of an animation the first image.
 
         Raises:
-            PictureError: it is damaged, or has pixels that have no plain 8-bit meaning.
+            ImageError: it is damaged, or has pixels that have no plain 8-bit meaning.
         """
         with self._opened() as image:
             return np.array(_rgb(_upright(image)))
@@ -131,38 +131,38 @@ class EncodedPicture:
 
 @contextmanager
 def _faults_told(name: str, content: bytes = b"") -> Iterator[None]:
-    """Whatever Pillow says of a file becomes a PictureError."""
+    """Whatever Pillow says of a file becomes an ImageError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damage that it reads over, and of sizes, which are ours to limit
             yield
-    except (PictureError, MemoryError):
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         kind = other_kind(content)
         found = f"of a kind that isn't read, {kind}" if kind else "of no kind that is read, or damaged"
-        raise PictureError(f"{name} is {found}") from error
+        raise ImageError(f"{name} is {found}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
     except OSError as error:
-        raise PictureError(f"can't read {name}: {one_line(error.strerror or error, 300)}") from error
+        raise ImageError(f"can't read {name}: {one_line(error.strerror or error, 300)}") from error
     except Exception as error:  # damage makes Pillow's decoders raise almost anything: KeyError, zlib.error, …
-        raise PictureError(f"can't read {name}: {one_line(error, 300) or type(error).__name__}") from error
+        raise ImageError(f"can't read {name}: {one_line(error, 300) or type(error).__name__}") from error
 
 
 def _check_work(image: Image.Image, content: bytes, name: str) -> None:
     """
     Raises:
-        PictureError: the file takes far more memory or time than a picture of its size.
+        ImageError: the file takes far more memory or time than an image of its size.
     """
     width, height = image.size
     if image.format == "TIFF":
         tags = image.getexif()
         tile = (int(tags.get(TILE_LENGTH, 1)), int(tags.get(TILE_WIDTH, 1)))
         if tile[0] * tile[1] > max(LARGEST_TILE, height * width):
-            raise PictureError(f"{name}, {height}×{width} pixels, is a TIFF with tiles of {tile[0]}×{tile[1]} pixels")
+            raise ImageError(f"{name}, {height}×{width} pixels, is a TIFF with tiles of {tile[0]}×{tile[1]} pixels")
     if image.format in ("JPEG", "MPO") and _has_too_many_scans(content):
-        raise PictureError(f"{name} is a progressive JPEG with more than {MOST_SCANS} scans")
+        raise ImageError(f"{name} is a progressive JPEG with more than {MOST_SCANS} scans")
 
 
 def _has_too_many_scans(jpeg: bytes) -> bool:
@@ -185,7 +185,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise PictureError("the picture's pixels are floating-point numbers; expected 8 or 16 bits a channel")
+        raise ImageError("the image's pixels are floating-point numbers; expected 8 or 16 bits a channel")
     if image.mode.startswith("I"):
         # 16 bits of grey: Pillow's own conversion clips what is above 255 instead of scaling it
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))

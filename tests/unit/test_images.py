@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from tensormask_server.pictures import PictureError, read_picture
+from tensormask_server.images import ImageError, read_image
 
 ROOT = Path(__file__).parents[2]
 
 
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
+def saved(drawn: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    drawn.save(file, kind, **options)
     file.seek(0)
     return file
 
@@ -30,48 +30,48 @@ def rgb() -> np.ndarray:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_rgb_is_kept(rgb: np.ndarray, kind: str) -> None:
     file = saved(Image.fromarray(rgb), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    np.testing.assert_array_equal(read_picture(file), rgb)
+    np.testing.assert_array_equal(read_image(file), rgb)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_or_several_pages_the_first_is_read(kind: str) -> None:
     red, blue = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
     file = saved(red, kind, save_all=True, append_images=[blue], **({"lossless": True} if kind == "WEBP" else {}))
-    np.testing.assert_array_equal(read_picture(file), np.asarray(red))
+    np.testing.assert_array_equal(read_image(file), np.asarray(red))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     grey = 255 if mode == "1" else 204  # both in Pillow's own palette
     if mode == "I;16":
-        image = Image.fromarray(np.full((3, 4), 257 * grey, np.uint16))
+        drawn = Image.fromarray(np.full((3, 4), 257 * grey, np.uint16))
     else:
-        image = Image.new("RGB", (4, 3), (grey, grey, grey)).convert(mode)
-    assert image.mode == mode
-    picture = read_picture(saved(image, "TIFF"))
-    assert picture.shape == (3, 4, 3)
-    assert picture.dtype == np.uint8
-    np.testing.assert_allclose(picture, grey, atol=1)
+        drawn = Image.new("RGB", (4, 3), (grey, grey, grey)).convert(mode)
+    assert drawn.mode == mode
+    image = read_image(saved(drawn, "TIFF"))
+    assert image.shape == (3, 4, 3)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image, grey, atol=1)
 
 
 def test_what_is_transparent_is_white() -> None:
-    image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
-    image.putpixel((1, 0), (255, 0, 0, 0))
-    np.testing.assert_array_equal(read_picture(saved(image)), [[[255, 0, 0], [255, 255, 255]]])
+    drawn = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    drawn.putpixel((1, 0), (255, 0, 0, 0))
+    np.testing.assert_array_equal(read_image(saved(drawn)), [[[255, 0, 0], [255, 255, 255]]])
 
 
 def test_a_palette_with_a_transparent_colour_is_white_there() -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 0, 9, 9, 9])
-    image.putpixel((1, 0), 1)
-    np.testing.assert_array_equal(read_picture(saved(image, transparency=0)), [[[255] * 3, [9] * 3]])
+    drawn = Image.new("P", (2, 1))
+    drawn.putpalette([0, 0, 0, 9, 9, 9])
+    drawn.putpixel((1, 0), 1)
+    np.testing.assert_array_equal(read_image(saved(drawn, transparency=0)), [[[255] * 3, [9] * 3]])
 
 
-def test_exif_turns_the_picture(rgb: np.ndarray) -> None:
+def test_exif_turns_the_image(rgb: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90°
     file = saved(Image.fromarray(rgb), "PNG", exif=exif)
-    np.testing.assert_array_equal(read_picture(file), np.rot90(rgb, -1))
+    np.testing.assert_array_equal(read_image(file), np.rot90(rgb, -1))
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
@@ -81,7 +81,7 @@ def test_every_orientation_is_turned_as_pillow_does(rgb: np.ndarray, orientation
     for kind in ("PNG", "TIFF"):
         file = saved(Image.fromarray(rgb), kind, exif=exif)
         turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
-        np.testing.assert_array_equal(read_picture(file), turned)
+        np.testing.assert_array_equal(read_image(file), turned)
 
 
 def test_another_value_of_exif_that_is_wrong_costs_nothing(rgb: np.ndarray) -> None:
@@ -91,25 +91,25 @@ def test_another_value_of_exif_that_is_wrong_costs_nothing(rgb: np.ndarray) -> N
     file = saved(Image.fromarray(rgb), "PNG", exif=exif)
     with pytest.raises(Exception, match="argument"):
         ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
-    np.testing.assert_array_equal(read_picture(file), np.rot90(rgb, -1))
+    np.testing.assert_array_equal(read_image(file), np.rot90(rgb, -1))
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"absent\.jpg"):
-        read_picture(tmp_path / "absent.jpg")
-    with pytest.raises(PictureError, match="the picture is of no kind that is read"):
-        read_picture(io.BytesIO(b"text"))
-    with pytest.raises(PictureError, match=r"can't read"):
-        read_picture(io.BytesIO(saved(Image.new("RGB", (400, 400), "red"), "JPEG").getvalue()[:900]))
-    with pytest.raises(PictureError, match="floating-point"):
-        read_picture(saved(Image.new("F", (2, 2)), "TIFF"))
+def test_what_is_no_image_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"absent\.jpg"):
+        read_image(tmp_path / "absent.jpg")
+    with pytest.raises(ImageError, match="the image is of no kind that is read"):
+        read_image(io.BytesIO(b"text"))
+    with pytest.raises(ImageError, match=r"can't read"):
+        read_image(io.BytesIO(saved(Image.new("RGB", (400, 400), "red"), "JPEG").getvalue()[:900]))
+    with pytest.raises(ImageError, match="floating-point"):
+        read_image(saved(Image.new("F", (2, 2)), "TIFF"))
 
 
 def test_prepare_input_writes_the_json_of_the_pixels(tmp_path: Path, rgb: np.ndarray) -> None:
-    (tmp_path / "picture.png").write_bytes(saved(Image.fromarray(rgb)).getvalue())
-    command = [sys.executable, ROOT / "prepare_input.py", tmp_path / "picture.png", tmp_path / "picture.json"]
+    (tmp_path / "image.png").write_bytes(saved(Image.fromarray(rgb)).getvalue())
+    command = [sys.executable, ROOT / "prepare_input.py", tmp_path / "image.png", tmp_path / "image.json"]
     subprocess.run([*command, "--threshold", "0.25"], check=True)
-    content = json.loads((tmp_path / "picture.json").read_text())
+    content = json.loads((tmp_path / "image.json").read_text())
     np.testing.assert_array_equal(content["img_data"], rgb.transpose(2, 0, 1))
     assert content["threshold"] == 0.25
 
@@ -124,8 +124,8 @@ def test_prepare_input_refuses_what_the_server_would(tmp_path: Path, rgb: np.nda
 
 
 def test_prepare_input_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "prepare_input.py", tmp_path / "absent.png", tmp_path / "picture.json"]
+    command = [sys.executable, ROOT / "prepare_input.py", tmp_path / "absent.png", tmp_path / "image.json"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert not (tmp_path / "picture.json").exists()
+    assert not (tmp_path / "image.json").exists()

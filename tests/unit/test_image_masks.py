@@ -1,4 +1,4 @@
-"""A mask stretched over its anchor on the picture, against torch's own grid_sample over the whole picture."""
+"""A mask stretched over its anchor on the image, against torch's own grid_sample over the whole image."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tensormask_server.picture_masks import BLOCK, MaskCrop, PictureMasks, paste_masks
+from tensormask_server.image_masks import BLOCK, ImageMasks, MaskCrop, paste_masks
 from torch import Tensor
 
 Anchor = tuple[float, float, float, float]
@@ -41,7 +41,7 @@ def random_logits(size: int, seed: int) -> Tensor:
 
 @st.composite
 def anchors(draw: st.DrawFn) -> Anchor:
-    """Anywhere around a picture of about 40 pixels; from a twentieth of a pixel to 50 pictures."""
+    """Anywhere around an image of about 40 pixels; from a twentieth of a pixel to 50 images."""
     x, y = draw(st.floats(-80, 120)), draw(st.floats(-80, 120))
     width, height = (10 ** draw(st.floats(-1.3, 3.3)) for _ in range(2))
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
@@ -68,7 +68,7 @@ def test_pixels_are_on_where_the_sampled_mask_is(
         pytest.param((5.0, 6.0, 25.0, 16.0), id="inside"),
         pytest.param((-7.3, -4.1, 12.2, 9.9), id="over the corner"),
         pytest.param((20.4, 15.1, 60.0, 70.0), id="over the other corner"),
-        pytest.param((-900.0, -700.0, 1000.0, 800.0), id="all around the picture"),
+        pytest.param((-900.0, -700.0, 1000.0, 800.0), id="all around the image"),
         pytest.param((-50.0, 3.0, -20.0, 20.0), id="left of it"),
         pytest.param((31.0, 3.0, 60.0, 20.0), id="right of it by a pixel"),
         pytest.param((3.0, 24.5, 20.0, 60.0), id="half a pixel below it"),
@@ -95,7 +95,7 @@ def test_a_sure_mask_fills_its_anchor() -> None:
     assert torch.equal(pasted(torch.full((8, 8), 50.0), (6.0, 4.0, 18.0, 12.0), 20, 20), expected)
 
 
-def test_a_large_picture_is_as_exact_as_a_small_one() -> None:
+def test_a_large_image_is_as_exact_as_a_small_one() -> None:
     """A thin strip at the far end, where float32 positions are coarsest."""
     assert_as_sampled(random_logits(15, seed=3), (19_000.3, 0.4, 19_950.8, 3.1), height=4, width=20_000)
 
@@ -123,11 +123,11 @@ def test_no_masks_are_pasted_as_none() -> None:
 @given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
     crop = MaskCrop.of_mask(mask)
-    np.testing.assert_array_equal(PictureMasks(*mask.shape, [crop]).dense_mask(0), mask)
+    np.testing.assert_array_equal(ImageMasks(*mask.shape, [crop]).dense_mask(0), mask)
     assert crop.height * crop.width <= mask.size
 
 
-def test_many_masks_on_a_large_picture_take_their_bits_alone() -> None:
+def test_many_masks_on_a_large_image_take_their_bits_alone() -> None:
     """100 masks, each as large as a ninth of 2000×3000 pixels: 600 MB as bytes."""
     mask = np.full((60, 60), 0.9, np.float32)
     masks = paste_masks([mask] * 100, np.array([(100.0, 50.0, 1100.0, 717.0)] * 100), 0.5, 2000, 3000)
