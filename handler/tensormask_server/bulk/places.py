@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from tensormask_server.client_command import IMAGES
+from tensormask_server.image_files import SUFFIXES
 
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -163,7 +163,7 @@ def _dangling(folder: str) -> list[FileInfo]:
 
 
 def _is_image(path: str) -> bool:
-    return path.lower().endswith(IMAGES)
+    return path.lower().endswith(SUFFIXES)
 
 
 def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
