@@ -19,21 +19,25 @@ def check_same_options(
 
     Args:
         place: the file or folder that holds the earlier run's results.
-        earlier: the earlier run's values by the option's name, as "score_threshold". None, or no entry: the default.
-        now: likewise of this command; only these options are compared.
+        earlier: the earlier run's values by the option, as "--format". None, or no entry, is the default.
+        now: likewise of this command; only these are compared.
         place_option: the option that names the place, as "--out".
 
     Raises:
         OptionsChanged: a value differs.
     """
-    for name, value in now.items():
-        before = earlier.get(name)
+    for option, value in now.items():
+        before = earlier.get(option)
         if before != value:
-            option = f"--{name.lstrip('-').replace('_', '-')}"
             raise OptionsChanged(
                 f"{printable(place)} holds results with another {option}: {_shown(before)}, not {_shown(value)}; "
                 f"give the same {option} to continue, or name another {place_option}"
             )
+
+
+def by_option(values: Mapping[str, object]) -> dict[str, object]:
+    """The values of Python's names by their options: {"max_side": 9} gives {"--max-side": 9}."""
+    return {f"--{name.replace('_', '-')}": value for name, value in values.items()}
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,7 @@ from tensormask_server.client.progress import progress_bar
 from tensormask_server.formats import FORMATS
 from tensormask_server.image_files import READABLE, SUFFIXES
 from tensormask_server.printable import printable
-from tensormask_server.same_options import check_same_options
+from tensormask_server.same_options import by_option, check_same_options
 
 REQUEST = ".asked.json"  # in the folder: the options of all its responses
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that allows fewer names than others
@@ -43,7 +43,7 @@ class Requests:
     options: Options
 
     def described(self) -> dict[str, object]:
-        """All that the responses depend on but for the images, by the command's options."""
+        """All that the responses depend on, but for the images."""
         return {"url": self.client.url, "format": self.format, **self.options}
 
 
@@ -92,7 +92,7 @@ def check_folder(out: Path, requests: Requests) -> None:
     except (OSError, ValueError, RecursionError) as error:
         advice = "name another --out, or delete it to go on here"
         raise UsageError(f"{printable(out / REQUEST)} is damaged or can't be read; {advice}") from error
-    check_same_options(out, earlier, requests.described(), "--out")
+    check_same_options(out, by_option(earlier), by_option(requests.described()), "--out")
 
 
 def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_once: int) -> int:
