@@ -13,7 +13,8 @@ import psutil
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from parity.cases import load_case, write_weights
 from served.conftest import Server, launched
-from tensormask_server.archive import ArchiveRequest, make_archive
+from tensormask_server.archive.arguments import ArchiveRequest
+from tensormask_server.archive.making import make_archive
 from tensormask_server.options import HandlerOptions
 
 from fuzz import bodies, promise, wire
