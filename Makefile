@@ -30,18 +30,18 @@ attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m attack --numprocesses 2 --dist loadfile $(OPTIONS)
 
 fuzz: $(VENV)/.dev
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(OPTIONS)
 
 # Faults with real processes, and 5,000 requests: several minutes each.
 chaos: $(VENV)/.dev
-	PYTHONPATH=.:tests $(BIN)/python -m chaos
+	$(BIN)/python -m tests.chaos
 
 soak: $(VENV)/.dev
-	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak
+	$(BIN)/python -m tests.chaos.soak
 
 # Four hosts as network namespaces behind HAProxy, as root, in a namespace of its own: nothing of it is left.
 hosts: $(VENV)/.dev
-	PYTHONPATH=.:tests unshare --net --mount $(BIN)/python -m hosts $(OPTIONS)
+	unshare --net --mount $(BIN)/python -m tests.hosts $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -58,7 +58,7 @@ try-image: $(VENV)/.serve
 	deploy/try_image.sh image
 
 bench: $(VENV)/.bench
-	PYTHONPATH=tests $(BIN)/python -m bench
+	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build logs demo/output model_store/*.mar *.egg-info handler/*.egg-info

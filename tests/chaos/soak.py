@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 from PIL import Image
-from served.conftest import Server, request_body, send
 
-from chaos.serving import CASE, made_archive, serving
+from tests.chaos.serving import CASE, made_archive, serving
+from tests.served.conftest import Server, request_body, send
 
 FORMATS = ("coco", "png", "labelmap", "polygons", "npz", "torch")
 WARM = 500  # requests, after which memory should have found its level

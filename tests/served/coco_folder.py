@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
-from waiting import PATIENCE
 
 from bench.scores import Scores, coco_results, evaluate
-from served.conftest import ROOT
+from reference.cases import Case
+from tests.served.conftest import ROOT
+from tests.waiting import PATIENCE
 from training.annotations import category_ids
 
 CATEGORIES = [88, 2, 90, 11, 40]  # of the small network's five classes: with gaps, and not in order

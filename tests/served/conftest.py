@@ -20,9 +20,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from parity.cases import Case, load_case, write_weights
 from tensormask_server import Predictor, load_predictor
-from waiting import PATIENCE
+
+from reference.cases import Case, load_case, write_weights
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")

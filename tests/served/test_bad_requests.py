@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from parity.cases import Case
 from PIL import Image
 
-from served.conftest import ROOT, Server, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, Server, request_body
 
 PIXEL = [[[1]], [[2]], [[3]]]
 

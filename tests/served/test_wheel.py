@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from parity.cases import Case
-from waiting import PATIENCE
 
-from served.conftest import ROOT, launched, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, launched, request_body
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 

@@ -16,8 +16,20 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from opcodes import SHARED, called, number, pickled, storage, tensor, text, torch_legacy, torch_zip, twice_and_twice
-from waiting import PATIENCE
+
+from tests.unit.opcodes import (
+    SHARED,
+    called,
+    number,
+    pickled,
+    storage,
+    tensor,
+    text,
+    torch_legacy,
+    torch_zip,
+    twice_and_twice,
+)
+from tests.waiting import PATIENCE
 
 READER = """
 import json, os, pickle, resource, signal, sys

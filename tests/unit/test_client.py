@@ -34,7 +34,8 @@ from tensormask_server.client import (
 )
 from tensormask_server.client_command import main
 from tensormask_server.instances import decode_mask
-from waiting import wait_for
+
+from tests.waiting import wait_for
 
 ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 PIXEL = np.zeros((1, 2, 3), np.uint8)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from small_network import noise, small_network, small_predictor
 from tensormask_server.finite import NotFiniteError, finite_layers
 from tensormask_server.predictor import PRECISIONS, PredictionOptions, Predictor
+
+from tests.unit.small_network import noise, small_network, small_predictor
 
 pytestmark = pytest.mark.attack(16, "networks of infinite numbers")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_training import DISC, SIZE, SQUARE, write_config, write_data
 
+from tests.unit.training.small_training import DISC, SIZE, SQUARE, write_config, write_data
 from training.annotations import DataError
 from training.data import Batches, CocoFolder
 from training.settings import load_training_config

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from small_training import CONFIG, SIZE, write_config, write_data
 from tensormask_server.network.tensormask import TensorMask
 
+from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
 from training.data import CocoFolder
 from training.network import build_network
 from training.settings import ImageConfig, TrainingConfig, load_training_config
