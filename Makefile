@@ -17,9 +17,13 @@ serve: $(VENV)/.serve
 check: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' tests/unit
 
-# What a user relies on. A file is one worker's, so that what its tests share is started once.
+# What a user relies on, and which lines and branches of the package it ran, in the servers that it started as well.
+# A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
@@ -47,6 +51,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # in an environment of its own: pip-audit brings twenty packages that nothing else here needs
 audit:

@@ -187,8 +187,8 @@ def make_archive(request: ArchiveRequest) -> Path:
         served.mkdir()
         save_file(network.state_dict(), served / WEIGHTS)
         shutil.copy(HANDLER, served)
-        # what a server has no use for: bulk with what it needs, and a wheel's copy of the settings
-        left_out = shutil.ignore_patterns("__pycache__", "bulk", "config.properties")
+        # what a server has no use for: bulk with what it needs, and a wheel's copies of settings and configurations
+        left_out = shutil.ignore_patterns("__pycache__", "bulk", "config.properties", "configs", "py.typed")
         shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=left_out)
         (content / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")

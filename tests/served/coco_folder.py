@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,7 +41,7 @@ class Folder:
 def annotated_folder(path: Path, case: Case, predictor: Predictor, count: int) -> Folder:
     """Annotated are the network's own detections, a third of them moved and a third of another category."""
     (path / "images").mkdir()
-    content: dict = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
+    content: dict[str, Any] = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
     content |= {"images": [], "annotations": []}
     results = []
     for i in range(count):

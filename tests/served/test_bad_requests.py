@@ -29,7 +29,7 @@ def black(height: int, width: int) -> bytes:
     return content.getvalue()
 
 
-BAD_BODIES = {
+BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
     "empty": (b"", "no body"),
     "not JSON": (b"an image", "neither an image of a known kind nor JSON"),
     "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the image"),

@@ -111,7 +111,7 @@ def one_storage_under_many_names(count: int) -> bytes:
             entry.file_size = entry.compress_size = first.file_size
             entry.CRC, entry.header_offset = first.CRC, first.header_offset
             archive.filelist.append(entry)
-        archive._didModify = True
+        archive._didModify = True  # type: ignore[attr-defined]  # so that the directory is written again
     return file.getvalue()
 
 
