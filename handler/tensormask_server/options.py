@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tensormask_server.engine import ENGINES
-from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import printable, quoted
+
+ENGINES = ("native", "detectron2")  # our own network, and detectron2's
+PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
 
 class OptionError(ValueError):

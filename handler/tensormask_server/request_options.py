@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, meant, shown
-from tensormask_server.predictor import PredictionOptions
+from tensormask_server.detections import PredictionOptions
 
 FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
 ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
