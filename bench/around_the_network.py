@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import Found, Model, encode
 
 from bench.first_server import gzipped_masks, image_of_json

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
 

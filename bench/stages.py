@@ -14,7 +14,7 @@ from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.inputs import normalised
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
 

@@ -13,7 +13,7 @@ import torch
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import gzipped_torch
 from torch import Tensor
 

@@ -29,7 +29,7 @@ from tensormask_server.page import asks_for_page, try_it_page
 from tensormask_server.predictor import PredictionOptions
 from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, SLOW, report
-from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
 from tensormask_server.responses import Found, Model, error_json
 from tensormask_server.tied import end_with_parent
 from tensormask_server.timing import Stopwatch

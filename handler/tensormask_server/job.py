@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass, field
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.requests import Request
+from tensormask_server.requests.parsing import Request
 from tensormask_server.responses import Found, encode, inference_outputs, predictions
 from tensormask_server.timing import Stopwatch
 

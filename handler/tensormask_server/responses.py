@@ -17,8 +17,8 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.drawing import draw_detections
 from tensormask_server.image_masks import ImageMasks, MaskCrop
-from tensormask_server.json_requests import OUTPUT
 from tensormask_server.predictor import Detections
+from tensormask_server.requests.json_bodies import OUTPUT
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little

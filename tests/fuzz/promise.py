@@ -8,7 +8,7 @@ import numpy as np
 from served.conftest import Server
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import error_json
 from waiting import PATIENCE
 

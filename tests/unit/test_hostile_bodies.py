@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 
 PIXEL = "[[[1]], [[2]], [[3]]]"
 DIGITS = "9" * 400  # more than a float holds

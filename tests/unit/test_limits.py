@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import Request, parse_request
+from tensormask_server.requests.parsing import Request, parse_request
 
 DEFAULTS = HandlerOptions()
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
 
 CLASSES = ("cat", "dog", "hot dog")
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import Request, SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import Request, SegmentationRequest, parse_request
 
 LIMITS = HandlerOptions(max_pixels=1 << 20)
 CLASSES = ("cat", "dog", "hot dog")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
-from tensormask_server.json_pixels import channels_last, pixels_of_lists
-from tensormask_server.limits import check_number
 from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
+from tensormask_server.requests.limits import check_number
+from tensormask_server.requests.options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
 from tensormask_server.spelling import did_you_mean
 
 EXPECTED_BODY = (

@@ -9,11 +9,11 @@ import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, other_kind
-from tensormask_server.json_pixels import parse_json
-from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
-from tensormask_server.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import (
+from tensormask_server.requests.json_bodies import EXPECTED_BODY, Asked, JsonReader, told_of
+from tensormask_server.requests.json_pixels import parse_json
+from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
+from tensormask_server.requests.options import (
     ALIASES,
     OPTIONS,
     RequestOptions,
