@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import Found, Model, encode
 
@@ -87,7 +87,7 @@ def jpeg_of(image: np.ndarray) -> bytes:
 
 
 def parsed_request(body: bytes) -> object:
-    return parse_request({"body": body}, {}, HandlerOptions(), ("thing",))
+    return parse_request({"body": body}, {}, Limits(), ("thing",))
 
 
 def plain_decoded(jpeg: bytes) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.inputs import normalised
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses import Found, Model, encode
 from tensormask_server.timing import Stopwatch
@@ -25,7 +25,7 @@ from bench.tables import Table
 STAGES = ("decode", "resize", "network", "masks", "encode")
 SIDES = (256, 384, 512, 768, 1024, 1536)
 COUNTS = (1, 10, 30, 100)
-LARGEST = HandlerOptions(score_threshold=0.0)
+LARGEST = Limits()
 CLASS_NAMES = tuple(str(number) for number in range(80))
 MODEL = Model("demo", CLASS_NAMES[:20], "")
 

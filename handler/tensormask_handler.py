@@ -77,8 +77,8 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         names = class_names(self.predictor.config.head.num_classes, model_dir / "classes.txt")
         self.model = Model(context.model_name, names, sums[weights])
         self.metrics = Metrics(context.metrics, MetricTypes, self.model.name)
-        limits = (self.options.max_pixels, self.options.max_side)
-        self.page = try_it_page(self.model.name, *limits, self.options.score_threshold)
+        limits = self.options.limits
+        self.page = try_it_page(self.model.name, limits.max_pixels, limits.max_side, self.options.score_threshold)
         self._warm_up()
         logger.info("ready on %s, with options %s", self.device, self.options)
 
@@ -115,7 +115,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         answers: list[bytes] = []
         for index, job in enumerate(jobs):
             # TorchServe's time for all answers of a batch grows with the square of their bytes
-            left = self.options.max_response_bytes - sum(map(len, answers))
+            left = self.options.limits.max_response_bytes - sum(map(len, answers))
             answers.append(self._answer(index, job, left))
         self.metrics.count(jobs)
         return answers
@@ -168,7 +168,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         usual_masks = config.detection.max_detections if config.head.mask_on else 0
         try:
             with job.stopwatch("decode"):
-                job.request = parse_request(fields, headers, self.options, self.model.class_names, usual_masks)
+                job.request = parse_request(fields, headers, self.options.limits, self.model.class_names, usual_masks)
             for item in job.request.items:
                 self.predictor.check(item.options.prediction)
         except BadRequest as error:
@@ -196,7 +196,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         try:
             body, content_type = job.encoded()
             instances = sum(len(found.detections) for found in job.founds)
-            limit = self.options.max_response_bytes
+            limit = self.options.limits.max_response_bytes
             if len(body) > limit:
                 raise BadRequest(
                     f"the answer, {instances} masks, has {len(body)} bytes, more than the {limit} allowed",

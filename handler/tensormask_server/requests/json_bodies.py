@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import Limits
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
@@ -44,7 +44,7 @@ class Asked:
 class JsonReader:
     """Reads the objects that requests are."""
 
-    def __init__(self, limits: HandlerOptions, class_names: Sequence[str]):
+    def __init__(self, limits: Limits, class_names: Sequence[str]):
         self.limits = limits
         self.class_names = class_names
 
