@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
@@ -89,7 +89,7 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
     network, config = predictor.network, predictor.config
     jpeg = jpeg_of(image_of(480, 640))
     with torch.inference_mode():
-        batch = normalised([image_of(480, 640)], config.input, network.stride, predictor.device)
+        batch = normalised_batch([image_of(480, 640)], config.input, network.stride, predictor.device)
         features = network.features(batch.to(predictor.dtype))
         logits = [each[0] for each in network.head.class_logits(features)]
         deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])

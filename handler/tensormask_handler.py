@@ -19,6 +19,7 @@ import torch
 from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
 from tensormask_server.classes import class_names
 from tensormask_server.cpu import SlowPrecisionWarning
+from tensormask_server.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.engine import Engine, load_engine
 from tensormask_server.finite import finite_layers
 from tensormask_server.integrity import check_sums
@@ -26,7 +27,6 @@ from tensormask_server.job import Job
 from tensormask_server.metrics import Metrics
 from tensormask_server.options import handler_options
 from tensormask_server.page import asks_for_page, try_it_page
-from tensormask_server.predictor import PredictionOptions
 from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, SLOW, report
 from tensormask_server.requests.parsing import SegmentationRequest, parse_request
@@ -173,6 +173,8 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
                 self.predictor.check(item.options.prediction)
         except BadRequest as error:
             job.fail(error)
+        except UnsupportedOption as error:
+            job.fail(BadRequest(error.error, error.expected, "option"))
         except Exception as error:
             logger.exception("a request could not be read")
             job.fail(fault_of(error))

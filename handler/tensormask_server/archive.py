@@ -26,14 +26,22 @@ from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.detectron2_yaml import MAX_BYTES, load_merged_yaml
-from tensormask_server.engine import ENGINES
 from tensormask_server.finite import NotFiniteError, finite_layers
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.options import LIMIT_NAMES, OPTION_NAMES, HandlerOptions, Limits, OptionError
-from tensormask_server.predictor import PRECISIONS, Predictor, build_network
+from tensormask_server.options import (
+    ENGINES,
+    LIMIT_NAMES,
+    OPTION_NAMES,
+    PRECISIONS,
+    HandlerOptions,
+    Limits,
+    OptionError,
+)
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import Predictor, build_network
 from tensormask_server.printable import LINE, one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, write_whole
 
@@ -234,13 +242,13 @@ def check_runs(network: TensorMask, precision: str) -> None:
     device = torch.device("cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
-        served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
-    image = normalised([noise], network.config.input, network.stride, device)
+        served = Predictor(copy.deepcopy(network), device, DTYPES[precision]).network
+    image = normalised_batch([noise], network.config.input, network.stride, device)
     most = network.config.detection.max_detections
     everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
     try:
         with torch.inference_mode(), finite_layers(served):
-            served(image.to(PRECISIONS[precision]), [everything])
+            served(image.to(DTYPES[precision]), [everything])
     except NotFiniteError as error:
         raise ArchiveError(f"with --precision {precision} {error}") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tensormask_server.predictor import Detections
+from tensormask_server.detections import Detections
 
 MASK_OPACITY = 0.45
 MARGIN = 2  # pixels around a label's text

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from tensormask_server.engine import ENGINES
-from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import printable, quoted
 from tensormask_server.spelling import did_you_mean
+
+ENGINES = ("native", "detectron2")  # our own network, and detectron2's
+PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
 
 class OptionError(ValueError):

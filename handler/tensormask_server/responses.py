@@ -15,9 +15,9 @@ from PIL import Image
 
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.coco_instances import coco_instances
+from tensormask_server.detections import Detections
 from tensormask_server.drawing import draw_detections
 from tensormask_server.image_masks import ImageMasks, MaskCrop
-from tensormask_server.predictor import Detections
 from tensormask_server.requests.json_bodies import OUTPUT
 from tensormask_server.tensor_stream import StreamedTensor, write_tensors
 

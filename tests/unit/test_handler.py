@@ -299,7 +299,7 @@ def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is
     handler.predictor = Detectron2Engine(no_network, None, handler.predictor.config, torch.device("cpu"), 0.0)
     [body] = handler.handle([{**GOOD, "nms_threshold": b"0.4"}], asked)
     assert asked.get_response_status(0)[0] == 400
-    assert json.loads(body)["error"] == "nms_threshold is 0.4, and this server's engine, detectron2, has it built in"
+    assert json.loads(body)["error"] == "nms_threshold is 0.4, which the engine detectron2 doesn't support"
     handler.handle([GOOD], asked)
     assert asked.get_response_status(0)[0] == 500
 

@@ -18,8 +18,7 @@ from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable
 
 NAME = "python -m tensormask_server.bulk"

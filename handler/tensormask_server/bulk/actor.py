@@ -20,9 +20,11 @@ from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.coco_instances import coco_instances
 from tensormask_server.config import TensorMaskConfig
+from tensormask_server.detections import Detections
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
 from tensormask_server.options import Limits
-from tensormask_server.predictor import PRECISIONS, Detections, Predictor, build_network
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import Predictor, build_network
 from tensormask_server.requests.limits import Size, check_size
 from tensormask_server.timing import Stopwatch
 
@@ -65,7 +67,7 @@ class PartActor:
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
         settings = self.parts.settings
-        self.predictor = Predictor(network, device, PRECISIONS[settings.precision])
+        self.predictor = Predictor(network, device, DTYPES[settings.precision])
         self.score_threshold = settings.threshold
         self.limits = Limits.of_single_images(settings.max_pixels, settings.max_side)
         self.readers = ThreadPoolExecutor(READERS)
@@ -108,7 +110,7 @@ class PartActor:
     def _rows(self, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
         images = self._images(paths)
         remaining = iter(paths)
-        while group := list(islice(images, self.predictor.largest_batch)):
+        while group := list(islice(images, self.predictor.batch_size)):
             found = iter(self._found([each for each in group if not isinstance(each, str)], stopwatch))
             for path, image in zip(islice(remaining, len(group)), group, strict=True):
                 yield self._row(path, image, image if isinstance(image, str) else next(found))
@@ -137,7 +139,7 @@ class PartActor:
         waiting: deque[Future[Image]] = deque()
         for path in paths:
             waiting.append(self.readers.submit(self._read, path.removeprefix(self.source.prefix)))
-            if len(waiting) > max(READERS, self.predictor.largest_batch):
+            if len(waiting) > max(READERS, self.predictor.batch_size):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, shown
-from tensormask_server.predictor import PredictionOptions
+from tensormask_server.detections import PredictionOptions
 from tensormask_server.spelling import did_you_mean
 
 FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
