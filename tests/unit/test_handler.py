@@ -142,7 +142,7 @@ def test_a_failed_batch_is_out_of_the_memory_before_it_is_tried_one_by_one(
             raise RuntimeError("out of memory")
         assert failed[0]() is None
 
-    handler.predictor.network.get_submodule("head.cls_subnet.0").register_forward_pre_hook(fail_once)
+    handler.service.engine.network.get_submodule("head.cls_subnet.0").register_forward_pre_hook(fail_once)
     handler.handle([GOOD, GOOD], asked)
     assert failed
     assert [asked.get_response_status(i)[0] for i in range(2)] == [200, 200]
@@ -260,7 +260,7 @@ BYTECODE = """
 import os, sys
 sys.path[:0] = [os.getcwd()]
 import tensormask_handler
-assert tensormask_handler.class_names.__code__.co_filename.startswith(os.getcwd())
+assert tensormask_handler.load_service.__code__.co_filename.startswith(os.getcwd())
 """
 
 
@@ -296,7 +296,8 @@ def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is
     handler, asked = TensorMaskHandler(), context(model_dir)
     handler.initialize(asked)
     no_network = torch.nn.Module()  # whatever runs it fails
-    handler.predictor = Detectron2Engine(no_network, None, handler.predictor.config, torch.device("cpu"), 0.0)
+    service = handler.service
+    service.engine = Detectron2Engine(no_network, None, service.engine.config, torch.device("cpu"), 0.0)
     [body] = handler.handle([{**GOOD, "nms_threshold": b"0.4"}], asked)
     assert asked.get_response_status(0)[0] == 400
     assert json.loads(body)["error"] == "nms_threshold is 0.4, and this server's engine, detectron2, has it built in"
