@@ -14,7 +14,7 @@ from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
-from tensormask_server.responses import gzipped_torch
+from tensormask_server.responses.arrays import gzipped_torch
 from torch import Tensor
 
 from bench import first_server

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from tensormask_server.exchange import Limits, Response, ResponseTooLarge, exchange
+from tensormask_server.formats import FORMATS
 from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, TokenFile, checked_token
@@ -32,14 +33,6 @@ MAX_IMAGE_BYTES = 1 << 28  # of a file; the server takes 64 MiB, until config.pr
 SENTENCE = 400  # bytes of what a server says, in a message
 WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that has died is back by then
 LOST = 3  # tries that end a worker or get no answer, after which the image is taken for the cause
-CONTENT_TYPES = {
-    "coco": "application/json",
-    "png": "image/png",
-    "labelmap": "image/png",
-    "polygons": "application/json",
-    "npz": "application/zip",
-    "torch": "application/gzip",
-}
 EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
 EXPECTED_TRUST = (
     "to trust a certificate of your own name its file in the environment variable SSL_CERT_FILE, and call the server "
@@ -127,19 +120,19 @@ class Client:
             raise self._not_ours(sizes)
         return found
 
-    def answer(self, image: str | Path | bytes | np.ndarray, kind: str, **options: Unpack[Options]) -> Answer:
+    def answer(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Answer:
         """The answer in any of the server's formats, as it came; after a while, where the server is too busy, ends
         the connection, loses its worker or is started anew.
 
         Args:
             image: as `predict` takes it.
-            kind: of CONTENT_TYPES.
+            format: one of FORMATS.
 
         Raises:
             NoAnswer, Unreachable: as `predict` does.
         """
         body = image_bytes(image)
-        headers = {"Content-Type": "application/octet-stream", "Accept": CONTENT_TYPES[kind], "Format": kind}
+        headers = {"Content-Type": "application/octet-stream", "Accept": FORMATS[format].media_type, "Format": format}
         sent = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
         limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
         failures: list[ClientError] = []

@@ -13,7 +13,8 @@ from typing import Protocol, TextIO
 
 from tensormask_server.answer_files import files_below, fitting, is_file, leads_nowhere, read_small, real, write_whole
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.client import CONTENT_TYPES, BadImage, Client, NoAnswer, Options, Unreachable
+from tensormask_server.client import BadImage, Client, NoAnswer, Options, Unreachable
+from tensormask_server.formats import FORMATS
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
@@ -23,7 +24,6 @@ READ = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 IMAGES = (*READ, ".heic", ".heif", ".avif")  # what isn't read gets an error, instead of being left out unnoticed
 ASKED = ".asked.json"  # among the answers: what was asked, as all of one folder are answers to the same
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that takes fewer names than others
-SUFFIXES = {"coco": ".json", "png": ".png", "labelmap": ".png", "polygons": ".json", "npz": ".npz", "torch": ".gz"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         client = Client(parsed.url, token_of(parsed))
-        sources = find_images(parsed.images, parsed.out, SUFFIXES[parsed.format])
+        sources = find_images(parsed.images, parsed.out, FORMATS[parsed.format].suffix)
         check_asked_alike(parsed.out, _asked(client, parsed.format, options))
         failed = answer_all(client, sources, parsed.format, options, parsed.at_once, parsed.out)
     except (UsageError, TokenError, Unreachable, OSError) as error:
@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     add("images", type=Path, nargs="+", metavar="IMAGE", help="a file, or a folder with folders in it")
     add("--url", default=URL, help="of the model (default: %(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="another one for another format or other options")
-    add("--format", choices=tuple(CONTENT_TYPES), default="coco", help="of the answers (default: %(default)s)")
+    add("--format", choices=tuple(FORMATS), default="coco", help="of the answers (default: %(default)s)")
     add("--score-threshold", type=fraction, metavar="0…1", help="find things with scores above it")
     add("--max-detections", type=int, metavar="N", help="on an image, the best ones")
     add("--classes", metavar="NAME,NAME", help="find these alone; names, or the network's numbers from 0")

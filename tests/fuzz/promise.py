@@ -9,7 +9,7 @@ from served.conftest import Server
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
-from tensormask_server.responses import error_json
+from tensormask_server.responses.encoding import error_json
 from waiting import PATIENCE
 
 from fuzz.bodies import Sent
@@ -31,7 +31,7 @@ def parsed(sent: Sent) -> str:
     try:
         request = parse_request(sent.fields(), sent.headers_read(), LIMITS, CLASSES, 100)
     except BadRequest as error:
-        said = json.loads(error_json(error))
+        said = json.loads(error_json(error.error, error.expected))
         assert said["error"] and said["expected"], said
         assert len(said["error"]) < 1000, said
         return str(error.status[0])

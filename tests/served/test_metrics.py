@@ -5,7 +5,7 @@ import re
 import urllib.request
 
 from parity.cases import Case
-from tensormask_server.metrics import COUNTERS, HISTOGRAMS
+from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS
 from waiting import PATIENCE, wait_for
 
 from served.conftest import ROOT, Server, request_body

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
 from tensormask_server.client import Client, WrongServer
-from tensormask_server.responses import npz
+from tensormask_server.responses.arrays import npz
 
 from bench import detections
 from bench import evaluate as command

@@ -16,6 +16,7 @@ from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import Request, SegmentationRequest, parse_request
+from tensormask_server.responses.protocols import KServeV1, OpenInference
 
 LIMITS = Limits(max_pixels=1 << 20)
 CLASSES = ("cat", "dog", "hot dog")
@@ -190,7 +191,7 @@ def test_several_instances_each_with_its_options_and_common_ones() -> None:
     text = b64(encoded("PNG"))
     instances = [text, {"b64": text}, {"image": text, "max_detections": 7}, {"img_data": IMAGE.tolist()}]
     request = parsed(json.dumps({"instances": instances, "max_detections": 3}).encode())
-    assert request.protocol == "v1"
+    assert request.protocol == KServeV1()
     assert [item.options.prediction.max_detections for item in request.items] == [3, 3, 7, 3]
     for item in request.items:
         np.testing.assert_array_equal(item.image, IMAGE)
@@ -212,7 +213,7 @@ V2_INPUTS = {
 def test_the_open_inference_protocol(name: str) -> None:
     content = {"inputs": [{"name": "image", **V2_INPUTS[name]}], "parameters": {"score_threshold": 0.1}}
     request = parsed(json.dumps(content).encode())
-    assert request.protocol == "v2"
+    assert request.protocol == OpenInference()
     assert len(request.items) == 2
     for item in request.items:
         np.testing.assert_array_equal(item.image, IMAGE)
@@ -221,8 +222,8 @@ def test_the_open_inference_protocol(name: str) -> None:
 
 def test_the_open_inference_protocols_id_and_outputs() -> None:
     content = {"inputs": [V2_INPUTS["bytes"]], "id": "42", "outputs": [{"name": "predictions"}]}
-    assert parsed(json.dumps(content).encode()).id == "42"
-    assert parsed(json.dumps({"inputs": [V2_INPUTS["bytes"]]}).encode()).id is None
+    assert parsed(json.dumps(content).encode()).protocol == OpenInference("42")
+    assert parsed(json.dumps({"inputs": [V2_INPUTS["bytes"]]}).encode()).protocol == OpenInference(None)
 
 
 def test_a_tensors_own_parameters_may_be_options() -> None:

@@ -18,7 +18,6 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.bulk.parts import Parts, RunError
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
-from tensormask_server.coco_instances import coco_instances
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.detections import Detections
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
@@ -26,6 +25,7 @@ from tensormask_server.options import Limits
 from tensormask_server.precision import DTYPES
 from tensormask_server.predictor import Predictor, build_network
 from tensormask_server.requests.limits import Size, check_size
+from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch
 
 LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory

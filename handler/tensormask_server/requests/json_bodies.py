@@ -15,6 +15,7 @@ from tensormask_server.options import Limits
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.responses.protocols import OUTPUT, InferenceProtocol, KServeV1, OneImage, OpenInference
 from tensormask_server.spelling import did_you_mean
 
 EXPECTED_BODY = (
@@ -26,7 +27,6 @@ EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
 )
-OUTPUT = "predictions"  # the one tensor of an answer
 IMAGE_KEYS = ("img_data", "image", "channel_order")
 EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
@@ -48,22 +48,22 @@ class JsonReader:
         self.limits = limits
         self.class_names = class_names
 
-    def asked(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> tuple[list[Asked], str]:
+    def asked(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> tuple[list[Asked], InferenceProtocol]:
         """
         Args:
             outer: the options that the request has outside of its body.
 
         Returns:
-            The images, at least one, and the protocol, as in `requests.Request`.
+            The images, at least one, and the protocol of the request and its response.
 
         Raises:
             BadRequest: whatever is wrong with the content, but for images in it, which nobody has looked at.
         """
         if "instances" in content:
-            return self._v1(content, outer), "v1"
+            return self._v1(content, outer), KServeV1()
         if "inputs" in content:
-            return self._v2(content, outer), "v2"
-        return [self._item(content, outer, "torch" if "img_data" in content else "coco")], "plain"
+            return self._v2(content, outer), OpenInference(content.get("id"))
+        return [self._item(content, outer, "torch" if "img_data" in content else "coco")], OneImage()
 
     def _item(
         self, content: Mapping[str, Any], outer: Mapping[str, Any], default_format: str = "coco", name: str = ""
