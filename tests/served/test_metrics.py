@@ -4,7 +4,7 @@ import json
 import re
 import urllib.request
 
-from tensormask_server.metrics import COUNTERS, HISTOGRAMS
+from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS
 
 from reference.cases import Case
 from tests.served.conftest import ROOT, Server, request_body

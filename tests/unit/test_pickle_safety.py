@@ -27,9 +27,7 @@ from tests.waiting import PATIENCE
 
 READER = """
 import json, pickle, sys
-from pathlib import Path
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 
 def ran():
     mark = Path("ran")
