@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model, Result
 
@@ -88,7 +88,7 @@ def jpeg_of(image: np.ndarray) -> bytes:
 
 
 def parsed_request(body: bytes) -> object:
-    return parse_request({"body": body}, {}, HandlerOptions(), ("thing",))
+    return parse_request({"body": body}, {}, Limits(), ("thing",))
 
 
 def plain_decoded(jpeg: bytes) -> np.ndarray:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.requests import parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch

@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
@@ -26,7 +26,7 @@ from bench.tables import Table
 STAGES = ("decode", "resize", "network", "masks", "encode")
 SIDES = (256, 384, 512, 768, 1024, 1536)
 COUNTS = (1, 10, 30, 100)
-LARGEST = HandlerOptions(score_threshold=0.0)
+LARGEST = Limits()
 CLASS_NAMES = tuple(str(number) for number in range(80))
 MODEL = Model("demo", CLASS_NAMES[:20], "")
 
@@ -90,7 +90,7 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
     network, config = predictor.network, predictor.config
     jpeg = jpeg_of(image_of(480, 640))
     with torch.inference_mode():
-        batch = normalised([image_of(480, 640)], config.input, network.stride, predictor.device)
+        batch = normalised_batch([image_of(480, 640)], config.input, network.stride, predictor.device)
         features = network.features(batch.to(predictor.dtype))
         logits = [each[0] for each in network.head.class_logits(features)]
         deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,14 +26,22 @@ from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.detectron2_yaml import MAX_BYTES, load_merged_yaml
-from tensormask_server.engine import ENGINES
 from tensormask_server.finite import NotFiniteError, finite_layers
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.options import HandlerOptions, OptionError
-from tensormask_server.predictor import PRECISIONS, Predictor, build_network
+from tensormask_server.options import (
+    ENGINES,
+    LIMIT_NAMES,
+    OPTION_NAMES,
+    PRECISIONS,
+    HandlerOptions,
+    Limits,
+    OptionError,
+)
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import Predictor, build_network
 from tensormask_server.printable import LINE, one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, write_whole
 
@@ -99,9 +107,8 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
     for name, meaning in LIMITS.items():
-        add(
-            _flag(name), type=int, default=getattr(options, name), metavar="N", help=f"{meaning} (default: %(default)s)"
-        )
+        default = getattr(options.limits, name)
+        add(_flag(name), type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
     add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
     add("--batch-size", type=int, default=defaults.batch_size, help="images at once; for GPUs (default: %(default)s)")
     add(
@@ -135,7 +142,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
             score_threshold=parsed.threshold,
             engine=parsed.engine,
             precision=parsed.precision,
-            **{name: getattr(parsed, name) for name in LIMITS},
+            limits=Limits(**{name: getattr(parsed, name) for name in LIMIT_NAMES}),
         )
     except OptionError as error:
         raise ArchiveError(_as_typed(str(error))) from error
@@ -155,8 +162,8 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
 
 def _as_typed(error: str) -> str:
     """An error that names the handler's options, with their names on the command line."""
-    for each in fields(HandlerOptions):
-        error = re.sub(rf"\b{each.name}\b", _flag(each.name), error)
+    for name in OPTION_NAMES:
+        error = re.sub(rf"\b{name}\b", _flag(name), error)
     return error
 
 
@@ -235,13 +242,13 @@ def check_runs(network: TensorMask, precision: str) -> None:
     device = torch.device("cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
-        served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
-    image = normalised([noise], network.config.input, network.stride, device)
+        served = Predictor(copy.deepcopy(network), device, DTYPES[precision]).network
+    image = normalised_batch([noise], network.config.input, network.stride, device)
     most = network.config.detection.max_detections
     everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
     try:
         with torch.inference_mode(), finite_layers(served):
-            served(image.to(PRECISIONS[precision]), [everything])
+            served(image.to(DTYPES[precision]), [everything])
     except NotFiniteError as error:
         raise ArchiveError(f"with --precision {precision} {error}") from error
 
@@ -267,7 +274,7 @@ def _model_config(request: ArchiveRequest) -> dict[str, object]:
         "batchSize": request.batch_size,
         "maxBatchDelay": request.max_batch_delay,
         "responseTimeout": request.response_timeout,
-        "handler": asdict(request.options),
+        "handler": request.options.section(),
     }
 
 
@@ -320,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     parser.add_argument("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
     parser.add_argument(
-        "-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: 0.5)"
+        "-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
     add_archive_arguments(parser)

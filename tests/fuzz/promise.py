@@ -7,15 +7,15 @@ from http.client import HTTPConnection
 import numpy as np
 from served.conftest import Server
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
 from waiting import PATIENCE
 
 from fuzz.bodies import Sent
 
 CLASSES = ("cat", "dog", "hot dog", "ant", "bee")
-LIMITS = HandlerOptions(max_pixels=1 << 22)
+LIMITS = Limits(max_pixels=1 << 22)
 # what TorchServe itself answers to requests that it doesn't show to the handler
 TORCHSERVES_KEYS = {"code", "type", "message"}
 WORKER_FAILED = "InternalServerException"  # its type then

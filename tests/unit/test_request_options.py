@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
 
 CLASSES = ("cat", "dog", "hot dog")
 
@@ -25,7 +25,7 @@ IMAGE = base64.b64encode(PNG).decode()
 
 
 def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> SegmentationRequest:
-    (item,) = parse_request({"body": body, **fields}, headers or {}, HandlerOptions(), CLASSES).items
+    (item,) = parse_request({"body": body, **fields}, headers or {}, Limits(), CLASSES).items
     return item
 
 
@@ -115,7 +115,7 @@ def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None
 )
 def test_classes_of_unusual_names(names: tuple[str, ...], asked: Any, meant: tuple[int, ...]) -> None:
     body = json.dumps({"image": IMAGE, "classes": asked}).encode()
-    [item] = parse_request({"body": body}, {}, HandlerOptions(), names).items
+    [item] = parse_request({"body": body}, {}, Limits(), names).items
     assert item.options.prediction.classes == meant
 
 

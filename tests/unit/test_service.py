@@ -16,7 +16,7 @@ from parity.cases import load_case, write_weights
 from PIL import Image
 from tensormask_server import Predictor, load_predictor
 from tensormask_server.detectron2_engine import Detectron2Engine
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.page import try_it_page
@@ -45,7 +45,9 @@ def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
 
 def respond(service: Service, *requests: dict[str, Any], **options: Any) -> list[Response]:
     """The responses to a batch of fields, by a service with these options."""
-    return replace(service, options=replace(service.options, **options)).respond([(each, {}) for each in requests])
+    return replace(service, options=handler_options(service.options.section() | options)).respond(
+        [(each, {}) for each in requests]
+    )
 
 
 def png(height: int, width: int) -> bytes:
@@ -106,7 +108,9 @@ def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_ru
     service.engine = Detectron2Engine(no_network, None, service.engine.config, torch.device("cpu"), 0.0)
     [response] = respond(service, {"body": BODY, "nms_threshold": b"0.4"})
     assert response.status == 400
-    assert json.loads(response.body)["error"].startswith("nms_threshold is 0.4, and this server's engine, detectron2")
+    assert json.loads(response.body)["error"].startswith(
+        "nms_threshold is 0.4, which the engine detectron2 doesn't support"
+    )
     [response] = respond(service, {"body": BODY})
     assert response.status == 500
 

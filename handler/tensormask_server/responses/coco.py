@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensormask_server.classes import category_ids
-from tensormask_server.predictor import Detections
+from tensormask_server.detections import Detections
 from tensormask_server.responses.result import Result
 from tensormask_server.run_lengths import encode_mask
 

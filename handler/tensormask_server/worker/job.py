@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.requests import Request
+from tensormask_server.requests.parsing import Request
 from tensormask_server.responses.result import Result
 from tensormask_server.timing import Stopwatch
 

@@ -11,11 +11,11 @@ import torch
 
 from tensormask_server.classes import class_names
 from tensormask_server.cpu import SlowPrecisionWarning
+from tensormask_server.detections import PredictionOptions
 from tensormask_server.engine import Engine, load_engine
 from tensormask_server.finite import finite_layers
 from tensormask_server.integrity import check_sums
 from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PredictionOptions
 from tensormask_server.reports import SLOW, report
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import Measurement
@@ -49,7 +49,7 @@ def load_service(
     sums = check_sums(model_dir)
     engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
     names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
-    page = try_it_page(name, options.max_pixels, options.max_side, options.score_threshold)
+    page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
     _warm_up(engine)
     return Service(engine, Model(name, names, sums[weights]), options, page, record)
 

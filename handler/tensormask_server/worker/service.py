@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
+from tensormask_server.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.engine import Engine
 from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PredictionOptions
-from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
 from tensormask_server.responses.encoding import error_json
 from tensormask_server.responses.protocols import JSON, Content
 from tensormask_server.responses.result import Model, Result
@@ -56,7 +56,7 @@ class Service:
         responses: list[Response] = []
         for job in jobs:
             # TorchServe's time for all responses of a batch grows with the square of their bytes
-            room = self.options.max_response_bytes - sum(len(response.body) for response in responses)
+            room = self.options.limits.max_response_bytes - sum(len(response.body) for response in responses)
             responses.append(self._encoded(job, room))
         for measurement in measurements(jobs, self.model.name):
             self.record(measurement)
@@ -70,11 +70,13 @@ class Service:
         usual_masks = config.detection.max_detections if config.head.mask_on else 0
         try:
             with job.stopwatch("decode"):
-                job.request = parse_request(fields, headers, self.options, self.model.class_names, usual_masks)
+                job.request = parse_request(fields, headers, self.options.limits, self.model.class_names, usual_masks)
             for item in job.request.items:
                 self.engine.check(item.options.prediction)
         except BadRequest as error:
             job.fail(error)
+        except UnsupportedOption as error:
+            job.fail(BadRequest(error.error, error.expected, "option"))
         except Exception as error:
             logger.exception("a request could not be read")
             job.fail(fault_of(error))
@@ -145,7 +147,7 @@ class Service:
         assert job.request is not None
         with job.stopwatch("encode"):
             content = job.request.protocol.response(job.results, [item.format for item in job.request.items])
-        size, limit = len(content.body), self.options.max_response_bytes
+        size, limit = len(content.body), self.options.limits.max_response_bytes
         if size > limit:
             masks = sum(len(result.detections) for result in job.results)
             raise BadRequest(

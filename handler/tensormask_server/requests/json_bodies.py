@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, meant, shown
-from tensormask_server.json_pixels import channels_last, pixels_of_lists
-from tensormask_server.limits import check_number
-from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.bad_request import BadRequest, shown
+from tensormask_server.options import Limits
+from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
+from tensormask_server.requests.limits import check_number
+from tensormask_server.requests.options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
 from tensormask_server.responses.protocols import OUTPUT, InferenceProtocol, KServeV1, OneImage, OpenInference
+from tensormask_server.spelling import did_you_mean
 
 EXPECTED_BODY = (
     "an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: "
@@ -43,7 +44,7 @@ class Asked:
 class JsonReader:
     """Reads the objects that requests are."""
 
-    def __init__(self, limits: HandlerOptions, class_names: Sequence[str]):
+    def __init__(self, limits: Limits, class_names: Sequence[str]):
         self.limits = limits
         self.class_names = class_names
 
@@ -71,7 +72,7 @@ class JsonReader:
         own = {key: value for key, value in content.items() if key not in IMAGE_KEYS}
         for key in own:
             if key not in OPTIONS and key not in ALIASES:
-                near = meant(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
+                near = did_you_mean(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
                 raise BadRequest(f"the body has the unknown key {shown(key)}{near}", EXPECTED_KEYS)
         if ("image" in content) == ("img_data" in content):
             both = "both img_data and" if "image" in content else "no img_data and no"

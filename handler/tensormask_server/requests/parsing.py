@@ -9,11 +9,11 @@ import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, other_kind
-from tensormask_server.json_pixels import parse_json
-from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
-from tensormask_server.limits import Size, check_size, check_sum, expected_size
-from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import (
+from tensormask_server.options import Limits
+from tensormask_server.requests.json_bodies import EXPECTED_BODY, Asked, JsonReader, told_of
+from tensormask_server.requests.json_pixels import parse_json
+from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
+from tensormask_server.requests.options import (
     ALIASES,
     OPTIONS,
     RequestOptions,
@@ -57,7 +57,7 @@ class Request:
 def parse_request(
     fields: Mapping[str, Any],
     headers: Mapping[str, str],
-    limits: HandlerOptions,
+    limits: Limits,
     class_names: Sequence[str],
     usual_masks: int = 0,
 ) -> Request:
@@ -89,7 +89,7 @@ def parse_request(
 
 
 def _asked(
-    fields: Mapping[str, Any], headers: Mapping[str, str], limits: HandlerOptions, class_names: Sequence[str]
+    fields: Mapping[str, Any], headers: Mapping[str, str], limits: Limits, class_names: Sequence[str]
 ) -> tuple[list[Asked], InferenceProtocol]:
     """As `JsonReader.asked`."""
     name = next((each for each in FILE_FIELDS if each in fields), None)
@@ -118,7 +118,7 @@ def _asked(
     return JsonReader(limits, class_names).asked(tree, outer)
 
 
-def _opened(content: bytes, limits: HandlerOptions) -> EncodedImage:
+def _opened(content: bytes, limits: Limits) -> EncodedImage:
     try:
         return EncodedImage(content, tuple(SIGNATURES))
     except TooManyPixelsError as error:
