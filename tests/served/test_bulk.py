@@ -367,10 +367,10 @@ def _is_driver(process: psutil.Process) -> bool:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (("--threshold", 0.3), "holds a run with another --threshold, 0.05 and not 0.3"),
-        (("--precision", "bfloat16"), "holds a run with another --precision"),
-        (("--input", "/elsewhere"), "holds a run with another --input"),
-        (("--weights", "{other}"), "holds a run with another --weights"),
+        (("--threshold", 0.3), "holds results with another --threshold: 0.05, not 0.3"),
+        (("--precision", "bfloat16"), "holds results with another --precision"),
+        (("--input", "/elsewhere"), "holds results with another --input"),
+        (("--weights", "{other}"), "holds results with another --weights"),
         (("--weights", "absent.pkl"), "can't read the weights absent.pkl"),
         (("--config", "absent.yaml"), "absent.yaml"),
     ],

@@ -32,7 +32,7 @@ from tensormask_server.client import (
     encode_png,
     image_bytes,
 )
-from tensormask_server.client_command import main
+from tensormask_server.client.__main__ import main
 from tensormask_server.instances import decode_mask
 from waiting import wait_for
 
@@ -154,8 +154,8 @@ def test_what_a_proxy_says_of_a_server_that_is_gone_is_not_the_last_word(status:
         (400, b'{"type": "InvalidKeyException", "message": "no"}', WrongToken, "wants a token: 400 no; expected the"),
         (404, b'{"message": "Model not found"}', WrongServer, "404 Model not found"),
         (500, b"", Refused, "500 Internal Server Error"),
-        (200, b"<html>", WrongServer, "something else than this server's answers"),
-        (200, b'{"instances": [{}]}', WrongServer, "something else than this server's answers"),
+        (200, b"<html>", WrongServer, "something else than this server's responses"),
+        (200, b'{"instances": [{}]}', WrongServer, "something else than this server's responses"),
     ],
 )
 def test_another_answer_is_told(status: int, body: bytes, kind: type[Exception], said: str) -> None:

@@ -19,7 +19,7 @@ WITHOUT_TORCH = (
     "image_masks",
     "instances",
     "options",
-    "request_options",
+    "requests.options",
     "run_lengths",
 )
 

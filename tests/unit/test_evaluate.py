@@ -394,7 +394,7 @@ def test_what_can_not_be_measured_is_told_before_anything_is_sent(
     assert "results.jsonl has other images than" in last_line(capsys)
     results.write_text(replace(kept, threshold=0.3).line(7, []))
     assert command.main([*arguments, "--results", str(results)]) == 2
-    assert "holds results with --threshold 0.3" in last_line(capsys)
+    assert "holds results with another --threshold: 0.3, not 0.05" in last_line(capsys)
     for wrong in (["--threshold", "nan"], ["--threshold", "2"], ["--concurrency", "0"]):
         with pytest.raises(SystemExit, match="2"):
             command.main([*arguments, *wrong])

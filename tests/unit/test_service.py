@@ -45,7 +45,7 @@ def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
 
 def respond(service: Service, *requests: dict[str, Any], **options: Any) -> list[Response]:
     """The responses to a batch of fields, by a service with these options."""
-    return replace(service, options=handler_options(service.options.section() | options)).respond(
+    return replace(service, options=handler_options({**service.options.section(), **options})).respond(
         [(each, {}) for each in requests]
     )
 

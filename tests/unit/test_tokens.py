@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensormask_server.client import Client, WrongToken
-from tensormask_server.client_command import main
+from tensormask_server.client.__main__ import main
 from tensormask_server.tokens import TokenError, TokenFile, checked_token, read_token
 
 pytestmark = pytest.mark.attack(8, "tokens seen by other users, and key files that mean ill")

@@ -55,7 +55,8 @@ def _run(parsed: argparse.Namespace) -> int:
     # only here, since they need what may not be installed
     from tqdm import tqdm
 
-    from tensormask_server.bulk.parts import Parts, Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.listing import Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.parts import Parts
     from tensormask_server.bulk.places import full_name, place_of, source_of
     from tensormask_server.bulk.run import pool_of, ray_cluster, write_parts
 
@@ -79,7 +80,7 @@ def _run(parsed: argparse.Namespace) -> int:
         max_side=parsed.max_side,
     )
     if is_begun(output):
-        check_same(Parts(output), settings)
+        check_same(output, Parts(output).settings, settings)
     else:
         output.filesystem.create_dir(output.path, recursive=True)
         begin(output, settings, tqdm(source.images(), desc="listing", unit="image"))

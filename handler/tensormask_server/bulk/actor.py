@@ -15,7 +15,8 @@ import torch
 from pyarrow.fs import FileSystem, FileType
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.bulk.parts import Parts, RunError
+from tensormask_server.bulk.listing import RunError
+from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.config import TensorMaskConfig
