@@ -21,7 +21,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tensormask_server.bad_request import meant
+from tensormask_server.spelling import did_you_mean
 
 CONNECTIONS = 100  # at a time; for one more, the one is closed whose request hasn't come for longest
 ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
@@ -347,7 +347,7 @@ def checked_target(method: str, target: str, most_workers: int) -> str:
             known = ", ".join(route.query) or "no query; workers are scaled by PUT: curl -X PUT"
             raise Refused(
                 HTTPStatus.BAD_REQUEST,
-                f"the query has {json.dumps(key[:60])}, which isn't known{meant(key, route.query)}",
+                f"the query has {json.dumps(key[:60])}, which isn't known{did_you_mean(key, route.query)}",
                 known,
             )
         if not route.query[key].fullmatch(value):

@@ -71,7 +71,7 @@ def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) 
     """An answer larger than TorchServe lets pass would cost its worker."""
     try:
         settings = yaml.safe_load(content.read("model-config.yaml"))
-        largest = handler_options(settings["handler"]).max_response_bytes
+        largest = handler_options(settings["handler"]).limits.max_response_bytes
     except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
         return  # the worker says what is wrong with it
     passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)

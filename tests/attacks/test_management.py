@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-from served.conftest import Server, launched, ready, starting
 from tensormask_server import management
-from waiting import wait_for
+
+from tests.served.conftest import Server, launched, ready, starting
+from tests.waiting import wait_for
 
 HERE = "127.0.0.1:{port}"
 

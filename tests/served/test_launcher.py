@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from parity.cases import Case
 from tensormask_server.cpu import warn_if_emulated
-from waiting import PATIENCE, wait_for
 
-from served.conftest import LAUNCHER, free_ports, launched, request_body, send
-from served.test_faults import paused, taken
+from reference.cases import Case
+from tests.served.conftest import LAUNCHER, free_ports, launched, request_body, send
+from tests.served.test_faults import paused, taken
+from tests.waiting import PATIENCE, wait_for
 
 HAS_DETECTRON2 = find_spec("detectron2") is not None
 

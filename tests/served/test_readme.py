@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from certificates import HAS_OPENSSL
-from parity.cases import Case
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from tensormask_server import launcher
 from tensormask_server.archive import command as archive_command
 from tensormask_server.java import java_home
-from waiting import PATIENCE, wait_for
 
-from served.conftest import ROOT, Server, free_ports
+from reference.cases import Case
+from tests.certificates import HAS_OPENSSL
+from tests.served.conftest import ROOT, Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 README = (ROOT / "README.md").read_text()
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk

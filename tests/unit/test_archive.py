@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from opcodes import called, pickled, text, torch_zip
-from parity.cases import load_case, write_weights
-from parity.synthetic_weights import synthetic_state
 from safetensors.numpy import load
 from tensormask_server.archive.__main__ import main
+
+from reference.cases import load_case, write_weights
+from reference.synthetic_weights import synthetic_state
+from tests.unit.opcodes import called, pickled, text, torch_zip
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_case("tiny").config

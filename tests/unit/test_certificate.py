@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from certificates import openssl, self_signed
 from tensormask_server.properties import PropertiesError, with_addresses, with_certificate
+
+from tests.certificates import openssl, self_signed
 
 
 def test_with_a_certificate_the_inference_address_alone_is_of_https(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from tensormask_server import connections
 from tensormask_server.connections import count_in_hand, refuse_new
-from waiting import wait_for
+
+from tests.waiting import wait_for
 
 ANSWERS_WHEN_TOLD = """
 import socket, sys

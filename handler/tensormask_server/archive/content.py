@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -27,7 +26,9 @@ LEFT_OUT = (
     "bulk",
     "client",
     "torchserve",
-    "config.properties",  # which a wheel has in the package
+    "config.properties",  # in the package only where it is installed from a wheel, as configs
+    "configs",
+    "py.typed",
     "health.py",
     "launcher.py",
     "server_command.py",
@@ -66,7 +67,7 @@ def model_config(request: ArchiveRequest) -> dict[str, object]:
         "batchSize": request.batch_size,
         "maxBatchDelay": request.max_batch_delay,
         "responseTimeout": request.response_timeout,
-        "handler": asdict(request.options),
+        "handler": request.options.section(),
     }
 
 

@@ -21,10 +21,11 @@ from tensormask_server.cpu import SlowPrecisionWarning
 from tensormask_server.detectron2_network import check_detectron2
 from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.finite import NotFiniteError, finite_layers
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import PRECISIONS, Predictor, build_network
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import Predictor, build_network
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ def check_runs(network: TensorMask, precision: str) -> None:
     device = torch.device("cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlowPrecisionWarning)  # another machine may serve it
-        served = Predictor(copy.deepcopy(network), device, PRECISIONS[precision]).network
-    image = normalised([noise], network.config.input, network.stride, device)
+        served = Predictor(copy.deepcopy(network), device, DTYPES[precision]).network
+    image = normalised_batch([noise], network.config.input, network.stride, device)
     most = network.config.detection.max_detections
     everything = Selection(score_threshold=0.0, nms_threshold=1.0, max_detections=most)
     try:
         with torch.inference_mode(), finite_layers(served):
-            served(image.to(PRECISIONS[precision]), [everything])
+            served(image.to(DTYPES[precision]), [everything])
     except NotFiniteError as error:
         raise ArchiveError(f"with --precision {precision} {error}") from error

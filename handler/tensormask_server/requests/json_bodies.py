@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, meant, shown
-from tensormask_server.json_pixels import channels_last, pixels_of_lists
-from tensormask_server.limits import check_number
-from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.bad_request import BadRequest, shown
+from tensormask_server.options import Limits
+from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
+from tensormask_server.requests.limits import check_number
+from tensormask_server.requests.options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.responses.protocols import OUTPUT, InferenceProtocol, KServeV1, OneImage, OpenInference
+from tensormask_server.spelling import did_you_mean
 
 EXPECTED_BODY = (
     "an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: "
@@ -25,7 +27,6 @@ EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
 )
-OUTPUT = "predictions"  # the one tensor of an answer
 IMAGE_KEYS = ("img_data", "image", "channel_order")
 EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
@@ -43,26 +44,26 @@ class Asked:
 class JsonReader:
     """Reads the objects that requests are."""
 
-    def __init__(self, limits: HandlerOptions, class_names: Sequence[str]):
+    def __init__(self, limits: Limits, class_names: Sequence[str]):
         self.limits = limits
         self.class_names = class_names
 
-    def asked(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> tuple[list[Asked], str]:
+    def asked(self, content: Mapping[str, Any], outer: Mapping[str, Any]) -> tuple[list[Asked], InferenceProtocol]:
         """
         Args:
             outer: the options that the request has outside of its body.
 
         Returns:
-            The images, at least one, and the protocol, as in `requests.Request`.
+            The images, at least one, and the protocol of the request and its response.
 
         Raises:
             BadRequest: whatever is wrong with the content, but for images in it, which nobody has looked at.
         """
         if "instances" in content:
-            return self._v1(content, outer), "v1"
+            return self._v1(content, outer), KServeV1()
         if "inputs" in content:
-            return self._v2(content, outer), "v2"
-        return [self._item(content, outer, "torch" if "img_data" in content else "coco")], "plain"
+            return self._v2(content, outer), OpenInference(content.get("id"))
+        return [self._item(content, outer, "torch" if "img_data" in content else "coco")], OneImage()
 
     def _item(
         self, content: Mapping[str, Any], outer: Mapping[str, Any], default_format: str = "coco", name: str = ""
@@ -71,7 +72,7 @@ class JsonReader:
         own = {key: value for key, value in content.items() if key not in IMAGE_KEYS}
         for key in own:
             if key not in OPTIONS and key not in ALIASES:
-                near = meant(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
+                near = did_you_mean(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
                 raise BadRequest(f"the body has the unknown key {shown(key)}{near}", EXPECTED_KEYS)
         if ("image" in content) == ("img_data" in content):
             both = "both img_data and" if "image" in content else "no img_data and no"

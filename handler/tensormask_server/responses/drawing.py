@@ -1,27 +1,60 @@
-"""Detections drawn on their image, for people."""
+"""Detections drawn as images: on top of their image for people, and as a map of labels for programs."""
 
 import colorsys
+import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tensormask_server.predictor import Detections
+from tensormask_server.detections import Detections
+from tensormask_server.responses.result import Result
 
 MASK_OPACITY = 0.45
 MARGIN = 2  # pixels around a label's text
+PNG_LEVEL = 3  # of zlib: twice as fast as Pillow's own 6, and the file is a little larger
+
+
+def png(result: Result) -> bytes:
+    """A PNG of the image with masks, boxes, names and scores drawn on it."""
+    return png_of(draw_detections(result.image, result.detections, result.model.class_names))
+
+
+def labelmap(result: Result) -> bytes:
+    """A PNG of 16 bits per pixel: 0 is background, and i is the mask with the i-th best score.
+
+    Args:
+        result: with masks. Where masks overlap, the best score wins.
+    """
+    masks = result.detections.image_masks
+    assert masks is not None
+    labels = np.zeros((masks.height, masks.width), np.uint16)
+    for i in reversed(range(len(masks))):
+        crop = masks.crops[i]
+        labels[crop.place][crop.pixels] = i + 1
+    return png_of(labels)
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """
+    Args:
+        pixels: uint8 (H, W, 3), RGB, or uint16 (H, W).
+    """
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG", compress_level=PNG_LEVEL)
+    return content.getvalue()
 
 
 def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
-    """
+    """Draws each detection in its own colour: its mask, box, name and score. The best score is on top.
+
     Args:
         image: uint8 (H, W, 3), RGB.
-        detections: of this image.
+        detections: on this image.
         class_names: by class number.
 
     Returns:
-        A copy, uint8 (H, W, 3), RGB, with each thing's mask in a colour of its own, its box, name and score; the best
-        score on top.
+        A copy of the image, uint8 (H, W, 3), RGB.
     """
     canvas = image.copy()
     worst_first = range(len(detections) - 1, -1, -1)
@@ -53,11 +86,15 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
 def _label_places(
     boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[float, float]], width: int, height: int
 ) -> list[tuple[float, float, float, float]]:
-    """Where labels lie, x0 y0 x1 y1, on an image of this size: above their boxes, or where they cover no better one's.
+    """Finds a place for each label: the first one along its box, from above it on, that covers no better label.
 
     Args:
-        boxes: x0 y0 x1 y1, best first.
-        sizes: of their labels, width and height.
+        boxes: x0 y0 x1 y1 in pixels of the image, best score first.
+        sizes: of the boxes' labels, width and height in pixels.
+        width, height: of the image, in pixels.
+
+    Returns:
+        For each label x0 y0 x1 y1. Where no place is free, the label covers others.
     """
     places: list[tuple[float, float, float, float]] = []
     for (x0, y0, x1, y1), (label_width, label_height) in zip(boxes, sizes, strict=True):
@@ -77,7 +114,12 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Mixes the colour into the mask's pixels; through a table, as there are only 256 values."""
+    """Mixes the colour into the mask's pixels. A table does it, as a channel has only 256 values.
+
+    Args:
+        canvas: uint8 (h, w, 3), changed in place.
+        mask: bool (h, w).
+    """
     mixed = np.arange(256)[:, None] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
     for channel, table in enumerate(mixed.astype(np.uint8).T):
         plane = canvas[..., channel]
@@ -85,6 +127,6 @@ def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) ->
 
 
 def _colour(index: int) -> tuple[int, int, int]:
-    """Light and far from its neighbours: hues a golden angle apart, so that black text is readable on each."""
+    """A light colour on which black text can be read. Neighbours differ: hues are a golden angle apart."""
     red, green, blue = colorsys.hls_to_rgb(index * 0.61803 % 1, 0.62, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -9,11 +9,11 @@ import numpy as np
 
 from tensormask_server.bad_request import BadRequest, shown
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, other_kind
-from tensormask_server.json_pixels import parse_json
-from tensormask_server.json_requests import EXPECTED_BODY, Asked, JsonReader, told_of
-from tensormask_server.limits import Size, check_size, check_sum, expected_size
-from tensormask_server.options import HandlerOptions
-from tensormask_server.request_options import (
+from tensormask_server.options import Limits
+from tensormask_server.requests.json_bodies import EXPECTED_BODY, Asked, JsonReader, told_of
+from tensormask_server.requests.json_pixels import parse_json
+from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
+from tensormask_server.requests.options import (
     ALIASES,
     OPTIONS,
     RequestOptions,
@@ -21,6 +21,7 @@ from tensormask_server.request_options import (
     parse_options,
     unaliased,
 )
+from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and what a form may say
@@ -50,14 +51,13 @@ class Request:
     """What one HTTP request asks."""
 
     items: list[SegmentationRequest]
-    protocol: str  # "plain" for one image; "v1" and "v2" for KServe's, with any number of them
-    id: str | None = None  # what a request of v2 calls itself
+    protocol: InferenceProtocol  # of the response, too
 
 
 def parse_request(
     fields: Mapping[str, Any],
     headers: Mapping[str, str],
-    limits: HandlerOptions,
+    limits: Limits,
     class_names: Sequence[str],
     usual_masks: int = 0,
 ) -> Request:
@@ -72,7 +72,7 @@ def parse_request(
     Raises:
         BadRequest: whatever is wrong with it.
     """
-    asked, protocol, request_id = _asked(fields, headers, limits, class_names)
+    asked, protocol = _asked(fields, headers, limits, class_names)
     images, sizes = [], []
     for each in asked:
         with told_of(each.name):
@@ -85,13 +85,13 @@ def parse_request(
     for each, image in zip(asked, images, strict=True):
         with told_of(each.name):
             items.append(SegmentationRequest(_decoded(image), each.options, each.default_format))
-    return Request(items, protocol, request_id)
+    return Request(items, protocol)
 
 
 def _asked(
-    fields: Mapping[str, Any], headers: Mapping[str, str], limits: HandlerOptions, class_names: Sequence[str]
-) -> tuple[list[Asked], str, str | None]:
-    """As `JsonReader.asked`, and the request's id."""
+    fields: Mapping[str, Any], headers: Mapping[str, str], limits: Limits, class_names: Sequence[str]
+) -> tuple[list[Asked], InferenceProtocol]:
+    """As `JsonReader.asked`."""
     name = next((each for each in FILE_FIELDS if each in fields), None)
     if name is None:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
@@ -102,7 +102,7 @@ def _asked(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        return [Asked(content, parse_options(outer, class_names))], "plain", None
+        return [Asked(content, parse_options(outer, class_names))], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if kind := other_kind(content):
@@ -115,11 +115,10 @@ def _asked(
             f"an @ before the name: curl -F {name}=@image.jpg",
         )
     tree = parse_json(content, EXPECTED_BODY)
-    asked, protocol = JsonReader(limits, class_names).asked(tree, outer)
-    return asked, protocol, tree.get("id") if protocol == "v2" else None
+    return JsonReader(limits, class_names).asked(tree, outer)
 
 
-def _opened(content: bytes, limits: HandlerOptions) -> EncodedImage:
+def _opened(content: bytes, limits: Limits) -> EncodedImage:
     try:
         return EncodedImage(content, tuple(SIGNATURES))
     except TooManyPixelsError as error:

@@ -5,20 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensormask_server.bad_request import BadRequest, meant, shown
-from tensormask_server.predictor import PredictionOptions
+from tensormask_server.bad_request import BadRequest, shown
+from tensormask_server.detections import PredictionOptions
+from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.spelling import did_you_mean
 
-FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
 ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
 MOST_DETECTIONS = 1000
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many
-# by the Accept header; what isn't here leaves the choice to the server
-FORMAT_OF_TYPE = {
-    "application/json": "coco",
-    "image/png": "png",
-    "application/gzip": "torch",
-    "application/zip": "npz",
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
     values: dict[str, Any] = {}
     for name, value in asked.items():
         if name not in OPTIONS:
-            near = meant(name, (*OPTIONS, *ALIASES))
+            near = did_you_mean(name, (*OPTIONS, *ALIASES))
             raise BadRequest(f"{shown(name)} is not a known option{near}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
@@ -70,14 +64,18 @@ def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _format_of(accept: str) -> str | None:
-    """The format whose type an Accept header likes best, by its q; of equals the first. None: it names no such type."""
+    """The format whose media type has the highest q in an Accept header; the first one, if several have it.
+
+    None: no format has a media type of the header, and the server chooses.
+    """
     qualities: dict[str, float] = {}
     for part in accept.lower().split(","):
         content_type, *parameters = (each.strip() for each in part.split(";"))
-        if content_type in FORMAT_OF_TYPE:
+        format = format_of_media_type(content_type)
+        if format is not None:
             said = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), 1)
             quality = _number_of_text(said)
-            qualities.setdefault(FORMAT_OF_TYPE[content_type], quality if _is_number(quality) else 1)
+            qualities.setdefault(format.name, quality if _is_number(quality) else 1)
     liked = [name for name, quality in qualities.items() if quality > 0]
     return max(liked, key=qualities.__getitem__, default=None)
 
@@ -137,7 +135,7 @@ def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
 
 def _format(name: str, value: Any, _: Sequence[str]) -> str:
     if not isinstance(value, str) or value.lower() not in FORMATS:
-        near = meant(value, FORMATS) if isinstance(value, str) else ""
+        near = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
         raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}", "option")
     return value.lower()
 
@@ -167,7 +165,7 @@ def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[s
     number = _number_of_text(value)
     if _is_number(number) and number in range(len(class_names)):
         return int(number)
-    near = meant(value, by_name) if isinstance(value, str) else ""
+    near = did_you_mean(value, by_name) if isinstance(value, str) else ""
     some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
     numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"
     expected = f"{name}: class names, or {numbers}, with commas between: {some}"

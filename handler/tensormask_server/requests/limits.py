@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
+from tensormask_server.options import Limits
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Size:
         return self.height * self.width
 
 
-def check_number(images: int, limits: HandlerOptions) -> None:
+def check_number(images: int, limits: Limits) -> None:
     """
     Raises:
         BadRequest: a request has too many images.
@@ -33,7 +33,7 @@ def check_number(images: int, limits: HandlerOptions) -> None:
         )
 
 
-def check_size(size: Size, limits: HandlerOptions) -> None:
+def check_size(size: Size, limits: Limits) -> None:
     """
     Raises:
         BadRequest: an image is too large.
@@ -53,11 +53,11 @@ def check_size(size: Size, limits: HandlerOptions) -> None:
         )
 
 
-def expected_size(limits: HandlerOptions) -> str:
+def expected_size(limits: Limits) -> str:
     return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
 
 
-def check_sum(sizes: Sequence[Size], limits: HandlerOptions) -> None:
+def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
     """
     Raises:
         BadRequest: all images of a request together are too much.

@@ -1,4 +1,4 @@
-"""The zip that torch.save writes, written piece by piece, so that a tensor of it is never in memory as a whole."""
+"""Writes the zip of torch.save part by part, so that no tensor is ever in memory as a whole."""
 
 import math
 import pickle
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+# by the array's type
 STORAGES = {
     np.dtype(bool): torch.BoolStorage,
     np.dtype(np.int64): torch.LongStorage,
@@ -20,7 +21,7 @@ STORAGES = {
 
 
 class Sink(Protocol):
-    """What can be written to, and no more."""
+    """An object to write to. Nothing else is asked of it."""
 
     def write(self, data: bytes, /) -> int: ...
 
@@ -29,11 +30,11 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class StreamedTensor:
-    """A tensor that is to be; its bytes come in parts."""
+    """A tensor whose bytes come in parts."""
 
     dtype: np.dtype[Any]  # of STORAGES
     shape: tuple[int, ...]
-    parts: Iterable[np.ndarray]  # of this type, contiguous; one after the other they are the tensor
+    parts: Iterable[np.ndarray]  # of this type and contiguous; together they are the tensor, in row-major order
 
     @classmethod
     def of_array(cls, array: np.ndarray) -> "StreamedTensor":
@@ -41,11 +42,15 @@ class StreamedTensor:
 
 
 def write_tensors(sink: Sink, tensors: Mapping[str, StreamedTensor]) -> None:
-    """Writes what torch.save writes of a dict of such tensors; `torch.load(…, weights_only=True)` opens it.
+    """Writes the file that torch.save makes of a dict of such tensors; `torch.load(…, weights_only=True)` opens it.
 
-    The same tensors give the same bytes. The sink is never asked where it is.
+    The same tensors give the same bytes.
+
+    Args:
+        sink: is written from its start to its end, without seeking.
+        tensors: by name. Their parts are consumed.
     """
-    # zipfile looks for tell() and seek(), and a gzip has them and can't go back
+    # a gzip has tell() and seek(), which zipfile would use, but it can't go back
     with zipfile.ZipFile(_OneWay(sink), "w") as archive:  # type: ignore[call-overload]
         archive.writestr(_entry("data.pkl"), _pickled(tensors))
         archive.writestr(_entry("byteorder"), "little")
@@ -57,7 +62,7 @@ def write_tensors(sink: Sink, tensors: Mapping[str, StreamedTensor]) -> None:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(f"archive/{name}")  # of no date; stored, not deflated
+    return zipfile.ZipInfo(f"archive/{name}")  # without a date; stored, not deflated
 
 
 def _pickled(tensors: Mapping[str, StreamedTensor]) -> bytes:
@@ -69,7 +74,7 @@ def _pickled(tensors: Mapping[str, StreamedTensor]) -> bytes:
 
 @dataclass(frozen=True)
 class _Storage:
-    """The bytes of a tensor, which stand in a file of their own."""
+    """The bytes of a tensor, which are in a file of their own."""
 
     tensor: StreamedTensor
     number: str
@@ -84,8 +89,8 @@ class _TensorPickler(pickle.Pickler):
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, _Storage):
-            kind = STORAGES[obj.tensor.dtype]
-            return "storage", kind, obj.number, "cpu", math.prod(obj.tensor.shape)
+            storage_type = STORAGES[obj.tensor.dtype]
+            return "storage", storage_type, obj.number, "cpu", math.prod(obj.tensor.shape)
         return None
 
     def reducer_override(self, obj: Any) -> Any:
@@ -97,7 +102,7 @@ class _TensorPickler(pickle.Pickler):
 
 
 class _OneWay:
-    """A sink that hides what else its object can do."""
+    """A sink that hides the other methods of its object."""
 
     def __init__(self, sink: Sink):
         self.write = sink.write
