@@ -9,7 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
+from tensormask_server import __version__
+from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.making import make_archive
 from tensormask_server.connection_guard import guard_limits, guarded, raise_file_limit
 from tensormask_server.java import JavaNotFound
 from tensormask_server.java_memory import machine_memory, memory_for, memory_size, served_model
@@ -161,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--help", action="help", help="show this and exit")
+    add("--version", action="version", version=__version__)
     add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
     add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
     add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from tensormask_server.archive import ArchiveRequest, make_archive
+from tensormask_server.archive.arguments import ArchiveRequest
+from tensormask_server.archive.making import make_archive
 from tensormask_server.options import HandlerOptions
 
 from reference.cases import load_case, write_weights
