@@ -187,8 +187,10 @@ def make_archive(request: ArchiveRequest) -> Path:
         served.mkdir()
         save_file(network.state_dict(), served / WEIGHTS)
         shutil.copy(HANDLER, served)
-        # what a server has no use for: bulk with what it needs, and a wheel's copy of the settings
-        left_out = shutil.ignore_patterns("__pycache__", "bulk", "config.properties")
+        # what a worker has no use for: bulk, the launcher with its TorchServe, and a wheel's copy of the settings
+        left_out = shutil.ignore_patterns(
+            "__pycache__", "bulk", "torchserve", "launcher.py", "server_command.py", "config.properties"
+        )
         shutil.copytree(PACKAGE, content / PACKAGE.name, ignore=left_out)
         (content / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
         (content / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")

@@ -10,13 +10,16 @@ from types import FrameType
 from typing import Any
 
 from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
-from tensormask_server.connection_guard import guard_limits, guarded, raise_file_limit
-from tensormask_server.java import JavaNotFound
-from tensormask_server.java_memory import machine_memory, memory_for, memory_size, served_model
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
-from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
-from tensormask_server.torchserve import TorchServe, TorchServeError
+from tensormask_server.torchserve.guard import guarded
+from tensormask_server.torchserve.guard_limits import guard_limits, raise_file_limit
+from tensormask_server.torchserve.java import JavaNotFound
+from tensormask_server.torchserve.java_memory import memory_for
+from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
+from tensormask_server.torchserve.process import TorchServe, TorchServeError
+from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_addresses, with_certificate
+from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 INSTALLED = Path(__file__).with_name("config.properties")  # where a wheel has it

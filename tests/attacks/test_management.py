@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from served.conftest import Server, launched, ready, starting
-from tensormask_server import management
+from tensormask_server.torchserve import relay
 from waiting import wait_for
 
 HERE = "127.0.0.1:{port}"
@@ -111,7 +111,7 @@ def test_what_is_documented_is(server: Server) -> None:
 def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
     """For one more connection than it answers at a time, one is closed whose request hasn't come."""
     with ExitStack() as held:
-        for _ in range(management.CONNECTIONS + 20):
+        for _ in range(relay.CONNECTIONS + 20):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
             connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
             assert asked(server, "GET", "/models")[0] == 200

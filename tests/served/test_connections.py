@@ -16,7 +16,7 @@ import psutil
 import pytest
 from parity.cases import Case
 from PIL import Image
-from tensormask_server.socket_states import socket_states
+from tensormask_server.torchserve.socket_states import socket_states
 from waiting import wait_for
 
 from served.conftest import Server, launched, request_body

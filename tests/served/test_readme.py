@@ -20,7 +20,7 @@ from parity.cases import Case
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from tensormask_server import archive, launcher
-from tensormask_server.java import java_home
+from tensormask_server.torchserve.java import java_home
 from waiting import PATIENCE, wait_for
 
 from served.conftest import ROOT, Server, free_ports

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from certificates import openssl, self_signed
-from tensormask_server.properties import PropertiesError, with_addresses, with_certificate
+from tensormask_server.torchserve.properties import PropertiesError, with_addresses, with_certificate
 
 
 def test_with_a_certificate_the_inference_address_alone_is_of_https(tmp_path: Path) -> None:

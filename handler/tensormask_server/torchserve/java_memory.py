@@ -6,17 +6,12 @@ half a second for each allocation, and loses a worker.
 """
 
 import math
-import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
-import yaml
-
-from tensormask_server.properties import PropertiesError
-from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
+from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
+from tensormask_server.torchserve.properties import PropertiesError
+from tensormask_server.torchserve.served_archive import ServedModel
 
 MIB = 1 << 20
 OUTSIDE = 300 * MIB  # Java's code, classes and threads, in neither the heap nor direct memory (measured: 190 MiB)
@@ -34,16 +29,6 @@ SIZES = ("-Xmx", "-Xms", "-XX:MaxDirectMemorySize=")  # of vmargs
 CHUNKS = (
     "-Dio.netty.allocator.maxOrder="  # 9: pieces of 4 MiB; in Netty's own, of 16, a body of 9 MiB takes a whole one
 )
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """What the model in an archive has of TorchServe's settings."""
-
-    workers: int = 1
-    batch_size: int = 1
-    response_timeout: int = 120  # s
 
 
 @dataclass(frozen=True)
@@ -57,18 +42,6 @@ class JavaMemory:
     note: str = ""  # what became smaller than config.properties says, in one line
 
 
-def memory_size(text: str) -> int:
-    """The bytes of a size as Java writes it: `4g`, `1500m`.
-
-    Raises:
-        ValueError: it isn't one, or is 0.
-    """
-    match = re.fullmatch(r"(\d+)([kmgt]?)b?", text.strip().lower())
-    if not match or not int(match[1]):
-        raise ValueError(f"{text!r} is not a size of memory; expected a whole number with k, m, g or t, as 4g or 1500m")
-    return int(match[1]) * UNITS[match[2]]
-
-
 def has_memory(properties: Mapping[str, str]) -> bool:
     """Whether the properties' `vmargs` say how large Java's heap may be."""
     return any(each.startswith("-Xmx") for each in properties.get("vmargs", "").split())
@@ -79,50 +52,6 @@ def without_memory(properties: Mapping[str, str]) -> dict[str, str]:
     vmargs = [each for each in properties.get("vmargs", "").split() if not each.startswith(SIZES)]
     others = {key: value for key, value in properties.items() if key != "job_queue_size"}
     return {**others, "vmargs": " ".join(vmargs)}
-
-
-def machine_memory(root: Path = Path("/")) -> int:
-    """Bytes of the machine's memory, or of the least that a control group leaves to this process.
-
-    Args:
-        root: where /proc and /sys are.
-    """
-    sizes = [psutil.virtual_memory().total]
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        groups = []
-    for line in groups:
-        _, kinds, path = line.split(":", 2)
-        if kinds == "":
-            folder, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in kinds.split(","):
-            folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        inner = folder / path.lstrip("/")
-        for place in (inner, *inner.parents):
-            try:
-                text = (place / name).read_text().strip()
-            except OSError:  # in a container the path may be the host's
-                text = "max"
-            if text.isdecimal():
-                sizes.append(int(text))
-            if place == folder:
-                break
-    return min(sizes)
-
-
-def served_model(archive: Path) -> ServedModel:
-    """Of an archive; the defaults where it doesn't say, or isn't one: who starts it says what is wrong."""
-    try:
-        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
-            settings = yaml.safe_load(content.read("model-config.yaml"))
-        workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
-        batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
-        return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
-    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
-        return ServedModel()
 
 
 def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | None, *, is_ours: bool) -> JavaMemory:

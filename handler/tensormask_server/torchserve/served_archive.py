@@ -4,6 +4,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,15 @@ LONGEST_NAME = 100
 SPARE = 16 << 20  # bytes that are left free on the disk that an archive is unpacked to
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """What the model in an archive has of TorchServe's settings."""
+
+    workers: int = 1
+    batch_size: int = 1
+    response_timeout: int = 120  # s
+
+
 class ArchiveUnusable(Exception):
     """An archive that can't be served; the message has one line."""
 
@@ -30,6 +40,18 @@ def model_name(archive: Path) -> str:
     """
     name = re.sub(r"[^A-Za-z0-9-]+", "_", archive.name.removesuffix(".mar"))
     return name.strip("_-")[:LONGEST_NAME] or "model"
+
+
+def served_model(archive: Path) -> ServedModel:
+    """Of an archive; the defaults where it doesn't say, or isn't one: who starts it says what is wrong."""
+    try:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
+            settings = yaml.safe_load(content.read("model-config.yaml"))
+        workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
+        batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
+        return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
+    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
+        return ServedModel()
 
 
 def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:

@@ -17,18 +17,25 @@ from typing import IO
 import psutil
 
 from tensormask_server import tied
-from tensormask_server.addresses import AddressError, check_owner, check_port, check_ports_differ, port_of, unusable
-from tensormask_server.connections import close_all_but, count_in_hand, refuse_new
-from tensormask_server.java import java_home
-from tensormask_server.java_memory import served_model
-from tensormask_server.management import ManagementRelay, UnixConnection
 from tensormask_server.printable import one_line, printable, say
-from tensormask_server.private_folder import KEY_FILE, FolderError, PrivateFolder
-from tensormask_server.properties import write_properties
-from tensormask_server.recovery import Recovery, Workers
 from tensormask_server.regular_files import read_text, write_whole
 from tensormask_server.reports import FAILED, SLOW, Reports
-from tensormask_server.served_archive import ArchiveUnusable, check_archive, model_name
+from tensormask_server.torchserve.addresses import (
+    AddressError,
+    check_owner,
+    check_port,
+    check_ports_differ,
+    port_of,
+    unusable,
+)
+from tensormask_server.torchserve.java import java_home
+from tensormask_server.torchserve.private_folder import KEY_FILE, FolderError, PrivateFolder
+from tensormask_server.torchserve.properties import write_properties
+from tensormask_server.torchserve.recovery import Recovery, Workers
+from tensormask_server.torchserve.relay import ManagementRelay
+from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archive, model_name, served_model
+from tensormask_server.torchserve.sockets import close_all_but, count_in_hand, refuse_new
+from tensormask_server.torchserve.unix_http import UnixConnection
 
 STOP_SECONDS = 20
 LOOK_SECONDS = 1  # between two looks at the worker processes
