@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, meant, shown
+from tensormask_server.bad_request import BadRequest, shown
 from tensormask_server.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.limits import check_number
 from tensormask_server.options import HandlerOptions
 from tensormask_server.request_options import ALIASES, OPTIONS, RequestOptions, parse_options, unaliased
+from tensormask_server.spelling import did_you_mean
 
 EXPECTED_BODY = (
     "an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: "
@@ -71,7 +72,7 @@ class JsonReader:
         own = {key: value for key, value in content.items() if key not in IMAGE_KEYS}
         for key in own:
             if key not in OPTIONS and key not in ALIASES:
-                near = meant(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
+                near = did_you_mean(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
                 raise BadRequest(f"the body has the unknown key {shown(key)}{near}", EXPECTED_KEYS)
         if ("image" in content) == ("img_data" in content):
             both = "both img_data and" if "image" in content else "no img_data and no"

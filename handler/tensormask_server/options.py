@@ -1,6 +1,5 @@
 """The `handler:` section of an archive's model-config.yaml, checked."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tensormask_server.engine import ENGINES
 from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import printable, quoted
+from tensormask_server.spelling import did_you_mean
 
 
 class OptionError(ValueError):
@@ -59,9 +59,9 @@ def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
     names = [field.name for field in fields(HandlerOptions)]
     for name in section or {}:
         if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            raise OptionError(f"handler.{printable(name)} is not a known option{meant}; known: {', '.join(names)}")
+            raise OptionError(
+                f"handler.{printable(name)} is not a known option{did_you_mean(name, names)}; known: {', '.join(names)}"
+            )
     return HandlerOptions(**(section or {}))
 
 

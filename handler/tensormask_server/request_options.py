@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensormask_server.bad_request import BadRequest, meant, shown
+from tensormask_server.bad_request import BadRequest, shown
 from tensormask_server.predictor import PredictionOptions
+from tensormask_server.spelling import did_you_mean
 
 FORMATS = ("torch", "coco", "png", "labelmap", "polygons", "npz")
 ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
@@ -41,7 +42,7 @@ def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> Reque
     values: dict[str, Any] = {}
     for name, value in asked.items():
         if name not in OPTIONS:
-            near = meant(name, (*OPTIONS, *ALIASES))
+            near = did_you_mean(name, (*OPTIONS, *ALIASES))
             raise BadRequest(f"{shown(name)} is not a known option{near}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
@@ -137,7 +138,7 @@ def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
 
 def _format(name: str, value: Any, _: Sequence[str]) -> str:
     if not isinstance(value, str) or value.lower() not in FORMATS:
-        near = meant(value, FORMATS) if isinstance(value, str) else ""
+        near = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
         raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}", "option")
     return value.lower()
 
@@ -167,7 +168,7 @@ def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[s
     number = _number_of_text(value)
     if _is_number(number) and number in range(len(class_names)):
         return int(number)
-    near = meant(value, by_name) if isinstance(value, str) else ""
+    near = did_you_mean(value, by_name) if isinstance(value, str) else ""
     some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
     numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"
     expected = f"{name}: class names, or {numbers}, with commas between: {some}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-from tensormask_server.bad_request import meant
+from tensormask_server.spelling import did_you_mean
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 WORKERS = re.compile(r"[0-9]{1,4}")
@@ -76,7 +76,7 @@ def checked_target(method: str, target: str, most_workers: int) -> str:
             known = ", ".join(route.query) or "no query; workers are scaled by PUT: curl -X PUT"
             raise Refused(
                 HTTPStatus.BAD_REQUEST,
-                f"the query has {json.dumps(key[:60])}, which isn't known{meant(key, route.query)}",
+                f"the query has {json.dumps(key[:60])}, which isn't known{did_you_mean(key, route.query)}",
                 known,
             )
         if not route.query[key].fullmatch(value):
