@@ -107,6 +107,12 @@ def test_what_is_documented_is(server: Server) -> None:
     assert asked(server, "GET", "/models/absent")[0] == 404
 
 
+def test_without_tokens_the_route_of_tokens_says_so(server: Server) -> None:
+    status, content = asked(server, "GET", "/token?type=inference")
+    assert (status, content["error"]) == (404, "this server has no tokens")
+    assert "disable_token_authorization=false" in content["expected"]
+
+
 @pytest.mark.attack(15, "clients that hold the management port")
 def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
     """For one more connection than it answers at a time, one is closed whose request hasn't come."""

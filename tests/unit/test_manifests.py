@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 from manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read
 from tensormask_server import launcher
-from tensormask_server.torchserve.process import STOP_SECONDS
+from tensormask_server.torchserve.frontend import STOP_SECONDS
 
 RELEASES = ["1.30", "1.37"]
 KINDS = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}

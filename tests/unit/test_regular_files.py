@@ -15,7 +15,8 @@ from tensormask_server.config import load_config
 from tensormask_server.images import read_image
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import RefusedFileError, open_regular, read_regular, read_text, write_whole
-from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_certificate
+from tensormask_server.torchserve.certificate import with_certificate
+from tensormask_server.torchserve.properties import PropertiesError, read_properties
 
 from training.annotations import check_images, read_annotations
 

@@ -1,13 +1,17 @@
-"""The addresses that a server listens on, and the folder that it logs to, checked before it starts."""
+"""The addresses that a server listens on, checked before it starts."""
 
 import errno
-import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
-ADDRESSES = ("inference_address", "management_address", "metrics_address")
+# the options that change an address of config.properties: its port's, and its host's if it has one
+PORT_OPTIONS = {
+    "inference_address": "--port",
+    "management_address": "--management-port",
+    "metrics_address": "--metrics-port",
+}
+HOST_OPTIONS = {"inference_address": "--host", "metrics_address": "--metrics-host"}
 
 
 class AddressError(Exception):
@@ -15,14 +19,16 @@ class AddressError(Exception):
 
 
 def port_of(address: str) -> int:
-    """The port of an http:// or https:// address; 0 where it has none."""
+    """The port of an http:// or https:// address; 0 if it has none."""
     return urlsplit(address).port or 0
 
 
 def check_port(key: str, address: str) -> None:
-    """
+    """Checks that this process could listen on an address.
+
     Args:
-        key: of the address in config.properties.
+        key: the address's key in config.properties.
+        address: an http:// or https:// URL with a host and a port.
 
     Raises:
         AddressError: something else listens there, or the host isn't this machine's.
@@ -33,32 +39,32 @@ def check_port(key: str, address: str) -> None:
         try:
             probe.bind((parts.hostname, parts.port))
         except OSError as error:
-            raise unusable(key, address, error) from error
+            raise unusable_address(key, address, error) from error
 
 
-def unusable(key: str, address: str, error: OSError) -> AddressError:
-    """What is told of an address that can't be listened on."""
-    another = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
-    return AddressError(f"can't use {address} ({key}): {error.strerror}; choose another {another}")
+def unusable_address(key: str, address: str, error: OSError) -> AddressError:
+    """The error for an address that can't be listened on. It names the option that changes the address."""
+    if error.errno == errno.EADDRINUSE:
+        expected = f"a port that no other program uses: choose another with {PORT_OPTIONS[key]} PORT"
+    elif error.errno == errno.EACCES or key not in HOST_OPTIONS:
+        expected = f"a port that this user may use: choose another with {PORT_OPTIONS[key]} PORT"
+    else:
+        expected = f"an address of this machine: choose another with {HOST_OPTIONS[key]} HOST"
+    return AddressError(f"can't listen on {address}: {error.strerror}; expected {expected}")
 
 
 def check_ports_differ(properties: Mapping[str, str]) -> None:
-    """
+    """Checks that no two of the three addresses have the same port.
+
+    Args:
+        properties: of config.properties, with all three addresses.
+
     Raises:
         AddressError: two of the addresses have one port.
     """
-    keys: dict[int, str] = {}
-    for key in ADDRESSES:
+    options: dict[int, str] = {}
+    for key, option in PORT_OPTIONS.items():
         port = port_of(properties[key])
-        other = keys.setdefault(port, key)
-        if other != key:
-            raise AddressError(f"{other} and {key} both have the port {port}; choose another for one of them")
-
-
-def check_owner(folder: Path) -> None:
-    """
-    Raises:
-        OSError: another user than root owns the folder, or the link to it, and could lead elsewhere what is written.
-    """
-    if {folder.lstat().st_uid, folder.stat().st_uid} - {0, os.geteuid()}:
-        raise OSError(errno.EPERM, "it belongs to another user; expected one of yours: --logs names it")
+        other = options.setdefault(port, option)
+        if other != option:
+            raise AddressError(f"{other} and {option} are both {port}; expected two ports: choose another for one")

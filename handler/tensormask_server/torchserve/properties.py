@@ -1,27 +1,31 @@
-"""TorchServe's config.properties: read, and with the addresses and the certificate that a server is to have."""
+"""TorchServe's config.properties: read, checked, written, and given the addresses that a server is to have."""
 
-import base64
 import ipaddress
 import re
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensormask_server.printable import one_line, printable, quoted
-from tensormask_server.regular_files import MOST_TEXT, open_regular, read_regular, read_text
-
-RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")  # the name of a key's kind in it, of RFC 8017
+from tensormask_server.printable import printable, quoted
+from tensormask_server.regular_files import read_text
+from tensormask_server.spelling import did_you_mean
+from tensormask_server.torchserve.property_keys import KNOWN_KEYS
 
 
 class PropertiesError(Exception):
-    """A setting of TorchServe's that can't be used, in one line."""
+    """A setting of TorchServe's that can't be used; the message has one line."""
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """The keys and values of a config.properties.
+    """Reads a config.properties.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its keys and values.
 
     Raises:
-        PropertiesError: the file can't be read, or isn't of that kind.
+        PropertiesError: the file can't be read, isn't a file of properties, or has a key that TorchServe doesn't know.
     """
     try:
         lines = read_text(path).splitlines()
@@ -36,11 +40,22 @@ def read_properties(path: Path) -> dict[str, str]:
             f"{printable(path)} has the line {quoted(wrong[:60])}; expected lines of key=value, as in config.properties"
         )
     pairs = [line.split("=", 1) for line in lines]
-    return {key.strip(): value.strip() for key, value in pairs}
+    properties = {key.strip(): value.strip() for key, value in pairs}
+    unknown = next((key for key in properties if key not in KNOWN_KEYS), None)
+    if unknown is not None:
+        raise PropertiesError(
+            f"{printable(path)} has the key {quoted(unknown)}, which TorchServe doesn't know"
+            f"{did_you_mean(unknown, KNOWN_KEYS)}; expected keys of TorchServe's config.properties: correct it or "
+            "remove the line"
+        )
+    return properties
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """Writes a config.properties, which Java takes for Latin-1: letters beyond ASCII, as of a path, are escaped."""
+    """Writes a config.properties.
+
+    Java reads such a file as Latin-1, so letters beyond ASCII, as in a path, are escaped.
+    """
     lines = "".join(f"{key}={value}\n" for key, value in properties.items())
     units = lines.encode("utf-16-be")
     codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
@@ -57,12 +72,19 @@ def with_addresses(
     metrics_host: str = "127.0.0.1",
     has_tokens: bool = True,
 ) -> dict[str, str]:
-    """The properties with these addresses: management always on loopback.
-
-    With a certificate or a keystore in the properties the inference address is one of https.
+    """Gives the properties these addresses.
 
     Args:
-        has_tokens: whether a request needs a token where the host isn't loopback; on loopback the properties say it.
+        properties: of config.properties. With a certificate or a keystore the inference address is https.
+        host: that clients connect to.
+        inference_port: for requests.
+        management_port: for the management API, which is always on loopback.
+        metrics_port: for Prometheus.
+        metrics_host: that Prometheus connects to.
+        has_tokens: whether a request needs a token if `host` isn't loopback. On loopback the properties decide.
+
+    Returns:
+        The properties with the addresses.
     """
     scheme = "https" if properties.keys() & {"certificate_file", "keystore"} else "http"
     changed = {
@@ -77,37 +99,9 @@ def with_addresses(
     return {**properties, **changed}
 
 
-def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path) -> dict[str, str]:
-    """The properties with TLS by these PEM files: the certificate (and those up to its root), and its PKCS #8 RSA key.
-
-    Raises:
-        PropertiesError: a file can't be used; TorchServe itself would end with an exception of Java's.
-    """
-    expected = "expected PEM files that belong together, the key without a password"
-    shown = f"the certificate {printable(certificate)} with the key {printable(key)}"
-    for path in (certificate.resolve(), key.resolve()):
-        if not str(path).isprintable() or "\\" in str(path):  # which mean something in a file of properties
-            raise PropertiesError(
-                f"can't use {shown}: TorchServe takes no path with a backslash, a line end or another control "
-                "character; rename the file or its folder"
-            )
-    try:
-        for path in (certificate, key):  # ssl itself would wait for ever for a pipe's other end
-            open_regular(path, MOST_TEXT).close()
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=lambda: "")
-        content = read_regular(key, MOST_TEXT).decode(errors="replace")
-        pem = re.search("-----BEGIN PRIVATE KEY-----(.*?)-----END", content, re.DOTALL)
-    except OSError as error:  # of ssl, too
-        place = "" if error.filename is None else f"{printable(error.filename)}: "
-        raise PropertiesError(
-            f"can't use {shown}: {place}{one_line(error.strerror or error, 200)}; {expected}"
-        ) from error
-    if pem is None or RSA_ENCRYPTION not in base64.b64decode(pem[1]):
-        command = f"openssl pkcs8 -topk8 -nocrypt -in {printable(key)} writes a key of RSA so"
-        raise PropertiesError(
-            f"TorchServe can't read the key {printable(key)}; expected one of RSA in PKCS #8: {command}"
-        )
-    return {**properties, "certificate_file": str(certificate.resolve()), "private_key_file": str(key.resolve())}
+def wants_tokens(properties: Mapping[str, str]) -> bool:
+    """Whether a request needs a token."""
+    return properties.get("disable_token_authorization", "false").lower() != "true"
 
 
 def _is_loopback(host: str) -> bool:

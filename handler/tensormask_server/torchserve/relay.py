@@ -1,7 +1,7 @@
 """The management port: a small relay to TorchServe's own management API, which listens on a private Unix socket.
 
 TorchServe's API also registers workflows, which are code, and answers any page that a browser on this machine shows.
-The relay passes on the documented routes alone, and nothing that a page of another origin has sent.
+The relay passes on only the documented routes, and nothing that a page of another origin has sent.
 """
 
 import contextlib
@@ -19,24 +19,25 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import urlsplit
 
-from tensormask_server.torchserve.routes import ROUTES, Refused, checked_target, is_loopback
+from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, checked_target
 from tensormask_server.torchserve.unix_http import UnixConnection
 
-CONNECTIONS = 100  # at a time; for one more, the one is closed whose request hasn't come for longest
+CONNECTIONS = 100  # at a time; for one more, the oldest one whose request hasn't come is closed
 ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
 READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
 SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
 TURN_SECONDS = 60  # in which a change may wait for the one before it
 SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
-LARGEST_BODY = 1 << 16  # bytes of a request's; none is used
+LARGEST_BODY = 1 << 16  # bytes of a request's body, which is ignored
 LARGEST_ANSWER = 1 << 24  # bytes
 
 
 class ManagementRelay(ThreadingMixIn, HTTPServer):
     """Listens from the moment it is made; answers while it is used as a context manager.
 
-    Changes are passed on one after the other, each when the workers of the one before it are ready, and none before
-    `takes_changes` is set. TorchServe can lose count of workers that come and go quickly: then none is passed on.
+    Changes are passed on one after the other, each when the workers of the change before it are ready. None is passed
+    on before `takes_changes` is set. TorchServe can lose count of workers that come and go quickly; then none is
+    passed on either.
     """
 
     daemon_threads = True
@@ -44,14 +45,21 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
     request_queue_size = CONNECTIONS
 
     def __init__(
-        self, address: tuple[str, int], upstream: Path, most_workers: int, worker_processes: Callable[[], int]
+        self,
+        address: tuple[str, int],
+        upstream: Path,
+        most_workers: int,
+        worker_processes: Callable[[], int],
+        *,
+        has_tokens: bool,
     ):
         """
         Args:
             address: a loopback host, and the port.
-            upstream: TorchServe's Unix socket; need not be there yet.
-            most_workers: what a model may be scaled to.
-            worker_processes: counts those that there are.
+            upstream: TorchServe's Unix socket. It need not exist yet.
+            most_workers: how many workers a model may be scaled to.
+            worker_processes: counts the processes of the workers.
+            has_tokens: whether TorchServe has tokens.
 
         Raises:
             OSError: the port can't be used.
@@ -59,6 +67,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.upstream = upstream
         self.most_workers = most_workers
         self.worker_processes = worker_processes
+        self.has_tokens = has_tokens
         self.takes_changes = threading.Event()
         self.change = threading.Lock()
         self._free = threading.BoundedSemaphore(CONNECTIONS)
@@ -75,12 +84,12 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """Unlike HTTPServer's, asks no name server for the host's name."""
+        """As HTTPServer's, without a name server's answer for the host's name."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Whether there is room for one more connection; room is made where a request hasn't come yet."""
+        """Whether there is room for one more connection. Closes one whose request hasn't come, to make room."""
         del request, client_address
         if self._free.acquire(blocking=False):
             return True
@@ -92,7 +101,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         return self._free.acquire(timeout=1)
 
     def has_come(self, connection: socket.socket) -> None:
-        """Notes that a connection's request has come whole, or that the connection has ended."""
+        """Notes that the whole request of a connection has come, or that the connection has ended."""
         with self._guarding:
             self._arriving.pop(connection, None)
 
@@ -106,7 +115,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has gone away is nobody's fault, and the launcher's terminal isn't a log."""
+        """Prints nothing: a client that has gone away is no error, and the launcher's terminal isn't a log."""
 
 
 def _shut(connection: socket.socket) -> None:
@@ -142,35 +151,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _relay(self) -> None:
         try:
-            self._check_sender()
+            check_sender(self.headers)
             self._skip_body()
             target = checked_target(self.command, self.path, self.server.most_workers)
             self._late.cancel()
             self.server.has_come(self.connection)
+            if urlsplit(target).path == "/token" and not self.server.has_tokens:
+                raise Refused(
+                    HTTPStatus.NOT_FOUND,
+                    "this server has no tokens",
+                    "requests without a token; to want tokens, start it with --ts-config FILE, and "
+                    "disable_token_authorization=false in FILE",
+                )
             if self.command == "GET":
-                self._answer(*self._asked(target, READ_SECONDS))
+                self._answer(*self._upstream_answer(target, READ_SECONDS))
             else:
                 self._change(target)
         except Refused as refused:
             content = {"error": refused.error, "expected": refused.expected}
             self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
-
-    def _check_sender(self) -> None:
-        headers = self.headers
-        hosts, origins = headers.get_all("Host", []), headers.get_all("Origin", [])
-        if len(hosts) != 1 or not is_loopback(hosts[0]):
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "the request's Host isn't this machine's own address",
-                "localhost, 127.0.0.1 or [::1], each with the port: management is for programs of this machine",
-            )
-        if any(origin != f"http://{hosts[0]}" for origin in origins) or headers.get("Sec-Fetch-Site", "none") not in (
-            "none",
-            "same-origin",
-        ):
-            raise Refused(
-                HTTPStatus.FORBIDDEN, "the request comes from a page in a browser", "a program, such as curl, instead"
-            )
 
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -180,13 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _change(self, target: str) -> None:
         if not self.server.takes_changes.is_set():
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same again when it is ready")
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same request when it is ready")
         if not self.server.change.acquire(timeout=TURN_SECONDS):
-            raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same again when that one is done")
+            raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same request when that is done")
         path = urlsplit(target).path
         try:
             self._check_count(path)
-            answer = self._asked(target, SCALING_SECONDS)
+            answer = self._upstream_answer(target, SCALING_SECONDS)
         except Refused:
             self.server.change.release()
             raise
@@ -199,13 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
         if described is not None and processes > len(described["workers"]):
             raise Refused(
                 HTTPStatus.CONFLICT,
-                f"TorchServe has lost count of its workers: there are {processes}, and it knows of "
-                f"{len(described['workers'])}",
-                "the same again in a moment; where it stays so, start the server again",
+                f"TorchServe has lost count of its workers: {processes} run, and it knows {len(described['workers'])}",
+                "the same request in a moment; if the error stays, start the server again",
             )
 
     def _settle(self, path: str) -> None:
-        """Lets the next change pass when this one's workers are ready, or the time is up."""
+        """Admits the next change when this one's workers are ready, or the time is up."""
         end = time.monotonic() + SETTLING_SECONDS
         try:
             while time.monotonic() < end and not self._is_settled(path):
@@ -223,14 +221,14 @@ class _Handler(BaseHTTPRequestHandler):
         return is_wanted and ready == len(workers) == self.server.worker_processes()
 
     def _described(self, path: str) -> dict[str, Any] | None:
-        """The model as TorchServe describes it; None where it doesn't."""
+        """TorchServe's description of the model; None if it gives none."""
         with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
-            described: dict[str, Any] = json.loads(self._asked(path, READ_SECONDS, "GET")[2])[0]
+            described: dict[str, Any] = json.loads(self._upstream_answer(path, READ_SECONDS, "GET")[2])[0]
             if isinstance(described["workers"], list):
                 return described
         return None
 
-    def _asked(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
+    def _upstream_answer(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
         upstream = UnixConnection(self.server.upstream, seconds)
         try:
@@ -240,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, answer.headers.get("Content-Type", "application/json"), content
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "the server doesn't answer now", "the same again in a moment"
+                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't answer now", "the same request in a moment"
             ) from error
         finally:
             upstream.close()
@@ -255,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server answers itself, as of broken HTTP, in the same form."""
+        """The errors that http.server itself answers, as for malformed HTTP, in the form of ours."""
         del explain
         self.close_connection = True
         if self.request_version == "HTTP/0.9":
@@ -265,4 +263,4 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(code, "application/json", json.dumps(content).encode() + b"\n")
 
     def log_message(self, *_: object) -> None:
-        """TorchServe's own access log has what was passed on."""
+        """Logs nothing: TorchServe's own access log has what was passed on."""
