@@ -288,6 +288,17 @@ def test_where_too_many_are_open_the_idle_ones_go_first() -> None:
     assert set(kernel.closed_after(1)) == {"idle"}
 
 
+def test_idle_connections_to_the_metrics_port_count_as_well() -> None:
+    """Java has one limit of file descriptors for both ports."""
+    kernel = Kernel(replace(LIMITS, connections=3))
+    kernel.connect("asking")
+    kernel.send("asking", 1000)
+    kernel.connect(*(f"idle {number}" for number in range(10)), port=METRICS_PORT)
+    closed = kernel.closed_after(1)
+    assert len(closed) == 8
+    assert set(closed.values()) == {"too many are open, and it was idle"}
+
+
 def test_the_limits_follow_from_the_queue() -> None:
     memory = JavaMemory({}, queue=10, held_bytes=500 * MIB, answer_bytes=64 * MIB)
     limits = guard_limits(memory, ServedModel(workers=2, batch_size=1, response_timeout=100), 60, files=20_000)

@@ -25,14 +25,20 @@ REPORTS = 10.0  # seconds between two lines of one reason
 
 @contextlib.contextmanager
 def guarded(process: psutil.Process, port: int, metrics_port: int, limits: GuardLimits) -> Iterator[None]:
-    """A ConnectionGuard for a while; where the system doesn't let it work it says what a proxy has to do."""
+    """Guards a server's connections for the time of the context manager.
+
+    Where the system doesn't allow that, it prints what a proxy in front has to do instead.
+
+    Args:
+        process, port, metrics_port, limits: as for ConnectionGuard.
+    """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(ConnectionGuard(process, port, metrics_port, limits, say))
         except OSError as error:
             say(
                 f"connections have no time limits here, as this system doesn't allow pidfd_getfd or sock_diag "
-                f"({error.strerror or error}): let a proxy in front close those on which nothing moves for "
+                f"({error.strerror or error}): let a proxy in front close those without traffic for "
                 f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read answers at once"
             )
         yield
@@ -51,11 +57,11 @@ class ConnectionGuard:
     ):
         """
         Args:
-            process: whose server it is.
-            port: where that listens for requests.
-            metrics_port: where it listens for scrapes.
-            limits: for each connection, and all of them.
-            report: takes lines for people: what was closed and why.
+            process: the server's.
+            port: where the server listens for requests.
+            metrics_port: where it listens for Prometheus.
+            limits: for each connection, and for all of them together.
+            report: is given lines for people: what was closed, and why.
         """
         self._process = process
         self._ports = (port, metrics_port)
@@ -101,7 +107,7 @@ class ConnectionGuard:
 
     def _close(self, reasons: dict[int, str]) -> None:
         for inode, own in _reached(self._process.pid, reasons.keys()).items():
-            with own, contextlib.suppress(OSError):  # its peer was faster
+            with own, contextlib.suppress(OSError):  # the client has closed it just now
                 own.shutdown(socket.SHUT_RDWR)
                 self._counts[reasons[inode]] += 1
 
@@ -111,12 +117,12 @@ class ConnectionGuard:
         self._counts.clear()
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # the watching goes on where nobody can be told
+        with contextlib.suppress(OSError):  # it goes on watching if nothing can be printed
             self._report(line)
 
 
 def _sockets(pid: int) -> list[tuple[int, int]]:
-    """A process's file descriptors of sockets, with their inodes."""
+    """The file descriptors of a process's sockets, with their inodes."""
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -127,17 +133,17 @@ def _sockets(pid: int) -> list[tuple[int, int]]:
 
 
 def _reached(pid: int, inodes: Iterable[int]) -> dict[int, socket.socket]:
-    """That process's own sockets, by their inodes.
+    """Another process's sockets, by their inodes. Those that aren't open any more are left out.
 
     Raises:
-        OSError: they can't be reached.
+        OSError: the system doesn't allow it.
     """
     wanted = set(inodes) - {0}
     reached = {}
     for number, inode in _sockets(pid):
         if inode in wanted:
             own = borrowed(pid, number)
-            if own is not None and os.fstat(own).st_ino == inode:  # not one that took the number just now
+            if own is not None and os.fstat(own).st_ino == inode:  # and not a new file of this number
                 reached[inode] = socket.socket(fileno=own)
             elif own is not None:
                 os.close(own)

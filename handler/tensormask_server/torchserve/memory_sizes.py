@@ -9,10 +9,13 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def memory_size(text: str) -> int:
-    """The bytes of a size as Java writes it: `4g`, `1500m`.
+    """Reads a size as Java writes it, as `4g` or `1500m`.
+
+    Returns:
+        Bytes.
 
     Raises:
-        ValueError: it isn't one, or is 0.
+        ValueError: it isn't a size, or is 0.
     """
     match = re.fullmatch(r"(\d+)([kmgt]?)b?", text.strip().lower())
     if not match or not int(match[1]):
@@ -21,10 +24,13 @@ def memory_size(text: str) -> int:
 
 
 def machine_memory(root: Path = Path("/")) -> int:
-    """Bytes of the machine's memory, or of the least that a control group leaves to this process.
+    """The memory that this process may use: the machine's, or the smallest limit of its control groups.
 
     Args:
-        root: where /proc and /sys are.
+        root: the folder with /proc and /sys.
+
+    Returns:
+        Bytes.
     """
     sizes = [psutil.virtual_memory().total]
     try:
