@@ -11,7 +11,7 @@ demo: $(VENV)/.serve
 	$(BIN)/python -m demo
 
 serve: $(VENV)/.serve
-	$(BIN)/tensormask-server --archive $(ARCHIVE) $(OPTIONS)
+	$(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from tensormask_server.java import JavaNotFound
 from tensormask_server.printable import one_line
-from tensormask_server.properties import PropertiesError, read_properties, with_addresses
-from tensormask_server.torchserve import TorchServe, TorchServeError
+from tensormask_server.torchserve.java import JavaNotFound
+from tensormask_server.torchserve.process import TorchServe, TorchServeError
+from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_addresses
 
 ROOT = Path(__file__).parents[1]
 MODEL = Path("demo/model")

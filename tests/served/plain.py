@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tensormask_server.java import java_home
+from tensormask_server.torchserve.java import java_home
 
 from tests.served.conftest import ROOT, Server, free_ports
 from tests.waiting import wait_for

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from tensormask_server.socket_states import socket_states
+from tensormask_server.torchserve.socket_states import socket_states
 
 from reference.cases import Case
 from tests.served.conftest import Server, launched, request_body

@@ -16,8 +16,9 @@ import psutil
 import pytest
 from tensormask_server import Predictor
 from tensormask_server.client import Client
-from tensormask_server.java_memory import memory_for, served_model
-from tensormask_server.properties import read_properties
+from tensormask_server.torchserve.java_memory import memory_for
+from tensormask_server.torchserve.properties import read_properties
+from tensormask_server.torchserve.served_archive import served_model
 
 from reference.cases import Case
 from tests.served.conftest import ROOT, THRESHOLD, Server, launched, request_body

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from tensormask_server import launcher
 from tensormask_server.archive import command as archive_command
-from tensormask_server.java import java_home
+from tensormask_server.torchserve.java import java_home
 
 from reference.cases import Case
 from tests.certificates import HAS_OPENSSL

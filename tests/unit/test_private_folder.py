@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tensormask_server import private_folder
-from tensormask_server.private_folder import FolderError, PrivateFolder, key_file_of
+from tensormask_server.torchserve import private_folder
+from tensormask_server.torchserve.private_folder import FolderError, PrivateFolder, key_file_of
 
 
 @pytest.fixture

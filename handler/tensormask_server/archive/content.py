@@ -26,7 +26,7 @@ LEFT_OUT = (
     "bulk",
     "client",
     "torchserve",
-    "config.properties",  # in the package only where it is installed from a wheel, as configs
+    "config.properties",  # a wheel has a copy in the package, and one of the configurations
     "configs",
     "py.typed",
     "health.py",

@@ -67,7 +67,7 @@ def check_runs(network: TensorMask, precision: str) -> None:
 
     Args:
         network: is left as it is.
-        precision: one of PRECISIONS.
+        precision: one of options.PRECISIONS.
 
     Raises:
         ArchiveError: a layer gives numbers that aren't finite.
