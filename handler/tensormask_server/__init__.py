@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from tensormask_server.detections import Detections, PredictionOptions
     from tensormask_server.predictor import Predictor, load_predictor
