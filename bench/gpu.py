@@ -13,8 +13,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from parity.cases import CASES, load_case  # type: ignore[attr-defined]  # takes the folder of that name
-from parity.synthetic_weights import synthetic_state
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.agreement import pair_detections
 from tensormask_server.checkpoint import load_weights
@@ -27,6 +25,8 @@ from tensormask_server.predictor import GPU_BATCH_SIZE
 from bench.agreement import agreement
 from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
+from reference.cases import CASES, load_case
+from reference.synthetic_weights import synthetic_state
 
 LEAST_PAIRED, LEAST_MASK_IOU = 0.97, 0.98  # of the detections above 0.3, in half precision
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity.synthetic_weights import synthetic_state
 from PIL import Image
 from tensormask_server import Predictor
 from tensormask_server.checkpoint import load_checkpoint, load_weights
@@ -13,6 +12,8 @@ from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.precision import DTYPES
 from tensormask_server.predictor import build_network
+
+from reference.synthetic_weights import synthetic_state
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "model"

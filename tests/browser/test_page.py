@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from served.conftest import Server
-from waiting import PATIENCE
 
-from browser.conftest import HOSTILE_NAME
+from tests.browser.conftest import HOSTILE_NAME
+from tests.served.conftest import Server
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 from PIL import Image
-from served.conftest import Server, request_body, send
 from tensormask_server.formats import FORMATS
 
-from chaos.serving import CASE, made_archive, serving
+from tests.chaos.serving import CASE, made_archive, serving
+from tests.served.conftest import Server, request_body, send
 
 WARM = 500  # requests, after which memory should have found its level
 EACH = 250  # requests between two looks at the memory

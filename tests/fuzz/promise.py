@@ -5,14 +5,14 @@ import socket
 from http.client import HTTPConnection
 
 import numpy as np
-from served.conftest import Server
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
-from waiting import PATIENCE
 
-from fuzz.bodies import Sent
+from tests.fuzz.bodies import Sent
+from tests.served.conftest import Server
+from tests.waiting import PATIENCE
 
 CLASSES = ("cat", "dog", "hot dog", "ant", "bee")
 LIMITS = Limits(max_pixels=1 << 22)

@@ -25,7 +25,6 @@ pytest.importorskip("ray", reason="Ray isn't installed: the extra bulk brings it
 import psutil
 import pyarrow.parquet as pq
 import ray.util.client.worker
-from parity.cases import Case
 from PIL import Image
 from pyarrow.fs import LocalFileSystem
 from ray.cluster_utils import Cluster
@@ -39,11 +38,12 @@ from tensormask_server.classes import class_names
 from tensormask_server.images import read_image
 from tensormask_server.options import Limits
 from tensormask_server.responses.coco import coco_instances
-from waiting import PATIENCE, wait_for
 
 from bench import evaluate_bulk
-from served.coco_folder import THRESHOLD, Folder, annotated_folder
-from served.conftest import Server, free_ports
+from reference.cases import Case
+from tests.served.coco_folder import THRESHOLD, Folder, annotated_folder
+from tests.served.conftest import Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 COUNT = 12  # annotated images
 RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many images with networks of its own

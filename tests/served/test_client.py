@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
 from tensormask_server.client import Client, Refused
-from waiting import PATIENCE
 
-from served.conftest import THRESHOLD, Server
+from reference.cases import Case
+from tests.served.conftest import THRESHOLD, Server
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture

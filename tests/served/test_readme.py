@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from certificates import HAS_OPENSSL
-from parity.cases import Case
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
-from tensormask_server import archive, launcher
-from tensormask_server.java import java_home
-from waiting import PATIENCE, wait_for
+from tensormask_server import launcher
+from tensormask_server.archive import command as archive_command
+from tensormask_server.torchserve.java import java_home
 
-from served.conftest import ROOT, Server, free_ports
+from reference.cases import Case
+from tests.certificates import HAS_OPENSSL
+from tests.served.conftest import ROOT, Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 README = (ROOT / "README.md").read_text()
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk
@@ -203,11 +204,11 @@ def test_the_javascript_of_the_readme_works(
     assert "score" in run_javascript(snippet.replace(":8080/predictions/tensormask", own))
 
 
-@pytest.mark.parametrize("command", [archive, launcher])
+@pytest.mark.parametrize("command", [archive_command, launcher])
 def test_every_option_is_in_the_readme_with_its_default(command: ModuleType) -> None:
     rows = [line for line in README.splitlines() if line.startswith("| `-")]
     for action in command._parser()._actions:
-        if action.dest != "help":
+        if action.dest not in ("help", "version"):
             [row] = [line for line in rows if any(re.search(f"`{name}[` ]", line) for name in action.option_strings)]
             default = action.default.name if isinstance(action.default, Path) else action.default
             assert default in (None, False) or str(default) in row, action.option_strings

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from parity.cases import CASES, load_case
 from tensormask_server import Detections
 from tensormask_server.agreement import pair_detections
+
+from reference.cases import CASES, load_case
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from certificates import self_signed
 from tensormask_server.client import Client, ClientError, Refused, Unreachable, WrongServer
+
+from tests.certificates import self_signed
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import Case, load_case, write_weights
 from safetensors.torch import save_file
-from small_network import small_config, small_network
 from tensormask_server import Detections, PredictionOptions, Predictor, load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.detections import UnsupportedOption
 from tensormask_server.detectron2_engine import Instances, check_options, load_detectron2, select_detections
 from tensormask_server.detectron2_network import EngineError, check_detectron2, check_device, check_loaded
 from tensormask_server.verify import compare
+
+from reference.cases import Case, load_case, write_weights
+from tests.unit.small_network import small_config, small_network
 
 
 def instances(answer: Detections) -> Instances:

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from small_network import noise, small_network, small_predictor
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.finite import NotFiniteError, finite_layers
 from tensormask_server.precision import DTYPES
+
+from tests.unit.small_network import noise, small_network, small_predictor
 
 pytestmark = pytest.mark.attack(16, "networks of infinite numbers")
 

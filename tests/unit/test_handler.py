@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import ts
 import yaml
-from parity.cases import load_case, write_weights
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tensormask_handler import TensorMaskHandler
@@ -24,6 +23,8 @@ from tensormask_server.finite import NotFiniteError
 from tensormask_server.integrity import IntegrityError, check_archive, check_sums
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+
+from reference.cases import load_case, write_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -230,17 +231,15 @@ def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
 
 SCARCE_MEMORY = """
 import json, resource, sys
-sys.path[:0] = sys.argv[1:3]
-from pathlib import Path
 import numpy as np, torch
-from test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
+from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
 limits = dict.fromkeys(("max_pixels", "max_request_pixels", "max_mask_pixels"), 1 << 40)
-handler, asked = TensorMaskHandler(), context(Path(sys.argv[3]), 3, score_threshold=0.01, **limits)
+handler, asked = TensorMaskHandler(), context(Path(sys.argv[1]), 3, score_threshold=0.01, **limits)
 handler.initialize(asked)
 handler.handle([GOOD], asked)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[4]) * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20,) * 2)
 bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"png"}, GOOD], asked)
 print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
 print(json.loads(bodies[1])["error"])
@@ -250,8 +249,8 @@ print(json.loads(bodies[1])["error"])
 # less than decoding takes, and less than drawing does
 @pytest.mark.parametrize(("megabytes", "said"), [(200, "could not be read"), (1000, "could not be made")])
 def test_a_image_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
-    command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", SCARCE_MEMORY, model_dir, megabytes]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}"}
     printed = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this image"], (
         printed.stderr

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_network import assert_alike, noise, small_predictor
 from tensormask_server import Predictor
 from tensormask_server.config import InputConfig
 from tensormask_server.inputs import group_by_padded_shape, normalised_batch, resize_image
+
+from tests.unit.small_network import assert_alike, noise, small_predictor
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import CASES, FOLDER, Case, load_case, write_weights
 from tensormask_server import Detections, Predictor, load_predictor
 from tensormask_server.agreement import pair_detections
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
+
+from reference.cases import CASES, FOLDER, Case, load_case, write_weights
 
 Answer = tuple[Case, Detections]
 

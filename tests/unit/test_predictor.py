@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_network import assert_alike, noise, small_network, small_predictor
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.timing import Stopwatch
 from torch import Tensor
+
+from tests.unit.small_network import assert_alike, noise, small_network, small_predictor
 
 ABOVE_ALL = 0.9999  # a threshold that no score of these weights passes
 

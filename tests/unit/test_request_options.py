@@ -67,14 +67,14 @@ def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
     assert one(PNG, headers, format=b"npz").format == "npz"
 
 
-GOOD_OPTIONS = {
+GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
     "score_threshold": [(0, 0.0), (1, 1.0), ("0.5", 0.5)],
     "nms_threshold": [(0.5, 0.5)],
     "mask_threshold": [(0.01, 0.01), (1, 1.0)],
     "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
     "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), (2, (2,))],
 }
-BAD_OPTIONS = {
+BAD_OPTIONS: dict[str, list[object]] = {
     "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
     "nms_threshold": [2],
     "mask_threshold": [0, 1.1],

@@ -189,7 +189,8 @@ def test_png_is_the_image_with_something_drawn_where_there_are_masks() -> None:
 def test_a_format_of_masks_needs_masks(format: str) -> None:
     with pytest.raises(BadRequest, match=f"format is {format}, which needs masks") as error:
         encode(shapes(with_masks=False), format)
-    assert error.value.expected == "format: coco, png, npz or torch"
+    assert error.value.expected.startswith("format: coco, png, ")
+    assert format not in error.value.expected
 
 
 @pytest.mark.parametrize("format", ["coco", "png", "npz", "torch"])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.cases import load_case, write_weights
 from PIL import Image
 from tensormask_server import Predictor, load_predictor
 from tensormask_server.detectron2_engine import Detectron2Engine
@@ -21,6 +20,8 @@ from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.page import try_it_page
 from tensormask_server.worker.service import Response, Service
+
+from reference.cases import load_case, write_weights
 
 CASE = load_case("tiny")
 BODY = json.dumps({"img_data": CASE.image.transpose(2, 0, 1).tolist()}).encode()

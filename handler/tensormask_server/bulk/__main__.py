@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 
-from tensormask_server.archive import ArchiveError, check_sha256
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.checkpoint import check_fit, load_checkpoint
+from tensormask_server.checkpoint import check_fit, check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(parsed)
-    except (ArchiveError, ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
+    except (ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_training import write_config, write_data
 from tensormask_server import load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.config import load_config
@@ -20,6 +19,7 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.same_options import OptionsChanged
 from torch import nn
 
+from tests.unit.training.small_training import write_config, write_data
 from training.data import CocoFolder
 from training.network import build_network
 from training.settings import load_training_config

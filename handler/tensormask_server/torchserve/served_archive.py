@@ -1,9 +1,10 @@
-"""An archive before it is served: what can be told of it without starting anything."""
+"""An archive before it is served: its name and settings, and whether it can be served at all."""
 
 import re
 import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -19,12 +20,22 @@ LONGEST_NAME = 100
 SPARE = 16 << 20  # bytes that are left free on the disk that an archive is unpacked to
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """TorchServe's settings of the model in an archive."""
+
+    workers: int = 1
+    batch_size: int = 1
+    response_timeout: int = 120  # s
+
+
 class ArchiveUnusable(Exception):
     """An archive that can't be served; the message has one line."""
 
 
 def model_name(archive: Path) -> str:
-    """The name under which an archive is served: the file's, with an underscore for what a URL doesn't take.
+    """The model's name in URLs: the file's name, with an underscore for each run of other characters than letters,
+    digits and "-".
 
     "my model (1).mar" is served as "my_model_1".
     """
@@ -32,12 +43,29 @@ def model_name(archive: Path) -> str:
     return name.strip("_-")[:LONGEST_NAME] or "model"
 
 
-def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
+def served_model(archive: Path) -> ServedModel:
+    """Reads the settings of an archive's model.
+
+    Returns:
+        The settings. They are the defaults if the archive can't be read: `check_archive` says what is wrong with it.
     """
+    try:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
+            settings = yaml.safe_load(content.read("model-config.yaml"))
+        workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
+        batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
+        return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
+    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
+        return ServedModel()
+
+
+def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
+    """Checks that an archive can be served, without starting anything.
+
     Args:
         archive: the .mar.
         properties: TorchServe's.
-        folder: on whose disk it will be unpacked.
+        folder: the archive will be unpacked on its disk.
 
     Raises:
         ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
@@ -68,12 +96,12 @@ def _check_is_there(archive: Path) -> None:
 
 
 def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
-    """An answer larger than TorchServe lets pass would cost its worker."""
+    """Checks that TorchServe passes on the largest answers: a larger one would cost its worker."""
     try:
         settings = yaml.safe_load(content.read("model-config.yaml"))
         largest = handler_options(settings["handler"]).limits.max_response_bytes
     except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
-        return  # the worker says what is wrong with it
+        return  # the worker reports what is wrong with it
     passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
     if not passing.isdecimal() or int(passing) <= largest:
         found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"

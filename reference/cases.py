@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from parity.synthetic_weights import synthetic_state
 from tensormask_server import Detections
 
-FOLDER = Path(__file__).parent / "cases"
+from reference.synthetic_weights import synthetic_state
+
+FOLDER = Path(__file__).parent / "networks"
 CASES = tuple(sorted(path.name for path in FOLDER.iterdir()))
 
 

@@ -1,22 +1,22 @@
-"""The folder of one running server: its settings, tokens, sockets and the unpacked model, which nobody else can reach.
+"""The private folder of one running server: its settings, tokens, sockets and the unpacked model.
 
-It is in the user's state folder and not in the temporary one, whose old files some systems delete.
+No other user can reach it. It is in the user's state folder, as some systems delete old temporary files.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tensormask_server.torchserve.folder_lock import lock, locked
+
 NAME = "tensormask-server"
 KEY_FILE = "key_file.json"  # TorchServe's name for its tokens; it writes them to the folder that it runs in
-MARKER = ".tensormask-server"  # a file in each of these folders: what lacks it isn't ours to delete
+MARKER = ".tensormask-server"  # a file in each of these folders; a folder without it isn't deleted
 OWN_NAMES = re.compile(r"[0-9]+(-[0-9]+)?")  # a port, and a process's number
 WAIT_SECONDS = 30  # for a server that starts at the same time
 LONGEST = 80  # bytes of a path: sockets are made below it, and the path of a Unix socket has at most 107 bytes
@@ -27,23 +27,26 @@ class FolderError(Exception):
 
 
 class PrivateFolder:
-    """A folder of mode 700 that exists while it is used as a context manager.
+    """A folder of mode 700 that exists, and is locked, while it is used as a context manager.
 
-    It is locked as long. A folder that a killed server left is recognised by its missing lock, and is deleted by the
-    next server. systemd-tmpfiles, which deletes old files, leaves locked folders alone.
+    The next server finds a folder that a killed server left by its missing lock, and deletes it. systemd-tmpfiles,
+    which deletes old files, leaves locked folders alone.
     """
 
     def __init__(self, name: str):
         """
         Args:
-            name: of the folder, where no other server that is running has it; else the process's number is added.
+            name: of the folder. If another running server has a folder of this name, the process's number is added.
         """
         self._name = name
 
     def __enter__(self) -> Path:
         """
+        Returns:
+            The folder's path.
+
         Raises:
-            FolderError: no place for it can be written to.
+            FolderError: no place for the folder can be written to.
         """
         reasons = []
         for base in _bases():
@@ -60,7 +63,7 @@ class PrivateFolder:
                 f"can't make a folder for the server ({'; '.join(reasons)}); set XDG_STATE_HOME to a folder that can "
                 "be written to"
             ) from error
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
         return self.path
 
     def __exit__(self, *_: object) -> None:
@@ -77,15 +80,15 @@ class PrivateFolder:
         try:
             found = os.fstat(base_lock)
             if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-                raise FolderError("others can write to it")
+                raise FolderError("other users can write to it")
             os.fchmod(base_lock, 0o700)  # who can't open it can't lock it
-            _lock(base_lock, WAIT_SECONDS)
+            lock(base_lock, WAIT_SECONDS)
             _delete_left_over(base)
             for name in (self._name, f"{self._name}-{os.getpid()}"):
                 path = base / name
                 with contextlib.suppress(FileExistsError):
                     path.mkdir(mode=0o700)
-                    self._lock = _locked(path)
+                    self._lock = locked(path)
                     (path / MARKER).touch()
                     return path
         finally:
@@ -94,7 +97,7 @@ class PrivateFolder:
 
 
 def key_file_of(management_port: int) -> Path:
-    """Where the tokens of this user's server with that management port are, as long as it runs."""
+    """The file with the tokens of this user's server that has this management port. It exists while the server runs."""
     for base in _bases():
         path = base / str(management_port) / KEY_FILE
         if path.exists():
@@ -114,38 +117,11 @@ def _bases() -> Iterator[Path]:
 def _check_is_safe(folder: Path) -> None:
     """
     Raises:
-        FolderError: another user than root owns it, or all users can exchange what is in it.
+        FolderError: another user than root owns it, or all users can replace what is in it.
     """
     found = folder.stat()
     if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX):
-        raise FolderError(f"others can exchange what is in {folder}")
-
-
-def _lock(descriptor: int, seconds: float) -> None:
-    """
-    Raises:
-        BlockingIOError: another process has held the lock for so long.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-
-
-def _locked(path: Path) -> int:
-    """The descriptor that holds the lock. Children don't inherit it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        _lock(descriptor, 0)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        raise FolderError(f"other users can replace what is in {folder}")
 
 
 def _delete_left_over(base: Path) -> None:
@@ -153,6 +129,6 @@ def _delete_left_over(base: Path) -> None:
     for path in base.iterdir():
         if OWN_NAMES.fullmatch(path.name) and not path.is_symlink() and (path / MARKER).is_file():
             with contextlib.suppress(OSError):  # locked: its server runs
-                descriptor = _locked(path)
+                descriptor = locked(path)
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(descriptor)

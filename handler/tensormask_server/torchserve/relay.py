@@ -1,99 +1,43 @@
 """The management port: a small relay to TorchServe's own management API, which listens on a private Unix socket.
 
 TorchServe's API also registers workflows, which are code, and answers any page that a browser on this machine shows.
-The relay passes on the documented routes alone, and nothing that a page of another origin has sent.
+The relay passes on only the documented routes, and nothing that a page of another origin has sent.
 """
 
 import contextlib
 import http.client
-import ipaddress
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from tensormask_server.spelling import did_you_mean
+from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, checked_target
+from tensormask_server.torchserve.unix_http import UnixConnection
 
-CONNECTIONS = 100  # at a time; for one more, the one is closed whose request hasn't come for longest
+CONNECTIONS = 100  # at a time; for one more, the oldest one whose request hasn't come is closed
 ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
 READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
 SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
 TURN_SECONDS = 60  # in which a change may wait for the one before it
 SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
-LARGEST_BODY = 1 << 16  # bytes of a request's; none is used
+LARGEST_BODY = 1 << 16  # bytes of a request's body, which is ignored
 LARGEST_ANSWER = 1 << 24  # bytes
-
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-WORKERS = re.compile(r"[0-9]{1,4}")
-ROUTES = (
-    "GET /models, GET /models/NAME, PUT /models/NAME?min_worker=N&max_worker=N, GET /v1/models/NAME and "
-    "GET /token?type=inference (or management)"
-)
-
-
-@dataclass(frozen=True)
-class Route:
-    """A route that is passed on, and what its query may have: a pattern for each key's value."""
-
-    method: str
-    path: re.Pattern[str]
-    query: Mapping[str, re.Pattern[str]]
-
-
-DOCUMENTED = (
-    Route("GET", re.compile("/models/?"), {"limit": WORKERS, "next_page_token": WORKERS}),
-    Route("GET", re.compile(rf"/models/{NAME}(/{NAME})?"), {}),
-    Route(
-        "PUT",
-        re.compile(rf"/models/{NAME}(/{NAME})?"),
-        {
-            "min_worker": WORKERS,
-            "max_worker": WORKERS,
-            "synchronous": re.compile("true|false"),
-        },
-    ),
-    Route("GET", re.compile(rf"/v1/models/{NAME}"), {}),
-    Route("GET", re.compile("/token"), {"type": re.compile("inference|management")}),
-)
-
-
-class Refused(Exception):
-    """A request that isn't passed on: its status, what was wrong and what would be accepted."""
-
-    def __init__(self, status: HTTPStatus, error: str, expected: str):
-        super().__init__(error)
-        self.status = status
-        self.error = error
-        self.expected = expected
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path, timeout: float):
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 class ManagementRelay(ThreadingMixIn, HTTPServer):
     """Listens from the moment it is made; answers while it is used as a context manager.
 
-    Changes are passed on one after the other, each when the workers of the one before it are ready, and none before
-    `takes_changes` is set. TorchServe can lose count of workers that come and go quickly: then none is passed on.
+    Changes are passed on one after the other, each when the workers of the change before it are ready. None is passed
+    on before `takes_changes` is set. TorchServe can lose count of workers that come and go quickly; then none is
+    passed on either.
     """
 
     daemon_threads = True
@@ -101,14 +45,21 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
     request_queue_size = CONNECTIONS
 
     def __init__(
-        self, address: tuple[str, int], upstream: Path, most_workers: int, worker_processes: Callable[[], int]
+        self,
+        address: tuple[str, int],
+        upstream: Path,
+        most_workers: int,
+        worker_processes: Callable[[], int],
+        *,
+        has_tokens: bool,
     ):
         """
         Args:
             address: a loopback host, and the port.
-            upstream: TorchServe's Unix socket; need not be there yet.
-            most_workers: what a model may be scaled to.
-            worker_processes: counts those that there are.
+            upstream: TorchServe's Unix socket. It need not exist yet.
+            most_workers: how many workers a model may be scaled to.
+            worker_processes: counts the processes of the workers.
+            has_tokens: whether TorchServe has tokens.
 
         Raises:
             OSError: the port can't be used.
@@ -116,6 +67,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.upstream = upstream
         self.most_workers = most_workers
         self.worker_processes = worker_processes
+        self.has_tokens = has_tokens
         self.takes_changes = threading.Event()
         self.change = threading.Lock()
         self._free = threading.BoundedSemaphore(CONNECTIONS)
@@ -132,12 +84,12 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """Unlike HTTPServer's, asks no name server for the host's name."""
+        """As HTTPServer's, without a name server's answer for the host's name."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Whether there is room for one more connection; room is made where a request hasn't come yet."""
+        """Whether there is room for one more connection. Closes one whose request hasn't come, to make room."""
         del request, client_address
         if self._free.acquire(blocking=False):
             return True
@@ -149,7 +101,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         return self._free.acquire(timeout=1)
 
     def has_come(self, connection: socket.socket) -> None:
-        """Notes that a connection's request has come whole, or that the connection has ended."""
+        """Notes that the whole request of a connection has come, or that the connection has ended."""
         with self._guarding:
             self._arriving.pop(connection, None)
 
@@ -163,7 +115,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has gone away is nobody's fault, and the launcher's terminal isn't a log."""
+        """Prints nothing: a client that has gone away is no error, and the launcher's terminal isn't a log."""
 
 
 def _shut(connection: socket.socket) -> None:
@@ -199,35 +151,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _relay(self) -> None:
         try:
-            self._check_sender()
+            check_sender(self.headers)
             self._skip_body()
             target = checked_target(self.command, self.path, self.server.most_workers)
             self._late.cancel()
             self.server.has_come(self.connection)
+            if urlsplit(target).path == "/token" and not self.server.has_tokens:
+                raise Refused(
+                    HTTPStatus.NOT_FOUND,
+                    "this server has no tokens",
+                    "requests without a token; to want tokens, start it with --ts-config FILE, and "
+                    "disable_token_authorization=false in FILE",
+                )
             if self.command == "GET":
-                self._answer(*self._asked(target, READ_SECONDS))
+                self._answer(*self._upstream_answer(target, READ_SECONDS))
             else:
                 self._change(target)
         except Refused as refused:
             content = {"error": refused.error, "expected": refused.expected}
             self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
-
-    def _check_sender(self) -> None:
-        headers = self.headers
-        hosts, origins = headers.get_all("Host", []), headers.get_all("Origin", [])
-        if len(hosts) != 1 or not _is_loopback(hosts[0]):
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "the request's Host isn't this machine's own address",
-                "localhost, 127.0.0.1 or [::1], each with the port: management is for programs of this machine",
-            )
-        if any(origin != f"http://{hosts[0]}" for origin in origins) or headers.get("Sec-Fetch-Site", "none") not in (
-            "none",
-            "same-origin",
-        ):
-            raise Refused(
-                HTTPStatus.FORBIDDEN, "the request comes from a page in a browser", "a program, such as curl, instead"
-            )
 
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -237,13 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _change(self, target: str) -> None:
         if not self.server.takes_changes.is_set():
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same again when it is ready")
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server is starting", "the same request when it is ready")
         if not self.server.change.acquire(timeout=TURN_SECONDS):
-            raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same again when that one is done")
+            raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same request when that is done")
         path = urlsplit(target).path
         try:
             self._check_count(path)
-            answer = self._asked(target, SCALING_SECONDS)
+            answer = self._upstream_answer(target, SCALING_SECONDS)
         except Refused:
             self.server.change.release()
             raise
@@ -256,13 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
         if described is not None and processes > len(described["workers"]):
             raise Refused(
                 HTTPStatus.CONFLICT,
-                f"TorchServe has lost count of its workers: there are {processes}, and it knows of "
-                f"{len(described['workers'])}",
-                "the same again in a moment; where it stays so, start the server again",
+                f"TorchServe has lost count of its workers: {processes} run, and it knows {len(described['workers'])}",
+                "the same request in a moment; if the error stays, start the server again",
             )
 
     def _settle(self, path: str) -> None:
-        """Lets the next change pass when this one's workers are ready, or the time is up."""
+        """Admits the next change when this one's workers are ready, or the time is up."""
         end = time.monotonic() + SETTLING_SECONDS
         try:
             while time.monotonic() < end and not self._is_settled(path):
@@ -280,14 +221,14 @@ class _Handler(BaseHTTPRequestHandler):
         return is_wanted and ready == len(workers) == self.server.worker_processes()
 
     def _described(self, path: str) -> dict[str, Any] | None:
-        """The model as TorchServe describes it; None where it doesn't."""
+        """TorchServe's description of the model; None if it gives none."""
         with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
-            described: dict[str, Any] = json.loads(self._asked(path, READ_SECONDS, "GET")[2])[0]
+            described: dict[str, Any] = json.loads(self._upstream_answer(path, READ_SECONDS, "GET")[2])[0]
             if isinstance(described["workers"], list):
                 return described
         return None
 
-    def _asked(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
+    def _upstream_answer(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
         upstream = UnixConnection(self.server.upstream, seconds)
         try:
@@ -297,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, answer.headers.get("Content-Type", "application/json"), content
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "the server doesn't answer now", "the same again in a moment"
+                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't answer now", "the same request in a moment"
             ) from error
         finally:
             upstream.close()
@@ -312,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server answers itself, as of broken HTTP, in the same form."""
+        """The errors that http.server itself answers, as for malformed HTTP, in the form of ours."""
         del explain
         self.close_connection = True
         if self.request_version == "HTTP/0.9":
@@ -322,58 +263,4 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(code, "application/json", json.dumps(content).encode() + b"\n")
 
     def log_message(self, *_: object) -> None:
-        """TorchServe's own access log has what was passed on."""
-
-
-def checked_target(method: str, target: str, most_workers: int) -> str:
-    """The path and the query that are passed on.
-
-    Raises:
-        Refused: no documented route has them.
-    """
-    parts = urlsplit(target) if target.startswith("/") else urlsplit("")
-    matching = [route for route in DOCUMENTED if route.path.fullmatch(parts.path)]
-    if not matching:
-        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this path", f"one of {ROUTES}")
-    route = next((route for route in matching if route.method == method), None)
-    if route is None:
-        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "this method isn't allowed at this path", f"one of {ROUTES}")
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=10)
-    except ValueError as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the query has more than 10 keys", "each key once") from error
-    for key, value in pairs:
-        if key not in route.query:
-            known = ", ".join(route.query) or "no query; workers are scaled by PUT: curl -X PUT"
-            raise Refused(
-                HTTPStatus.BAD_REQUEST,
-                f"the query has {json.dumps(key[:60])}, which isn't known{did_you_mean(key, route.query)}",
-                known,
-            )
-        if not route.query[key].fullmatch(value):
-            expected = f"{key} as {route.query[key].pattern.replace('|', ' or ')}"
-            if route.query[key] is WORKERS:
-                expected = f"{key} as a whole number from 0 to {most_workers}"
-            raise Refused(HTTPStatus.BAD_REQUEST, f"{key} is {json.dumps(value[:60])}", expected)
-        if key in ("min_worker", "max_worker") and int(value) > most_workers:
-            raise Refused(
-                HTTPStatus.BAD_REQUEST,
-                f"{key} is {int(value)}",
-                f"at most {most_workers} on this machine: more workers than cores or GPUs answer no more requests",
-            )
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise Refused(HTTPStatus.BAD_REQUEST, "the query has a key twice", "each once")
-    if method == "PUT" and not pairs:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the query is empty", "min_worker=N, and max_worker=N if you like")
-    return parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a Host header names this machine as seen from itself."""
-    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?", host)
-    if found is None:
-        return False
-    try:
-        return ipaddress.ip_address(found[1].strip("[]")).is_loopback
-    except ValueError:
-        return found[1].lower() == "localhost"
+        """Logs nothing: TorchServe's own access log has what was passed on."""

@@ -1,32 +1,29 @@
-"""What Java may hold: one budget in bytes becomes its heap, its direct memory, the queue and the largest request.
+"""Shares out Java's memory: from one budget in bytes follow the heap, direct memory, the queue and the largest request.
 
 TorchServe holds a body in direct memory while it arrives, and in the heap while it waits for a worker. It holds an
-answer in both on its way, and in direct memory until its client has read it. Where direct memory is full, Java waits
+answer in both on its way, and in direct memory until the client has read it. If direct memory is full, Java waits
 half a second for each allocation, and loses a worker.
+
+Only the workers that the archive starts with are counted. Those that the management API adds have no share.
 """
 
 import math
-import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
-import yaml
-
-from tensormask_server.properties import PropertiesError
-from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
+from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
+from tensormask_server.torchserve.properties import PropertiesError
+from tensormask_server.torchserve.served_archive import ServedModel
 
 MIB = 1 << 20
 OUTSIDE = 300 * MIB  # Java's code, classes and threads, in neither the heap nor direct memory (measured: 190 MiB)
-HEAP_SHARE = 3 / 8  # of the rest; direct memory has the others
+HEAP_SHARE = 3 / 8  # of the rest; direct memory has the remainder
 HEAP_BASE = 128 * MIB  # of the heap: TorchServe's own objects
 HEAP_WASTE = 1.25  # large arrays take whole regions of the heap, next to each other
 DIRECT_WASTE = 1.35  # Netty's pieces of a body (measured: 5.4 GB for 4.2 GB of bodies)
-FILLED = 0.85  # of the clients' direct memory: what comes between two looks of the guard has the rest
-LEAST_QUEUE, MOST_QUEUE = 4, 100  # requests; the latter is TorchServe's own default
-LEAST_CLIENTS = 4  # bodies or answers of the largest size that direct memory has room for
+FILLED = 0.85  # of the clients' direct memory; the rest is for what comes between two looks of the guard
+LEAST_QUEUE, MOST_QUEUE = 4, 100  # requests; MOST_QUEUE is TorchServe's own default
+LEAST_CLIENTS = 4  # direct memory has room for so many bodies or answers of the largest size
 LEAST_REQUEST = MIB
 MOST_MEMORY = 32 << 30  # bytes: room for 100 waiting requests of 64 MiB and 190 that arrive
 DEFAULT_SIZE = 6_553_500  # bytes, TorchServe's own max_request_size and max_response_size
@@ -34,108 +31,45 @@ SIZES = ("-Xmx", "-Xms", "-XX:MaxDirectMemorySize=")  # of vmargs
 CHUNKS = (
     "-Dio.netty.allocator.maxOrder="  # 9: pieces of 4 MiB; in Netty's own, of 16, a body of 9 MiB takes a whole one
 )
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """What the model in an archive has of TorchServe's settings."""
-
-    workers: int = 1
-    batch_size: int = 1
-    response_timeout: int = 120  # s
 
 
 @dataclass(frozen=True)
 class JavaMemory:
     """How a budget is shared."""
 
-    properties: dict[str, str]  # config.properties with it
+    properties: dict[str, str]  # of config.properties, with the sizes
     queue: int  # requests
-    held_bytes: int  # of all clients' bodies that arrive and answers that aren't read, together
+    held_bytes: int  # of all bodies that arrive and all answers that aren't read yet, together
     answer_bytes: int
-    note: str = ""  # what became smaller than config.properties says, in one line
-
-
-def memory_size(text: str) -> int:
-    """The bytes of a size as Java writes it: `4g`, `1500m`.
-
-    Raises:
-        ValueError: it isn't one, or is 0.
-    """
-    match = re.fullmatch(r"(\d+)([kmgt]?)b?", text.strip().lower())
-    if not match or not int(match[1]):
-        raise ValueError(f"{text!r} is not a size of memory; expected a whole number with k, m, g or t, as 4g or 1500m")
-    return int(match[1]) * UNITS[match[2]]
+    note: str = ""  # says in one line what is smaller than in config.properties
 
 
 def has_memory(properties: Mapping[str, str]) -> bool:
-    """Whether the properties' `vmargs` say how large Java's heap may be."""
+    """Whether `vmargs` in the properties sets the largest size of Java's heap."""
     return any(each.startswith("-Xmx") for each in properties.get("vmargs", "").split())
 
 
 def without_memory(properties: Mapping[str, str]) -> dict[str, str]:
-    """The properties without what is computed from a budget: Java's sizes in `vmargs`, and `job_queue_size`."""
+    """The properties without the values that follow from a budget: Java's sizes in `vmargs`, and `job_queue_size`."""
     vmargs = [each for each in properties.get("vmargs", "").split() if not each.startswith(SIZES)]
     others = {key: value for key, value in properties.items() if key != "job_queue_size"}
     return {**others, "vmargs": " ".join(vmargs)}
 
 
-def machine_memory(root: Path = Path("/")) -> int:
-    """Bytes of the machine's memory, or of the least that a control group leaves to this process.
-
-    Args:
-        root: where /proc and /sys are.
-    """
-    sizes = [psutil.virtual_memory().total]
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        groups = []
-    for line in groups:
-        _, kinds, path = line.split(":", 2)
-        if kinds == "":
-            folder, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in kinds.split(","):
-            folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        inner = folder / path.lstrip("/")
-        for place in (inner, *inner.parents):
-            try:
-                text = (place / name).read_text().strip()
-            except OSError:  # in a container the path may be the host's
-                text = "max"
-            if text.isdecimal():
-                sizes.append(int(text))
-            if place == folder:
-                break
-    return min(sizes)
-
-
-def served_model(archive: Path) -> ServedModel:
-    """Of an archive; the defaults where it doesn't say, or isn't one: who starts it says what is wrong."""
-    try:
-        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
-            settings = yaml.safe_load(content.read("model-config.yaml"))
-        workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
-        batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
-        return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
-    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
-        return ServedModel()
-
-
 def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | None, *, is_ours: bool) -> JavaMemory:
-    """`within_memory` with the budget that counts.
+    """Decides on the budget, and shares it out as `within_memory` does.
 
     Args:
         properties: of config.properties.
-        model: what is served.
-        budget: bytes that the user lets Java take. None: the user doesn't say.
+        model: the settings of the model that is served.
+        budget: bytes that the user lets Java take; None if the user gives no number.
         is_ours: whether the properties are this project's own, whose sizes are for plain torchserve.
 
+    Returns:
+        As `within_memory`.
+
     Raises:
-        PropertiesError: there is too little memory, or a size isn't one.
+        PropertiesError: there is too little memory, or a value isn't a size.
     """
     if is_ours:
         properties = without_memory(properties)
@@ -149,15 +83,15 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
 
     Args:
         properties: of config.properties.
-        model: what is served.
-        budget: bytes that Java may take. None: as much as the properties' `vmargs` say.
+        model: the settings of the model that is served.
+        budget: bytes that Java may take; None: what `vmargs` in the properties says.
 
     Returns:
-        the properties with `vmargs` and `job_queue_size`. A `job_queue_size` that they had is kept. With a budget
-        `vmargs` has the sizes that follow from it, and a `max_request_size` that doesn't fit becomes smaller.
+        The properties with `vmargs` and `job_queue_size`. A `job_queue_size` that they had is kept. With a budget
+        `vmargs` has the sizes that follow from it, and a `max_request_size` that doesn't fit is reduced.
 
     Raises:
-        PropertiesError: there is too little memory, or a size isn't one.
+        PropertiesError: there is too little memory, or a value isn't a size.
     """
     request = _size(properties, "max_request_size")
     answer = _size(properties, "max_response_size")
@@ -203,7 +137,7 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
 
 
 def _queue(properties: Mapping[str, str], heap: int, request: int, answer: int, model: ServedModel) -> int:
-    """The properties' job_queue_size where it fits, and where they have none what fits."""
+    """The job_queue_size of the properties if it fits. Without one in the properties, as many requests as fit."""
     fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, answer, model)) // request)
     wanted = properties.get("job_queue_size", str(max(1, min(MOST_QUEUE, fitting))))
     if not wanted.isdecimal() or not int(wanted):
@@ -218,7 +152,7 @@ def _queue(properties: Mapping[str, str], heap: int, request: int, answer: int, 
 
 
 def least_memory(properties: Mapping[str, str], model: ServedModel) -> int:
-    """The smallest budget in bytes with which requests of 1 MiB can be served."""
+    """The smallest budget, in bytes, with which requests of 1 MiB can be served."""
     request, answer = min(LEAST_REQUEST, _size(properties, "max_request_size")), _size(properties, "max_response_size")
     heap = _heap(LEAST_QUEUE, request, answer, model)
     direct = _direct(LEAST_CLIENTS, request, answer, model)
@@ -226,12 +160,15 @@ def least_memory(properties: Mapping[str, str], model: ServedModel) -> int:
 
 
 def default_memory(properties: Mapping[str, str], model: ServedModel) -> int:
-    """Half of the machine's memory, as the workers need some too: at most 32 GiB, and never less than Java needs."""
+    """The budget, in bytes, if the user gives none: half of the machine's memory, since the workers need some too.
+
+    It is at most 32 GiB, and never less than Java needs.
+    """
     return max(min(machine_memory() // 2, MOST_MEMORY), least_memory(properties, model))
 
 
 def _at_work(request: float, answer: int, model: ServedModel) -> float:
-    """Bytes in the heap, and as many in direct memory, of what the workers are at; an answer is copied once."""
+    """Bytes in the heap, and as many in direct memory, for what the workers process. Answers are copied once."""
     return model.workers * (model.batch_size * request + 2 * answer)
 
 
@@ -244,7 +181,7 @@ def _direct(clients: int, request: int, answer: int, model: ServedModel) -> int:
 
 
 def _fitting_request(heap: int, direct: int, answer: int, model: ServedModel) -> int:
-    """The largest request with which the least queue and the fewest clients have room; below 1 where there is none."""
+    """The largest request in bytes that leaves room for the least queue and the fewest clients; below 1 if none."""
     parallel = model.workers * model.batch_size
     in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, answer, model)) / (LEAST_QUEUE + parallel)
     free = direct / DIRECT_WASTE - _at_work(0, answer, model)
@@ -267,7 +204,7 @@ def _size(properties: Mapping[str, str], key: str) -> int:
 
 
 def _option(vmargs: list[str], name: str) -> int | None:
-    """The bytes of the last option of this name, as Java takes it; None where there is none."""
+    """The bytes of the last option of this name, which Java uses; None if there is none."""
     found = [each.removeprefix(name) for each in vmargs if each.startswith(name)]
     if not found:
         return None

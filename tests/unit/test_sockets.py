@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from tensormask_server import connections
-from tensormask_server.connections import count_in_hand, refuse_new
-from waiting import wait_for
+from tensormask_server.torchserve import sockets
+from tensormask_server.torchserve.sockets import count_in_hand, refuse_new
+
+from tests.waiting import wait_for
 
 ANSWERS_WHEN_TOLD = """
 import socket, sys
@@ -62,7 +63,7 @@ def test_where_the_kernel_refuses_all_connections_count(
     assert process.stdout is not None
     place = ("127.0.0.1", int(process.stdout.readline()))
     watched = psutil.Process(process.pid)
-    monkeypatch.setattr(connections, "PIDFD_GETFD", 1 << 20)  # no such call
+    monkeypatch.setattr(sockets, "PIDFD_GETFD", 1 << 20)  # no such call
     with socket.create_connection(place), socket.create_connection(place):
         assert not refuse_new(watched, place[1])
         wait_for(lambda: count_in_hand(watched, place[1]) == 2, "both connections to be accepted")

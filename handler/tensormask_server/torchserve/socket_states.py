@@ -1,4 +1,4 @@
-"""What Linux knows of the TCP connections of a few ports: one dump of the kernel's for each (sock_diag(7))."""
+"""What Linux knows about the TCP connections of a few ports, from one dump for each port (sock_diag(7))."""
 
 import errno
 import socket
@@ -11,24 +11,24 @@ SOCK_DIAG_BY_FAMILY = 20
 DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 ERROR, DONE = 2, 3  # types of a netlink message
 ESTABLISHED, CLOSE_WAIT = 1, 8  # TCP's states in which a server holds something for a client
-INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: what each connection is described by
+INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: the two descriptions that are requested
 INFO_SIZE = 136  # bytes of struct tcp_info up to the last field read here
 BUFFER = 1 << 18  # bytes, of a part of the answer; the kernel fills at most 32 KiB
 
 
 @dataclass(frozen=True)
 class SocketState:
-    """One connection of a server's, at one moment."""
+    """One connection of a server at one moment."""
 
-    cookie: bytes  # the kernel's name for this connection: no other one ever has it
+    cookie: bytes  # the kernel's name for this connection; no other connection ever has it
     inode: int  # of the socket in /proc/PID/fd; 0 while the server hasn't accepted it
     port: int  # the local one
     received: int  # bytes since it was opened
-    acknowledged: int  # bytes that have reached the peer, since it was opened
-    waiting: int  # bytes in the kernel that the peer hasn't acknowledged or taken
-    is_full: bool  # whether the kernel takes no more for now, so that the server may hold more
-    received_before: int  # milliseconds ago: the last byte
-    sent_before: int  # likewise
+    acknowledged: int  # bytes that have reached the client since it was opened
+    waiting: int  # bytes in the kernel that the client hasn't acknowledged or taken
+    is_full: bool  # the kernel takes no more bytes for now, so the server may hold more of them
+    received_before: int  # milliseconds since the last byte came
+    sent_before: int  # milliseconds since the last byte was sent
 
 
 def socket_states(*ports: int) -> list[SocketState]:
@@ -37,8 +37,11 @@ def socket_states(*ports: int) -> list[SocketState]:
     Args:
         ports: of servers in this network namespace.
 
+    Returns:
+        The state of each connection.
+
     Raises:
-        OSError: the kernel doesn't allow the question, or doesn't know it.
+        OSError: the kernel doesn't allow such a dump, or has none.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         families = (socket.AF_INET, socket.AF_INET6)
@@ -46,10 +49,10 @@ def socket_states(*ports: int) -> list[SocketState]:
 
 
 def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState]:
-    asked_for = 1 << (INFO - 1) | 1 << (MEMORY - 1)
+    requested = 1 << (INFO - 1) | 1 << (MEMORY - 1)
     states = 1 << ESTABLISHED | 1 << CLOSE_WAIT
     any_socket = struct.pack("!HH", port, 0) + bytes(36) + b"\xff" * 8  # struct inet_diag_sockid
-    question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, asked_for, states) + any_socket
+    question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, requested, states) + any_socket
     kernel.send(struct.pack("=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, DUMP_REQUEST, 0, 0) + question)
     while True:
         part = kernel.recv(BUFFER)

@@ -1,4 +1,4 @@
-"""The connections of another process's server: no new ones, and how many have a request in hand. For Linux."""
+"""The sockets of another process's server, on Linux: no new connections, and how many have a request in hand."""
 
 import ctypes
 import errno
@@ -18,10 +18,14 @@ TCP_INFO_SIZE = 148  # bytes, of Linux's struct tcp_info: up to the last field r
 
 
 def refuse_new(process: psutil.Process, port: int) -> bool:
-    """Ends listening on this port; connections that are there stay.
+    """Stops listening on a port. The connections that exist stay open.
+
+    Args:
+        process: the server's.
+        port: where it listens.
 
     Returns:
-        False where the kernel is older than 5.6, or doesn't let one process reach another's sockets: ptrace(2)'s rules.
+        False if the kernel is older than 5.6, or denies access to another process's sockets, by ptrace(2)'s rules.
     """
     try:
         for own in _sockets(process, port, psutil.CONN_LISTEN):
@@ -32,14 +36,14 @@ def refuse_new(process: psutil.Process, port: int) -> bool:
 
 
 def close_all_but(process: psutil.Process, ports: Collection[int]) -> bool:
-    """Has the kernel drop what comes to the other ports on which this process listens, and ends their connections.
+    """Has the kernel drop what comes to all other ports on which a process listens, and ends their connections.
 
     Args:
-        process: that listens.
-        ports: that stay open.
+        process: the server's.
+        ports: the ports that stay open.
 
     Returns:
-        Whether it listens on other ports.
+        Whether the process listens on other ports.
 
     Raises:
         OSError: its sockets can't be reached.
@@ -49,7 +53,7 @@ def close_all_but(process: psutil.Process, ports: Collection[int]) -> bool:
         for own in _sockets(process, port, psutil.CONN_LISTEN):
             own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _filter_of_nothing())
         for own in _sockets(process, port, psutil.CONN_ESTABLISHED):
-            with suppress(OSError):  # it has ended just now
+            with suppress(OSError):  # the client has closed it just now
                 own.shutdown(socket.SHUT_RDWR)
     return not listening <= set(ports)
 
@@ -61,9 +65,9 @@ def _filter_of_nothing() -> bytes:
 
 
 def count_in_hand(process: psutil.Process, port: int) -> int:
-    """Connections on this port on which something was asked and not all answered yet.
+    """Counts the connections on a port that have a request without its whole answer.
 
-    Where the sockets can't be reached, all connections.
+    If the system denies access to the sockets, counts all connections.
     """
     try:
         return sum(_is_in_hand(own) for own in _sockets(process, port, psutil.CONN_ESTABLISHED))
@@ -78,15 +82,15 @@ def _is_in_hand(connection: socket.socket) -> bool:
     (received_before,) = struct.unpack_from("I", info, 52)
     (received,) = struct.unpack_from("Q", info, 128)  # bytes
     (unsent,) = struct.unpack_from("I", info, 144)
-    has_asked = bool(received)  # browsers connect before they need it
-    return has_asked and (bool(received_before <= sent_before) or bool(unacknowledged or unsent))
+    has_request = bool(received)  # browsers open connections before they need them
+    return has_request and (bool(received_before <= sent_before) or bool(unacknowledged or unsent))
 
 
 def _sockets(process: psutil.Process, port: int, status: str) -> Iterator[socket.socket]:
-    """That process's own sockets: what is done to one is done to its.
+    """Another process's sockets. They are the sockets themselves, and not copies.
 
     Raises:
-        OSError: they can't be reached.
+        OSError: the system doesn't allow it.
     """
     for connection in _connections(process, port, status):
         number = borrowed(process.pid, connection.fd)
@@ -102,14 +106,15 @@ def _connections(process: psutil.Process, port: int, status: str) -> list[Any]:
 
 
 def borrowed(pid: int, number: int) -> int | None:
-    """Another process's file descriptor as one of ours, as pidfd_getfd(2) gives it.
+    """A duplicate of another process's file descriptor, by pidfd_getfd(2).
 
     Args:
         pid: of the other process.
-        number: of the file descriptor in it.
+        number: of the file descriptor there.
 
     Returns:
-        The descriptor here, to be closed soon: until then the other's close() has no effect. None where it isn't open.
+        The descriptor in this process. Close it soon: until then the other process's close() has no effect. None if
+        the other process has no such descriptor.
 
     Raises:
         OSError: the system doesn't allow it, or there is no such process.

