@@ -13,13 +13,15 @@ from tensormask_server.precision import DTYPES
 WITHOUT_TORCH = (
     "agreement",
     "client",
-    "coco_instances",
     "detections",
-    "drawing",
     "image_masks",
     "instances",
     "options",
     "requests.options",
+    "requests.parsing",
+    "responses.coco",
+    "responses.drawing",
+    "responses.encoding",
     "run_lengths",
 )
 
