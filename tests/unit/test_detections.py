@@ -14,14 +14,13 @@ WITHOUT_TORCH = (
     "agreement",
     "client",
     "detections",
+    "formats",
     "image_masks",
     "instances",
     "options",
-    "requests.options",
     "requests.parsing",
-    "responses.coco",
-    "responses.drawing",
     "responses.encoding",
+    "responses.protocols",
     "run_lengths",
 )
 
