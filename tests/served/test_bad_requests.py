@@ -31,7 +31,7 @@ def black(height: int, width: int) -> bytes:
 
 BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
     "empty": (b"", "no body"),
-    "not JSON": (b"an image", "neither an image of a known kind nor JSON"),
+    "not JSON": (b"an image", "neither an image in a supported file format nor JSON"),
     "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the image"),
     "other bytes": (b"\x00\xff\xfe", "neither JSON nor an image"),
     "truncated": (b'{"img_data": [[[1, 2], [3', "not JSON"),
