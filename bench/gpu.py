@@ -17,8 +17,8 @@ from parity.cases import CASES, load_case  # type: ignore[attr-defined]  # takes
 from parity.synthetic_weights import synthetic_state
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.agreement import paired
-from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import load_config
+from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.predictor import LARGEST_BATCH, PRECISIONS, exact_float32
 

@@ -7,11 +7,12 @@ import torch
 from parity.synthetic_weights import synthetic_state
 from PIL import Image
 from tensormask_server import Predictor
-from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.config import load_config, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.loading import build_network, load_weights
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import PRECISIONS, build_network
+from tensormask_server.predictor import PRECISIONS
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "model"

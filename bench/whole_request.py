@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from tensormask_server import Detections, PredictionOptions, Predictor
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.norms import fold_norms
 from tensormask_server.options import HandlerOptions
 from tensormask_server.requests import parse_request
 from tensormask_server.responses import gzipped_torch

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import hashlib
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tensormask_server.checkpoint import load_checkpoint
+from tensormask_server.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.cpu import SlowPrecisionWarning
@@ -31,11 +30,12 @@ from tensormask_server.finite import NotFiniteError, finite_layers
 from tensormask_server.inputs import normalised
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.detection import Selection
+from tensormask_server.network.loading import build_network
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import HandlerOptions, OptionError
-from tensormask_server.predictor import PRECISIONS, Predictor, build_network
+from tensormask_server.predictor import PRECISIONS, Predictor
 from tensormask_server.printable import LINE, one_line, printable, quoted
-from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, write_whole
+from tensormask_server.regular_files import write_whole
 
 PACKAGE = Path(__file__).parent
 HANDLER = PACKAGE.parent / "tensormask_handler.py"
@@ -199,27 +199,6 @@ def make_archive(request: ArchiveRequest) -> Path:
     return archive
 
 
-def check_sha256(weights: Path) -> None:
-    """Where a file's name ends in six hex digits, as detectron2's published ones do, its SHA-256 starts with them.
-
-    Raises:
-        ArchiveError: it starts otherwise.
-    """
-    digits = re.search(r"[_-]([0-9a-f]{6})$", weights.stem)
-    if digits is None or not weights.exists():
-        return
-    try:
-        with open_regular(weights, MOST_WEIGHTS) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArchiveError(f"can't read the weights {printable(weights)}: {error.strerror}") from error
-    if not sha256.startswith(digits[1]):
-        raise ArchiveError(
-            f"{printable(weights)} has the SHA-256 {sha256[:6]}…, and not {digits[1]}… as its name says: the file is "
-            "damaged or not the published one (if the digits mean something else, rename it)"
-        )
-
-
 def check_runs(network: TensorMask, precision: str) -> None:
     """Runs a copy of the network once as it will be served, on a small image of noise.
 
@@ -299,7 +278,7 @@ def _pack(stage: Path, request: ArchiveRequest) -> Path:
 def _print_content(archive: Path, request: ArchiveRequest, config: TensorMaskConfig, names: Sequence[str]) -> None:
     shown = ", ".join(map(printable, names[:3])) + (", …" if len(names) > 3 else "")
     masks = "masks" if config.head.mask_on else "boxes only (MASK_ON is False)"
-    network = f"R{config.resnet.depth}, {config.head.num_classes} classes, {masks}"
+    network = f"{config.backbone.label}, {config.head.num_classes} classes, {masks}"
     print(f"{printable(archive)}  ({archive.stat().st_size / 1e6:.1f} MB)")
     print(f"  config.yaml          {printable(request.config)}: {network}")
     print(f"  {WEIGHTS}  {printable(request.weights)}, as tensors alone")

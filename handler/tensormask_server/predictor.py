@@ -1,6 +1,6 @@
 """Images in, detections with their masks out: the one class that a Python user needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
+from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.image_masks import ImageMasks, paste_masks
 from tensormask_server.inputs import check_images, normalised, resize_image, same_shaped
 from tensormask_server.network.detection import Selection
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.loading import build_network
+from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.timing import Stopwatch
@@ -82,18 +83,6 @@ def load_predictor(
         raise ValueError(f"precision is {precision!r}; supported: {', '.join(PRECISIONS)}")
     network = build_network(load_config(config), load_checkpoint(weights))
     return Predictor(network, torch.device(device), PRECISIONS[precision])
-
-
-def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> TensorMask:
-    """
-    Raises:
-        CheckpointError: the weights don't fit; told before any memory is taken, as a configuration can ask for much.
-    """
-    with torch.device("meta"):
-        check_fit(TensorMask(config), weights)
-    network = TensorMask(config)
-    load_weights(network, weights)
-    return network
 
 
 class Predictor:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from parity.synthetic_weights import synthetic_state
 from tensormask_server import Detections, Predictor
-from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 
 NO_CHANGES: Mapping[str, Any] = {}

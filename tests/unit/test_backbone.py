@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from small_network import shapes, small_network
 from tensormask_server.config import TensorMaskConfig
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.resnet import ResNetConfig
 from torch import Tensor
 
 NUM_BLOCKS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
@@ -27,7 +28,8 @@ def normed(x: Tensor, weights: Weights, name: str, **options: int) -> Tensor:
 
 
 def resnet(x: Tensor, weights: Weights, config: TensorMaskConfig) -> dict[str, Tensor]:
-    options = config.resnet
+    options = config.backbone
+    assert isinstance(options, ResNetConfig)
     x = F.max_pool2d(normed(x, weights, "backbone.bottom_up.stem.conv1", stride=2, padding=3).relu(), 3, 2, 1)
     features = {}
     for stage, num_blocks in zip(STAGES, NUM_BLOCKS[options.depth], strict=True):

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tensormask_server.archive import ArchiveError, check_sha256
-from tensormask_server.checkpoint import load_checkpoint
+from tensormask_server.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
 from tensormask_server.images import read_image
@@ -120,7 +119,7 @@ def test_whatever_is_read_is_a_regular_file(name: str, tmp_path: Path, pipe: Pat
 def test_weights_are_no_regular_file_for_their_digits_either(tmp_path: Path, pipe: Path) -> None:
     place = tmp_path / "model_final_e8df31.pkl"
     place.symlink_to(pipe)
-    with pytest.raises(ArchiveError, match="it is a FIFO"):
+    with pytest.raises(CheckpointError, match="it is a FIFO"):
         check_sha256(place)
 
 

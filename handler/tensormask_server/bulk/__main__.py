@@ -9,15 +9,12 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-import torch
-
-from tensormask_server.archive import ArchiveError, check_sha256
 from tensormask_server.arguments import whole_number
-from tensormask_server.checkpoint import check_fit, load_checkpoint
+from tensormask_server.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
-from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.network.loading import checked_weights
 from tensormask_server.options import HandlerOptions
 from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import one_line, printable
@@ -44,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(parsed)
-    except (ArchiveError, ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
+    except (ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -64,9 +61,7 @@ def _run(parsed: argparse.Namespace) -> int:
     tree = load_merged_yaml(parsed.config)
     config = parse_config(tree)
     check_sha256(parsed.weights)
-    weights = load_checkpoint(parsed.weights)
-    with torch.device("meta"):
-        check_fit(TensorMask(config), weights)
+    weights = checked_weights(config, load_checkpoint(parsed.weights))
     source, output = source_of(parsed.input), place_of(parsed.output)
     with parsed.weights.open("rb") as file:
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,8 +22,9 @@ from tensormask_server.coco_instances import coco_instances
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
 from tensormask_server.limits import Size, check_size
+from tensormask_server.network.loading import build_network
 from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PRECISIONS, Detections, Predictor, build_network
+from tensormask_server.predictor import PRECISIONS, Detections, Predictor
 from tensormask_server.timing import Stopwatch
 
 LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory

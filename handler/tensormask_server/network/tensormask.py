@@ -19,7 +19,7 @@ from tensormask_server.network.detection import (
     deltas_of,
     detect,
 )
-from tensormask_server.network.fpn import FPN
+from tensormask_server.network.fpn import build_backbone
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.masks import local_masks, natural_masks
 from tensormask_server.network.regions import Region, grouped, merged
@@ -41,9 +41,9 @@ class TensorMask(nn.Module):
         self.config = config
         # boxes and masks only around what the class tower found: fewer operations, in more and smaller pieces
         self.only_where_needed = True
-        self.backbone = FPN(config.fpn, config.resnet)
+        self.backbone = build_backbone(config.backbone, config.fpn)
         self.head = TensorMaskHead(config.head, config.anchors, config.fpn.out_channels)
-        self.stride = 2**config.resnet.last_stage  # images come in multiples of it
+        self.stride = config.backbone.feature_maps[-1].stride  # images come in multiples of it
         self.strides = [2 ** int(name[1:]) for name in config.head.in_features]
         for level, sizes_and_ratios in enumerate(zip(config.anchors.sizes, config.anchors.aspect_ratios, strict=True)):
             self.register_buffer(f"cell_anchors_{level}", cell_anchors(*sizes_and_ratios), persistent=False)
