@@ -18,6 +18,7 @@ from tensormask_server.inputs import check_images, normalised, resize_image, sam
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.strategies import strategy_for
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.timing import Stopwatch
@@ -105,8 +106,7 @@ class Predictor:
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
         if winograd and device.type == "cpu" and dtype == torch.float32:
             use_winograd(network)
-        # on a GPU a few large convolutions are faster than many small ones
-        network.only_where_needed = device.type == "cpu"
+        network.strategy = strategy_for(device)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_network import assert_alike, noise, small_network, small_predictor
 from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.network.strategies import Everywhere, OnlyWhereNeeded, Strategy
 from tensormask_server.timing import Stopwatch
 from torch import Tensor
 
@@ -20,12 +21,12 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 8])
-@pytest.mark.parametrize("only_where_needed", [True, False])
-def test_a_image_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, only_where_needed: bool) -> None:
+@pytest.mark.parametrize("strategy", [OnlyWhereNeeded(), Everywhere()], ids=["only where needed", "everywhere"])
+def test_an_image_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, strategy: Strategy) -> None:
     """As on a GPU, where images run together and boxes and masks are computed everywhere, and as on a CPU."""
     predictor = small_predictor()
     predictor.largest_batch = largest_batch
-    predictor.network.only_where_needed = only_where_needed
+    predictor.network.strategy = strategy
     sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
     images = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = predictor(images)
@@ -200,13 +201,13 @@ def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pyte
     predictor = small_predictor()
     image = noise(100, 140)
     cells: list[int] = []
-    mask_logits = predictor.network.mask_logits
+    mask_logits = predictor.network.head.mask_logits
 
     def counted(features: Tensor, level: int, size_index: int, y: Tensor, *others: Any) -> Tensor:
         cells.append(len(y))
         return mask_logits(features, level, size_index, y, *others)
 
-    monkeypatch.setattr(predictor.network, "mask_logits", counted)
+    monkeypatch.setattr(predictor.network.head, "mask_logits", counted)
     all_of_them = PredictionOptions(max_detections=1000, score_threshold=0.3)
     [everything] = predictor([image], all_of_them)
     every = sum(cells)

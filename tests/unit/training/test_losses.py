@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from dense_align import swap_align2nat
 from small_training import write_config
-from tensormask_server.network.align import swap_align2nat
 from tensormask_server.network.masks import natural_masks
 
 from training.data import Batch, Instances
