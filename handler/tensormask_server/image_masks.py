@@ -1,4 +1,4 @@
-"""Masks on the image (specification, section 8), each kept as the rectangle that holds it, a bit per pixel."""
+"""Masks on the image (docs/NETWORK.md, section 8), each kept as the rectangle that holds it, a bit per pixel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Images on their way into the network: checked, resized, normalised, in batches (specification, section 3)."""
+"""Images on their way into the network: checked, resized, normalised, in batches (docs/NETWORK.md, section 3)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ def check_images(images: Sequence[np.ndarray]) -> None:
 
 
 def resize_image(image: np.ndarray, options: InputConfig) -> np.ndarray:
-    """Resizes to the network's size with Pillow's bilinear, as the specification's section 3 says.
+    """Resizes to the network's size with Pillow's bilinear, as docs/NETWORK.md, section 3, says.
 
     Args:
         image: uint8 (H, W, 3).

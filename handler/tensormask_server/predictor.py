@@ -198,7 +198,7 @@ def one_each(
 def _on_image(
     output: NetworkOutput, mask_threshold: float, resized: tuple[int, ...], original: tuple[int, ...]
 ) -> Detections:
-    """Boxes and masks from the resized image to the original one (specification, sections 7 and 8)."""
+    """Boxes and masks from the resized image to the original one (docs/NETWORK.md, sections 7 and 8)."""
     candidates = output.candidates
     height, width = original
     scale = torch.tensor([width / resized[1], height / resized[0]] * 2, device=candidates.boxes.device)

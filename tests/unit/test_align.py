@@ -19,7 +19,7 @@ NUM_REFERENCES = len({name.partition("_")[0] for name in REFERENCE.files})
 
 
 def by_definition(aligned: np.ndarray, scale: int, mask_size: int, pad_value: float) -> np.ndarray:
-    """Section 5 of the specification in float64: each output is 16 taps, those outside count as the pad value."""
+    """docs/NETWORK.md, section 5, in float64: each output has 16 taps, and those outside count as the pad value."""
     num, _, height, width = aligned.shape
     x = aligned.astype(np.float64).reshape(num, mask_size, mask_size, height, width)
     size = scale * mask_size

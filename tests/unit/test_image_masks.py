@@ -14,7 +14,7 @@ Anchor = tuple[float, float, float, float]
 
 
 def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
-    """Section 8 of the specification, in float64: the mask's probability at the centre of every pixel, zero outside."""
+    """docs/NETWORK.md, section 8, in float64: the mask's probability at the centre of every pixel, zero outside."""
     x0, y0, x1, y1 = anchor
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1

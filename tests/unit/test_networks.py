@@ -37,7 +37,7 @@ def test_a_precision_that_is_none_is_refused_before_anything_is_read(tmp_path: P
 
 
 def dense_masks(network: TensorMask, features: list[Tensor], level: int, size: int) -> Tensor:
-    """Section 5 of the specification, for the masks of all cells of a level: (M, M, H, W)."""
+    """docs/NETWORK.md, section 5, for the masks of all cells of a level: (M, M, H, W)."""
     head, options = network.head, network.config.head
     mask_features = head.mask_subnet(features[level])
     scale = 1

@@ -1,7 +1,7 @@
 """SwapAlign2Nat, from the aligned representation of masks to the natural one (docs/NETWORK.md, section 5).
 
-Each entry of a natural mask samples the aligned representation linearly along four axes: two of the map, and two of the
-mask. Both axes of a pair are alike, so each function here describes one axis. `masks.py` applies the op to single cells.
+Each entry of a natural mask samples the aligned representation linearly along four axes: two of the map, and two of
+the mask. Both axes of a pair are alike, so each function describes one axis. `masks.py` applies the op to single cells.
 """
 
 import torch

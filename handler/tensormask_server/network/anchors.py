@@ -1,4 +1,4 @@
-"""Anchors and box deltas (specification, section 6)."""
+"""Anchors and box deltas (docs/NETWORK.md, section 6)."""
 
 import math
 

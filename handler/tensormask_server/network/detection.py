@@ -1,4 +1,4 @@
-"""From class logits and box deltas to the detections of one image (specification, section 7)."""
+"""From class logits and box deltas to the detections of one image (docs/NETWORK.md, section 7)."""
 
 import math
 from collections.abc import Callable

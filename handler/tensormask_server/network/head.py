@@ -149,7 +149,7 @@ class TensorMaskHead(nn.Module):
         return anchors // self.num_ratios
 
     def mask_window(self, level: int, size_index: int) -> tuple[int, int]:
-        """The rows of the mask map that the mask of cell 0 is made from: the first, and how many. So too the columns."""
+        """The rows of the mask map that the mask of cell 0 is made from: the first, and how many. Columns alike."""
         if not self.config.aligned_on:
             return 0, 1
         scale, mask_size = self.mask_scale(level), self.mask_sizes[size_index]

@@ -1,4 +1,4 @@
-"""Masks of the detections alone (specification, section 5)."""
+"""Masks of the detections alone (docs/NETWORK.md, section 5)."""
 
 import torch
 import torch.nn.functional as F
