@@ -1,5 +1,7 @@
-"""ResNets of every depth, with and without groups and dilation, and the pyramid on them, against docs/NETWORK.md, section 4,
-written out with plain functions on the named weights."""
+"""ResNets of every depth, with and without groups and dilation, and the pyramid on them.
+
+They are compared with docs/NETWORK.md, section 4, written out with plain functions on the named weights.
+"""
 
 from collections.abc import Mapping
 from typing import Any
