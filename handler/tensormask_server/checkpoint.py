@@ -17,24 +17,30 @@ from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
 from tensormask_server.torch_file import DTYPES, read_torch_file
 
-# entries of older detectron2 files that follow from the configuration
+# entries of older detectron2 files, and of trainings, that inference doesn't need
 IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")
 
 
 class CheckpointError(ValueError):
-    """Weights that can't be used. The message names the file or the entry, and what was expected."""
+    """Weights that can't be used. The message names the file or the entry, what was found and what is expected."""
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Reads the named float32 tensors of a .pkl, .pth or .safetensors file.
+    """Reads a file of weights. Nothing in the file is executed.
 
-    Nothing in the file is executed: of a pickle only numpy arrays and plain containers are admitted.
+    Args:
+        path: a .pkl or .pth file of detectron2, or a .safetensors file with the same entries.
+
+    Returns:
+        From each entry's name to its tensor, float32, finite. Entries that inference doesn't need are left out.
 
     Raises:
-        CheckpointError: the file can't be read, holds something else, or would run code.
+        CheckpointError: the file can't be read, holds something else than named arrays, or would run code.
+
+    Source: docs/NETWORK.md, section 2.
     """
     path = Path(path)
-    shown = printable(path)
+    path_text = printable(path)
     readers: dict[str, Callable[[str, bytes], Mapping[str, Any]]] = {
         ".pkl": _read_pkl,
         ".pth": _read_pth,
@@ -42,15 +48,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     }
     if path.suffix not in readers:
         found = f"has the ending {quoted(path.suffix)}" if path.exists() else "isn't there"
-        raise CheckpointError(f"{shown} {found}; supported: {', '.join(readers)}")
+        raise CheckpointError(f"{path_text} {found}; supported: {', '.join(readers)}")
     try:
         content = read_regular(path, MOST_WEIGHTS)
     except OSError as error:
-        raise CheckpointError(f"can't read the weights {shown}: {error.strerror or error}") from error
-    entries = readers[path.suffix](shown, content)
+        raise CheckpointError(f"can't read the weights {path_text}: {error.strerror or error}") from error
+    entries = readers[path.suffix](path_text, content)
     wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
-    _check_size(shown, wanted, len(content))
-    return {name: _tensor(shown, name, value) for name, value in wanted.items()}
+    _check_size(path_text, wanted, len(content))
+    return {name: _tensor(path_text, name, value) for name, value in wanted.items()}
 
 
 def check_sha256(path: Path) -> None:
@@ -77,7 +83,7 @@ def check_sha256(path: Path) -> None:
 
 
 def is_ignored(name: Any) -> bool:
-    """Whether an entry of this name says nothing that the configuration doesn't."""
+    """Whether inference doesn't need an entry of this name."""
     return isinstance(name, str) and IGNORED.match(name) is not None
 
 
@@ -122,11 +128,14 @@ def _model_entries(path: str, content: Any) -> Mapping[str, Any]:
 
 
 def _check_size(path: str, entries: Mapping[Any, Any], size: int) -> None:
-    """Refuses entries that show the same numbers again and again, since each becomes a tensor of its own.
+    """Refuses entries that share their numbers, since each becomes a tensor of its own and takes memory for it.
 
     Args:
-        path: as it is shown.
+        path: as error messages name it.
         size: of the file, bytes.
+
+    Raises:
+        CheckpointError: the entries have more bytes together than the file.
     """
     bytes_left = size
     for name, value in entries.items():

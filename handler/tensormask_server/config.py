@@ -1,4 +1,7 @@
-"""detectron2 YAML in, typed dataclasses out: only what inference needs, and nothing ignored that would change it."""
+"""From a detectron2 YAML to typed dataclasses with what inference needs (docs/NETWORK.md, section 1).
+
+Keys that inference doesn't need are ignored. A key that would change inference and isn't supported is an error.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,13 +32,14 @@ class FPNConfig:
 
 @dataclass(frozen=True)
 class AnchorConfig:
-    """MODEL.ANCHOR_GENERATOR, one entry per level of HeadConfig.in_features"""
+    """MODEL.ANCHOR_GENERATOR, with one entry per level of HeadConfig.in_features"""
 
     sizes: tuple[tuple[float, ...], ...]  # pixels of the resized image
     aspect_ratios: tuple[tuple[float, ...], ...]  # height / width
 
     @property
     def num_per_cell(self) -> int:
+        """A: how many anchors a cell has."""
         return len(self.sizes[0]) * len(self.aspect_ratios[0])
 
 
@@ -55,6 +59,7 @@ class HeadConfig:
 
     @property
     def finest_stride(self) -> int:
+        """S of the finest level: pixels of the network's input per cell."""
         return 1 << int(self.in_features[0][1:])
 
 
@@ -62,9 +67,9 @@ class HeadConfig:
 class DetectionConfig:
     """MODEL.TENSOR_MASK (the selection) and TEST"""
 
-    score_threshold: float  # scores strictly above it are kept
+    score_threshold: float  # only scores strictly above it are kept
     topk_candidates: int
-    nms_threshold: float  # boxes with an IoU strictly above it are dropped
+    nms_threshold: float  # a box with an IoU strictly above it to a better one of its class is dropped
     bbox_reg_weights: tuple[float, float, float, float]
     max_detections: int
 
@@ -76,13 +81,13 @@ class InputConfig:
     format: str  # "BGR" or "RGB": the order of pixel_mean, of pixel_std and of the network's input channels
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
-    min_size: int  # the resized image's shorter side; 0: no resizing
-    max_size: int  # and what its longer side never passes
+    min_size: int  # the resized image's shorter side, in pixels; 0: no resizing
+    max_size: int  # the most pixels of its longer side
 
 
 @dataclass(frozen=True)
 class TensorMaskConfig:
-    """Everything that TensorMask's inference depends on, from a detectron2 configuration."""
+    """Everything in a detectron2 configuration that TensorMask's inference depends on."""
 
     backbone: BackboneConfig
     fpn: FPNConfig
@@ -96,16 +101,19 @@ def load_config(path: str | Path) -> TensorMaskConfig:
     """Reads a detectron2 YAML file of a TensorMask network, with its `_BASE_` files.
 
     Raises:
-        ConfigError: the file can't be read, isn't YAML, or asks for something that isn't supported.
+        ConfigError: the file can't be read, isn't YAML, or has a value that isn't supported.
     """
     return parse_config(load_merged_yaml(path))
 
 
 def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
-    """Types and checks a merged detectron2 mapping. Defaults are detectron2's.
+    """Checks a merged detectron2 configuration and gives its values types. Defaults are detectron2's.
+
+    Args:
+        tree: as `load_merged_yaml` returns it.
 
     Raises:
-        ConfigError: a key has a value that isn't supported, or isn't known where only known keys can be right.
+        ConfigError: a key has a value that isn't supported, or isn't known in a section whose keys are all known.
     """
     reader = KeyReader(tree)
     _refuse_unsupported(reader)
@@ -126,7 +134,7 @@ def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
 
 
 def _refuse_unsupported(reader: KeyReader) -> None:
-    """Keys that would change the network's answers, and have one supported value."""
+    """Checks keys that would change inference and have only one supported value."""
     reader.choice("VERSION", 2, (2,))
     reader.choice("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", ("TensorMask",))
     reader.choice("MODEL.FPN.NORM", "", ("",))
@@ -171,7 +179,7 @@ def _anchors(reader: KeyReader, head: HeadConfig) -> AnchorConfig:
 
 
 def _per_level(reader: KeyReader, key: str, default: list[list[float]], levels: int) -> tuple[tuple[float, ...], ...]:
-    """One list of numbers per level. A flat list, or a single one, holds for every level, as in detectron2."""
+    """One list of numbers per level. As in detectron2, a flat list or a single list counts for every level."""
     expected = f"a list of lists of positive numbers, one per level ({levels}) or one for all, of one length"
     value = reader.checked(key, default, expected, lambda v: is_list(v) and len(v) > 0)
     lists = value if is_list(value[0]) else [value]
