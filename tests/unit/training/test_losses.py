@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from dense_align import swap_align2nat
 from small_training import write_config
 from tensormask_server.network.masks import natural_masks
+from unit.dense_align import swap_align2nat
 
 from training.data import Batch, Instances
 from training.losses import Losses, focal_loss
