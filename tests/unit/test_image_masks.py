@@ -14,7 +14,7 @@ Anchor = tuple[float, float, float, float]
 
 
 def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
-    """The mask's probability at each pixel's centre, 0 outside of it: the specification's section 8, in float64."""
+    """The mask's probability at each pixel's centre, 0 outside of it: docs/NETWORK.md, section 8, in float64."""
     x0, y0, x1, y1 = anchor
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1

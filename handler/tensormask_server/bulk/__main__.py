@@ -10,14 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.checkpoint import check_fit, check_sha256, load_checkpoint
+from tensormask_server.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
-from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.network.loading import checked_weights
 from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable
 
@@ -67,9 +65,7 @@ def _run(parsed: argparse.Namespace) -> int:
     tree = load_merged_yaml(parsed.config)
     config = parse_config(tree)
     check_sha256(parsed.weights)
-    weights = load_checkpoint(parsed.weights)
-    with torch.device("meta"):
-        check_fit(TensorMask(config), weights)
+    weights = checked_weights(config, load_checkpoint(parsed.weights))
     source, output = source_of(parsed.input), place_of(parsed.output)
     with parsed.weights.open("rb") as file:
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
