@@ -231,7 +231,6 @@ def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
 
 SCARCE_MEMORY = """
 import json, resource, sys
-from pathlib import Path
 import numpy as np, torch
 from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
