@@ -147,7 +147,7 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     folder = tmp_path / "project"
-    left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", ".*_cache")
+    left_out = shutil.ignore_patterns(".git", ".venv", "build", "model_store", "logs", "tests", "output", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=left_out)
     (folder / ".venv").symlink_to(sys.prefix)
     Image.fromarray(case.image).save(folder / "image.jpg")
