@@ -7,10 +7,10 @@ import shutil
 import sys
 
 from tensormask_server import Detections, PredictionOptions, Predictor
-from tensormask_server.cpu import emulates
 from tensormask_server.images import read_image
 from tensormask_server.network.strategies import Everywhere
-from tensormask_server.precision import DTYPES
+from tensormask_server.prediction.cpu import emulates
+from tensormask_server.prediction.precision import DTYPES
 from tqdm import tqdm
 
 from bench.agreement import agreement, together

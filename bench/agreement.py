@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tensormask_server import Detections
-from tensormask_server.agreement import pair_detections
+from tensormask_server.prediction.agreement import pair_detections
 
 COUNTED_SCORE = 0.3  # worse detections come and go with the rounding
 

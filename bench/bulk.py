@@ -18,8 +18,8 @@ import psutil
 import yaml
 from PIL import Image
 from safetensors.numpy import save_file
-from tensormask_server.config import parse_config
-from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.config import parse_config
 from tensormask_server.network.tensormask import TensorMask
 
 from bench.__main__ import RESULTS, machine

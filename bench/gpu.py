@@ -14,13 +14,13 @@ from functools import partial
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.agreement import pair_detections
-from tensormask_server.config import load_config
+from tensormask_server.network.config import load_config
 from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import PRECISIONS
-from tensormask_server.precision import exact_float32
-from tensormask_server.predictor import GPU_BATCH_SIZE
+from tensormask_server.prediction.agreement import pair_detections
+from tensormask_server.prediction.precision import exact_float32
+from tensormask_server.prediction.predictor import GPU_BATCH_SIZE
 
 from bench.agreement import agreement
 from bench.networks import demo_predictor, image_of, published_predictor

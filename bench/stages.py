@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
 from tensormask_server.options import Limits
+from tensormask_server.prediction.inputs import normalised_batch
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model, Result

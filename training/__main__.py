@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from tensormask_server.arguments import weight, whole_number
-from tensormask_server.checkpoint import CheckpointError
-from tensormask_server.cpu import warn_if_emulated
-from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.model_files.checkpoint import CheckpointError
+from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.printable import one_line, printable
 from tensormask_server.same_options import OptionsChanged
 from torch import distributed

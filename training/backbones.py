@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from tensormask_server.config import TensorMaskConfig
-from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.resnet import ResNetConfig
 from torch import Tensor
 

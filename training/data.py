@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as rle
-from tensormask_server.config import InputConfig
 from tensormask_server.images import ImageError, read_image
-from tensormask_server.inputs import normalised_batch, resize_image
+from tensormask_server.network.config import InputConfig
+from tensormask_server.prediction.inputs import normalised_batch, resize_image
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 from torch import Tensor

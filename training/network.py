@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
-from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.model_files.detectron2_yaml import ConfigError
 from tensormask_server.network.loading import load_weights
 from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask

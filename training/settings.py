@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensormask_server.config import TensorMaskConfig, parse_config
-from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
+from tensormask_server.network.config import TensorMaskConfig, parse_config
 
 MOST_ITERATIONS = 1 << 31
 # of detectron2's SOLVER: what is read here, what must be as it is by default, and what nothing here depends on

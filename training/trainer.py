@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.model_files.detectron2_yaml import ConfigError
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import torch
-from tensormask_server.config import InputConfig
-from tensormask_server.inputs import resized_shape
+from tensormask_server.network.config import InputConfig
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.prediction.inputs import resized_shape
 from torch import Tensor
 
 from training.settings import ImageConfig

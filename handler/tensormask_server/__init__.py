@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tensormask_server.detections import Detections, PredictionOptions
-    from tensormask_server.predictor import Predictor, load_predictor
+    from tensormask_server.prediction.detections import Detections, PredictionOptions
+    from tensormask_server.prediction.predictor import Predictor, load_predictor
 else:
     MODULES = {
-        "Detections": "detections",
-        "PredictionOptions": "detections",
-        "Predictor": "predictor",
-        "load_predictor": "predictor",
+        "Detections": "prediction.detections",
+        "PredictionOptions": "prediction.detections",
+        "Predictor": "prediction.predictor",
+        "load_predictor": "prediction.predictor",
     }
 
     def __getattr__(name: str) -> Any:

@@ -11,16 +11,16 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from tensormask_server.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
 from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
-from tensormask_server.config import load_config
-from tensormask_server.detections import Detections, PredictionOptions
-from tensormask_server.detectron2_engine import load_detectron2
-from tensormask_server.engine import Engine
 from tensormask_server.images import read_image
+from tensormask_server.network.config import load_config
 from tensormask_server.options import ENGINES
-from tensormask_server.predictor import load_predictor
+from tensormask_server.prediction.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
+from tensormask_server.prediction.detections import Detections, PredictionOptions
+from tensormask_server.prediction.detectron2_engine import load_detectron2
+from tensormask_server.prediction.engine import Engine
+from tensormask_server.prediction.predictor import load_predictor
 from tensormask_server.printable import one_line, printable
 
 TOLERANCES = f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLERANCE:g}, masks of IoU {MIN_MASK_IOU:g}"

@@ -26,6 +26,9 @@ def test_a_request_of_any_kind_is_read_or_refused_with_a_reason(kind: str) -> No
 
 LITTLE_MEMORY = """
 import resource, sys
+from pathlib import Path
+from tests.fuzz import bodies, promise
+from tests.fuzz.large_bodies import LARGE_BODIES
 for name, make in LARGE_BODIES.items():
     sent = bodies.Sent(name, make())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

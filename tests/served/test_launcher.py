@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from tensormask_server.cpu import warn_if_emulated
+from tensormask_server.prediction.cpu import warn_if_emulated
 
 from reference.cases import Case
 from tests.served.conftest import LAUNCHER, free_ports, launched, request_body, send

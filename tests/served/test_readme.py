@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
-from tensormask_server import launcher
 from tensormask_server.archive import command as archive_command
+from tensormask_server.launcher import command as launcher
 from tensormask_server.torchserve.java import java_home
 
 from reference.cases import Case

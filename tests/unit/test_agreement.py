@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tensormask_server import Detections
-from tensormask_server.agreement import pair_detections
+from tensormask_server.prediction.agreement import pair_detections
 
 from reference.cases import CASES, load_case
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tensormask_server.config import TensorMaskConfig
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.resnet import ResNetConfig
 from torch import Tensor

@@ -35,8 +35,8 @@ READER = """
 import json, os, pickle, resource, signal, sys
 from pathlib import Path
 import psutil, torch, yaml
-from tensormask_server.checkpoint import load_checkpoint
-from tensormask_server.config import load_config
+from tensormask_server.model_files.checkpoint import load_checkpoint
+from tensormask_server.network.config import load_config
 
 torch.set_num_threads(1)
 UNGUARDED = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 
 ARRAYS = {
     "head.bbox_pred.weight": np.arange(-12, 12, dtype=np.float32).reshape(2, 3, 4) / 8,

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tensormask_server.config import (
+from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.network.config import (
     AnchorConfig,
     DetectionConfig,
     FPNConfig,
@@ -13,7 +14,6 @@ from tensormask_server.config import (
     TensorMaskConfig,
     parse_config,
 )
-from tensormask_server.detectron2_yaml import ConfigError
 from tensormask_server.network.resnet import ResNetConfig
 
 from tests.unit.small_network import with_keys

@@ -450,4 +450,4 @@ def test_where_the_system_forbids_it_the_proxy_is_told_what_to_do(
     monkeypatch.setattr(sockets, "PIDFD_GETFD", 1 << 20)  # no such call
     with guarded(*server, LIMITS):
         pass
-    assert "let a proxy in front close those on which nothing moves for 60 s" in capsys.readouterr().out
+    assert "let a proxy in front close those without traffic for 60 s" in capsys.readouterr().out

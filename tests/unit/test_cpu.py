@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensormask_server import cpu
-from tensormask_server.cpu import SlowPrecisionWarning, warn_if_emulated
+from tensormask_server.prediction import cpu
+from tensormask_server.prediction.cpu import SlowPrecisionWarning, warn_if_emulated
 
 HASWELL = "flags\t\t: fpu sse sse2 fma avx avx2 f16c bmi2"
 SAPPHIRE_RAPIDS = f"{HASWELL} avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile"

@@ -5,23 +5,23 @@ import sys
 
 import pytest
 import tensormask_server
-from tensormask_server import detections, predictor
 from tensormask_server.options import PRECISIONS
-from tensormask_server.precision import DTYPES
+from tensormask_server.prediction import detections, predictor
+from tensormask_server.prediction.precision import DTYPES
 
 # torch takes seconds and hundreds of megabytes, which a client or a command that only draws can do without
 WITHOUT_TORCH = (
-    "agreement",
+    "prediction.agreement",
     "client",
-    "detections",
+    "prediction.detections",
     "formats",
-    "image_masks",
+    "prediction.image_masks",
     "instances",
     "options",
     "requests.parsing",
     "responses.encoding",
     "responses.protocols",
-    "run_lengths",
+    "responses.run_lengths",
 )
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tensormask_server import Detections, PredictionOptions, Predictor, load_predictor
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
-from tensormask_server.detections import UnsupportedOption
-from tensormask_server.detectron2_engine import Instances, check_options, load_detectron2, select_detections
-from tensormask_server.detectron2_network import EngineError, check_detectron2, check_device, check_loaded
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.prediction.detections import UnsupportedOption
+from tensormask_server.prediction.detectron2_engine import Instances, check_options, load_detectron2, select_detections
+from tensormask_server.prediction.detectron2_network import EngineError, check_detectron2, check_device, check_loaded
 from tensormask_server.verify import compare
 
 from reference.cases import Case, load_case, write_weights

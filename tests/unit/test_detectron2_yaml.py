@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tensormask_server.config import load_config
-from tensormask_server.detectron2_yaml import ConfigError, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import ConfigError, load_merged_yaml
+from tensormask_server.network.config import load_config
 
 
 def write(path: Path, text: str) -> Path:

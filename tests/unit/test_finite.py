@@ -3,8 +3,8 @@
 import pytest
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.finite import NotFiniteError, finite_layers
-from tensormask_server.precision import DTYPES
+from tensormask_server.prediction.finite import NotFiniteError, finite_layers
+from tensormask_server.prediction.precision import DTYPES
 
 from tests.unit.small_network import noise, small_network, small_predictor
 

@@ -19,8 +19,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tensormask_handler import TensorMaskHandler
-from tensormask_server.finite import NotFiniteError
 from tensormask_server.integrity import IntegrityError, check_archive, check_sums
+from tensormask_server.prediction.finite import NotFiniteError
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
@@ -231,6 +231,7 @@ def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
 
 SCARCE_MEMORY = """
 import json, resource, sys
+from pathlib import Path
 import numpy as np, torch
 from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)

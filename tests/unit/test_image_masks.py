@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tensormask_server.image_masks import BLOCK, ImageMasks, MaskCrop, paste_masks
+from tensormask_server.prediction.image_masks import BLOCK, ImageMasks, MaskCrop, paste_masks
 from torch import Tensor
 
 Anchor = tuple[float, float, float, float]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from tensormask_server import Predictor
-from tensormask_server.config import InputConfig
-from tensormask_server.inputs import group_by_padded_shape, normalised_batch, resize_image
+from tensormask_server.network.config import InputConfig
+from tensormask_server.prediction.inputs import group_by_padded_shape, normalised_batch, resize_image
 
 from tests.unit.small_network import assert_alike, noise, small_predictor
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from tensormask_server import Detections, Predictor, load_predictor
-from tensormask_server.agreement import pair_detections
-from tensormask_server.config import load_config
+from tensormask_server.network.config import load_config
 from tensormask_server.network.strategies import Everywhere
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.prediction.agreement import pair_detections
 
 from reference.cases import CASES, FOLDER, Case, load_case, write_weights
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 
 from tests.unit import opcodes
 from tests.unit.opcodes import text
@@ -27,7 +27,9 @@ from tests.waiting import PATIENCE
 
 READER = """
 import json, pickle, sys
+from pathlib import Path
 import torch
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 
 def ran():
     mark = Path("ran")
@@ -299,7 +301,7 @@ def test_nothing_is_written_where_a_zip_says(tmp_path: Path) -> None:
         "collections.namedtuple",
         "collections.Counter",
         "torch.load",
-        "tensormask_server.array_pickle._Array",
+        "tensormask_server.model_files.array_pickle._Array",
     ],
 )
 @pytest.mark.parametrize("pickled", [called, called_by_stack])

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tensormask_server.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
-from tensormask_server.config import load_config
 from tensormask_server.images import read_image
+from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
+from tensormask_server.network.config import load_config
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import RefusedFileError, open_regular, read_regular, read_text, write_whole
 from tensormask_server.tokens import read_token

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle
-from tensormask_server.image_masks import MaskCrop
-from tensormask_server.run_lengths import encode_mask
+from tensormask_server.prediction.image_masks import MaskCrop
+from tensormask_server.responses.run_lengths import encode_mask
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 from tensormask_server import Predictor, load_predictor
-from tensormask_server.detectron2_engine import Detectron2Engine
 from tensormask_server.options import HandlerOptions, handler_options
+from tensormask_server.prediction.detectron2_engine import Detectron2Engine
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.page import try_it_page

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from tensormask_server import Detections
-from tensormask_server.image_masks import ImageMasks, MaskCrop
+from tensormask_server.model_files.torch_file import read_torch_file
+from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.responses.tensor_stream import StreamedTensor, write_tensors
-from tensormask_server.torch_file import read_torch_file
 
 RANDOM = np.random.default_rng(0)
 ARRAYS = {

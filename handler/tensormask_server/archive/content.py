@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.detectron2_yaml import MAX_BYTES
 from tensormask_server.integrity import SUMS, sums_of
+from tensormask_server.model_files.detectron2_yaml import MAX_BYTES
 from tensormask_server.network.tensormask import TensorMask
 
 PACKAGE = Path(__file__).parents[1]
@@ -25,13 +25,12 @@ LEFT_OUT = (
     "archive",
     "bulk",
     "client",
+    "launcher",
     "torchserve",
     "config.properties",  # a wheel has a copy in the package, and one of the configurations
     "configs",
     "py.typed",
     "health.py",
-    "launcher.py",
-    "server_command.py",
     "verify.py",
 )
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
-from tensormask_server.config import parse_config
-from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.checkpoint import check_sha256, load_checkpoint
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.config import parse_config
 from tensormask_server.network.loading import checked_weights
 from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable

@@ -19,13 +19,13 @@ from tensormask_server.bulk.listing import RunError
 from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
-from tensormask_server.config import TensorMaskConfig
-from tensormask_server.detections import Detections
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.loading import build_network
 from tensormask_server.options import Limits
-from tensormask_server.precision import DTYPES
-from tensormask_server.predictor import Predictor
+from tensormask_server.prediction.detections import Detections
+from tensormask_server.prediction.precision import DTYPES
+from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.requests.limits import Size, check_size
 from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch

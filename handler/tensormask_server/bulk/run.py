@@ -24,7 +24,7 @@ from tqdm import tqdm
 from tensormask_server.bulk.actor import PartActor, Task
 from tensormask_server.bulk.listing import RunError
 from tensormask_server.bulk.parts import Parts
-from tensormask_server.config import TensorMaskConfig
+from tensormask_server.network.config import TensorMaskConfig
 
 CLIENT = "ray://"  # how addresses of Ray's client begin
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tensormask_server.config import FPNConfig
 from tensormask_server.network.backbone import BackboneConfig, FeatureMap
+from tensormask_server.network.config import FPNConfig
 
 
 def build_backbone(backbone: BackboneConfig, fpn: FPNConfig) -> "FPN":

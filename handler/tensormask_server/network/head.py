@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tensormask_server.config import AnchorConfig, HeadConfig
 from tensormask_server.network.align import first_tap
+from tensormask_server.network.config import AnchorConfig, HeadConfig
 from tensormask_server.network.masks import local_masks, natural_masks
 from tensormask_server.network.regions import Region, grouped, run_on_regions
 

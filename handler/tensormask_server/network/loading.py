@@ -7,9 +7,9 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from tensormask_server.checkpoint import CheckpointError
-from tensormask_server.config import TensorMaskConfig
+from tensormask_server.model_files.checkpoint import CheckpointError
 from tensormask_server.network.backbone import Hints
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable
 

@@ -6,8 +6,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from tensormask_server.config import TensorMaskConfig
 from tensormask_server.network.anchors import cell_anchors
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.detection import (
     Candidates,
     DeltasAt,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.options import Limits
+from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.options import ALIASES, OPTIONS, is_option, parse_options, without_aliases

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.spelling import did_you_mean
 
 ALIASES = {"threshold": "score_threshold"}  # of the first server's clients

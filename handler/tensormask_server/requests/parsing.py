@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
 from tensormask_server.options import Limits
+from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.json_bodies import EXPECTED_BODY, JsonReader, UndecodedImage, errors_name
 from tensormask_server.requests.json_pixels import parse_json
 from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 from isal import igzip
 
-from tensormask_server.detections import Detections
+from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.tensor_stream import StreamedTensor, write_tensors
 
 # masks are long runs of zeros and ones: higher levels take longer and gain little

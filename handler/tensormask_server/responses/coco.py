@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensormask_server.classes import category_ids
-from tensormask_server.detections import Detections
+from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.result import Result
-from tensormask_server.run_lengths import encode_mask
+from tensormask_server.responses.run_lengths import encode_mask
 
 
 def coco_document(result: Result) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tensormask_server.detections import Detections
+from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.result import Result
 
 MASK_OPACITY = 0.45

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from contourpy import FillType, contour_generator
 
-from tensormask_server.image_masks import MaskCrop
+from tensormask_server.prediction.image_masks import MaskCrop
 from tensormask_server.responses.drawing import png_of
 from tensormask_server.responses.result import Result
 

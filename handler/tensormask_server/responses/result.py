@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensormask_server.detections import Detections
+from tensormask_server.prediction.detections import Detections
 
 
 @dataclass(frozen=True)

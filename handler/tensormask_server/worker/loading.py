@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from tensormask_server.classes import class_names
-from tensormask_server.cpu import SlowPrecisionWarning
-from tensormask_server.detections import PredictionOptions
-from tensormask_server.engine import Engine, load_engine
-from tensormask_server.finite import finite_layers
 from tensormask_server.integrity import check_sums
 from tensormask_server.options import HandlerOptions
+from tensormask_server.prediction.cpu import SlowPrecisionWarning
+from tensormask_server.prediction.detections import PredictionOptions
+from tensormask_server.prediction.engine import Engine, load_engine
+from tensormask_server.prediction.finite import finite_layers
 from tensormask_server.reports import SLOW, report
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import Measurement

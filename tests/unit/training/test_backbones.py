@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from tensormask_server.checkpoint import CheckpointError
-from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.model_files.checkpoint import CheckpointError
+from tensormask_server.model_files.detectron2_yaml import ConfigError
 from torch import Tensor
 
 from tests.unit.training.small_training import write_config, write_data

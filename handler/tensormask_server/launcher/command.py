@@ -27,8 +27,8 @@ from tensormask_server.torchserve.properties import PropertiesError, read_proper
 from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-INSTALLED = Path(__file__).with_name("config.properties")  # where a wheel has it
-PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[2] / "config.properties"
+INSTALLED = Path(__file__).parents[1] / "config.properties"  # where a wheel has it
+PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[3] / "config.properties"
 
 
 class _Stopped(BaseException):

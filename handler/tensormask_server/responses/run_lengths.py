@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from tensormask_server.image_masks import MaskCrop
+from tensormask_server.prediction.image_masks import MaskCrop
 
 
 def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
+from tensormask_server.model_files.array_pickle import RefusedPickle, unpickle_arrays
+from tensormask_server.model_files.torch_file import DTYPES, read_torch_file
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
-from tensormask_server.torch_file import DTYPES, read_torch_file
 
 # entries of older detectron2 files, and of trainings, that inference doesn't need
 IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")

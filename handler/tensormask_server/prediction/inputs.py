@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tensormask_server.config import InputConfig
+from tensormask_server.network.config import InputConfig
 
 
 def check_images(images: Sequence[np.ndarray]) -> None:

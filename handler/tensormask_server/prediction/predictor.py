@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.checkpoint import load_checkpoint
-from tensormask_server.config import TensorMaskConfig, load_config
-from tensormask_server.cpu import warn_if_emulated
-from tensormask_server.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
-from tensormask_server.image_masks import paste_masks
-from tensormask_server.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
+from tensormask_server.model_files.checkpoint import load_checkpoint
+from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.strategies import strategy_for
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
-from tensormask_server.precision import DTYPES, exact_float32
+from tensormask_server.prediction.cpu import warn_if_emulated
+from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
+from tensormask_server.prediction.image_masks import paste_masks
+from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
+from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.timing import Stopwatch
 
 GPU_BATCH_SIZE = 8  # the most images that a GPU runs together

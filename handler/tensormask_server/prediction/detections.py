@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tensormask_server.image_masks import ImageMasks
+from tensormask_server.prediction.image_masks import ImageMasks
 
 
 @dataclass(frozen=True)

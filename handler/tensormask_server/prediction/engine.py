@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from tensormask_server.config import TensorMaskConfig
-from tensormask_server.detections import Detections, PredictionOptions
-from tensormask_server.detectron2_engine import load_detectron2
-from tensormask_server.predictor import load_predictor
+from tensormask_server.network.config import TensorMaskConfig
+from tensormask_server.prediction.detections import Detections, PredictionOptions
+from tensormask_server.prediction.detectron2_engine import load_detectron2
+from tensormask_server.prediction.predictor import load_predictor
 from tensormask_server.timing import Stopwatch
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tensormask_server.array_pickle import ArrayUnpickler, RefusedPickle
+from tensormask_server.model_files.array_pickle import ArrayUnpickler, RefusedPickle
 from tensormask_server.printable import printable
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tensormask-server: {', '.join(missing)} not installed; {INSTALL} {brings}", file=sys.stderr)
         return 1
     try:
-        from tensormask_server import launcher
+        from tensormask_server.launcher import command
 
-        return launcher.main(arguments)
+        return command.main(arguments)
     except KeyboardInterrupt:  # before the launcher handles it: importing torch takes a second
         print("stopped", flush=True)
         return 130

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.config import TensorMaskConfig, load_config
-from tensormask_server.detections import (
+from tensormask_server.network.config import TensorMaskConfig, load_config
+from tensormask_server.prediction.detections import (
     DEFAULT_OPTIONS,
     Detections,
     PredictionOptions,
     UnsupportedOption,
     options_per_image,
 )
-from tensormask_server.detectron2_network import Resize, build_detectron2
-from tensormask_server.image_masks import ImageMasks, MaskCrop
-from tensormask_server.inputs import check_images
-from tensormask_server.precision import exact_float32
+from tensormask_server.prediction.detectron2_network import Resize, build_detectron2
+from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
+from tensormask_server.prediction.inputs import check_images
+from tensormask_server.prediction.precision import exact_float32
 from tensormask_server.timing import Stopwatch
 
 MASK_THRESHOLD = 0.5  # a constant in detectron2's TensorMask

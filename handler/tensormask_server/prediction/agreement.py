@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensormask_server.detections import Detections
+from tensormask_server.prediction.detections import Detections
 
 MIN_BOX_IOU = 0.5  # of a pair
 # Two results of the same network may differ by this. Sums in another order make a smaller difference.

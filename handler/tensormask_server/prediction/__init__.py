@@ -1,0 +1,1 @@
+"""From images to detections: the predictor, its options and its results. It knows no HTTP."""
