@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tries on a bare Debian what README.md promises of containers and of its first two commands:
+# Tries on a bare Debian what docs/DEPLOYMENT.md promises of containers, and the commands make demo and make test:
 #   deploy/try_image.sh image    builds deploy/Dockerfile with the demo's model, runs it as Kubernetes would (an
 #                                ordinary user without rights, a read-only root, no network but loopback), waits for
 #                                its HEALTHCHECK, has images answered, and stops it while it is asked

@@ -62,6 +62,7 @@ class Reader:
                 for command in block.text.splitlines():
                     self.printed[command] = self.type(command)
             elif block.language == "python":
+                self._have_server_for(block.text)
                 exec(compile(self._own(block.text), page.name, "exec"), self.values)
             elif block.language == "yaml":  # a file, with its name in the first line
                 name = block.text.partition("\n")[0].removeprefix("# ")
@@ -76,10 +77,10 @@ class Reader:
         command = self._own(command)
         if command.startswith((".venv/bin/tensormask-server", "make serve")):
             return self._serve(command)
-        if "torchserve --start" in command:
+        if command.startswith(".venv/bin/torchserve --start"):
             self.stop()
-        elif "torchserve" not in command and re.search(r"curl|127\.0\.0\.1|health", command) and self.serving is None:
-            self._serve("make serve")
+        elif not command.startswith(".venv/bin/torchserve"):
+            self._have_server_for(command)
         environment = self.environment
         if command.startswith("curl"):
             command = command.replace("curl", "curl -sS --fail-with-body", 1)
@@ -112,6 +113,10 @@ class Reader:
         for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):
             text = text.replace(f":{port}", f":{free}")
         return text
+
+    def _have_server_for(self, text: str) -> None:
+        if self.serving is None and re.search(r"127\.0\.0\.1:|tensormask_server\.health", text):
+            self._serve("make serve")
 
     def _own(self, text: str) -> str:
         for old, new in self.replaced.items():
