@@ -22,6 +22,7 @@ REPLACED = {
     "IMS_PER_BATCH: 8": "IMS_PER_BATCH: 1",
     "MAX_ITER: 3000": "MAX_ITER: 2",
 }
+TORCHSERVE = ".venv/bin/torchserve"
 
 
 class Reader:
@@ -35,6 +36,7 @@ class Reader:
         self.folder = folder
         self.ports = free_ports(5)
         self.serving: subprocess.Popen[bytes] | None = None
+        self.has_torchserve = False  # started by its own command
         self.state = tempfile.TemporaryDirectory(prefix="tm-")  # the server's sockets can't have long names
         private = f"{self.state.name}/tensormask-server/{self.ports[1]}"
         self.keys = Path(private) / "key_file.json"
@@ -77,10 +79,9 @@ class Reader:
         command = self._own(command)
         if command.startswith((".venv/bin/tensormask-server", "make serve")):
             return self._serve(command)
-        if command.startswith(".venv/bin/torchserve --start"):
-            self.stop()
-        elif not command.startswith(".venv/bin/torchserve"):
-            self._have_server_for(command)
+        if command.startswith(TORCHSERVE):
+            return self._torchserve(command)
+        self._have_server_for(command)
         environment = self.environment
         if command.startswith("curl"):
             command = command.replace("curl", "curl -sS --fail-with-body", 1)
@@ -93,9 +94,6 @@ class Reader:
             command, shell=True, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
-        if "torchserve --start" in command:
-            server = Server((self.ports[0], self.ports[1], self.ports[2]), "tensormask")
-            wait_for(server.is_ready, "a READY worker of torchserve --start")
         return result.stdout
 
     def stop(self) -> None:
@@ -106,13 +104,37 @@ class Reader:
             self.serving = None
 
     def close(self) -> None:
+        """Ends whatever runs."""
         self.stop()
+        if self.has_torchserve:
+            self._torchserve(f"{TORCHSERVE} --stop")
         self.state.cleanup()
 
     def with_ports(self, text: str) -> str:
         for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):
             text = text.replace(f":{port}", f":{free}")
         return text
+
+    def _torchserve(self, command: str) -> str:
+        """TorchServe's own command. With --start it leaves a process, which keeps what it prints to open."""
+        self.stop()
+        printed = self.folder / "printed"
+        with printed.open("w") as file:
+            subprocess.run(
+                command,
+                shell=True,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=file,
+                stderr=file,
+                check=True,
+                timeout=PATIENCE,
+            )
+        self.has_torchserve = "--start" in command
+        if self.has_torchserve:
+            server = Server((self.ports[0], self.ports[1], self.ports[2]), "tensormask")
+            wait_for(server.is_ready, f"a READY worker of {command}")
+        return printed.read_text()
 
     def _have_server_for(self, text: str) -> None:
         if self.serving is None and re.search(r"127\.0\.0\.1:|tensormask_server\.health", text):
