@@ -11,15 +11,19 @@ demo: $(VENV)/.serve
 	$(BIN)/python -m demo
 
 serve: $(VENV)/.serve
-	$(BIN)/tensormask-server --archive $(ARCHIVE) $(OPTIONS)
+	$(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' tests/unit
 
-# What a user relies on. A file is one worker's, so that what its tests share is started once.
+# What a user relies on, and which lines and branches of the package it ran, in the servers that it started as well.
+# A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
@@ -30,23 +34,24 @@ attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m attack --numprocesses 2 --dist loadfile $(OPTIONS)
 
 fuzz: $(VENV)/.dev
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(OPTIONS)
 
 # Faults with real processes, and 5,000 requests: several minutes each.
 chaos: $(VENV)/.dev
-	PYTHONPATH=.:tests $(BIN)/python -m chaos
+	$(BIN)/python -m tests.chaos
 
 soak: $(VENV)/.dev
-	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak
+	$(BIN)/python -m tests.chaos.soak
 
 # Four hosts as network namespaces behind HAProxy, as root, in a namespace of its own: nothing of it is left.
 hosts: $(VENV)/.dev
-	PYTHONPATH=.:tests unshare --net --mount $(BIN)/python -m hosts $(OPTIONS)
+	unshare --net --mount $(BIN)/python -m tests.hosts $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # in an environment of its own: pip-audit brings twenty packages that nothing else here needs
 audit:
@@ -58,7 +63,7 @@ try-image: $(VENV)/.serve
 	deploy/try_image.sh image
 
 bench: $(VENV)/.bench
-	PYTHONPATH=tests $(BIN)/python -m bench
+	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build logs demo/output model_store/*.mar *.egg-info handler/*.egg-info

@@ -1,31 +1,35 @@
-"""What pyproject.toml can't say: a wheel has config.properties, which stands beside the README, inside the package."""
+"""What pyproject.toml can't say: a wheel's package holds files that stand at the top level of the project."""
 
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PROPERTIES = "config.properties"
+PACKAGE = "tensormask_server"
 
 
-class BuildWithProperties(build_py):
-    """The usual build, and the server's configuration. An editable install reads the one beside the README."""
+class BuildWithSettings(build_py):
+    """Copies config.properties and configs/ into the package. An editable install reads those at the top level."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            self.copy_file(PROPERTIES, self._built())
+            for source, target in self._copies().items():
+                self.mkpath(str(Path(target).parent))
+                self.copy_file(source, target)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs: list[str] = super().get_outputs(include_bytecode)
-        return outputs if self.editable_mode else [*outputs, self._built()]
+        return outputs if self.editable_mode else [*outputs, *self._copies().values()]
 
     def get_source_files(self) -> list[str]:
-        """With it, a source distribution has the file as well."""
-        return [*super().get_source_files(), PROPERTIES]
+        """Names the copied files too, so that a source distribution holds them."""
+        return [*super().get_source_files(), *self._copies()]
 
-    def _built(self) -> str:
-        return str(Path(self.build_lib) / "tensormask_server" / PROPERTIES)
+    def _copies(self) -> dict[str, str]:
+        """From each file at the top level to its place in the build."""
+        sources = ["config.properties", *sorted(path.as_posix() for path in Path("configs").glob("*.yaml"))]
+        return {source: str(Path(self.build_lib) / PACKAGE / source) for source in sources}
 
 
-setup(cmdclass={"build_py": BuildWithProperties})
+setup(cmdclass={"build_py": BuildWithSettings})

@@ -9,7 +9,7 @@ import sys
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.cpu import emulates
 from tensormask_server.images import read_image
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.precision import DTYPES
 from tqdm import tqdm
 
 from bench.agreement import agreement, together
@@ -67,7 +67,7 @@ def measure() -> Table:
 def predictors() -> dict[str, Predictor]:
     everywhere = demo_predictor(winograd=False)
     everywhere.network.only_where_needed = False
-    halves = (name for name, dtype in PRECISIONS.items() if name != "float32" and not emulates(dtype))
+    halves = (name for name, dtype in DTYPES.items() if name != "float32" and not emulates(dtype))
     return {
         "float32, everywhere": everywhere,
         "float32, the default": demo_predictor(),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tensormask_server import Detections
-from tensormask_server.agreement import paired
+from tensormask_server.agreement import pair_detections
 
 COUNTED_SCORE = 0.3  # worse detections come and go with the rounding
 
@@ -20,7 +20,7 @@ class Agreement:
 
 
 def agreement(found: Detections, expected: Detections) -> Agreement:
-    pairs = [pair for pair in paired(found, expected) if expected.scores[pair.expected] > COUNTED_SCORE]
+    pairs = [pair for pair in pair_detections(found, expected) if expected.scores[pair.reference] > COUNTED_SCORE]
     ious = [pair.mask_iou for pair in pairs if pair.mask_iou is not None]
     counted = int(np.count_nonzero(expected.scores > COUNTED_SCORE))
     return Agreement(counted, len(pairs), float(np.mean(ious)) if ious else float("nan"))

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
-from tensormask_server.responses import Found, Model, encode
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
+from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.result import Model, Result
 
 from bench.first_server import gzipped_masks, image_of_json
 from bench.tables import Table, milliseconds
@@ -34,16 +35,16 @@ def main() -> None:
 
 def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int = 9) -> Table:
     image, detections = example(height, width, masks)
-    found = Found(image, detections, Model("bench", ("thing",), ""))
+    result = Result(image, detections, Model("bench", ("thing",), ""))
     body, jpeg = json.dumps({"img_data": image.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(image)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
         "**JSON in, torch out**": {
             "JSON to an image": (lambda: image_of_json(body), lambda: parsed_request(body)),
-            "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(found, "torch")),
+            "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(result, "torch")),
         },
         "**JPEG in, COCO out**": {
             "JPEG to an image": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
-            "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(found, "coco")),
+            "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(result, "coco")),
         },
     }
     table = Table(
@@ -87,7 +88,7 @@ def jpeg_of(image: np.ndarray) -> bytes:
 
 
 def parsed_request(body: bytes) -> object:
-    return parse_request({"body": body}, {}, HandlerOptions(), ("thing",))
+    return parse_request({"body": body}, {}, Limits(), ("thing",))
 
 
 def plain_decoded(jpeg: bytes) -> np.ndarray:

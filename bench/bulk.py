@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import yaml
-from parity.synthetic_weights import synthetic_state
 from PIL import Image
 from safetensors.numpy import save_file
 from tensormask_server.config import parse_config
@@ -26,6 +25,7 @@ from tensormask_server.network.tensormask import TensorMask
 from bench.__main__ import RESULTS, machine
 from bench.networks import DEMO, ROOT, image_of
 from bench.tables import Table
+from reference.synthetic_weights import synthetic_state
 
 MEGABYTE = 1e6
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small images")
     parser.add_argument("--images", type=int, default=200, help="for the demo's network (default: %(default)s)")
     parsed = parser.parse_args()
-    written = [f"# Bulk runs\n\nBy `PYTHONPATH=tests python -m bench.bulk`, on {machine()}. Look at the ratios."]
+    written = [f"# Bulk runs\n\nBy `python -m bench.bulk`, on {machine()}. Look at the ratios."]
     with tempfile.TemporaryDirectory(prefix="tensormask-bench-") as folder:
         for table in tables(Path(folder), parsed.images, parsed.counts):
             table.show()
@@ -83,7 +83,7 @@ def by_images(folder: Path, counts: Sequence[int]) -> Table:
         "times has the start of Ray in it, the second hasn't; the memory is the most that was resident",
     )
     config, weights = folder / "config.yaml", folder / "tiny.safetensors"
-    tiny = ROOT / "tests" / "parity" / "cases" / "tiny" / "config.yaml"
+    tiny = ROOT / "reference" / "networks" / "tiny" / "config.yaml"
     config.write_text(yaml.safe_dump({"_BASE_": str(tiny), "INPUT": {"MIN_SIZE_TEST": 32}}))
     entries = TensorMask(parse_config(load_merged_yaml(config))).state_dict()
     save_file(synthetic_state({name: tuple(entry.shape) for name, entry in entries.items()}), weights)

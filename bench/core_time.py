@@ -9,8 +9,9 @@ import time
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.requests import parse_request
-from tensormask_server.responses import Found, Model, encode
+from tensormask_server.requests.parsing import parse_request
+from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
@@ -66,7 +67,7 @@ def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[flo
             [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
         [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            answer, _ = encode(Found(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            answer = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
         spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
     return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(answer) / 1000]
 

@@ -19,6 +19,7 @@ from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
 from tensormask_server.images import ImageError, read_image
 from tensormask_server.printable import one_line, printable
+from tensormask_server.same_options import OptionsChanged, check_same_options
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = gather(images, results_of, answered, kept, parsed.concurrency)
         results = [result for of_image in answered.values() for result in of_image]
         print(table(evaluate(annotations, results)))
-    except (DataError, EvaluationError, TokenError, Unreachable, OSError) as error:
+    except (DataError, EvaluationError, OptionsChanged, TokenError, Unreachable, OSError) as error:
         print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -81,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """What images were answered with, a line for each, so that another run needn't ask again."""
+    """The results of each image, a line for each, so that another run needn't request them again."""
 
     path: Path  # there, or not yet
-    threshold: float  # of the scores that were asked for
+    threshold: float  # of the scores that were requested
 
     def read(self) -> dict[int, list[Result]]:
         """The results of each image that was answered in an earlier run; none where there is no file yet.
@@ -92,7 +93,8 @@ class ResultsFile:
         The last line is cut off where a run that was killed has left it half-written.
 
         Raises:
-            EvaluationError: it is a file of another kind, or of a run with another threshold.
+            EvaluationError: it is a file of another kind.
+            OptionsChanged: it is a file of a run with another threshold.
         """
         if not self.path.exists():
             return {}
@@ -107,11 +109,7 @@ class ResultsFile:
                 raise EvaluationError(
                     f"{self.path}, line {number}, holds no results; name another --results"
                 ) from error
-            if threshold != self.threshold:
-                raise EvaluationError(
-                    f"{self.path} holds results with --threshold {threshold}; go on with the same, or name another "
-                    "--results"
-                )
+            check_same_options(self.path, {"--threshold": threshold}, {"--threshold": self.threshold}, "--results")
         if not rest.startswith(LINE_START[: len(rest)]):
             raise EvaluationError(f"{self.path} ends with something else than results; name another --results")
         if rest:

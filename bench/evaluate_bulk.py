@@ -14,7 +14,8 @@ from tensormask_server import classes
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it also runs as a file
 try:
     import pyarrow.dataset as ds
-    from tensormask_server.bulk.parts import Parts, RunError
+    from tensormask_server.bulk.listing import RunError
+    from tensormask_server.bulk.parts import Parts
     from tensormask_server.bulk.places import PlaceError, place_of, source_of
 
     from bench.evaluate import table

@@ -13,18 +13,20 @@ from functools import partial
 
 import numpy as np
 import torch
-from parity.cases import CASES, load_case  # type: ignore[attr-defined]  # takes the folder of that name
-from parity.synthetic_weights import synthetic_state
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.agreement import paired
+from tensormask_server.agreement import pair_detections
 from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import LARGEST_BATCH, PRECISIONS, exact_float32
+from tensormask_server.options import PRECISIONS
+from tensormask_server.precision import exact_float32
+from tensormask_server.predictor import GPU_BATCH_SIZE
 
 from bench.agreement import agreement
 from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
+from reference.cases import CASES, load_case
+from reference.synthetic_weights import synthetic_state
 
 LEAST_PAIRED, LEAST_MASK_IOU = 0.97, 0.98  # of the detections above 0.3, in half precision
 
@@ -36,13 +38,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--height", type=int, default=800)
     parser.add_argument("--width", type=int, default=1333)
-    parser.add_argument("--batch", type=int, default=LARGEST_BATCH, help="images, %(default)s at most")
+    parser.add_argument("--batch", type=int, default=GPU_BATCH_SIZE, help="images, %(default)s at most")
     parsed = parser.parse_args()
     device = torch.device(parsed.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error(f"torch {torch.__version__} can't use a GPU here; --device cpu tries all of it on the CPU")
-    if not 1 <= parsed.batch <= LARGEST_BATCH:
-        parser.error(f"--batch is {parsed.batch}; expected 1 to {LARGEST_BATCH}, as more don't run together")
+    if not 1 <= parsed.batch <= GPU_BATCH_SIZE:
+        parser.error(f"--batch is {parsed.batch}; expected 1 to {GPU_BATCH_SIZE}, as more don't run together")
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "a CPU"
     print(f"{card}, torch {torch.__version__}, Python {platform.python_version()}")
     parity, right = parity_table(parsed.device)
@@ -61,7 +63,7 @@ def parity_table(device: str) -> tuple[Table, bool]:
         state = synthetic_state(case.shapes, case.seed)
         load_weights(network, {entry: torch.from_numpy(array) for entry, array in state.items()})
         [found] = Predictor(network, torch.device(device), torch.float32)([case.image])
-        same = sum(pair.is_same for pair in paired(found, case.expected))
+        same = sum(pair.is_same for pair in pair_detections(found, case.expected))
         table.rows.append((name, len(case.expected), same))
     return table, all(expected == same for _, expected, same in table.rows)
 

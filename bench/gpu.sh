@@ -10,5 +10,5 @@ if ! "$python" -P -c 'import torch, numpy, PIL, yaml, safetensors' 2> /dev/null;
         "name another: PYTHON=.venv/bin/python bench/gpu.sh" >&2
     exit 2
 fi
-export PYTHONPATH="$PWD:$PWD/handler:$PWD/tests${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$PWD:$PWD/handler${PYTHONPATH:+:$PYTHONPATH}"
 exec "$python" -P -m bench.gpu "$@"

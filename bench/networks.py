@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity.synthetic_weights import synthetic_state
 from PIL import Image
 from tensormask_server import Predictor
 from tensormask_server.checkpoint import load_checkpoint, load_weights
 from tensormask_server.config import load_config, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.predictor import PRECISIONS, build_network
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import build_network
+
+from reference.synthetic_weights import synthetic_state
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "model"
@@ -34,12 +36,12 @@ def published_network(min_size: int) -> TensorMask:
 def published_predictor(
     min_size: int, precision: str = "float32", device: str = "cpu", winograd: bool = True
 ) -> Predictor:
-    return Predictor(published_network(min_size), torch.device(device), PRECISIONS[precision], winograd)
+    return Predictor(published_network(min_size), torch.device(device), DTYPES[precision], winograd)
 
 
 def demo_predictor(precision: str = "float32", device: str = "cpu", winograd: bool = True) -> Predictor:
     network = build_network(load_config(DEMO / "config.yaml"), load_checkpoint(DEMO / "weights.pkl"))
-    return Predictor(network, torch.device(device), PRECISIONS[precision], winograd)
+    return Predictor(network, torch.device(device), DTYPES[precision], winograd)
 
 
 def image_of(height: int, width: int) -> np.ndarray:

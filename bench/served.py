@@ -14,10 +14,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-from tensormask_server.archive import ArchiveRequest, make_archive
+from tensormask_server.archive.arguments import ArchiveRequest
+from tensormask_server.archive.making import make_archive
 from tensormask_server.launcher import PROPERTIES
-from tensormask_server.properties import read_properties, with_addresses
-from tensormask_server.torchserve import TorchServe
+from tensormask_server.torchserve.process import TorchServe
+from tensormask_server.torchserve.properties import read_properties, with_addresses
 
 from bench.around_the_network import jpeg_of
 from bench.networks import DEMO, image_of

@@ -11,11 +11,12 @@ from functools import partial
 import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
-from tensormask_server.inputs import normalised
+from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection, best_locations, candidates_at, deltas_of, detect
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
-from tensormask_server.responses import Found, Model, encode
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
+from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
@@ -25,7 +26,7 @@ from bench.tables import Table
 STAGES = ("decode", "resize", "network", "masks", "encode")
 SIDES = (256, 384, 512, 768, 1024, 1536)
 COUNTS = (1, 10, 30, 100)
-LARGEST = HandlerOptions(score_threshold=0.0)
+LARGEST = Limits()
 CLASS_NAMES = tuple(str(number) for number in range(80))
 MODEL = Model("demo", CLASS_NAMES[:20], "")
 
@@ -89,7 +90,7 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
     network, config = predictor.network, predictor.config
     jpeg = jpeg_of(image_of(480, 640))
     with torch.inference_mode():
-        batch = normalised([image_of(480, 640)], config.input, network.stride, predictor.device)
+        batch = normalised_batch([image_of(480, 640)], config.input, network.stride, predictor.device)
         features = network.features(batch.to(predictor.dtype))
         logits = [each[0] for each in network.head.class_logits(features)]
         deltas = deltas_of([each[0] for each in network.head.box_deltas(features)])
@@ -113,7 +114,7 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
             locations = best_locations(logits, len(anchors[0]), selection, config.detection.topk_candidates)
             detect(locations, with_boxes, selection)
         with stopwatch("encode"):
-            encode(Found(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
         for stage, times in spent.items():
             times.append(1000 * stopwatch.seconds[stage])
     each = {stage: np.array(times[1:]) for stage, times in spent.items()}
@@ -137,7 +138,7 @@ def row(name: str, predictor: Predictor, image: np.ndarray, count: int, rounds: 
         options = PredictionOptions(score_threshold=0.0, max_detections=count)
         [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            encode(Found(item.image, detections, MODEL), "coco")
+            encode(Result(item.image, detections, MODEL), "coco")
         for stage in STAGES:
             spent[stage].append(1000 * stopwatch.seconds[stage])
     times = np.array([spent[stage][1:] for stage in STAGES])  # (stages, rounds)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.network.resnet import fold_norms
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
-from tensormask_server.responses import gzipped_torch
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
+from tensormask_server.responses.arrays import gzipped_torch
 from torch import Tensor
 
 from bench import first_server
@@ -89,7 +89,7 @@ def channels_first(predictor: Predictor) -> Predictor:
 
 
 def answered(predictor: Predictor, body: bytes) -> Detections:
-    request = parse_request({"body": body}, {}, HandlerOptions(), CLASS_NAMES)
+    request = parse_request({"body": body}, {}, Limits(), CLASS_NAMES)
     return predictor([item.image for item in request.items], OPTIONS)[0]
 
 

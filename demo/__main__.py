@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
-from tensormask_server.properties import read_properties, with_addresses
-from tensormask_server.torchserve import TorchServe
+from tensormask_server.torchserve.process import TorchServe
+from tensormask_server.torchserve.properties import read_properties, with_addresses
 
 ROOT = Path(__file__).parents[1]
 MODEL = Path("demo/model")

@@ -1,4 +1,4 @@
-"""Settings of all tests. Its place here also puts this folder on the path, for `parity` and for what tests share."""
+"""Settings of all tests."""
 
 from collections import Counter
 

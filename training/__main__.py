@@ -11,6 +11,7 @@ from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detectron2_yaml import ConfigError
 from tensormask_server.printable import one_line, printable
+from tensormask_server.same_options import OptionsChanged
 from torch import distributed
 
 try:
@@ -69,7 +70,7 @@ def main() -> None:
         parser.exit(2, f"can't write to {printable(args.out)}: {error.strerror}\n")
     try:
         train(load_training_config(args.config), run)
-    except (ConfigError, CheckpointError) as error:
+    except (ConfigError, CheckpointError, OptionsChanged) as error:
         parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server.config import InputConfig
 from tensormask_server.images import ImageError, read_image
-from tensormask_server.inputs import resize_image
+from tensormask_server.inputs import normalised_batch, resize_image
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 from torch import Tensor
@@ -23,6 +23,7 @@ from training.annotations import DataError, category_ids, check_images, outline_
 from training.settings import ImageConfig
 
 Annotation = dict[str, Any]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Instances:
 
 @dataclass(frozen=True)
 class Batch:
-    images: Tensor  # float32 (N, 3, H, W), normalised, zeros right and bottom of the smaller ones
+    images: Tensor  # float32 (N, 3, H, W), as `inputs.normalised_batch` gives them
     instances: list[Instances]
 
     def to(self, device: torch.device) -> "Batch":
@@ -155,19 +156,18 @@ class Batches(Dataset[Batch]):
             epoch, place = divmod(iteration * self.images_per_batch + i, len(self.data))
             index = int(_order(len(self.data), self.seed, epoch)[place])
             examples.append(self._example(index, size, bool(flips[i])))
-        return _padded(examples, self.stride)
+        images = normalised_batch([image for image, _ in examples], self.normalisation, self.stride, CPU)
+        return Batch(images, [_padded(instances, *images.shape[2:]) for _, instances in examples])
 
-    def _example(self, index: int, size: int, flip: bool) -> tuple[Tensor, Instances]:
+    def _example(self, index: int, size: int, flip: bool) -> tuple[np.ndarray, Instances]:
+        """The resized image, uint8 (h, w, 3), RGB, and its instances."""
         options = dataclasses.replace(self.normalisation, min_size=size, max_size=self.options.max_size)
         image = resize_image(self.data.image(index), options)
         classes, masks = self.data.classes_and_masks(index)
         masks = _resized_masks(masks, *image.shape[:2])
         if flip:
-            image, masks = image[:, ::-1], masks[..., ::-1]
-        channels = image[..., ::-1] if options.format == "BGR" else image
-        mean, std = (np.array(each, np.float32) for each in (options.pixel_mean, options.pixel_std))
-        normalised = torch.from_numpy((channels - mean) / std)
-        return normalised.permute(2, 0, 1), _instances(classes, masks)
+            image, masks = np.ascontiguousarray(image[:, ::-1]), masks[..., ::-1]
+        return image, _instances(classes, masks)
 
 
 @lru_cache(maxsize=2)
@@ -223,12 +223,8 @@ def _instances(classes: list[int], masks: np.ndarray) -> Instances:
     )
 
 
-def _padded(examples: list[tuple[Tensor, Instances]], stride: int) -> Batch:
-    height, width = (-(-max(image.shape[axis] for image, _ in examples) // stride) * stride for axis in (1, 2))
-    images = torch.zeros(len(examples), 3, height, width)
-    instances = []
-    for out, (image, each) in zip(images, examples, strict=True):
-        out[:, : image.shape[1], : image.shape[2]] = image
-        padding = (0, width - image.shape[2], 0, height - image.shape[1])
-        instances.append(dataclasses.replace(each, masks=torch.nn.functional.pad(each.masks, padding)))
-    return Batch(images, instances)
+def _padded(instances: Instances, height: int, width: int) -> Instances:
+    """The instances with masks of the batch's height and width, zeros right and bottom."""
+    _, mask_height, mask_width = instances.masks.shape
+    padding = (0, width - mask_width, 0, height - mask_height)
+    return dataclasses.replace(instances, masks=torch.nn.functional.pad(instances.masks, padding))

@@ -11,6 +11,7 @@ import yaml
 from tensormask_server.detectron2_yaml import ConfigError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import open_regular, write_whole
+from tensormask_server.same_options import check_same_options
 
 from training.losses import Losses
 from training.network import named_weights
@@ -28,12 +29,12 @@ def save(
     losses: Losses,
     optimizer: torch.optim.Optimizer,
     done: int,
-    asked: Mapping[str, object],
+    options: Mapping[str, object],
 ) -> None:
     """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones.
 
     Args:
-        asked: the options that may not change when the training goes on, by their names.
+        options: what may not change when the training continues, by name.
 
     Raises:
         ConfigError: the weights aren't finite numbers; nothing is written.
@@ -43,7 +44,7 @@ def save(
         "losses": losses.state_dict(),
         "optimizer": optimizer.state_dict(),
         "iteration": done,
-        "asked": dict(asked),
+        "asked": dict(options),
     }
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     if not all(np.isfinite(array).all() for array in weights.values()):
@@ -58,14 +59,15 @@ def save(
     write_whole(out / STATE, lambda file: torch.save(state, file))
 
 
-def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: Mapping[str, object]) -> int:
+def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options: Mapping[str, object]) -> int:
     """Puts a saved state back, if there is one.
 
     Returns:
         The iterations already done.
 
     Raises:
-        ConfigError: it is that of a training with other options or of another network, or it is damaged.
+        OptionsChanged: it is the state of a training with other options.
+        ConfigError: it is the state of a training of another network, or it is damaged.
     """
     if not (out / STATE).exists():
         return 0
@@ -76,12 +78,7 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, asked: M
         before, done = {"--name-weight": 0.0, **state["asked"]}, int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{printable(out / STATE)} is damaged: {_short(error)}; name another --out") from error
-    for name, value in asked.items():
-        if before.get(name) != value:
-            raise ConfigError(
-                f"{printable(out)} has a training with another {name}, {printable(before.get(name))} and not {value}; "
-                "go on with that, or name another --out"
-            )
+    check_same_options(out, before, options, "--out")
     try:
         losses.load_state_dict(state["losses"])
         optimizer.load_state_dict(state["optimizer"])

@@ -69,7 +69,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     in_channels_last(network)
     losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
-    asked = {
+    options = {
         "--optimizer": run.optimizer,
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
@@ -77,7 +77,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
     }
-    done = files.resume(run.out, losses, optimizer, asked)
+    done = files.resume(run.out, losses, optimizer, options)
     if done and _is_first():
         print(
             f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
@@ -106,7 +106,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             report(iteration, rate, _step(learner, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
             due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
             if due and _is_first():
-                files.save(run.out, config, losses, optimizer, iteration + 1, asked)
+                files.save(run.out, config, losses, optimizer, iteration + 1, options)
     return network
 
 

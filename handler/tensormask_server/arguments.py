@@ -1,7 +1,10 @@
-"""Types of the commands' arguments, for argparse: numbers within their limits."""
+"""The commands' arguments, for argparse: numbers within their limits, and a hint for a misspelt option."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+
+from tensormask_server.spelling import did_you_mean
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -35,3 +38,22 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:  # nor is NaN
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def parsed_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parses a command's arguments as `parser.parse_args` does, and suggests the option that a misspelt one stands for.
+
+    Args:
+        parser: of the command.
+        arguments: of the command; None for the process's own.
+
+    Returns:
+        The parsed arguments. An unknown argument ends the process with status 2 and a message on stderr.
+    """
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options = re.findall(r"(?<![\w-])--[a-z][a-z-]*", parser.format_help())
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        hint = next(filter(None, (did_you_mean(name, options) for name in names)), "")
+        parser.error(f"unknown arguments: {' '.join(unknown)}{hint}; expected options that --help shows")
+    return parsed

@@ -1,11 +1,7 @@
 """What a client is told when its request can't be answered."""
 
-import difflib
 import json
-from collections.abc import Iterable
 from typing import Any
-
-LONGEST_NAME = 100  # letters; looking for what a longer one may have meant takes memory and finds nothing
 
 
 class BadRequest(ValueError):
@@ -72,11 +68,3 @@ def shown(value: Any) -> str:
 def json_type(value: Any) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean score_threshold?)", or "" where no known name is near."""
-    if len(name) > LONGEST_NAME:
-        return ""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

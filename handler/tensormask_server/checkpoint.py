@@ -1,5 +1,6 @@
 """Weight files in, named tensors out, without running anything that a file asks for (specification, section 2)."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -15,7 +16,7 @@ from torch import Tensor
 from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import one_line, printable, quoted
-from tensormask_server.regular_files import MOST_WEIGHTS, read_regular
+from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
 from tensormask_server.torch_file import DTYPES, read_torch_file
 
 # entries of older detectron2 files that follow from the configuration
@@ -52,6 +53,29 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
     _check_size(shown, wanted, len(content))
     return {name: _tensor(shown, name, value) for name, value in wanted.items()}
+
+
+def check_sha256(path: Path) -> None:
+    """Checks a file against six hex digits at the end of its name, as detectron2's published files have them.
+
+    The digits are the start of the file's SHA-256. A name without digits isn't checked.
+
+    Raises:
+        CheckpointError: the SHA-256 starts otherwise, or the file can't be read.
+    """
+    digits = re.search(r"[_-]([0-9a-f]{6})$", path.stem)
+    if digits is None or not path.exists():
+        return
+    try:
+        with open_regular(path, MOST_WEIGHTS) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"can't read the weights {printable(path)}: {error.strerror}") from error
+    if not sha256.startswith(digits[1]):
+        raise CheckpointError(
+            f"{printable(path)} has the SHA-256 {sha256[:6]}…, and its name says {digits[1]}…: the file is damaged or "
+            "not the published one; download it again (or rename it, if the digits mean something else)"
+        )
 
 
 def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Which precisions the CPU computes in by itself: others are emulated, slowly."""
+"""Tells whether the CPU has instructions for a precision. Without them torch emulates it, which is slow."""
 
 import re
 import warnings
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 CPUINFO = Path("/proc/cpuinfo")
-# the instructions of x86 and ARM that convolutions need, as Linux calls them
+# x86's and ARM's instructions for convolutions, by Linux's names; one of them is enough
 INSTRUCTIONS = {
     torch.bfloat16: {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"},
     torch.float16: {"avx512_fp16", "amx_fp16", "avx_ne_convert", "asimdhp"},
@@ -15,13 +15,14 @@ INSTRUCTIONS = {
 
 
 class SlowPrecisionWarning(UserWarning):
-    """The CPU emulates the precision that was asked for."""
+    """The CPU emulates the precision of the convolutions."""
 
 
 def warn_if_emulated(dtype: torch.dtype) -> None:
-    """
+    """Warns if the CPU emulates a dtype.
+
     Warns:
-        SlowPrecisionWarning: this CPU has no instructions for it; not where that can't be told.
+        SlowPrecisionWarning: as `emulates`.
     """
     if emulates(dtype):
         name = str(dtype).removeprefix("torch.")
@@ -30,7 +31,7 @@ def warn_if_emulated(dtype: torch.dtype) -> None:
 
 
 def emulates(dtype: torch.dtype) -> bool:
-    """Whether this CPU is known to have no instructions for it."""
+    """Whether this CPU is known to have no instructions for a dtype. False if the CPU's instructions are unknown."""
     try:
         listed = re.search(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
     except OSError:

@@ -1,6 +1,7 @@
-"""detectron2's own TensorMask behind our interface, for who has installed it.
+"""detectron2's own TensorMask as an `Engine`, for users who have installed detectron2.
 
-Like `detectron2_network` this has not been run against an installed detectron2 yet; what needs none of it is tested.
+This file and `detectron2_network` haven't been run with an installed detectron2 yet. The parts that don't need it are
+tested.
 """
 
 from collections.abc import Sequence
@@ -11,97 +12,111 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.bad_request import BadRequest
 from tensormask_server.config import TensorMaskConfig, load_config
+from tensormask_server.detections import (
+    DEFAULT_OPTIONS,
+    Detections,
+    PredictionOptions,
+    UnsupportedOption,
+    options_per_image,
+)
 from tensormask_server.detectron2_network import Resize, build_detectron2
 from tensormask_server.image_masks import ImageMasks, MaskCrop
 from tensormask_server.inputs import check_images
-from tensormask_server.predictor import Detections, PredictionOptions, exact_float32, one_each
+from tensormask_server.precision import exact_float32
 from tensormask_server.timing import Stopwatch
 
-MASK_THRESHOLD = 0.5  # detectron2's TensorMask has no other
-AS_CONFIGURED = PredictionOptions()
+MASK_THRESHOLD = 0.5  # a constant in detectron2's TensorMask
 
 
 def load_detectron2(
-    config: str | Path, weights: str | Path, device: str | torch.device, least_score: float = 0.0
+    config: str | Path, weights: str | Path, device: str | torch.device, min_score: float = 0.0
 ) -> "Detectron2Engine":
-    """As `load_predictor`, with detectron2's network.
+    """Builds detectron2's network of a configuration and loads its weights.
 
     Args:
-        least_score: scores above it can be asked for; detectron2 makes masks for all of them.
+        config, weights, device: as in `load_predictor`.
+        min_score: the lowest score threshold that can be requested. detectron2 makes a mask for each score above it.
 
     Raises:
         EngineError, ConfigError, CheckpointError: as `build_detectron2`.
     """
     torch_device = torch.device(device)
-    model, resize = build_detectron2(Path(config), Path(weights), torch_device, least_score)
-    return Detectron2Engine(model, resize, load_config(config), torch_device, least_score)
+    model, resize = build_detectron2(Path(config), Path(weights), torch_device, min_score)
+    return Detectron2Engine(model, resize, load_config(config), torch_device, min_score)
 
 
 class Detectron2Engine:
-    """The same interface as `Predictor`; one image after the other, each as detectron2's DefaultPredictor does it."""
+    """Runs detectron2's network with `Predictor`'s interface.
+
+    It runs one image at a time and prepares it as detectron2's DefaultPredictor does.
+    """
 
     def __init__(
-        self, model: nn.Module, resize: Resize, config: TensorMaskConfig, device: torch.device, least_score: float
+        self, network: nn.Module, resize: Resize, config: TensorMaskConfig, device: torch.device, min_score: float
     ):
         """
         Args:
-            model: detectron2's, ready to be run on the device.
-            resize: detectron2's transform.
+            network: detectron2's, in evaluation mode, on the device.
+            resize: detectron2's ResizeShortestEdge.
+            min_score: as in `load_detectron2`.
         """
         self.config = config
         self.device = device
-        self.network = model
+        self.network = network
         self._resize = resize
-        self._least_score = least_score
+        self._min_score = min_score
 
     def check(self, options: PredictionOptions) -> None:
-        """
+        """Checks options before an image is run with them.
+
         Raises:
-            BadRequest: detectron2's network has another value of an option built in.
+            UnsupportedOption: as `check_options`.
         """
-        check_options(options, self.config, self._least_score)
+        check_options(options, self.config, self._min_score)
 
     @torch.no_grad()
     def __call__(
         self,
         images: Sequence[np.ndarray],
-        options: float | PredictionOptions | Sequence[PredictionOptions] = AS_CONFIGURED,
+        options: float | PredictionOptions | Sequence[PredictionOptions] = DEFAULT_OPTIONS,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """Finds the things on each image, as if it were alone.
+        """Detects the instances on each image.
 
         Args:
             images: each uint8 (H, W, 3), RGB.
-            options: for all images, or one for each; a number is a score threshold.
-            stopwatch: counts the time of "resize", "network" (detectron2 makes whole masks there) and "masks".
+            options: one for all images, or a sequence with one for each image. A number is a score threshold.
+            stopwatch: measures the parts "resize", "network" and "masks". detectron2 makes dense masks in "network".
+
+        Returns:
+            One `Detections` per image, in the order of the images, in the host's memory.
 
         Raises:
-            ValueError: an image isn't of that shape or type, or there are more or fewer options than images.
-            BadRequest: as `check`.
+            ValueError: an image has another shape or dtype, or there isn't one option per image.
+            UnsupportedOption: as `check_options`.
         """
-        each_options = one_each(options, len(images))
+        image_options = options_per_image(options, len(images))
         check_images(images)
-        for wanted in each_options:
-            self.check(wanted)
-        watch = stopwatch or Stopwatch()
-        return [self._detections(*each, watch) for each in zip(images, each_options, strict=True)]
+        for each in image_options:
+            self.check(each)
+        stopwatch = stopwatch or Stopwatch()
+        return [self._detect(*each, stopwatch) for each in zip(images, image_options, strict=True)]
 
-    def _detections(self, image: np.ndarray, options: PredictionOptions, watch: Stopwatch) -> Detections:
+    def _detect(self, image: np.ndarray, options: PredictionOptions, stopwatch: Stopwatch) -> Detections:
         height, width = image.shape[:2]
-        with watch("resize"):
-            ordered = np.ascontiguousarray(image[:, :, ::-1] if self.config.input.format == "BGR" else image)
-            resized = self._resize.get_transform(ordered).apply_image(ordered)
-        with watch("network"), exact_float32(self.device):
-            planes = torch.as_tensor(resized.astype(np.float32).transpose(2, 0, 1))
-            [output] = self.network([{"image": planes, "height": height, "width": width}])
-        with watch("masks"):
+        with stopwatch("resize"):
+            channels = np.ascontiguousarray(image[:, :, ::-1] if self.config.input.format == "BGR" else image)
+            resized = self._resize.get_transform(channels).apply_image(channels)
+        with stopwatch("network"), exact_float32(self.device):
+            pixels = torch.as_tensor(resized.astype(np.float32).transpose(2, 0, 1))  # (3, h, w)
+            [output] = self.network([{"image": pixels, "height": height, "width": width}])
+        with stopwatch("masks"):
             fields = output["instances"].get_fields()
-            found = Instances(
+            instances = Instances(
                 fields["pred_boxes"].tensor, fields["scores"], fields["pred_classes"], fields.get("pred_masks")
             )
-            return detections_of(found, self.config, options, height, width)
+            return select_detections(instances, self.config, options, height, width)
 
 
 # --- what needs no detectron2 -----------------------------------------------------------------------------------------
@@ -109,65 +124,74 @@ class Detectron2Engine:
 
 @dataclass(frozen=True)
 class Instances:
-    """What detectron2's network says of one image of H×W pixels, on any device."""
+    """The output of detectron2's network for one image of H×W pixels, on any device."""
 
-    boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in the image's pixels, clipped to it
+    boxes: Tensor  # float32 (N, 4): x0 y0 x1 y1 in pixels of the image, clipped to it
     scores: Tensor  # float32 (N,)
     classes: Tensor  # int64 (N,)
-    masks: Tensor | None  # bool (N, H, W); it gives none where N is 0 or MASK_ON is False
+    masks: Tensor | None  # bool (N, H, W); None if N is 0 or MASK_ON is False
 
 
-def detections_of(
-    found: Instances, config: TensorMaskConfig, options: PredictionOptions, height: int, width: int
+def select_detections(
+    instances: Instances, config: TensorMaskConfig, options: PredictionOptions, height: int, width: int
 ) -> Detections:
-    """Those that are asked for, best score first.
+    """Selects the instances that the options request, best score first.
 
-    The score threshold changes nothing else, since no detection depends on one with a worse score. The classes are
-    chosen from the DETECTIONS_PER_IMAGE best things of all classes, where our own network looks for so many of the
-    classes that are asked for; and max_detections counts things on the image, where ours counts those beside it too.
+    The score threshold doesn't change the instances above it, because none depends on one with a lower score.
+    Two options differ slightly from our own network's:
+
+    - classes: detectron2 keeps the best DETECTIONS_PER_IMAGE instances of all classes, and these are chosen from them.
+      Our network keeps as many of the requested classes.
+    - max_detections: it counts the boxes within the image here. Our network also counts boxes beside the image.
+
+    Args:
+        instances: at most DETECTIONS_PER_IMAGE.
+        height, width: of the image, in pixels.
     """
-    own = config.detection
-    threshold = own.score_threshold if options.score_threshold is None else options.score_threshold
-    wanted = found.scores > threshold
+    configured = config.detection
+    threshold = configured.score_threshold if options.score_threshold is None else options.score_threshold
+    max_detections = configured.max_detections if options.max_detections is None else options.max_detections
+    selected = instances.scores > threshold  # bool (N,)
     if options.classes is not None:
-        wanted &= torch.isin(found.classes, found.classes.new_tensor(options.classes))
-    order = found.scores.argsort(descending=True, stable=True)
-    chosen = order[wanted[order]][: own.max_detections if options.max_detections is None else options.max_detections]
+        selected &= torch.isin(instances.classes, instances.classes.new_tensor(options.classes))
+    order = instances.scores.argsort(descending=True, stable=True)
+    indices = order[selected[order]][:max_detections]
     masks = None
     if config.head.mask_on:
-        if found.masks is None and len(chosen):
-            raise RuntimeError("detectron2 gave boxes and no pred_masks, with MODEL.MASK_ON True")
-        # one after the other: all masks of a large image take gigabytes
-        each = [] if found.masks is None else (found.masks[i].cpu().numpy() for i in chosen.tolist())
-        masks = ImageMasks(height, width, [MaskCrop.of_mask(mask) for mask in each])
+        if instances.masks is None and len(indices):
+            raise RuntimeError("detectron2 returned boxes without pred_masks, though MODEL.MASK_ON is True")
+        # one mask at a time, because all masks of a large image take gigabytes
+        dense = [] if instances.masks is None else (instances.masks[i].cpu().numpy() for i in indices.tolist())
+        masks = ImageMasks(height, width, [MaskCrop.of_mask(mask) for mask in dense])
     return Detections(
-        boxes=found.boxes[chosen].cpu().numpy(),
-        scores=found.scores[chosen].cpu().numpy(),
-        classes=found.classes[chosen].cpu().numpy(),
+        boxes=instances.boxes[indices].cpu().numpy(),
+        scores=instances.scores[indices].cpu().numpy(),
+        classes=instances.classes[indices].cpu().numpy(),
         image_masks=masks,
     )
 
 
-def check_options(options: PredictionOptions, config: TensorMaskConfig, least_score: float) -> None:
-    """
+def check_options(options: PredictionOptions, config: TensorMaskConfig, min_score: float) -> None:
+    """Checks that detectron2's network can predict with these options.
+
     Raises:
-        BadRequest: detectron2's network has another value of an option built in.
+        UnsupportedOption: the network was built with another value.
     """
-    own = config.detection
-    if options.score_threshold is not None and options.score_threshold < least_score:
-        raise _fixed("score_threshold", options.score_threshold, f"{least_score:g} or more")
-    if options.nms_threshold not in (None, own.nms_threshold):
-        raise _fixed("nms_threshold", options.nms_threshold, f"{own.nms_threshold:g}, NMS_THRESH_TEST")
+    configured = config.detection
+    if options.score_threshold is not None and options.score_threshold < min_score:
+        raise _unsupported("score_threshold", options.score_threshold, f"{min_score:g} or more")
+    if options.nms_threshold not in (None, configured.nms_threshold):
+        expected = f"{configured.nms_threshold:g}, the configuration's NMS_THRESH_TEST"
+        raise _unsupported("nms_threshold", options.nms_threshold, expected)
     if options.mask_threshold != MASK_THRESHOLD:
-        raise _fixed("mask_threshold", options.mask_threshold, f"{MASK_THRESHOLD:g}")
-    if options.max_detections is not None and options.max_detections > own.max_detections:
-        expected = f"at most {own.max_detections}, DETECTIONS_PER_IMAGE"
-        raise _fixed("max_detections", options.max_detections, expected)
+        raise _unsupported("mask_threshold", options.mask_threshold, f"{MASK_THRESHOLD:g}")
+    if options.max_detections is not None and options.max_detections > configured.max_detections:
+        expected = f"at most {configured.max_detections}, the configuration's DETECTIONS_PER_IMAGE"
+        raise _unsupported("max_detections", options.max_detections, expected)
 
 
-def _fixed(name: str, value: object, expected: str) -> BadRequest:
-    return BadRequest(
-        f"{name} is {value}, and this server's engine, detectron2, has it built in",
-        f"{name}: {expected}; or leave it out (the engine native takes any)",
-        "option",
+def _unsupported(name: str, value: object, expected: str) -> UnsupportedOption:
+    return UnsupportedOption(
+        f"{name} is {value}, which the engine detectron2 doesn't support",
+        f"{name}: {expected}; or leave the option out (the engine native supports all values)",
     )

@@ -1,7 +1,7 @@
-"""detectron2's own TensorMask, built by its own functions where it is installed.
+"""Builds detectron2's own TensorMask with detectron2's functions, if it is installed.
 
-This is written from detectron2's public documentation, and has not been run against an installed detectron2 yet. What
-needs none of it is tested: the errors, and how weights are held against a network.
+This file is written from detectron2's public documentation. It hasn't been run with an installed detectron2 yet. The
+parts that don't need it are tested: the errors, and the comparison of weights with a network.
 """
 
 import sys
@@ -20,7 +20,7 @@ from tensormask_server.network.tensormask import TensorMask
 
 Resize = Any  # detectron2's ResizeShortestEdge
 REPOSITORY = "https://github.com/facebookresearch/detectron2.git"
-# without isolation, since both look for the torch that they are compiled for
+# no build isolation: both packages are compiled for the torch that is installed
 PIP_INSTALL = f"{sys.executable} -m pip install --no-build-isolation"
 INSTALL = (
     f"{PIP_INSTALL} 'git+{REPOSITORY}' && git clone {REPOSITORY} && {PIP_INSTALL} -e detectron2/projects/TensorMask"
@@ -30,48 +30,50 @@ MODULES = (
     "detectron2.config",
     "detectron2.data.transforms",
     "detectron2.modeling",
-    "tensormask",  # the project's
+    "tensormask",  # detectron2's TensorMask project
 )
 
 
 class EngineError(ValueError):
-    """An engine that can't be used here. The message says what to do, in one line."""
+    """An engine can't be used here. The message is one line and says what to do."""
 
 
 def check_detectron2() -> None:
-    """
+    """Checks that detectron2 can be imported.
+
     Raises:
         EngineError: detectron2 or its TensorMask project can't be imported.
     """
     try:
         for name in MODULES:
             import_module(name)
-    except Exception as error:  # one that was compiled for another torch can raise anything
+    except Exception as error:  # a package that was compiled for another torch can raise anything
         raise EngineError(
             f"the engine detectron2 can't be used: {error}. It needs detectron2 and its TensorMask project, compiled "
-            f"on this machine for its torch, {torch.__version__}, with CUDA where masks are aligned: {INSTALL}. "
-            "The engine native needs none of it, and gives the same numbers"
+            f"on this machine for torch {torch.__version__}, with CUDA for aligned masks: {INSTALL}. The engine native "
+            "needs none of this and gives the same numbers"
         ) from error
 
 
-def build_detectron2(config: Path, weights: Path, device: torch.device, least_score: float) -> tuple[nn.Module, Resize]:
-    """Builds detectron2's network of a configuration with its weights, all by detectron2's own functions.
+def build_detectron2(config: Path, weights: Path, device: torch.device, min_score: float) -> tuple[nn.Module, Resize]:
+    """Builds detectron2's network of a configuration and loads its weights, with detectron2's own functions.
 
-    The weights are read as ever, so that nothing in the file is executed, and go to DetectionCheckpointer as a .pth of
-    tensors alone: it would unpickle a .pkl, and doesn't know an archive's .safetensors. It only logs what it doesn't
-    find, so each entry is compared afterwards. A configuration is read by detectron2 too, once ours has admitted it.
+    `load_checkpoint` reads the weights, so that nothing in the file is executed. DetectionCheckpointer would unpickle a
+    .pkl, and it can't read .safetensors. So it gets a .pth file that holds only tensors. It only logs entries that it
+    doesn't find, so each entry is compared afterwards. detectron2 reads the configuration after `load_config` has
+    accepted it.
 
     Args:
         config: a .yaml file.
         weights: a .pkl, .pth or .safetensors file.
-        device: aligned masks, those of the published configurations, need CUDA.
-        least_score: SCORE_THRESH_TEST, instead of the configuration's.
+        device: must be CUDA for aligned masks, which the published configurations have.
+        min_score: replaces the configuration's SCORE_THRESH_TEST.
 
     Returns:
-        The network, on the device, and what resizes images for it.
+        The network, in evaluation mode on the device, and the transform that resizes images for it.
 
     Raises:
-        EngineError: detectron2 isn't installed, can't make these masks on this device, or refuses the configuration.
+        EngineError: detectron2 isn't installed, can't make these masks on this device, or rejects the configuration.
         ConfigError, CheckpointError: as `load_predictor`.
     """
     check_detectron2()
@@ -88,54 +90,58 @@ def build_detectron2(config: Path, weights: Path, device: torch.device, least_sc
     add_tensormask_config(cfg)
     try:
         cfg.merge_from_file(str(config), allow_unsafe=False)
-    except Exception as error:  # yacs has a KeyError, a ValueError or an AssertionError for what it doesn't know
-        raise EngineError(f"detectron2 refuses the configuration {config}: {error}") from error
+    except Exception as error:  # yacs raises KeyError, ValueError or AssertionError
+        raise EngineError(
+            f"detectron2 rejects the configuration {config}: {error}. Correct it, or use the engine native"
+        ) from error
     cfg.MODEL.DEVICE = str(device)
-    cfg.MODEL.TENSOR_MASK.SCORE_THRESH_TEST = least_score
+    cfg.MODEL.TENSOR_MASK.SCORE_THRESH_TEST = min_score
     cfg.freeze()
     model: nn.Module = build_model(cfg)
     with tempfile.TemporaryDirectory(prefix="tensormask-detectron2-") as folder:
-        plain = Path(folder) / "weights.pth"
-        torch.save({"model": tensors}, plain)
-        DetectionCheckpointer(model).load(str(plain))
+        path = Path(folder) / "weights.pth"
+        torch.save({"model": tensors}, path)
+        DetectionCheckpointer(model).load(str(path))
     check_loaded(model.state_dict(), tensors)
     sides = [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST]
     return model.eval(), ResizeShortestEdge(sides, cfg.INPUT.MAX_SIZE_TEST)
 
 
 def check_device(config: TensorMaskConfig, device: torch.device) -> None:
-    """
+    """Checks that detectron2 can make the configuration's masks on a device.
+
     Raises:
-        EngineError: detectron2 can't make this configuration's masks there.
+        EngineError: the masks are aligned, and the device isn't CUDA.
     """
     if device.type != "cuda" and config.head.mask_on and config.head.aligned_on:
         raise EngineError(
-            f"the engine detectron2 makes aligned masks (MODEL.TENSOR_MASK.ALIGNED_ON) on CUDA alone, and this is "
-            f"{device.type}: expected a GPU that torch can use, or the engine native"
+            f"the device is {device.type}, and the engine detectron2 makes aligned masks "
+            "(MODEL.TENSOR_MASK.ALIGNED_ON) only on CUDA; expected a GPU that torch can use, or the engine native"
         )
 
 
 def check_loaded(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Whether detectron2's network holds these weights and no others.
+    """Checks that detectron2's network holds these weights and no others.
 
     Args:
-        state: of the network, on any device.
+        state: the network's state_dict, on any device.
+        weights: on the CPU.
 
     Raises:
-        CheckpointError: an entry is missing on one side, or has other numbers.
+        CheckpointError: an entry is missing on one side, or its values differ.
     """
     entries = {name: tensor for name, tensor in state.items() if not is_ignored(name)}
     for name in sorted(entries.keys() | weights.keys()):
         if name not in entries:
-            raise CheckpointError(f"detectron2's network has no entry {name}, which the weights have")
+            raise CheckpointError(f"the weights have an entry {name}, which detectron2's network doesn't have")
         if name not in weights:
             raise CheckpointError(f"detectron2's network has an entry {name}, which the weights don't have")
         if not torch.equal(entries[name].cpu(), weights[name]):
-            raise CheckpointError(f"detectron2's network has other numbers in {name} than the weights")
+            raise CheckpointError(f"the values of {name} in detectron2's network differ from the weights")
 
 
 def _checked_weights(config: TensorMaskConfig, weights: Path) -> dict[str, Tensor]:
-    """The tensors that the network needs, by their names; without those of masks when MASK_ON is False."""
+    """The tensors that the network needs, by name. They don't include the mask layers if MASK_ON is False."""
     tensors = load_checkpoint(weights)
     with torch.device("meta"):
         network = TensorMask(config)

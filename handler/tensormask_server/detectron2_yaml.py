@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import read_regular
+from tensormask_server.spelling import did_you_mean
 
 # Of all files together: detectron2's have some thousands, and PyYAML's parser can take 40 s for 1 MB. Its faster one,
 # written in C, is no way out: a deeply nested file ends the whole process there.
@@ -93,10 +93,9 @@ class KeyReader:
     def known_keys(self, section: str, names: tuple[str, ...]) -> None:
         for name in self.section(section):
             if name not in names:
-                close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-                meant = f" (did you mean {close[0]}?)" if close else ""
                 raise ConfigError(
-                    f"{section}.{printable(name)} is not a known key{meant}; supported: {', '.join(names)}"
+                    f"{section}.{printable(name)} is not a known key{did_you_mean(name, names)}; "
+                    f"supported: {', '.join(names)}"
                 )
 
 

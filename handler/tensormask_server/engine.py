@@ -1,4 +1,4 @@
-"""What finds things for the handler: our own network, or detectron2's where that is installed."""
+"""The interface of an engine, which detects the instances: our own network, or detectron2's if it is installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from tensormask_server.config import TensorMaskConfig
+from tensormask_server.detections import Detections, PredictionOptions
 from tensormask_server.detectron2_engine import load_detectron2
-from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
+from tensormask_server.predictor import load_predictor
 from tensormask_server.timing import Stopwatch
-
-ENGINES = ("native", "detectron2")
 
 
 class Engine(Protocol):
-    """All that the handler needs of one."""
+    """All that the server needs of an engine."""
 
     @property
     def config(self) -> TensorMaskConfig: ...
@@ -26,9 +25,10 @@ class Engine(Protocol):
     def network(self) -> nn.Module: ...
 
     def check(self, options: PredictionOptions) -> None:
-        """
+        """Checks options before an image is run with them.
+
         Raises:
-            BadRequest: this engine can't find things so; the message says what it can do.
+            UnsupportedOption: this engine can't predict with them.
         """
 
     def __call__(
@@ -37,18 +37,24 @@ class Engine(Protocol):
         options: float | PredictionOptions | Sequence[PredictionOptions] = ...,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """As `Predictor`'s. Options that `check` refuses are refused here too."""
+        """Detects the instances on each image, with `Predictor`'s arguments and returns.
+
+        Raises:
+            UnsupportedOption: as `check`.
+        """
         ...
 
 
 def load_engine(name: str, config: Path, weights: Path, device: torch.device, precision: str) -> Engine:
-    """
+    """Loads the engine of this name.
+
     Args:
-        name: one of ENGINES.
-        precision: as in `load_predictor`; of native alone.
+        name: one of `options.ENGINES`.
+        config, weights: as in `load_predictor`.
+        precision: as in `load_predictor`. The engine detectron2 always computes in float32.
 
     Raises:
-        EngineError: detectron2 is asked for and can't be used.
+        EngineError: the engine is detectron2, and it can't be used here.
         ConfigError, CheckpointError, ValueError: as `load_predictor`.
     """
     if name == "detectron2":

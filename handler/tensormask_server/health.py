@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from tensormask_server.exchange import Limits, ResponseTooLarge, exchange
 from tensormask_server.printable import one_line, printable, quoted
-from tensormask_server.private_folder import key_file_of
 from tensormask_server.regular_files import read_text
+from tensormask_server.torchserve.private_folder import key_file_of
 
 TIMEOUT = 4  # seconds for all answers together: less than the probes allow
 LARGEST_ANSWER = 1 << 20  # bytes

@@ -1,11 +1,11 @@
-"""Images on their way into the network: checked, resized, normalised, in batches (specification, section 3)."""
+"""From images to the network's input: check, resize, group, normalise and pad (specification, section 3)."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from tensormask_server.config import InputConfig
 
@@ -13,7 +13,7 @@ from tensormask_server.config import InputConfig
 def check_images(images: Sequence[np.ndarray]) -> None:
     """
     Raises:
-        ValueError: one isn't uint8 (H, W, 3).
+        ValueError: an image isn't uint8 (H, W, 3).
     """
     for image in images:
         good = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
@@ -22,71 +22,79 @@ def check_images(images: Sequence[np.ndarray]) -> None:
             raise ValueError(f"an image is {found}; expected uint8 (H, W, 3), RGB")
 
 
-def resize_image(image: np.ndarray, options: InputConfig) -> np.ndarray:
-    """Resizes to the network's size with Pillow's bilinear, as the specification's section 3 says.
+def resize_image(image: np.ndarray, config: InputConfig) -> np.ndarray:
+    """Resizes an image to the network's input size with Pillow's bilinear filter.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3), RGB.
 
     Returns:
-        uint8 (h, w, 3): the shorter side MIN_SIZE_TEST, or the longer MAX_SIZE_TEST where it would pass that.
+        uint8 (h, w, 3), with h and w from `resized_shape`. The image itself if it has this size already.
     """
     height, width = image.shape[:2]
-    as_it_is = np.require(image, requirements=("C", "W"))  # torch takes no other
-    new_height, new_width = resized_shape(height, width, options)
+    contiguous = np.require(image, requirements=("C", "W"))  # torch takes no other arrays
+    new_height, new_width = resized_shape(height, width, config)
     if (new_height, new_width) == (height, width):
-        return as_it_is
+        return contiguous
     return np.array(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR))
 
 
-def resized_shape(height: int, width: int, options: InputConfig) -> tuple[int, int]:
-    """The height and width in pixels that `resize_image` gives an image of this height and width."""
-    if options.min_size == 0:
+def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
+    """The height and width in pixels that `resize_image` gives an image of this height and width.
+
+    The shorter side becomes MIN_SIZE_TEST. If the longer side would be above MAX_SIZE_TEST, it becomes that instead.
+    If MIN_SIZE_TEST is 0, the size stays.
+    """
+    if config.min_size == 0:
         return height, width
     shorter = min(height, width)
     new_height, new_width = (
-        float(options.min_size) if side == shorter else options.min_size / shorter * side for side in (height, width)
+        float(config.min_size) if side == shorter else config.min_size / shorter * side for side in (height, width)
     )
     longer = max(new_height, new_width)
-    if longer > options.max_size:
-        new_height, new_width = (side * (options.max_size / longer) for side in (new_height, new_width))
-    # an image far longer than it is wide would be left with no pixels
+    if longer > config.max_size:
+        new_height, new_width = (side * (config.max_size / longer) for side in (new_height, new_width))
+    # the shorter side of a very long image would be rounded to 0 pixels
     return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
-def same_shaped(inputs: list[np.ndarray], stride: int, largest: int) -> Iterator[list[int]]:
-    """The images' indices in groups of one shape once padded, none of more than `largest`."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, image in enumerate(inputs):
-        groups.setdefault(_padded_shape(image, stride), []).append(i)
-    for group in groups.values():
-        for start in range(0, len(group), largest):
-            yield group[start : start + largest]
+def group_by_padded_shape(images: Sequence[np.ndarray], stride: int, batch_size: int) -> Iterator[list[int]]:
+    """Groups the indices of images that have one shape once each is padded to a multiple of the stride.
 
-
-def normalised(images: Sequence[np.ndarray], options: InputConfig, stride: int, device: torch.device) -> Tensor:
-    """
     Args:
-        images: resized, of one shape once padded, each uint8 (h, w, 3), RGB.
-        stride: what both sides are padded to a multiple of.
+        images: each (h, w, 3).
+        batch_size: the most images in a group.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(_padded_shape([image], stride), []).append(i)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]
+
+
+def normalised_batch(images: Sequence[np.ndarray], config: InputConfig, stride: int, device: torch.device) -> Tensor:
+    """Normalises images and pads them with zeros to one shape, at their right and bottom.
+
+    Args:
+        images: N resized images, each uint8 (h, w, 3), RGB, contiguous.
+        config: PIXEL_MEAN, PIXEL_STD and the order of the channels, INPUT.FORMAT.
+        stride: H and W of the batch are multiples of it.
 
     Returns:
-        float32 (N, 3, H, W) on the device, with channels last in memory and in INPUT.FORMAT's order, padded with zeros
-        right and bottom.
+        float32 (N, 3, H, W) on the device, in the order of INPUT.FORMAT, channels last in memory.
     """
-    return torch.stack([_normalised(each, options, stride, device) for each in images]).permute(0, 3, 1, 2)
+    batch = torch.zeros(len(images), *_padded_shape(images, stride), 3, device=device)
+    mean, std = (batch.new_tensor(each) for each in (config.pixel_mean, config.pixel_std))
+    for padded, image in zip(batch, images, strict=True):
+        pixels = torch.from_numpy(image).to(device)
+        if config.format == "BGR":
+            pixels = pixels.flip(2)
+        padded[: image.shape[0], : image.shape[1]] = (pixels.float() - mean) / std
+    return batch.permute(0, 3, 1, 2)
 
 
-def _normalised(image: np.ndarray, options: InputConfig, stride: int, device: torch.device) -> Tensor:
-    """float32 (H, W, 3)"""
-    pixels = torch.from_numpy(image).to(device)
-    pixels = (pixels.flip(2) if options.format == "BGR" else pixels).float()
-    mean, std = (pixels.new_tensor(each) for each in (options.pixel_mean, options.pixel_std))
-    height, width = image.shape[:2]
-    padded_height, padded_width = _padded_shape(image, stride)
-    return nn.functional.pad((pixels - mean) / std, (0, 0, 0, padded_width - width, 0, padded_height - height))
-
-
-def _padded_shape(image: np.ndarray, stride: int) -> tuple[int, int]:
-    height, width = (-(-side // stride) * stride for side in image.shape[:2])
+def _padded_shape(images: Sequence[np.ndarray], stride: int) -> tuple[int, int]:
+    """The smallest multiples of the stride that are as high and as wide as each of the images."""
+    height, width = (-(-max(image.shape[axis] for image in images) // stride) * stride for axis in (0, 1))
     return height, width

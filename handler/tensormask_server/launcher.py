@@ -1,4 +1,4 @@
-"""The tensormask-server command: one command from a configuration and weights to a server that answers."""
+"""The tensormask-server command: from an archive, or a configuration and weights, to a server that answers."""
 
 import argparse
 import signal
@@ -9,14 +9,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tensormask_server.archive import ArchiveError, add_archive_arguments, archive_request, make_archive
-from tensormask_server.connection_guard import guard_limits, guarded, raise_file_limit
-from tensormask_server.java import JavaNotFound
-from tensormask_server.java_memory import machine_memory, memory_for, memory_size, served_model
+from tensormask_server import __version__
+from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.making import make_archive
+from tensormask_server.arguments import parsed_arguments
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
-from tensormask_server.properties import PropertiesError, read_properties, with_addresses, with_certificate
-from tensormask_server.torchserve import TorchServe, TorchServeError
+from tensormask_server.torchserve.certificate import with_certificate
+from tensormask_server.torchserve.guard import guarded
+from tensormask_server.torchserve.guard_limits import guard_limits, raise_file_limit
+from tensormask_server.torchserve.java import JavaNotFound
+from tensormask_server.torchserve.java_memory import MIB, memory_for
+from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
+from tensormask_server.torchserve.process import TorchServe, TorchServeError
+from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_addresses
+from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 INSTALLED = Path(__file__).with_name("config.properties")  # where a wheel has it
@@ -24,13 +32,20 @@ PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[2] / "
 
 
 class _Stopped(BaseException):
-    """A signal asked us to stop."""
+    """A signal has asked this process to stop."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until Ctrl-C or SIGTERM, and then returns 0; on a failure 1, on wrong arguments or files 2."""
+    """Serves until Ctrl-C or SIGTERM.
+
+    Args:
+        arguments: of the command; None for the process's own.
+
+    Returns:
+        The command's exit status: 0 after Ctrl-C or SIGTERM, 1 on a failure, 2 on wrong arguments or files.
+    """
     parser = _parser()
-    parsed = parser.parse_args(arguments)
+    parsed = parsed_arguments(parser, arguments)
     if bool(parsed.archive) == bool(parsed.config or parsed.weights):
         parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
     if not parsed.archive and not (parsed.config and parsed.weights):
@@ -39,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            parser.error(f"{names}: with --archive these stand in the archive; ./archive.sh makes one with others")
+            parser.error(f"{names}: with --archive the archive decides these; ./archive.sh makes one with other values")
     if bool(parsed.certificate) != bool(parsed.key):
         parser.error("--certificate CERT.pem and --key KEY.pem go together")
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, _stop)
     try:
+        say("starting; READY follows when the server answers (Ctrl-C stops)")
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
             archive = parsed.archive or make_archive(archive_request(parsed))
@@ -93,7 +109,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
 
 
 def _print_ready(server: TorchServe) -> None:
-    here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # all addresses are no address
+    here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
@@ -109,7 +125,7 @@ def _print_ready(server: TorchServe) -> None:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    for number in SIGNALS:  # an impatient second one must not break off the stopping
+    for number in SIGNALS:  # a second signal must not interrupt the stopping
         signal.signal(number, signal.SIG_IGN)
     raise _Stopped
 
@@ -134,9 +150,16 @@ def _idle_seconds(text: str) -> int:
 
 def _memory(text: str) -> int:
     try:
-        return memory_size(text)
+        size = memory_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    if size < MIB:
+        digits = text.strip().rstrip("kKbB")
+        meant = f"{digits}g" if int(digits) < 1024 else f"{digits}m"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a size of {size} bytes; expected a whole number with m or g (did you mean {meant}?)"
+        )
+    return size
 
 
 def _host(text: str) -> str:
@@ -146,7 +169,7 @@ def _host(text: str) -> str:
 
 
 def _archived_options() -> dict[str, Any]:
-    """The defaults of what an archive holds, by their names in the parsed arguments."""
+    """The defaults of the options that an archive holds, by their names in the parsed arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     add_archive_arguments(parser)
     return {**vars(parser.parse_args([])), "threshold": HandlerOptions().score_threshold}
@@ -157,18 +180,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="tensormask-server",
         description="Serves TensorMask over HTTP until Ctrl-C.",
         add_help=False,  # -h is the host
-        allow_abbrev=False,  # --no-t isn't meant to turn tokens off
+        allow_abbrev=False,  # --no-t must not turn tokens off
     )
     add = parser.add_argument
     add("--help", action="help", help="show this and exit")
+    add("--version", action="version", version=__version__)
     add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
     add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
-    add("--archive", type=Path, metavar="FILE.mar", help="serve what archive.sh made, instead of -cp and -tp")
-    add("-h", "--host", type=_host, default="127.0.0.1", help="0.0.0.0: all, with tokens (default: %(default)s)")
-    add("-p", "--port", type=_port, default=8080, help="(default: %(default)s)")
-    add("--no-tokens", action="store_true", help="whoever reaches the host may ask: for a network that a proxy guards")
+    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of -cp and -tp")
+    add(
+        "-h",
+        "--host",
+        type=_host,
+        default="127.0.0.1",
+        help="0.0.0.0: all addresses, with tokens (default: %(default)s)",
+    )
+    add("-p", "--port", type=_port, default=8080, help="for requests (default: %(default)s)")
+    add("--no-tokens", action="store_true", help="requests need no token: for a network that only a proxy reaches")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
-    add("--certificate", type=Path, metavar="CERT.pem", help="answer by https with this certificate, and its --key")
+    add("--certificate", type=Path, metavar="CERT.pem", help="answer by https, with this certificate and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
     add("--metrics-port", type=_port, default=8082, metavar="PORT", help="(default: %(default)s)")
@@ -177,31 +207,43 @@ def _parser() -> argparse.ArgumentParser:
         type=_host,
         default="127.0.0.1",
         metavar="HOST",
-        help="where Prometheus asks, without a token (default: %(default)s)",
+        help="for Prometheus, without a token (default: %(default)s)",
     )
-    add("--ts-config", type=Path, default=PROPERTIES, metavar="FILE", help="(default: config.properties beside README)")
+    add(
+        "--ts-config",
+        type=Path,
+        default=PROPERTIES,
+        metavar="FILE",
+        help="TorchServe's settings (default: our config.properties)",
+    )
     add(
         "--stop-timeout",
         type=_seconds,
         default=30,
         metavar="S",
-        help="seconds that requests in hand have to be answered when it is stopped (default: %(default)s)",
+        help="seconds in which requests in hand are answered when the server is stopped (default: %(default)s)",
     )
     add(
         "--idle-timeout",
         type=_idle_seconds,
         default=60,
         metavar="S",
-        help="seconds until a connection is closed on which nothing moves (default: %(default)s)",
+        help="seconds after which a connection without traffic is closed (default: %(default)s)",
     )
     add(
         "--memory",
         type=_memory,
         metavar="SIZE",
-        help="what Java may take, as 4g, the workers not counted (default: half of the machine's; of --ts-config FILE, "
-        "what its vmargs say)",
+        help="memory for Java, without the workers, as 4g (default: half of the machine's; with --ts-config FILE what "
+        "its vmargs say)",
     )
-    add("--logs", type=Path, default=Path("logs"), metavar="DIR", help="(default: %(default)s)")
+    add(
+        "--logs",
+        type=Path,
+        default=Path("logs"),
+        metavar="DIR",
+        help="for logs; DIR/PORT, with the management port, while another server uses DIR (default: %(default)s)",
+    )
     add_archive_arguments(parser)
     return parser
 

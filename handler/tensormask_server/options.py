@@ -1,33 +1,56 @@
-"""The `handler:` section of an archive's model-config.yaml, checked."""
+"""The `handler:` section of an archive's model-config.yaml: the options of a server, checked."""
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
-from tensormask_server.engine import ENGINES
-from tensormask_server.predictor import PRECISIONS
 from tensormask_server.printable import printable, quoted
+from tensormask_server.spelling import did_you_mean
+
+ENGINES = ("native", "detectron2")  # our own network, and detectron2's
+PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
 
 class OptionError(ValueError):
-    """An option that isn't known, or whose value can't be used. The message names both and what would be accepted."""
+    """An unknown option, or a value that can't be used. The message says what is accepted."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest requests and responses. Each value is a whole number, 1 or more."""
+
+    max_pixels: int = 16_777_216  # H·W of the largest image; a phone's image of 12 megapixels is smaller
+    max_side: int = 16_384  # pixels of an image's longer side
+    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
+    max_request_pixels: int = 33_554_432  # H·W of all images of a request together
+    # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz
+    # each of these pixels takes a byte.
+    max_mask_pixels: int = 1_677_721_600
+    max_response_bytes: int = 60_000_000  # of all responses of a batch; below max_response_size of config.properties
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not _is(value, int) or value < 1:
+                raise OptionError(f"{name} is {quoted(value)}; expected a whole number, 1 or more")
+        if self.max_request_pixels < self.max_pixels:
+            raise OptionError(
+                f"max_request_pixels is {self.max_request_pixels}; expected max_pixels, {self.max_pixels}, or more"
+            )
+
+    @classmethod
+    def of_single_images(cls, max_pixels: int, max_side: int) -> Self:
+        """The limits of images that don't come in requests, as bulk reads them one by one."""
+        return cls(max_pixels=max_pixels, max_side=max_side, max_request_pixels=max_pixels)
 
 
 @dataclass(frozen=True)
 class HandlerOptions:
-    """How a server answers; what a request may change itself is only the default here."""
+    """The options of a server. A request can replace the score threshold."""
 
-    score_threshold: float = 0.5  # things with scores strictly above it are found
-    engine: str = "native"  # what finds them: our own network, or detectron2's
-    precision: str = "float32"  # of the convolutions: float32, bfloat16 or float16
-    max_pixels: int = 16_777_216  # H·W of the largest image: more than a phone's, of 12 megapixels
-    max_side: int = 16_384  # pixels of its longer side
-    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
-    max_request_pixels: int = 33_554_432  # H·W of all its images together
-    # masks × H·W, over all its images: 100 masks of the largest one. A byte each in the formats torch and npz.
-    max_mask_pixels: int = 1_677_721_600
-    max_response_bytes: int = 60_000_000  # of a batch's answers; stays below max_response_size of config.properties
+    score_threshold: float = 0.5  # 0…1: a detection's score must be above it. The default of requests and of bulk
+    engine: str = "native"  # one of ENGINES: our own network, or detectron2's
+    precision: str = "float32"  # of the convolutions: one of PRECISIONS
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         threshold = self.score_threshold
@@ -39,30 +62,40 @@ class HandlerOptions:
             raise OptionError(f"precision is {quoted(self.precision)}; expected one of {', '.join(PRECISIONS)}")
         if self.engine == "detectron2" and self.precision != "float32":
             raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.startswith("max_") and (not _is(value, int) or value < 1):
-                raise OptionError(f"{field.name} is {quoted(value)}; expected a whole number, 1 or more")
-        if self.max_request_pixels < self.max_pixels:
-            raise OptionError(
-                f"max_request_pixels is {self.max_request_pixels}; expected max_pixels, {self.max_pixels}, or more"
-            )
+
+    def section(self) -> dict[str, Any]:
+        """The `handler:` section that `handler_options` reads as these options: one mapping, limits included."""
+        options = asdict(self)
+        limits = options.pop("limits")
+        return {**options, **limits}
+
+
+LIMIT_NAMES = tuple(each.name for each in fields(Limits))
+OPTION_NAMES = (*(each.name for each in fields(HandlerOptions) if each.name != "limits"), *LIMIT_NAMES)
 
 
 def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
-    """
+    """Reads the `handler:` section of a model-config.yaml.
+
+    Args:
+        section: the options by their names, OPTION_NAMES. Options that are left out have their defaults.
+
     Raises:
-        OptionError: an option isn't known, or has a value that can't be used.
+        OptionError: an option is unknown, or has a value that can't be used.
     """
-    if section is not None and not isinstance(section, Mapping):
+    if section is None:
+        return HandlerOptions()
+    if not isinstance(section, Mapping):
         raise OptionError(f"handler is {quoted(section)}; expected a mapping of options")
-    names = [field.name for field in fields(HandlerOptions)]
-    for name in section or {}:
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            raise OptionError(f"handler.{printable(name)} is not a known option{meant}; known: {', '.join(names)}")
-    return HandlerOptions(**(section or {}))
+    for name in section:
+        if name not in OPTION_NAMES:
+            raise OptionError(
+                f"handler.{printable(name)} is not a known option{did_you_mean(name, OPTION_NAMES)}; "
+                f"known: {', '.join(OPTION_NAMES)}"
+            )
+    limits = {name: value for name, value in section.items() if name in LIMIT_NAMES}
+    others = {name: value for name, value in section.items() if name not in LIMIT_NAMES}
+    return HandlerOptions(**others, limits=Limits(**limits))
 
 
 def _is(value: Any, *types: type) -> bool:

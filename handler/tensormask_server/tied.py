@@ -1,8 +1,8 @@
-"""Processes that end with the one that started them, however that ends: for Linux.
+"""Processes that end with the process that started them, however that one ends. For Linux.
 
     python -I tied.py PARENT COMMAND…
 
-runs the command in its own place, and the kernel ends it when the process PARENT ends.
+replaces itself by the command. The kernel ends the command when the process PARENT ends.
 """
 
 import ctypes
@@ -16,18 +16,19 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def main() -> None:
+    """Replaces this process by the command of its arguments, tied to its parent."""
     parent, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it has ended before the kernel was told
+        if os.getppid() != int(parent):  # the parent ended before this call
             sys.exit(1)
     os.execv(command[0], command)
 
 
 def end_with_parent() -> None:
-    """Ends this process, at once, when its parent has ended.
+    """Ends this process at once when its parent has ended.
 
-    A thread waits for it. The kernel's own signal would also come when only the parent's thread ends that started us.
+    A thread waits for that. The kernel's own signal would come as soon as the thread that started this process ends.
     """
     if not hasattr(os, "pidfd_open"):
         return

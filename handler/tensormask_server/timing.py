@@ -1,4 +1,4 @@
-"""How long the parts of an answer take."""
+"""Measures how long the parts of a response take."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Seconds by the name of a part, summed over its runs."""
+    """Sums the seconds of each part over its runs: `with stopwatch("resize"): …`"""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
@@ -21,5 +21,5 @@ class Stopwatch:
             self.seconds[part] = self.seconds.get(part, 0.0) + self._clock() - started
 
     def server_timing(self) -> str:
-        """The header Server-Timing: part;dur=milliseconds, …"""
+        """The value of the header Server-Timing: "part;dur=milliseconds, …"."""
         return ", ".join(f"{part};dur={1000 * seconds:.1f}" for part, seconds in self.seconds.items())

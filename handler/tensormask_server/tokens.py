@@ -1,4 +1,4 @@
-"""The client's token: from a file or from the environment, since what stands on a command line all users can see."""
+"""The client's token, from a file or from the environment. All users of a machine can read its command lines."""
 
 import argparse
 import json
@@ -11,42 +11,46 @@ from threading import Lock
 from typing import NoReturn
 
 from tensormask_server.printable import printable
+from tensormask_server.regular_files import read_regular
 
 VARIABLE = "TENSORMASK_TOKEN"
 LARGEST_FILE = 1 << 16  # bytes; a key file has less than 1 kB
-READS = 5  # of a file that was refused: TorchServe writes it in place, so that half of it may be there
-PAUSE = 0.1  # seconds between them
-TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")  # what a header can hold, without spaces
-EXPECTED = 'a file with the token alone, or TorchServe\'s key_file.json with the token as the key of its "inference"'
+READS = 5  # of a file after a refusal: TorchServe writes it in place, so it may be half written
+PAUSE = 0.1  # seconds between two reads
+TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")  # the characters that a header can hold, without spaces
+EXPECTED = (
+    'a regular file with only the token, or TorchServe\'s key_file.json with the token as the key of its "inference"'
+)
 
 
 class TokenError(ValueError):
-    """A token, or a file of one, that can't be used, in one line. It doesn't show the token."""
+    """A token, or a file with one, that can't be used. The message has one line, and doesn't show the token."""
 
 
 class TokenFile:
-    """A file's token. It is read again after a server has refused it, since TorchServe writes a new one to its file.
+    """The token in a file. The file is read again after a server has refused the token, since TorchServe renews it.
 
-    Threads can share it.
+    Threads can share one object.
     """
 
     def __init__(self, path: str | Path):
         """
         Args:
-            path: of a file with the token alone, or of TorchServe's key_file.json.
+            path: of a file with only the token, or of TorchServe's key_file.json.
 
         Raises:
-            TokenError: there is no token in it.
+            TokenError: the file can't be read, or has no token.
         """
         self._path = Path(path)
         self._lock = Lock()
         self._token = read_token(self._path)
 
     def token(self) -> str:
+        """The token as the file had it when it was last read."""
         return self._token
 
     def is_renewed(self, refused: str) -> bool:
-        """Whether `token` is another one than the refused one now."""
+        """Reads the file again if need be. Whether `token` now gives another token than the refused one."""
         with self._lock:
             for _ in range(READS if self._token == refused else 0):
                 try:
@@ -58,17 +62,22 @@ class TokenFile:
 
 
 def read_token(path: Path) -> str:
-    """
+    """Reads the token in a file.
+
+    Args:
+        path: of a regular file. A pipe could make the client wait for ever, and can't be read again.
+
+    Returns:
+        The token.
+
     Raises:
-        TokenError: the file can't be read, or holds no token.
+        TokenError: the file can't be read, or has no token.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_FILE + 1).decode("ascii").strip()
+        text = read_regular(path, LARGEST_FILE).decode("ascii").strip()
     except OSError as error:
-        raise TokenError(
-            f"can't read the token file {printable(path)}: {error.strerror}; expected {EXPECTED}"
-        ) from error
+        found = str(error.strerror).partition("; expected")[0]  # RefusedFileError expects less
+        raise TokenError(f"can't read the token file {printable(path)}: {found}; expected {EXPECTED}") from error
     except ValueError as error:
         raise TokenError(f"the token file {printable(path)} isn't ASCII text; expected {EXPECTED}") from error
     if text.startswith("{"):
@@ -82,39 +91,48 @@ def read_token(path: Path) -> str:
 
 
 def checked_token(text: str) -> str:
-    """The token without spaces and line ends around it, which files of tokens end in.
+    """Checks a token.
+
+    Args:
+        text: the token. Spaces and line ends around it are ignored.
+
+    Returns:
+        The token without them.
 
     Raises:
-        TokenError: a header can't hold it.
+        TokenError: a header can't hold the token.
     """
     token = text.strip()
     if not TOKEN.fullmatch(token):
-        raise TokenError("the token is empty, or has a space or a character outside of ASCII; expected one word")
+        raise TokenError(
+            "the token is empty, or has a space or a character outside of ASCII; expected one word of ASCII characters"
+        )
     return token
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --token-file, for `token_of`. It also refuses --token, which earlier versions took."""
+    """Adds --token-file, for `token_of`, and an option --token that is refused: earlier versions had it."""
     parser.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="for a server that wants a token: a file that holds it, or TorchServe's key_file.json (default: the "
-        f"environment variable {VARIABLE})",
+        help="a file with the server's token, or TorchServe's key_file.json (default: the environment variable "
+        f"{VARIABLE})",
     )
     parser.add_argument("--token", action=_RefusedToken, nargs="?", help=argparse.SUPPRESS)
 
 
 def token_of(parsed: argparse.Namespace) -> str | TokenFile | None:
-    """
+    """The token that the user gives.
+
     Args:
         parsed: the arguments of a parser with `add_token_options`.
 
     Returns:
-        The file's token, or else the environment's; None where neither is given.
+        The file's token, or else the environment's; None if neither is given.
 
     Raises:
-        TokenError: what is given holds no token.
+        TokenError: the file or the variable has no token.
     """
     if parsed.token_file is not None:
         return TokenFile(parsed.token_file)

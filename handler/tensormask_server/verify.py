@@ -11,20 +11,19 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from tensormask_server.agreement import BOX_TOLERANCE, LEAST_MASK_IOU, SCORE_TOLERANCE, Pair, paired
+from tensormask_server.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
 from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
+from tensormask_server.detections import Detections, PredictionOptions
 from tensormask_server.detectron2_engine import load_detectron2
 from tensormask_server.engine import Engine
 from tensormask_server.images import read_image
-from tensormask_server.predictor import Detections, PredictionOptions, load_predictor
+from tensormask_server.options import ENGINES
+from tensormask_server.predictor import load_predictor
 from tensormask_server.printable import one_line, printable
 
-ENGINES = ("native", "detectron2")
-TOLERANCES = (
-    f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLERANCE:g}, masks of IoU {LEAST_MASK_IOU:g}"
-)
+TOLERANCES = f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLERANCE:g}, masks of IoU {MIN_MASK_IOU:g}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _verified(parsed: argparse.Namespace) -> bool:
     files = (parsed.config, parsed.weights)
     engines = (
         load_predictor(*files, parsed.device),
-        load_detectron2(*files, parsed.device, least_score=threshold),
+        load_detectron2(*files, parsed.device, min_score=threshold),
     )
     print(f"{' and '.join(ENGINES)} on {parsed.device}, things with scores above {threshold:g}")
     return verify(engines, images, threshold)
@@ -106,8 +105,8 @@ def compare(ours: Detections, theirs: Detections, score_threshold: float, max_de
     A detection without a pair doesn't count where its score is within the tolerance of what the other answer ends at:
     the threshold, or its last score where it is full.
     """
-    pairs = paired(ours, theirs)
-    with_pair = ({pair.found for pair in pairs}, {pair.expected for pair in pairs})
+    pairs = pair_detections(ours, theirs)
+    with_pair = ({pair.detection for pair in pairs}, {pair.reference for pair in pairs})
     answers = (ours, theirs)
     alone: list[list[int]] = []
     for answer, other, known in zip(answers, answers[::-1], with_pair, strict=True):
@@ -127,7 +126,8 @@ def table(compared: Comparison, names: Sequence[str]) -> list[str]:
         iou = "-" if pair.mask_iou is None else f"{pair.mask_iou:.5f}"
         differences = f"{pair.score_difference:>9.7f} {pair.box_difference:>9.5f} {iou:>9}"
         mark = "" if pair.is_same else "  NOT THE SAME"
-        lines.append(f"  {names[ours.classes[pair.found]]:<20} {ours.scores[pair.found]:>7.4f} {differences}{mark}")
+        i = pair.detection
+        lines.append(f"  {names[ours.classes[i]]:<20} {ours.scores[i]:>7.4f} {differences}{mark}")
     for engine, answer, alone in zip(ENGINES, compared.answers, compared.alone, strict=True):
         for i in alone:
             box = " ".join(f"{side:.1f}" for side in answer.boxes[i])

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from parity.cases import Case
-from served.conftest import Server, ready, request_body, starting
+
+from reference.cases import Case
+from tests.served.conftest import Server, ready, request_body, starting
 
 OLD_WAIT = 8  # seconds in which a server that believed the lines would have ended
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from parity.cases import Case
-from served.conftest import launched, ready, request_body, starting
-from served.test_launcher import assert_one_line, changed, run_launcher
-from waiting import PATIENCE
+
+from reference.cases import Case
+from tests.served.conftest import launched, ready, request_body, starting
+from tests.served.test_launcher import assert_one_line, changed, run_launcher
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 

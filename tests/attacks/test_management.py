@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-from served.conftest import Server, launched, ready, starting
-from tensormask_server import management
-from waiting import wait_for
+from tensormask_server.torchserve import relay
+
+from tests.served.conftest import Server, launched, ready, starting
+from tests.waiting import wait_for
 
 HERE = "127.0.0.1:{port}"
 
@@ -107,11 +108,17 @@ def test_what_is_documented_is(server: Server) -> None:
     assert asked(server, "GET", "/models/absent")[0] == 404
 
 
+def test_without_tokens_the_route_of_tokens_says_so(server: Server) -> None:
+    status, content = asked(server, "GET", "/token?type=inference")
+    assert (status, content["error"]) == (404, "this server has no tokens")
+    assert "disable_token_authorization=false" in content["expected"]
+
+
 @pytest.mark.attack(15, "clients that hold the management port")
 def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
     """For one more connection than it answers at a time, one is closed whose request hasn't come."""
     with ExitStack() as held:
-        for _ in range(management.CONNECTIONS + 20):
+        for _ in range(relay.CONNECTIONS + 20):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
             connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
             assert asked(server, "GET", "/models")[0] == 200

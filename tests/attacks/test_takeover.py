@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from parity.cases import Case
-from served.conftest import Answer, Server, launched, request_body, send
-from served.plain import plain_torchserve
-from served.test_launcher import assert_one_line, run_launcher
+
+from reference.cases import Case
+from tests.served.conftest import Answer, Server, launched, request_body, send
+from tests.served.plain import plain_torchserve
+from tests.served.test_launcher import assert_one_line, run_launcher
 
 SPECIFICATION = """
 models:

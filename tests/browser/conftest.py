@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parity.cases import Case, load_case, write_weights
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from served.conftest import ROOT, Server, launched
-from waiting import PATIENCE
+
+from reference.cases import Case, load_case, write_weights
+from tests.served.conftest import ROOT, Server, launched
+from tests.waiting import PATIENCE
 
 NUM_CLASSES = 5  # of the tiny network
 HOSTILE_NAME = "<img src=x onerror=\"document.title='run'\">"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from served.conftest import Server
+
+from tests.served.conftest import Server
 
 pytestmark = [pytest.mark.extensive, pytest.mark.attack(1, "a page of another origin in Chromium")]
 

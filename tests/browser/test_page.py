@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from served.conftest import Server
-from waiting import PATIENCE
 
-from browser.conftest import HOSTILE_NAME
+from tests.browser.conftest import HOSTILE_NAME
+from tests.served.conftest import Server
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 
@@ -42,7 +42,7 @@ def test_a_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
     assert drawn.shape == original.shape
     count = page.locator("#list li").count()
     assert count > 3
-    expect(page.locator("#count")).to_have_text(f"{count} things")
+    expect(page.locator("#count")).to_have_text(f"{count} instances")
     assert (drawn != original).any(axis=2).mean() > 0.05
 
 
@@ -51,7 +51,7 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     from pycocotools import mask as rle
 
     upload(page, image)
-    masks = page.evaluate("() => shown.instances.map((each) => [...each.mask])")
+    masks = page.evaluate("() => preview.instances.map((each) => [...each.mask])")
     command = ["curl", "-sS", "-T", str(image), "-H", "Score-Threshold: 0.1", server.url]
     instances = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
     assert len(masks) == len(instances) > 3
@@ -86,7 +86,7 @@ def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path)
     assert (lit != plain).any()
     page.locator("#threshold").focus()
     np.testing.assert_array_equal(canvas_pixels(page), plain)
-    mask = np.reshape(page.evaluate("() => [...shown.instances[0].mask]"), plain.shape[:2], order="F")
+    mask = np.reshape(page.evaluate("() => [...preview.instances[0].mask]"), plain.shape[:2], order="F")
     rows, columns = np.nonzero(mask)
     y, x = rows[len(rows) // 2], columns[len(rows) // 2]
     place = page.locator("#canvas").bounding_box()

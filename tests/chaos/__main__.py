@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 from PIL import Image
-from served.conftest import ROOT, Server, request_body
-from waiting import wait_for
 
-from chaos.load import Load, asking
-from chaos.serving import CASE, made_archive, serving
+from tests.chaos.load import Load, asking
+from tests.chaos.serving import CASE, made_archive, serving
+from tests.served.conftest import ROOT, Server, request_body
+from tests.waiting import wait_for
 
 
 def encoded(image: np.ndarray) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tensormask_server.client import Client, NoAnswer, Unreachable
 
-from chaos.serving import CASE
+from tests.chaos.serving import CASE
 
 PATIENT = (0.2, 0.5, *(1.0,) * 60)  # waits, in seconds
 

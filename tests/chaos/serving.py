@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from parity.cases import load_case, write_weights
-from served.conftest import ROOT, THRESHOLD, Server, launched
+from reference.cases import load_case, write_weights
+from tests.served.conftest import ROOT, THRESHOLD, Server, launched
 
 CASE = load_case("tiny")
 

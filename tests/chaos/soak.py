@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 from PIL import Image
-from served.conftest import Server, request_body, send
+from tensormask_server.formats import FORMATS
 
-from chaos.serving import CASE, made_archive, serving
+from tests.chaos.serving import CASE, made_archive, serving
+from tests.served.conftest import Server, request_body, send
 
-FORMATS = ("coco", "png", "labelmap", "polygons", "npz", "torch")
 WARM = 500  # requests, after which memory should have found its level
 EACH = 250  # requests between two looks at the memory
 ALLOWED = 0.03  # of growth since then
@@ -37,7 +37,7 @@ def mixed_request(number: int) -> Request:
     """Always the same for the same number: one in five is bad, one in five JSON's pixels, the others image files."""
     random = np.random.default_rng(number)
     kind = number % 5
-    headers = {"Content-Type": "application/octet-stream", "Format": str(random.choice(FORMATS))}
+    headers = {"Content-Type": "application/octet-stream", "Format": str(random.choice(list(FORMATS)))}
     if kind == 0:
         return Request(BAD[int(random.integers(len(BAD)))], headers, 400)
     width, height = (int(side) for side in random.integers(40, 640, 2))

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import psutil
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from parity.cases import load_case, write_weights
-from served.conftest import Server, launched
-from tensormask_server.archive import ArchiveRequest, make_archive
+from tensormask_server.archive.arguments import ArchiveRequest
+from tensormask_server.archive.making import make_archive
 from tensormask_server.options import HandlerOptions
 
-from fuzz import bodies, promise, wire
-from fuzz.bodies import Sent
-from fuzz.large_bodies import LARGE_BODIES
+from reference.cases import load_case, write_weights
+from tests.fuzz import bodies, promise, wire
+from tests.fuzz.bodies import Sent
+from tests.fuzz.large_bodies import LARGE_BODIES
+from tests.served.conftest import Server, launched
 
 LIMIT_OF_GROWTH = 64 * 2**20  # bytes that a worker may keep; the largest request has half of it
 PATIENCE = 5  # seconds, for requests of which a server may be waiting for the rest

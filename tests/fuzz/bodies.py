@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from fuzz import images
+from tests.fuzz import images
 
 BOUNDARY = "fuzz"
 OPTIONS = ("score_threshold", "threshold", "max_detections", "classes", "nms_threshold", "mask_threshold", "format")

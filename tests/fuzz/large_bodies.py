@@ -5,7 +5,7 @@ import gzip
 import json
 from collections.abc import Callable
 
-from fuzz import images
+from tests.fuzz import images
 
 
 def _instances(content: bytes, number: int) -> bytes:

@@ -5,17 +5,17 @@ import socket
 from http.client import HTTPConnection
 
 import numpy as np
-from served.conftest import Server
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
-from tensormask_server.responses import error_json
-from waiting import PATIENCE
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
+from tensormask_server.responses.encoding import error_json
 
-from fuzz.bodies import Sent
+from tests.fuzz.bodies import Sent
+from tests.served.conftest import Server
+from tests.waiting import PATIENCE
 
 CLASSES = ("cat", "dog", "hot dog", "ant", "bee")
-LIMITS = HandlerOptions(max_pixels=1 << 22)
+LIMITS = Limits(max_pixels=1 << 22)
 # what TorchServe itself answers to requests that it doesn't show to the handler
 TORCHSERVES_KEYS = {"code", "type", "message"}
 WORKER_FAILED = "InternalServerException"  # its type then
@@ -31,7 +31,7 @@ def parsed(sent: Sent) -> str:
     try:
         request = parse_request(sent.fields(), sent.headers_read(), LIMITS, CLASSES, 100)
     except BadRequest as error:
-        said = json.loads(error_json(error))
+        said = json.loads(error_json(error.error, error.expected))
         assert said["error"] and said["expected"], said
         assert len(said["error"]) < 1000, said
         return str(error.status[0])

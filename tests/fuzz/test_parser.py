@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fuzz import bodies, promise
-from fuzz.large_bodies import LARGE_BODIES
+from tests.fuzz import bodies, promise
+from tests.fuzz.large_bodies import LARGE_BODIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +26,6 @@ def test_a_request_of_any_kind_is_read_or_refused_with_a_reason(kind: str) -> No
 
 LITTLE_MEMORY = """
 import resource, sys
-from pathlib import Path
-from fuzz import bodies, promise
-from fuzz.large_bodies import LARGE_BODIES
 for name, make in LARGE_BODIES.items():
     sent = bodies.Sent(name, make())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -39,7 +36,7 @@ for name, make in LARGE_BODIES.items():
 
 
 def test_no_large_body_takes_a_gigabyte_to_read() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", LITTLE_MEMORY, "1024"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr

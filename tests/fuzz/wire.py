@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fuzz.bodies import BOUNDARY
+from tests.fuzz.bodies import BOUNDARY
 
 
 def _post(body: bytes, *headers: str, path: str = "/predictions/MODEL", length: object = None) -> bytes:

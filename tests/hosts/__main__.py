@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from chaos.load import Load, asking
-from chaos.serving import made_archive
-from served.conftest import LAUNCHER, ROOT
-from waiting import wait_for
-
-from hosts.network import Host, lay_switch
+from tests.chaos.load import Load, asking
+from tests.chaos.serving import made_archive
+from tests.hosts.network import Host, lay_switch
+from tests.served.conftest import LAUNCHER, ROOT
+from tests.waiting import wait_for
 
 PROXY = ROOT / "deploy" / "haproxy.cfg"
 URL = "http://10.0.0.1:8000/predictions/tensormask"

@@ -5,15 +5,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
-from waiting import PATIENCE
 
 from bench.scores import Scores, coco_results, evaluate
-from served.conftest import ROOT
+from reference.cases import Case
+from tests.served.conftest import ROOT
+from tests.waiting import PATIENCE
 from training.annotations import category_ids
 
 CATEGORIES = [88, 2, 90, 11, 40]  # of the small network's five classes: with gaps, and not in order
@@ -40,7 +41,7 @@ class Folder:
 def annotated_folder(path: Path, case: Case, predictor: Predictor, count: int) -> Folder:
     """Annotated are the network's own detections, a third of them moved and a third of another category."""
     (path / "images").mkdir()
-    content: dict = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
+    content: dict[str, Any] = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
     content |= {"images": [], "annotations": []}
     results = []
     for i in range(count):

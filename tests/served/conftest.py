@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,13 +21,15 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from parity.cases import Case, load_case, write_weights
 from tensormask_server import Predictor, load_predictor
-from waiting import PATIENCE
+
+from reference.cases import Case, load_case, write_weights
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
 THRESHOLD = 0.1
+COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
 FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
 
@@ -143,7 +146,7 @@ def starting(folder: Path, *arguments: object, command: Path = LAUNCHER, **envir
         process = subprocess.Popen(
             [*words, *(str(argument) for argument in arguments)],
             cwd=folder,
-            env={"XDG_STATE_HOME": state, **environment},
+            env={"XDG_STATE_HOME": state, **COVERAGE, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -152,9 +155,21 @@ def starting(folder: Path, *arguments: object, command: Path = LAUNCHER, **envir
         try:
             yield Server((ports[0], ports[1], ports[2]), "", process, Path(state))
         finally:
+            if COVERAGE:
+                end_workers(process)
             process.terminate()
             process.wait(timeout=PATIENCE)
             process.stdout.close()
+
+
+def end_workers(launcher: subprocess.Popen[str]) -> None:
+    """Ends the workers by SIGTERM, at which coverage writes what it has seen. The launcher kills them by SIGKILL."""
+    with suppress(psutil.Error):
+        children = psutil.Process(launcher.pid).children(recursive=True)
+        workers = [child for child in children if any("model_service_worker" in word for word in child.cmdline())]
+        for worker in workers:
+            worker.terminate()
+        psutil.wait_procs(workers, timeout=20)
 
 
 def ready(server: Server) -> Server:

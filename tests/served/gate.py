@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from waiting import PATIENCE
+from tests.waiting import PATIENCE
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tensormask_server.java import java_home
-from waiting import wait_for
+from tensormask_server.torchserve.java import java_home
 
-from served.conftest import ROOT, Server, free_ports
+from tests.served.conftest import ROOT, Server, free_ports
+from tests.waiting import wait_for
 
 TORCHSERVE = Path(sys.executable).with_name("torchserve")
 

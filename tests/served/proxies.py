@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import psutil
-from waiting import PATIENCE, wait_for
 
-from served.conftest import ROOT, Server, free_ports
+from tests.served.conftest import ROOT, Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 DEPLOY = ROOT / "deploy"
 PROGRAMS = ("nginx", "haproxy")

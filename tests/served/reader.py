@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pages import blocks
-from tensormask_server.java import java_home
-from waiting import PATIENCE, wait_for
+from tensormask_server.torchserve.java import java_home
 
-from served.conftest import Server, free_ports
+from tests.pages import blocks
+from tests.served.conftest import Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 # what a reader's own would be: shorter names, classes and trainings than those of the pages
 REPLACED = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import Case
 from tensormask_server import Predictor
 
-from served.conftest import THRESHOLD, Answer, Server, request_body, send
+from reference.cases import Case
+from tests.served.conftest import THRESHOLD, Answer, Server, request_body, send
 
 
 def assert_equals_predictor(answer: Answer, predictor: Predictor, image: np.ndarray, threshold: float) -> None:

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from parity.cases import Case
 from PIL import Image
 
-from served.conftest import ROOT, Server, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, Server, request_body
 
 PIXEL = [[[1]], [[2]], [[3]]]
 
@@ -29,7 +29,7 @@ def black(height: int, width: int) -> bytes:
     return content.getvalue()
 
 
-BAD_BODIES = {
+BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
     "empty": (b"", "no body"),
     "not JSON": (b"an image", "neither an image of a known kind nor JSON"),
     "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the image"),

@@ -25,7 +25,6 @@ pytest.importorskip("ray", reason="Ray isn't installed: the extra bulk brings it
 import psutil
 import pyarrow.parquet as pq
 import ray.util.client.worker
-from parity.cases import Case
 from PIL import Image
 from pyarrow.fs import LocalFileSystem
 from ray.cluster_utils import Cluster
@@ -36,14 +35,15 @@ from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import place_of
 from tensormask_server.bulk.run import Pool, ray_cluster, write_parts
 from tensormask_server.classes import class_names
-from tensormask_server.coco_instances import coco_instances
 from tensormask_server.images import read_image
-from tensormask_server.options import HandlerOptions
-from waiting import PATIENCE, wait_for
+from tensormask_server.options import Limits
+from tensormask_server.responses.coco import coco_instances
 
 from bench import evaluate_bulk
-from served.coco_folder import THRESHOLD, Folder, annotated_folder
-from served.conftest import Server, free_ports
+from reference.cases import Case
+from tests.served.coco_folder import THRESHOLD, Folder, annotated_folder
+from tests.served.conftest import Server, free_ports
+from tests.waiting import PATIENCE, wait_for
 
 COUNT = 12  # annotated images
 RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many images with networks of its own
@@ -312,9 +312,9 @@ def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
     complete: Path, predictor: Predictor, cluster: Cluster, client_port: int
 ) -> None:
     """As one may be whose command was killed: it goes on in the cluster for a while."""
-    parts, nothing = Parts(place_of(str(complete))), HandlerOptions()
+    parts = Parts(place_of(str(complete)))
     with ray_cluster(f"ray://{cluster.address.partition(':')[0]}:{client_port}"):
-        done = write_parts(parts, predictor.config, {}, nothing, Pool(actors=1, cores=1, gpus=0))
+        done = write_parts(parts, predictor.config, {}, Pool(actors=1, cores=1, gpus=0))
     assert (done.images, done.outside_the_network) == (0, 0)
 
 
@@ -367,11 +367,10 @@ def _is_driver(process: psutil.Process) -> bool:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (("--threshold", 0.3), "holds a run with another --threshold, 0.05 and not 0.3"),
-        (("--precision", "bfloat16"), "holds a run with another --precision"),
-        (("--input", "/elsewhere"), "holds a run with another --input"),
-        (("--weights", "{other}"), "holds a run with another --weights"),
-        (("--threshold", 3), "score_threshold is 3.0; expected a number from 0 to 1"),
+        (("--threshold", 0.3), "holds results with another --threshold: 0.05, not 0.3"),
+        (("--precision", "bfloat16"), "holds results with another --precision"),
+        (("--input", "/elsewhere"), "holds results with another --input"),
+        (("--weights", "{other}"), "holds results with another --weights"),
         (("--weights", "absent.pkl"), "can't read the weights absent.pkl"),
         (("--config", "absent.yaml"), "absent.yaml"),
     ],
@@ -391,6 +390,21 @@ def test_a_run_with_other_settings_is_refused(
     assert main(bulk.arguments(complete, changed[0], str(changed[1]).format(other=other))) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert rows_of(complete) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--threshold", "3", "argument -t/--threshold: '3' is not a number from 0 to 1"),
+        ("--max-pixels", "0", "argument --max-pixels: '0' is not a whole number, 1 or more"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused(
+    bulk: Bulk, tmp_path: Path, option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(bulk.arguments(tmp_path, option, value))
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_without_images_or_a_place_for_rows_there_is_no_run(
@@ -428,4 +442,4 @@ def test_a_cluster_that_can_not_be_used_is_told(
 
 def test_a_image_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
     with pytest.raises(OSError, match=r"absent\.jpg"):
-        read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), HandlerOptions())
+        read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), Limits())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
 from tensormask_server.client import Client, Refused
-from waiting import PATIENCE
 
-from served.conftest import THRESHOLD, Server
+from reference.cases import Case
+from tests.served.conftest import THRESHOLD, Server
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_answers_to_something_else_are_not_taken_for_these(server: Server, folde
     assert run(server, folder, "--score-threshold", "0.7").returncode == 0
     other = run(server, folder, "--score-threshold", "0.2")
     assert other.returncode == 2
-    assert "has answers to another --score-threshold, 0.7 and not 0.2; name another --out" in other.stderr
-    assert "another --format, coco and not png" in run(server, folder, "--format", "png").stderr
+    assert "holds results with another --score-threshold: 0.7, not 0.2; give the same" in other.stderr
+    assert "another --format: coco, not png" in run(server, folder, "--format", "png").stderr
     assert run(server, folder, "--score-threshold", "0.7").returncode == 0
     (folder.parent / "out" / ".asked.json").write_text("{")
     assert ".asked.json is damaged" in run(server, folder).stderr

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parity.cases import Case
 from PIL import Image
-from tensormask_server.socket_states import socket_states
-from waiting import wait_for
+from tensormask_server.torchserve.socket_states import socket_states
 
-from served.conftest import Server, launched, request_body
-from served.test_faults import paused, taken
+from reference.cases import Case
+from tests.served.conftest import Server, launched, request_body
+from tests.served.test_faults import paused, taken
+from tests.waiting import wait_for
 
 IDLE = 3  # s, the server's --idle-timeout
 WAIT = 240  # s, for what takes some

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from manifests import DEPLOY, instructions, pod_specs, read
-from parity.cases import Case
 from tensormask_server import health
-from waiting import PATIENCE, wait_for
 
-from served.conftest import Server, launched, request_body, send
-from served.test_metrics import exported_with
-from served.test_security import listening
+from reference.cases import Case
+from tests.manifests import DEPLOY, instructions, pod_specs, read
+from tests.served.conftest import Server, launched, request_body, send
+from tests.served.test_metrics import exported_with
+from tests.served.test_security import listening
+from tests.waiting import PATIENCE, wait_for
 
 CONTAINER = pod_specs()["kubernetes/base/deployment.yaml"]["containers"][0]
 ANNOTATIONS = read("kubernetes/base/deployment.yaml")["spec"]["template"]["metadata"]["annotations"]

@@ -9,15 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from certificates import HAS_OPENSSL
-from pages import PAGES, ROOT, blocks
-from parity.cases import Case
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
-from waiting import PATIENCE
 
-from served.conftest import Server
-from served.reader import Reader
+from reference.cases import Case
+from tests.certificates import HAS_OPENSSL
+from tests.pages import PAGES, ROOT, blocks
+from tests.served.conftest import Server
+from tests.served.reader import Reader
+from tests.waiting import PATIENCE
 
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk
 NODE = str(compute_driver_executable()[0])  # that comes with Playwright

@@ -6,15 +6,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from parity.cases import Case
 from PIL import Image
 from tensormask_server import Predictor
-from waiting import wait_for
 
 from bench.evaluate import table
-from served.coco_folder import Folder, annotated_folder
-from served.conftest import Server
-from served.gate import gate
+from reference.cases import Case
+from tests.served.coco_folder import Folder, annotated_folder
+from tests.served.conftest import Server
+from tests.served.gate import gate
+from tests.waiting import wait_for
 
 COUNT = 8
 

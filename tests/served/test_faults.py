@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from parity.cases import Case
 from tensormask_server import Predictor
 from tensormask_server.client import Client
-from tensormask_server.java_memory import memory_for, served_model
-from tensormask_server.properties import read_properties
-from waiting import PATIENCE, wait_for
+from tensormask_server.torchserve.java_memory import memory_for
+from tensormask_server.torchserve.properties import read_properties
+from tensormask_server.torchserve.served_archive import served_model
 
-from served.conftest import ROOT, THRESHOLD, Server, launched, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, THRESHOLD, Server, launched, request_body
+from tests.waiting import PATIENCE, wait_for
 
 BATCH = 4  # of the archive
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.cases import Case
 from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Predictor
 
-from served.conftest import THRESHOLD, Answer, Server
+from reference.cases import Case
+from tests.served.conftest import THRESHOLD, Answer, Server
 
 
 @pytest.fixture

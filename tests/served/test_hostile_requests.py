@@ -1,11 +1,11 @@
 """Whatever a client sends, the server says what was wrong with it, and goes on with the same worker."""
 
 import pytest
-from fuzz import bodies, promise, wire
-from fuzz.large_bodies import LARGE_BODIES
 from hypothesis import HealthCheck, given, settings
 
-from served.conftest import Server
+from tests.fuzz import bodies, promise, wire
+from tests.fuzz.large_bodies import LARGE_BODIES
+from tests.served.conftest import Server
 
 pytestmark = [pytest.mark.extensive, pytest.mark.attack(0, "bodies, images and options that mean ill")]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from parity.cases import Case
 from tensormask_server.cpu import warn_if_emulated
-from waiting import PATIENCE, wait_for
 
-from served.conftest import LAUNCHER, free_ports, launched, request_body, send
-from served.test_faults import paused, taken
+from reference.cases import Case
+from tests.served.conftest import LAUNCHER, free_ports, launched, request_body, send
+from tests.served.test_faults import paused, taken
+from tests.waiting import PATIENCE, wait_for
 
 HAS_DETECTRON2 = find_spec("detectron2") is not None
 
@@ -157,18 +157,58 @@ def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path,
     assert "--max-pixels, --threshold: with --archive these stand in the archive" in result.stderr
 
 
-def test_a_taken_port_is_named(tmp_path: Path, archive: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--management-port", "--metrics-port"])
+def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path: Path, archive: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run_launcher(tmp_path, "--archive", archive, "-p", port)
-    assert_one_line(result, 1, f"http://127.0.0.1:{port}")
+        result = run_launcher(tmp_path, "--archive", archive, option, port)
+    said = (
+        f"can't listen on http://127.0.0.1:{port}: Address already in use; expected a port that no other program uses"
+    )
+    assert_one_line(result, 1, f"{said}: choose another with {option} PORT")
+
+
+def test_two_servers_in_one_folder_write_to_logs_of_their_own(tmp_path: Path, archive: Path) -> None:
+    with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as one:
+        with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as two:
+            for server, folder in ((one, tmp_path / "logs"), (two, tmp_path / "logs" / str(two.ports[1]))):
+                [pid] = server.worker_pids()
+                assert f"[PID]{pid}" in (folder / "model_log.log").read_text()
+        assert "[PID]" in (tmp_path / "logs" / "model_log.log").read_text()
+
+
+def test_it_says_at_once_that_it_starts(tmp_path: Path) -> None:
+    result = run_launcher(tmp_path, "--archive", "absent.mar")
+    assert result.stdout.splitlines() == ["starting; READY follows when the server answers (Ctrl-C stops)"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--management-port", 8091, "--metrics-port", 8091), "both have the port 8091; choose another"),
-        (("-h", "192.0.2.1"), "choose another host"),
+        (("--manegement-port", "1"), "unknown arguments: --manegement-port 1 (did you mean --management-port?)"),
+        (("--no-token",), "unknown arguments: --no-token (did you mean --no-tokens?)"),
+        (("--memory", "4"), "'4' is a size of 4 bytes; expected a whole number with m or g (did you mean 4g?)"),
+        (("--memory", "4096"), "(did you mean 4096m?)"),
+    ],
+)
+def test_a_misspelt_option_is_told_with_the_one_it_stands_for(
+    tmp_path: Path, archive: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run_launcher(tmp_path, "--archive", archive, *arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--management-port", 8091, "--metrics-port", 8091),
+            "--management-port and --metrics-port are both 8091; expected two ports",
+        ),
+        (("-h", "192.0.2.1"), "expected an address of this machine: choose another with --host HOST"),
+        (("--metrics-host", "192.0.2.1"), "choose another with --metrics-host HOST"),
+        (("--ts-config", "misspelt.txt"), "which TorchServe doesn't know (did you mean disable_token_authorization?)"),
         (("--memory", "9000g"), "--memory is 9216000 MiB; expected at most the "),
         (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: File exists"),
         (("--ts-config", "a.txt"), "a.txt has the line 'of text'; expected lines of key=value"),
@@ -182,6 +222,7 @@ def test_settings_that_can_not_be_are_told_with_what_could(
 ) -> None:
     (tmp_path / "a.txt").write_text("a=1\n# and a line\nof text\n")
     (tmp_path / "empty.txt").touch()
+    (tmp_path / "misspelt.txt").write_text("disable_token_authorisation=false\n")
     sizes = "max_request_size=67108864\nmax_response_size=67108864\n"
     (tmp_path / "small.txt").write_text(f"{sizes}vmargs=-Xmx1g\njob_queue_size=50\n")
     assert_one_line(run_launcher(tmp_path, "--archive", archive, *arguments), 1, said)

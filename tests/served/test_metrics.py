@@ -4,11 +4,11 @@ import json
 import re
 import urllib.request
 
-from parity.cases import Case
-from tensormask_server.metrics import COUNTERS, HISTOGRAMS
-from waiting import PATIENCE, wait_for
+from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS
 
-from served.conftest import ROOT, Server, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, Server, request_body
+from tests.waiting import PATIENCE, wait_for
 
 
 def exported(server: Server) -> dict[str, float]:

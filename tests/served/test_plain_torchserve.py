@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from parity.cases import Case
-
-from served.conftest import request_body
-from served.plain import plain_torchserve
+from reference.cases import Case
+from tests.served.conftest import request_body
+from tests.served.plain import plain_torchserve
 
 
 def test_torchserve_start_serves_and_stop_stops(archive: Path, case: Case) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from waiting import wait_for
 
-from served.conftest import ROOT, Server, launched, send
-from served.proxies import DEPLOY, PROGRAMS, Proxy, program, proxied, responses
+from tests.served.conftest import ROOT, Server, launched, send
+from tests.served.proxies import DEPLOY, PROGRAMS, Proxy, program, proxied, responses
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.extensive
 

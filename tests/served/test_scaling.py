@@ -9,11 +9,11 @@ from threading import Event
 from typing import TypeVar
 
 import numpy as np
-from parity.cases import Case
 from tensormask_server.client import Client
-from waiting import wait_for
 
-from served.conftest import Server, launched, request_body, send
+from reference.cases import Case
+from tests.served.conftest import Server, launched, request_body, send
+from tests.waiting import wait_for
 
 Given = TypeVar("Given")
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from certificates import self_signed
-from parity.cases import Case
 from tensormask_server.client import Client, WrongServer
 from tensormask_server.health import NotReady, ready_workers
 from tensormask_server.tokens import TokenFile
-from waiting import PATIENCE
 
-from served.conftest import ROOT, Server, launched, request_body
+from reference.cases import Case
+from tests.certificates import self_signed
+from tests.served.conftest import ROOT, Server, launched, request_body
+from tests.waiting import PATIENCE
 
 ORIGIN = "https://pages.example.org"
 NOTHING: Mapping[str, str] = {}

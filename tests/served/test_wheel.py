@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from parity.cases import Case
-from waiting import PATIENCE
 
-from served.conftest import ROOT, launched, request_body
+from reference.cases import Case
+from tests.served.conftest import ROOT, launched, request_body
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 
@@ -61,7 +61,9 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if name.parts[0] == "tensormask_server"} == {
         *files,
         Path("tensormask_server/config.properties"),
+        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "configs").iterdir()),
     }
+    assert Path("tensormask_server/py.typed") in names
 
 
 def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, weights: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks small enough to run in a blink, with the synthetic weights of the parity cases."""
+"""Networks small enough to run in a blink, with the synthetic weights of the reference's cases."""
 
 import copy
 from collections.abc import Mapping
@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity.synthetic_weights import synthetic_state
 from tensormask_server import Detections, Predictor
 from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import TensorMaskConfig, parse_config
 from tensormask_server.network.tensormask import TensorMask
+
+from reference.synthetic_weights import synthetic_state
 
 NO_CHANGES: Mapping[str, Any] = {}
 

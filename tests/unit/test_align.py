@@ -13,7 +13,7 @@ from tensormask_server.network import masks
 from tensormask_server.network.align import PAD_VALUE, swap_align2nat
 from torch import Tensor
 
-REFERENCE = np.load(Path(__file__).parents[1] / "parity" / "swap_align2nat.npz")
+REFERENCE = np.load(Path(__file__).parents[2] / "reference" / "swap_align2nat.npz")
 NUM_REFERENCES = len({name.partition("_")[0] for name in REFERENCE.files})
 
 

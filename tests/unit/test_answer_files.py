@@ -3,14 +3,15 @@
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tensormask_server.answer_files import LARGEST_SMALL_FILE, files_below, fitting, write_whole
-from tensormask_server.client_command import main
+from tensormask_server.client.__main__ import main
+from tensormask_server.client.answer_files import LARGEST_SMALL_FILE, files_below, fitting, write_inside
 
 pytestmark = pytest.mark.attack(13, "links and names that mean ill in folders of images and answers")
 
@@ -183,7 +184,7 @@ def test_the_folder_of_answers_may_be_a_link_itself(images: Path, out: Path, url
 def test_answers_have_the_mode_that_the_user_gives_files(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        write_whole(tmp_path / "a" / "b", b"content", tmp_path)
+        write_inside(tmp_path, tmp_path / "a" / "b", b"content")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o640
@@ -193,7 +194,7 @@ def test_answers_have_the_mode_that_the_user_gives_files(tmp_path: Path) -> None
 def test_what_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(OSError):
-        write_whole(tmp_path / "b", b"content", tmp_path)
+        write_inside(tmp_path, tmp_path / "b", b"content")
     assert [path.name for path in files_below(tmp_path)] == []
 
 
@@ -222,3 +223,13 @@ def test_short_names_stay_and_long_ones_differ() -> None:
     long = {fitting("a" * 250 + end, ".json") for end in ("b", "c", "bb")}
     assert len(long) == 3
     assert all(len(name) == 255 and name.endswith(".json") for name in long)
+
+
+def test_without_tqdm_a_run_with_nothing_left_to_do_says_so(
+    images: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert run(images, out, url) == 0
+    assert capsys.readouterr().err == "\r0 of 1 images\r1 of 1 images\n"
+    assert run(images, out, url) == 0
+    assert capsys.readouterr().err == "\r1 of 1 images\n"

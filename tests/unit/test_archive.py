@@ -1,5 +1,6 @@
 """archive.sh: a whole, self-contained archive with no code in its weights, or one line and nothing."""
 
+import ast
 import hashlib
 import json
 import os
@@ -14,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from opcodes import called, pickled, text, torch_zip
-from parity.cases import load_case, write_weights
-from parity.synthetic_weights import synthetic_state
 from safetensors.numpy import load
-from tensormask_server.archive import main
+from tensormask_server.archive.__main__ import main
+
+from reference.cases import load_case, write_weights
+from reference.synthetic_weights import synthetic_state
+from tests.unit.opcodes import called, pickled, text, torch_zip
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_case("tiny").config
@@ -142,6 +144,61 @@ def test_the_package_alone_is_enough_to_read_the_archive(tmp_path: Path, weights
     command = [sys.executable, "-c", code % str(tmp_path)]
     result = subprocess.run(command, cwd=tmp_path / "served", capture_output=True, text=True, env=dict(os.environ))
     assert result.stdout == "1\n", result.stderr
+
+
+def test_the_archive_holds_all_that_its_modules_import(tmp_path: Path, weights: Path) -> None:
+    """Commands are left out, and what only they import; nothing that stays imports any of it."""
+    assert archive_sh(tmp_path, "--config", CONFIG, "--weights", weights).returncode == 0
+    with zipfile.ZipFile(tmp_path / "tensormask.mar") as archive:
+        sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+    modules = {_module(name) for name in sources}
+    project = {_module(path.relative_to(ROOT / "handler")) for path in (ROOT / "handler").rglob("*.py")}
+    left_out = project - modules
+    assert {"tensormask_server.launcher", "tensormask_server.client", "tensormask_server.bulk"} <= left_out
+    for name, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                imported = {alias.name for alias in node.names}
+            else:
+                continue
+            assert not imported & left_out, name
+
+
+def _module(path: str | Path) -> str:
+    return ".".join(Path(path).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_a_broken_stdout_is_no_traceback(tmp_path: Path, weights: Path) -> None:
+    """As of `archive.sh … | head`, whose `head` has ended."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [ROOT / "archive.sh", "--config", CONFIG, "--weights", weights, "--output", tmp_path]
+    result = subprocess.run(list(map(str, command)), stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert zipfile.is_zipfile(tmp_path / "tensormask.mar")
+
+
+@pytest.mark.parametrize(
+    ("module", "who"),
+    [("yaml.py", "os.getpid()"), ("model_archiver/model_packaging.py", "os.getppid()")],
+    ids=["while it imports torch", "while it packs"],
+)
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, weights: Path, module: str, who: str) -> None:
+    """In the place of a package stands a module that sends the signal."""
+    store, temporary, place = tmp_path / "store", tmp_path / "tmp", tmp_path / "modules" / module
+    for folder in (store, temporary, place.parent):
+        folder.mkdir(parents=True)
+    if place.parent.name == "model_archiver":
+        (place.parent / "__init__.py").touch()
+    place.write_text(f"import os, signal, time\nos.kill({who}, signal.SIGINT)\ntime.sleep(60)\n")
+    command = [ROOT / "archive.sh", "--config", CONFIG, "--weights", weights, "--output", store]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "modules"), "TMPDIR": str(temporary)}
+    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "archive.sh: stopped\n")
+    assert list(store.iterdir()) == list(temporary.iterdir()) == []
 
 
 def test_weights_that_would_run_code_are_one_line_and_run_nothing(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_network import shapes, small_network
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.network.resnet import fold_norms
 from torch import Tensor
+
+from tests.unit.small_network import shapes, small_network
 
 NUM_BLOCKS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 STAGES = ["res2", "res3", "res4", "res5"]

@@ -16,8 +16,20 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from opcodes import SHARED, called, number, pickled, storage, tensor, text, torch_legacy, torch_zip, twice_and_twice
-from waiting import PATIENCE
+
+from tests.unit.opcodes import (
+    SHARED,
+    called,
+    number,
+    pickled,
+    storage,
+    tensor,
+    text,
+    torch_legacy,
+    torch_zip,
+    twice_and_twice,
+)
+from tests.waiting import PATIENCE
 
 READER = """
 import json, os, pickle, resource, signal, sys
@@ -99,7 +111,7 @@ def one_storage_under_many_names(count: int) -> bytes:
             entry.file_size = entry.compress_size = first.file_size
             entry.CRC, entry.header_offset = first.CRC, first.header_offset
             archive.filelist.append(entry)
-        archive._didModify = True
+        archive._didModify = True  # type: ignore[attr-defined]  # so that the directory is written again
     return file.getvalue()
 
 

@@ -14,9 +14,11 @@ pytest.importorskip("pyarrow", reason="pyarrow isn't installed: the extra bulk b
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tensormask_server.bulk.checksums import is_whole
-from tensormask_server.bulk.parts import Parts, RunError, Settings, begin, check_same, is_begun, part_size
+from tensormask_server.bulk.listing import RunError, Settings, begin, check_same, is_begun, part_size
+from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, place_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
+from tensormask_server.same_options import OptionsChanged
 
 SETTINGS = Settings("/images", "c0", "f0", ("ant", "bee"), 0.5, "float32", 100, 10)
 INSTANCE = {
@@ -181,19 +183,19 @@ def test_a_folder_with_other_things_is_no_place_for_a_run(folder: Place, tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"threshold": 0.3}, "another --threshold, 0.5 and not 0.3"),
-        ({"weights": "f1"}, "another --weights, f0 and not f1"),
+        ({"threshold": 0.3}, "another --threshold: 0.5, not 0.3"),
+        ({"weights": "f1"}, "another --weights: f0, not f1"),
         ({"config": "c1"}, "another --config"),
-        ({"classes": ("ant", "cat")}, "another --classes, ant, bee and not ant, cat"),
+        ({"classes": ("ant", "cat")}, "another --classes: ant, bee, not ant, cat"),
         ({"max_pixels": 7}, "another --max-pixels"),
         ({"input": "/others"}, "another --input"),
         ({"precision": "bfloat16"}, "another --precision"),
     ],
 )
 def test_a_run_goes_on_with_what_it_was_begun_with(parts: Parts, change: dict[str, Any], said: str) -> None:
-    check_same(parts, SETTINGS)
-    with pytest.raises(RunError, match=said):
-        check_same(parts, replace(SETTINGS, **change))
+    check_same(parts.folder, parts.settings, SETTINGS)
+    with pytest.raises(OptionsChanged, match=said):
+        check_same(parts.folder, parts.settings, replace(SETTINGS, **change))
 
 
 def test_listing_keeps_no_more_than_some_thousands_of_paths_in_memory(folder: Place) -> None:

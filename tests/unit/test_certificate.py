@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from certificates import openssl, self_signed
-from tensormask_server.properties import PropertiesError, with_addresses, with_certificate
+from tensormask_server.torchserve.certificate import with_certificate
+from tensormask_server.torchserve.properties import PropertiesError, with_addresses
+
+from tests.certificates import openssl, self_signed
 
 
 def test_with_a_certificate_the_inference_address_alone_is_of_https(tmp_path: Path) -> None:
@@ -40,6 +42,10 @@ def of_another_certificate(key: Path) -> None:
     shutil.copy(self_signed(key.parent / "other")[1], key)
 
 
+def of_another_certificate_and_kind(key: Path) -> None:
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-out", key)
+
+
 def with_a_password(key: Path) -> None:
     plain = key.rename(key.with_name("plain.pem"))  # openssl empties the file first
     openssl("pkcs8", "-topk8", "-in", plain, "-passout", "pass:secret", "-out", key)
@@ -48,9 +54,10 @@ def with_a_password(key: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (of_another_kind, "expected one of RSA in PKCS #8: openssl pkcs8 -topk8"),
-        (of_another_format, "expected one of RSA in PKCS #8: openssl pkcs8 -topk8"),
-        (of_another_certificate, "expected PEM files that belong together"),
+        (of_another_kind, "which isn't an RSA key; expected an RSA key and its certificate: openssl req -x509"),
+        (of_another_format, "expected an RSA key in PKCS #8: openssl pkcs8 -topk8"),
+        (of_another_certificate, "the certificate was made for another key; expected a certificate with its own key"),
+        (of_another_certificate_and_kind, "the certificate was made for another key"),
         (with_a_password, "the key without a password"),
         (lambda key: key.write_text("no key"), "expected PEM files"),
         (lambda key: key.unlink(), "No such file or directory"),

@@ -32,9 +32,10 @@ from tensormask_server.client import (
     encode_png,
     image_bytes,
 )
-from tensormask_server.client_command import main
+from tensormask_server.client.__main__ import main
 from tensormask_server.instances import decode_mask
-from waiting import wait_for
+
+from tests.waiting import wait_for
 
 ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 PIXEL = np.zeros((1, 2, 3), np.uint8)
@@ -154,8 +155,8 @@ def test_what_a_proxy_says_of_a_server_that_is_gone_is_not_the_last_word(status:
         (400, b'{"type": "InvalidKeyException", "message": "no"}', WrongToken, "wants a token: 400 no; expected the"),
         (404, b'{"message": "Model not found"}', WrongServer, "404 Model not found"),
         (500, b"", Refused, "500 Internal Server Error"),
-        (200, b"<html>", WrongServer, "something else than this server's answers"),
-        (200, b'{"instances": [{}]}', WrongServer, "something else than this server's answers"),
+        (200, b"<html>", WrongServer, "something else than this server's responses"),
+        (200, b'{"instances": [{}]}', WrongServer, "something else than this server's responses"),
     ],
 )
 def test_another_answer_is_told(status: int, body: bytes, kind: type[Exception], said: str) -> None:
@@ -177,7 +178,7 @@ def test_an_option_of_several_lines_is_refused() -> None:
 
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="'treshold' is not an option; expected score_threshold"):
-        Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)
+        Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)  # type: ignore[call-arg]
 
 
 def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,4 +196,4 @@ def test_run_lengths_of_another_mask_are_refused(counts: str) -> None:
 
 def test_a_image_of_pillow_is_told_what_to_be_instead() -> None:
     with pytest.raises(BadImage, match=r"the image is Image; expected a path.*numpy.asarray"):
-        image_bytes(Image.new("RGB", (4, 4)))  # type: ignore[arg-type]
+        image_bytes(Image.new("RGB", (4, 4)))

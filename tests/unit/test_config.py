@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from small_network import with_keys
 from tensormask_server.config import (
     AnchorConfig,
     DetectionConfig,
@@ -16,6 +15,8 @@ from tensormask_server.config import (
     parse_config,
 )
 from tensormask_server.detectron2_yaml import ConfigError
+
+from tests.unit.small_network import with_keys
 
 SUPPORTED = {
     "MODEL": {

@@ -13,10 +13,13 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from tensormask_server import connection_guard, connections
-from tensormask_server.connection_guard import ConnectionGuard, GuardLimits, Judge, guard_limits, guarded
-from tensormask_server.java_memory import MIB, JavaMemory, ServedModel
-from tensormask_server.socket_states import SocketState, socket_states
+from tensormask_server.torchserve import guard, sockets
+from tensormask_server.torchserve.guard import ConnectionGuard, guarded
+from tensormask_server.torchserve.guard_limits import GuardLimits, guard_limits
+from tensormask_server.torchserve.java_memory import MIB, JavaMemory
+from tensormask_server.torchserve.judge import Judge
+from tensormask_server.torchserve.served_archive import ServedModel
+from tensormask_server.torchserve.socket_states import SocketState, socket_states
 
 LIMITS = GuardLimits(
     idle_seconds=60,
@@ -285,6 +288,17 @@ def test_where_too_many_are_open_the_idle_ones_go_first() -> None:
     assert set(kernel.closed_after(1)) == {"idle"}
 
 
+def test_idle_connections_to_the_metrics_port_count_as_well() -> None:
+    """Java has one limit of file descriptors for both ports."""
+    kernel = Kernel(replace(LIMITS, connections=3))
+    kernel.connect("asking")
+    kernel.send("asking", 1000)
+    kernel.connect(*(f"idle {number}" for number in range(10)), port=METRICS_PORT)
+    closed = kernel.closed_after(1)
+    assert len(closed) == 8
+    assert set(closed.values()) == {"too many are open, and it was idle"}
+
+
 def test_the_limits_follow_from_the_queue() -> None:
     memory = JavaMemory({}, queue=10, held_bytes=500 * MIB, answer_bytes=64 * MIB)
     limits = guard_limits(memory, ServedModel(workers=2, batch_size=1, response_timeout=100), 60, files=20_000)
@@ -414,8 +428,8 @@ def test_the_guard_goes_on_after_it_could_not_look(
 
     told = threading.Event()
     with ConnectionGuard(*server, replace(LIMITS, idle_seconds=0.5), broken), asking(server[1], b"") as idle:
-        monkeypatch.setattr(connection_guard, "REPORTS", 0.1)
-        monkeypatch.setattr(connection_guard, "socket_states", failing)
+        monkeypatch.setattr(guard, "REPORTS", 0.1)
+        monkeypatch.setattr(guard, "socket_states", failing)
         assert told.wait(WAIT)
         assert is_closed(idle)
 
@@ -433,7 +447,7 @@ def test_the_guard_survives_its_server(server: tuple[psutil.Process, int, int]) 
 def test_where_the_system_forbids_it_the_proxy_is_told_what_to_do(
     server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(connections, "PIDFD_GETFD", 1 << 20)  # no such call
+    monkeypatch.setattr(sockets, "PIDFD_GETFD", 1 << 20)  # no such call
     with guarded(*server, LIMITS):
         pass
     assert "let a proxy in front close those on which nothing moves for 60 s" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The engine detectron2: its answers' way to ours and its errors, and the real thing where it is installed."""
+"""The engine detectron2: how its output becomes `Detections`, its errors, and detectron2 itself if it is installed."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import Case, load_case, write_weights
 from safetensors.torch import save_file
-from small_network import small_config, small_network
 from tensormask_server import Detections, PredictionOptions, Predictor, load_predictor
-from tensormask_server.bad_request import BadRequest
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
-from tensormask_server.detectron2_engine import Instances, check_options, detections_of, load_detectron2
+from tensormask_server.detections import UnsupportedOption
+from tensormask_server.detectron2_engine import Instances, check_options, load_detectron2, select_detections
 from tensormask_server.detectron2_network import EngineError, check_detectron2, check_device, check_loaded
 from tensormask_server.verify import compare
 
+from reference.cases import Case, load_case, write_weights
+from tests.unit.small_network import small_config, small_network
+
 
 def instances(answer: Detections) -> Instances:
-    """An answer as detectron2 gives it, but in another order."""
+    """A result as detectron2 gives it, but in another order."""
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(answer)))
     boxes, scores, classes = (torch.from_numpy(each)[order] for each in (answer.boxes, answer.scores, answer.classes))
     return Instances(boxes, scores, classes, None if answer.masks is None else torch.from_numpy(answer.masks)[order])
@@ -43,12 +44,12 @@ def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         PredictionOptions(score_threshold=1.0),
     ],
 )
-def test_options_choose_of_the_references_answer_what_our_network_finds_with_them(
+def test_options_select_from_the_references_result_what_our_network_detects_with_them(
     answered: tuple[Case, Predictor], options: PredictionOptions
 ) -> None:
     case, predictor = answered
     check_options(options, predictor.config, 0.0)
-    found = detections_of(instances(case.expected), predictor.config, options, *case.image.shape[:2])
+    found = select_detections(instances(case.expected), predictor.config, options, *case.image.shape[:2])
     [ours] = predictor([case.image], options)
     assert len(found) == len(ours)
     assert (np.diff(found.scores) <= 0).all()
@@ -58,10 +59,10 @@ def test_options_choose_of_the_references_answer_what_our_network_finds_with_the
 
 
 @pytest.mark.parametrize("most", [0, 1, 4, 100])
-def test_the_best_are_taken_where_fewer_are_asked_for(most: int) -> None:
+def test_the_best_are_selected_if_fewer_are_requested(most: int) -> None:
     case = load_case("tiny")
     options = PredictionOptions(score_threshold=0.1, max_detections=most, classes=(0, 4))
-    found = detections_of(instances(case.expected), small_config(), options, *case.image.shape[:2])
+    found = select_detections(instances(case.expected), small_config(), options, *case.image.shape[:2])
     wanted = (case.expected.scores > 0.1) & np.isin(case.expected.classes, (0, 4))
     assert 4 < np.count_nonzero(wanted) < len(case.expected)
     assert found.scores.tolist() == case.expected.scores[wanted][:most].tolist()
@@ -70,77 +71,85 @@ def test_the_best_are_taken_where_fewer_are_asked_for(most: int) -> None:
     np.testing.assert_array_equal(found.masks, case.expected.masks[wanted][:most])
 
 
-def test_nothing_found_has_no_masks_of_the_images_size() -> None:
-    """detectron2's TensorMask then has no pred_masks at all."""
+def test_no_detections_have_empty_masks_of_the_images_size() -> None:
+    """detectron2's TensorMask then returns no pred_masks."""
     nothing = Instances(torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), None)
-    found = detections_of(nothing, small_config(), PredictionOptions(), 20, 30)
+    found = select_detections(nothing, small_config(), PredictionOptions(), 20, 30)
     assert found.masks is not None
     assert (len(found), found.masks.shape, found.boxes.shape) == (0, (0, 20, 30), (0, 4))
 
 
-def test_boxes_without_masks_are_no_answer_of_a_network_that_makes_masks() -> None:
+def test_boxes_without_masks_are_an_error_of_a_network_that_makes_masks() -> None:
     found = Instances(torch.ones(1, 4), torch.ones(1), torch.zeros(1, dtype=torch.int64), None)
-    with pytest.raises(RuntimeError, match=r"no pred_masks, with MODEL.MASK_ON True"):
-        detections_of(found, small_config(), PredictionOptions(), 20, 30)
-    assert len(detections_of(found, small_config({"MODEL.MASK_ON": False}), PredictionOptions(), 20, 30)) == 1
+    with pytest.raises(RuntimeError, match=r"without pred_masks, though MODEL.MASK_ON is True"):
+        select_detections(found, small_config(), PredictionOptions(), 20, 30)
+    assert len(select_detections(found, small_config({"MODEL.MASK_ON": False}), PredictionOptions(), 20, 30)) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (PredictionOptions(nms_threshold=0.4), "nms_threshold: 0.5, NMS_THRESH_TEST; or leave it out"),
-        (PredictionOptions(mask_threshold=0.6), "mask_threshold: 0.5; or leave it out"),
-        (PredictionOptions(max_detections=31), "max_detections: at most 30, DETECTIONS_PER_IMAGE; or leave it out"),
-        (PredictionOptions(score_threshold=0.01), "score_threshold: 0.02 or more; or leave it out"),
+        (
+            PredictionOptions(nms_threshold=0.4),
+            "nms_threshold: 0.5, the configuration's NMS_THRESH_TEST; or leave the option out",
+        ),
+        (PredictionOptions(mask_threshold=0.6), "mask_threshold: 0.5; or leave the option out"),
+        (
+            PredictionOptions(max_detections=31),
+            "max_detections: at most 30, the configuration's DETECTIONS_PER_IMAGE; or leave the option out",
+        ),
+        (PredictionOptions(score_threshold=0.01), "score_threshold: 0.02 or more; or leave the option out"),
     ],
 )
-def test_what_is_built_into_detectron2s_network_is_refused_and_not_ignored(
+def test_a_value_that_detectron2s_network_was_not_built_with_is_an_error(
     options: PredictionOptions, expected: str
 ) -> None:
-    with pytest.raises(BadRequest) as told:
+    with pytest.raises(UnsupportedOption) as caught:
         check_options(options, small_config(), 0.02)
-    assert told.value.expected.startswith(expected)
-    assert told.value.reason == "option"
+    assert caught.value.expected.startswith(expected)
+    assert caught.value.expected in str(caught.value)
 
 
-def test_an_option_of_the_value_that_is_built_in_is_fine() -> None:
+def test_the_values_that_the_network_was_built_with_are_accepted() -> None:
     options = PredictionOptions(score_threshold=0.02, nms_threshold=0.5, max_detections=30, mask_threshold=0.5)
     check_options(options, small_config(), 0.02)
 
 
-def test_aligned_masks_are_told_to_need_a_gpu() -> None:
-    with pytest.raises(EngineError, match=r"aligned masks .* on CUDA alone, and this is cpu"):
+def test_aligned_masks_without_a_gpu_are_an_error() -> None:
+    with pytest.raises(EngineError, match=r"the device is cpu, and .* aligned masks .* only on CUDA"):
         check_device(small_config(), torch.device("cpu"))
     check_device(small_config(), torch.device("cuda:0"))
     check_device(small_config({"MODEL.MASK_ON": False}), torch.device("cpu"))
 
 
-def test_a_network_that_holds_the_weights_and_what_the_configuration_says_is_as_it_should_be() -> None:
+def test_a_network_that_holds_the_weights_and_the_configurations_values_is_accepted() -> None:
     weights = small_network().state_dict()
     check_loaded({**weights, "pixel_mean": torch.zeros(3), "anchor_generator.cell_anchors.0": torch.zeros(2)}, weights)
 
 
-def test_an_entry_that_is_missing_left_over_or_other_is_told() -> None:
+def test_an_entry_that_is_missing_or_left_over_or_differs_is_named() -> None:
     weights = small_network().state_dict()
     name = "head.cls_score.bias"
     less = {other: tensor for other, tensor in weights.items() if other != name}
-    with pytest.raises(CheckpointError, match=f"no entry {name}, which the weights have"):
+    with pytest.raises(
+        CheckpointError, match=f"the weights have an entry {name}, which detectron2's network doesn't have"
+    ):
         check_loaded(less, weights)
     with pytest.raises(CheckpointError, match=f"an entry {name}, which the weights don't have"):
         check_loaded(weights, less)
-    with pytest.raises(CheckpointError, match=f"other numbers in {name}"):
+    with pytest.raises(CheckpointError, match=f"the values of {name} in detectron2's network differ"):
         check_loaded({**weights, name: weights[name] + 1e-6}, weights)
 
 
-@pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is nothing to tell")
-def test_without_detectron2_it_is_told_how_to_install_it() -> None:
-    with pytest.raises(EngineError) as told:
+@pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed, so there is no error")
+def test_without_detectron2_the_error_says_how_to_install_it() -> None:
+    with pytest.raises(EngineError) as caught:
         check_detectron2()
-    said = str(told.value)
-    assert "No module named 'detectron2'" in said
-    assert "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'" in said
-    assert "pip install --no-build-isolation -e detectron2/projects/TensorMask" in said
-    assert "The engine native needs none of it" in said
+    message = str(caught.value)
+    assert "No module named 'detectron2'" in message
+    assert "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'" in message
+    assert "pip install --no-build-isolation -e detectron2/projects/TensorMask" in message
+    assert "The engine native needs none of this" in message
 
 
 # --- with detectron2 --------------------------------------------------------------------------------------------------
@@ -158,7 +167,7 @@ def weights_of_tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
     yield path.with_suffix(request.param)
 
 
-def test_the_engine_answers_as_detectron2_did(weights_of_tiny: Path) -> None:
+def test_the_engine_gives_detectron2s_result(weights_of_tiny: Path) -> None:
     case = load_case("tiny")
     engine = load_detectron2(case.config, weights_of_tiny, "cuda:0")
     own = engine.config.detection

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tensormask_server import Detections
 from tensormask_server.client import Client, WrongServer
-from tensormask_server.responses import npz
+from tensormask_server.responses.arrays import npz
 
 from bench import detections
 from bench import evaluate as command
@@ -42,9 +43,9 @@ def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
     return Detections.of_masks(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
 
 
-def annotated(found: dict[int, Detections]) -> dict:
+def annotated(found: dict[int, Detections]) -> dict[str, Any]:
     """Annotations that are these detections, numbered from 0."""
-    content: dict = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
+    content: dict[str, Any] = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
     content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in found]
     results = [each for i, detections in found.items() for each in coco_results(i, detections, category_ids(content))]
     content["annotations"] = [
@@ -58,7 +59,7 @@ def found() -> dict[int, Detections]:
     return {image_id: things(image_id) for image_id in (7, 9, 40)}
 
 
-def results_of(found: dict[int, Detections]) -> list[dict]:
+def results_of(found: dict[int, Detections]) -> list[dict[str, Any]]:
     return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
 
 
@@ -160,7 +161,7 @@ def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Dete
 
 def test_an_answer_is_read_as_it_was_meant() -> None:
     expected = things(3)
-    answer = command.read_detections(npz(expected))
+    answer = detections.read_detections(npz(expected))
     for name in ("boxes", "scores", "classes", "masks"):
         np.testing.assert_array_equal(getattr(answer, name), getattr(expected, name))
 
@@ -174,7 +175,7 @@ def zipped(**arrays: np.ndarray) -> bytes:
 @pytest.mark.parametrize("body", [b"", b"hello", b"PK\x03\x04", zipped(), zipped(scores=np.array([None]))])
 def test_something_else_than_an_answer_is_told(body: bytes) -> None:
     with pytest.raises(WrongServer, match="something else than detections"):
-        command.read_detections(body)
+        detections.read_detections(body)
 
 
 def bomb() -> bytes:
@@ -226,7 +227,7 @@ def test_an_answer_that_means_ill_takes_no_memory(body: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(WrongServer, match="something else than detections"):
-            command.read_detections(body)
+            detections.read_detections(body)
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
@@ -238,7 +239,7 @@ def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypa
     tracemalloc.start()
     try:
         with pytest.raises(WrongServer, match="67108864 bytes of arrays; expected at most 60000000"):
-            command.read_detections(body)
+            detections.read_detections(body)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
@@ -394,7 +395,7 @@ def test_what_can_not_be_measured_is_told_before_anything_is_sent(
     assert "results.jsonl has other images than" in last_line(capsys)
     results.write_text(replace(kept, threshold=0.3).line(7, []))
     assert command.main([*arguments, "--results", str(results)]) == 2
-    assert "holds results with --threshold 0.3" in last_line(capsys)
+    assert "holds results with another --threshold: 0.3, not 0.05" in last_line(capsys)
     for wrong in (["--threshold", "nan"], ["--threshold", "2"], ["--concurrency", "0"]):
         with pytest.raises(SystemExit, match="2"):
             command.main([*arguments, *wrong])

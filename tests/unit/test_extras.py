@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 from tensormask_server import server_command
-from waiting import PATIENCE
+
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 # run as a package or a file, as if a module weren't installed

@@ -1,10 +1,12 @@
-"""The layer at which a network stops to give finite numbers is named, whatever the precision."""
+"""The error names the first layer whose output isn't finite, in each precision."""
 
 import pytest
 import torch
-from small_network import noise, small_network, small_predictor
+from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.finite import NotFiniteError, finite_layers
-from tensormask_server.predictor import PRECISIONS, PredictionOptions, Predictor
+from tensormask_server.precision import DTYPES
+
+from tests.unit.small_network import noise, small_network, small_predictor
 
 pytestmark = pytest.mark.attack(16, "networks of infinite numbers")
 
@@ -30,9 +32,9 @@ def spoilt(layer: str, value: float, dtype: torch.dtype = torch.float32) -> Pred
     return Predictor(network, torch.device("cpu"), dtype)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_sound_network_is_run_as_ever(precision: str) -> None:
-    predictor = small_predictor(dtype=PRECISIONS[precision])
+@pytest.mark.parametrize("precision", DTYPES)
+def test_a_sound_network_runs_as_without_the_check(precision: str) -> None:
+    predictor = small_predictor(dtype=DTYPES[precision])
     with finite_layers(predictor.network):
         [inside] = predictor([IMAGE], EVERYTHING)
     [outside] = predictor([IMAGE], EVERYTHING)
@@ -40,17 +42,17 @@ def test_a_sound_network_is_run_as_ever(precision: str) -> None:
     assert (inside.scores == outside.scores).all()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_first_layer_is_named(layer: str, precision: str) -> None:
-    predictor = spoilt(layer, float("nan"), PRECISIONS[precision])
+    predictor = spoilt(layer, float("nan"), DTYPES[precision])
     said = rf"the layer {layer} gives .*its own weights hold such"
     with pytest.raises(NotFiniteError, match=said), finite_layers(predictor.network):
         predictor([IMAGE], EVERYTHING)
-    predictor([IMAGE], EVERYTHING)  # no longer watched
+    predictor([IMAGE], EVERYTHING)  # no longer checked
 
 
-def test_numbers_beyond_float16_are_told_so() -> None:
+def test_the_error_names_float16_if_its_range_is_the_likely_cause() -> None:
     for dtype, said in ((torch.float16, True), (torch.bfloat16, False), (torch.float32, False)):
         predictor = spoilt("backbone.bottom_up.res2.0.conv2", 6e4 if dtype == torch.float16 else 3e38, dtype)
         with pytest.raises(NotFiniteError) as caught, finite_layers(predictor.network):
@@ -59,8 +61,8 @@ def test_numbers_beyond_float16_are_told_so() -> None:
         assert ("65504, the largest of float16: use bfloat16 or float32" in str(caught.value)) == said
 
 
-def test_what_is_wrong_behind_the_layers_is_found_too() -> None:
-    """A mean of no number makes the input itself one, which no weight shows."""
+def test_numbers_that_are_not_finite_after_the_layers_are_an_error_too() -> None:
+    """Infinite anchors spoil the boxes, while all layers and weights are sound."""
     predictor = small_predictor()
     predictor.network.cell_anchors_0.fill_(float("inf"))
     with pytest.raises(NotFiniteError), finite_layers(predictor.network):

@@ -1,6 +1,5 @@
-"""The handler between TorchServe's fields and its context, without a server."""
+"""The handler between TorchServe's context and the service, without a server."""
 
-import gc
 import hashlib
 import io
 import json
@@ -9,25 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
-import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import ts
 import yaml
-from parity.cases import load_case, write_weights
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tensormask_handler import TensorMaskHandler
-from tensormask_server.detectron2_engine import Detectron2Engine
 from tensormask_server.finite import NotFiniteError
 from tensormask_server.integrity import IntegrityError, check_archive, check_sums
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+
+from reference.cases import load_case, write_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +71,7 @@ def context(model_dir: Path, requests: int = 1, **options: object) -> Context:
     return made
 
 
-def answers(model_dir: Path, data: list[Any], **options: object) -> list[tuple[int, str, bytes]]:
+def responses(model_dir: Path, data: list[Any], **options: object) -> list[tuple[int, str, bytes]]:
     """Per request the status, the content type and the body."""
     handler = TensorMaskHandler()
     asked = context(model_dir, len(data), **options)
@@ -84,93 +81,28 @@ def answers(model_dir: Path, data: list[Any], **options: object) -> list[tuple[i
     return [(*state, body) for state, body in zip(states, bodies, strict=True)]
 
 
-def test_each_request_of_a_batch_has_its_own_status(model_dir: Path) -> None:
-    results = answers(model_dir, [GOOD, {"body": b"{"}, {}, {"data": GOOD["body"]}])
-    kinds = [(status, kind) for status, kind, _ in results]
+def test_each_request_of_a_batch_has_its_own_status_and_headers(model_dir: Path) -> None:
+    results = responses(model_dir, [GOOD, {"body": b"{"}, {}, {"data": GOOD["body"]}])
     good, bad = (200, "application/gzip"), (400, "application/json")
-    assert kinds == [good, bad, bad, good]
+    assert [(status, content_type) for status, content_type, _ in results] == [good, bad, bad, good]
     assert results[0][2] == results[3][2]
 
 
-REFUSED = {
-    "JSON": b'{"img_data": [[[1, 2], [3]], [[1]], [[2]]]}',
-    "instances": b'{"instances": [{"image": "!"}]}',
-    "image": b"\x89PNG\r\n\x1a\n",
-    "nothing": b"",
-    "answer": GOOD["body"],  # more bytes than max_response_bytes
-    "format": b'{"instances": [{"img_data": [[[1]], [[2]], [[3]]]}], "format": "png"}',
-}
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    """References alone decide what is freed; Python's search for circles may come much later."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-@pytest.mark.usefixtures("no_collector")
-def test_a_refused_request_leaves_nothing_in_memory(model_dir: Path) -> None:
-    class Body(bytearray):
-        """One that can be watched."""
-
-    handler, asked = TensorMaskHandler(), context(model_dir, max_response_bytes=1000)
+def test_a_browser_gets_the_page_and_its_policy(model_dir: Path) -> None:
+    handler, asked = TensorMaskHandler(), context(model_dir)
     handler.initialize(asked)
-    for name, content in REFUSED.items():
-        body = Body(content)
-        watched = weakref.ref(body)
-        handler.handle([{"body": body}], asked)
-        assert asked.get_response_status(0)[0] == 400
-        del body
-        assert watched() is None, name
+    asked.request_processor = [RequestProcessor({"Accept": "text/html"})]
+    [body] = handler.handle([{}], asked)
+    assert body == handler.service.page.html
+    headers = asked.get_response_headers(0)
+    assert headers["Content-Security-Policy"] == handler.service.page.content_security_policy
+    assert headers["content-type"] == "text/html; charset=utf-8"
 
 
-@pytest.mark.usefixtures("no_collector")
-def test_a_failed_batch_is_out_of_the_memory_before_it_is_tried_one_by_one(
-    model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handler, asked = TensorMaskHandler(), context(model_dir, 2)
-    handler.initialize(asked)
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps what is logged, errors too
-    failed: list[weakref.ref[torch.Tensor]] = []
-
-    def fail_once(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if not failed:
-            failed.append(weakref.ref(inputs[0]))
-            raise RuntimeError("out of memory")
-        assert failed[0]() is None
-
-    handler.predictor.network.get_submodule("head.cls_subnet.0").register_forward_pre_hook(fail_once)
-    handler.handle([GOOD, GOOD], asked)
-    assert failed
-    assert [asked.get_response_status(i)[0] for i in range(2)] == [200, 200]
-
-
-def test_an_answer_larger_than_allowed_is_a_400_and_not_a_dead_worker(model_dir: Path) -> None:
-    [(status, _, body)] = answers(model_dir, [GOOD], max_response_bytes=1000)
-    assert status == 400
-    assert "more than the 1000 allowed" in json.loads(body)["error"]
-    assert "threshold" in json.loads(body)["expected"]
-
-
-def test_answers_of_a_batch_that_are_too_large_together_are_asked_for_again(model_dir: Path) -> None:
-    [(status, _, body)] = answers(model_dir, [GOOD])
-    assert status == 200
-    replies = answers(model_dir, [GOOD, GOOD, GOOD], max_response_bytes=2 * len(body) + 9)
-    assert [status for status, _, _ in replies] == [200, 200, 503]
-    assert json.loads(replies[2][2])["expected"].startswith("the same again in a moment")
-
-
-def test_the_default_limit_of_an_answer_is_below_torchserves_which_kills_the_worker(model_dir: Path) -> None:
+def test_the_default_limit_of_a_response_is_below_torchserves_which_kills_the_worker(model_dir: Path) -> None:
     properties = (ROOT / "config.properties").read_text()
     [limit] = [line.partition("=")[2] for line in properties.splitlines() if line.startswith("max_response_size")]
     assert context(model_dir).model_yaml_config["handler"]["max_response_bytes"] < int(limit)
-
-
-def test_a_batch_of_bad_requests_needs_no_network(model_dir: Path) -> None:
-    assert [status for status, _, _ in answers(model_dir, [{}, {}])] == [400, 400]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +192,7 @@ BYTECODE = """
 import os, sys
 sys.path[:0] = [os.getcwd()]
 import tensormask_handler
-assert tensormask_handler.class_names.__code__.co_filename.startswith(os.getcwd())
+assert tensormask_handler.load_service.__code__.co_filename.startswith(os.getcwd())
 """
 
 
@@ -292,18 +224,6 @@ def test_a_network_of_infinite_numbers_is_not_served_and_its_layer_is_named(
     assert f"the layer {layer} gives numbers that are infinite or not a number" in line
 
 
-def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_is_asked(model_dir: Path) -> None:
-    handler, asked = TensorMaskHandler(), context(model_dir)
-    handler.initialize(asked)
-    no_network = torch.nn.Module()  # whatever runs it fails
-    handler.predictor = Detectron2Engine(no_network, None, handler.predictor.config, torch.device("cpu"), 0.0)
-    [body] = handler.handle([{**GOOD, "nms_threshold": b"0.4"}], asked)
-    assert asked.get_response_status(0)[0] == 400
-    assert json.loads(body)["error"] == "nms_threshold is 0.4, and this server's engine, detectron2, has it built in"
-    handler.handle([GOOD], asked)
-    assert asked.get_response_status(0)[0] == 500
-
-
 def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
     TensorMaskHandler().initialize(context(model_dir))
     assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
@@ -311,17 +231,15 @@ def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
 
 SCARCE_MEMORY = """
 import json, resource, sys
-sys.path[:0] = sys.argv[1:3]
-from pathlib import Path
 import numpy as np, torch
-from test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
+from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
 limits = dict.fromkeys(("max_pixels", "max_request_pixels", "max_mask_pixels"), 1 << 40)
-handler, asked = TensorMaskHandler(), context(Path(sys.argv[3]), 3, score_threshold=0.01, **limits)
+handler, asked = TensorMaskHandler(), context(Path(sys.argv[1]), 3, score_threshold=0.01, **limits)
 handler.initialize(asked)
 handler.handle([GOOD], asked)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[4]) * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20,) * 2)
 bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"png"}, GOOD], asked)
 print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
 print(json.loads(bodies[1])["error"])
@@ -331,8 +249,8 @@ print(json.loads(bodies[1])["error"])
 # less than decoding takes, and less than drawing does
 @pytest.mark.parametrize(("megabytes", "said"), [(200, "could not be read"), (1000, "could not be made")])
 def test_a_image_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
-    command = [sys.executable, "-c", SCARCE_MEMORY, ROOT / "handler", ROOT / "tests" / "unit", model_dir, megabytes]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", SCARCE_MEMORY, model_dir, megabytes]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}"}
     printed = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     assert printed.stdout.splitlines() == ["[200, 507, 200]", "the server has not enough memory for this image"], (
         printed.stderr

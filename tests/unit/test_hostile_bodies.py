@@ -8,8 +8,8 @@ import zlib
 import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import parse_request
 
 PIXEL = "[[[1]], [[2]], [[3]]]"
 DIGITS = "9" * 400  # more than a float holds
@@ -43,7 +43,7 @@ BODIES = {
 def test_a_hostile_body_is_a_bad_request(name: str) -> None:
     body, said = BODIES[name]
     with pytest.raises(BadRequest, match=said):
-        parse_request({"body": body}, {}, HandlerOptions(), ("cat", "dog"), 100)
+        parse_request({"body": body}, {}, Limits(), ("cat", "dog"), 100)
 
 
 def tiff_of_one_tile(tile_side: int, tile: bytes) -> bytes:
@@ -56,9 +56,9 @@ def tiff_of_one_tile(tile_side: int, tile: bytes) -> bytes:
 def test_a_tiff_with_tiles_far_larger_than_itself_is_refused() -> None:
     """The decoder would make the whole tile, a gigabyte from a megabyte."""
     within = tiff_of_one_tile(1024, zlib.compress(bytes(1024 * 1024)))
-    assert parse_request({"body": within}, {}, HandlerOptions(), ("cat",)).items[0].image.shape == (16, 16, 3)
+    assert parse_request({"body": within}, {}, Limits(), ("cat",)).items[0].image.shape == (16, 16, 3)
     with pytest.raises(BadRequest, match="16×16 pixels, is a TIFF with tiles of 32768×32768"):
-        parse_request({"body": tiff_of_one_tile(32768, b"")}, {}, HandlerOptions(), ("cat",))
+        parse_request({"body": tiff_of_one_tile(32768, b"")}, {}, Limits(), ("cat",))
 
 
 def progressive_jpeg(last_scan_again: int, between: bytes = b"") -> bytes:
@@ -71,17 +71,17 @@ def progressive_jpeg(last_scan_again: int, between: bytes = b"") -> bytes:
 
 def test_a_jpeg_with_scans_without_end_is_refused() -> None:
     """Each scan goes over the whole image again: a few MB would take hours."""
-    assert parse_request({"body": progressive_jpeg(80)}, {}, HandlerOptions(), ("cat",)).items
+    assert parse_request({"body": progressive_jpeg(80)}, {}, Limits(), ("cat",)).items
     # a marker without a length, then what would be one: nothing is hidden by it
     for between in (b"", b"\xff\x01\xff\xff", b"\xff\xd0\xff\xff\xff"):
         with pytest.raises(BadRequest, match="more than 100 scans"):
-            parse_request({"body": progressive_jpeg(100, between)}, {}, HandlerOptions(), ("cat",))
+            parse_request({"body": progressive_jpeg(100, between)}, {}, Limits(), ("cat",))
 
 
 def test_what_follows_a_jpeg_is_no_scan_of_it() -> None:
     """Phones append films to their images."""
     jpeg = progressive_jpeg(0) + b"\xff\xda\0\2" * 200
-    assert parse_request({"body": jpeg}, {}, HandlerOptions(), ("cat",)).items
+    assert parse_request({"body": jpeg}, {}, Limits(), ("cat",)).items
 
 
 def test_a_image_without_pixels_is_refused() -> None:
@@ -90,10 +90,10 @@ def test_a_image_without_pixels_is_refused() -> None:
     bmp = bytearray(content.getvalue())
     bmp[22:26] = bytes(4)  # its height
     with pytest.raises(BadRequest, match="is of no kind"):
-        parse_request({"body": bytes(bmp)}, {}, HandlerOptions(), ("cat",))
+        parse_request({"body": bytes(bmp)}, {}, Limits(), ("cat",))
 
 
 def test_an_option_may_be_named_often_without_being_looked_up_often() -> None:
     body = json.dumps({"img_data": json.loads(PIXEL), "classes": ["dog", 0] * 5000})
-    (item,) = parse_request({"body": body}, {}, HandlerOptions(), ("cat", "dog")).items
+    (item,) = parse_request({"body": body}, {}, Limits(), ("cat", "dog")).items
     assert item.options.prediction.classes == (0, 1)

@@ -123,7 +123,8 @@ def test_no_masks_are_pasted_as_none() -> None:
 @given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
     crop = MaskCrop.of_mask(mask)
-    np.testing.assert_array_equal(ImageMasks(*mask.shape, [crop]).dense_mask(0), mask)
+    height, width = mask.shape
+    np.testing.assert_array_equal(ImageMasks(height, width, [crop]).dense_mask(0), mask)
     assert crop.height * crop.width <= mask.size
 
 

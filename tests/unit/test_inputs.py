@@ -1,4 +1,4 @@
-"""What images may be, how they are resized, and how everything else is refused."""
+"""Which images are accepted, and how they are resized, normalised and padded."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_network import assert_alike, noise, small_predictor
 from tensormask_server import Predictor
 from tensormask_server.config import InputConfig
-from tensormask_server.inputs import resize_image
+from tensormask_server.inputs import group_by_padded_shape, normalised_batch, resize_image
+
+from tests.unit.small_network import assert_alike, noise, small_predictor
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +34,15 @@ def predictor() -> Predictor:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_image_is_refused_by_what_it_is(predictor: Predictor, image: Any, found: str) -> None:
+def test_the_error_says_what_was_given_instead_of_an_image(predictor: Predictor, image: Any, found: str) -> None:
     with pytest.raises(ValueError, match=rf"an image is {found}; expected uint8 \(H, W, 3\), RGB"):
         predictor([noise(8, 8), image])
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("min_size", [0, 96])
-def test_a_image_may_lie_in_memory_as_it_likes(min_size: int) -> None:
-    """Turned, cut out of a larger one, read-only as Pillow gives it; and it is not written to."""
+def test_an_image_may_have_any_layout_in_memory(min_size: int) -> None:
+    """Mirrored, cropped from a larger one, in Fortran order, read-only, from Pillow; and it isn't written to."""
     predictor = small_predictor({"INPUT.MIN_SIZE_TEST": min_size})
     image = noise(96, 128)
     larger = noise(200, 300)
@@ -88,3 +89,22 @@ def test_images_are_resized_as_the_reference_does(size: tuple[int, int], resized
     assert ours.shape == (*resized, 3)
     pillows = Image.fromarray(image).resize(resized[::-1], Image.Resampling.BILINEAR)
     assert np.array_equal(ours, np.asarray(pillows))
+
+
+def test_images_of_several_sizes_are_padded_to_one() -> None:
+    """The training's batches have such images."""
+    config = InputConfig("RGB", (1, 2, 3), (2, 4, 8), 0, 0)
+    images = [noise(40, 30, seed=1), noise(20, 70, seed=2)]
+    batch = normalised_batch(images, config, 32, torch.device("cpu"))
+    expected = np.zeros((2, 64, 96, 3), np.float32)
+    for padded, image in zip(expected, images, strict=True):
+        padded[: image.shape[0], : image.shape[1]] = (image - np.float32([1, 2, 3])) / np.float32([2, 4, 8])
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(batch.numpy(), expected.transpose(0, 3, 1, 2))
+
+
+def test_images_are_grouped_by_the_shape_that_they_are_padded_to() -> None:
+    images = [noise(*size) for size in ((32, 64), (20, 40), (33, 64), (1, 33), (31, 64))]
+    assert list(group_by_padded_shape(images, 32, 2)) == [[0, 1], [3, 4], [2]]
+    assert list(group_by_padded_shape(images, 32, 8)) == [[0, 1, 3, 4], [2]]

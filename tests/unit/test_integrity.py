@@ -89,7 +89,7 @@ def test_what_can_not_be_unpacked_safely_is_refused(name: str) -> None:
     more, said = UNSAFE[name]
     entries = more if isinstance(more[0], tuple) else (more,)
     with pytest.raises(IntegrityError) as caught:
-        check(archive(*entries))  # type: ignore[arg-type]
+        check(archive(*entries))
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 

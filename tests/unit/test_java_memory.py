@@ -5,21 +5,19 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tensormask_server.java_memory import (
+from tensormask_server.torchserve.java_memory import (
     DIRECT_WASTE,
     HEAP_WASTE,
     MIB,
     JavaMemory,
-    ServedModel,
     default_memory,
     least_memory,
-    machine_memory,
     memory_for,
-    memory_size,
-    served_model,
     within_memory,
 )
-from tensormask_server.properties import PropertiesError, read_properties
+from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
+from tensormask_server.torchserve.properties import PropertiesError, read_properties
+from tensormask_server.torchserve.served_archive import ServedModel, served_model
 
 ROOT = Path(__file__).parents[2]
 ALONE = ServedModel()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import Request, parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import Request, parse_request
 
-DEFAULTS = HandlerOptions()
+DEFAULTS = Limits()
 
 
 def png(height: int, width: int) -> str:
@@ -22,7 +22,7 @@ def png(height: int, width: int) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def parsed(body: dict[str, Any], limits: HandlerOptions = DEFAULTS, usual_masks: int = 100) -> Request:
+def parsed(body: dict[str, Any], limits: Limits = DEFAULTS, usual_masks: int = 100) -> Request:
     return parse_request({"body": json.dumps(body).encode()}, {}, limits, ("cat",), usual_masks)
 
 
@@ -62,7 +62,7 @@ LIMITED = {
 @pytest.mark.parametrize("option", LIMITED)
 def test_a_limit_holds_and_the_error_says_what_was_found_what_is_allowed_and_what_changes_it(option: str) -> None:
     value, within, beyond, found = LIMITED[option]
-    limits = HandlerOptions(**{option: value})
+    limits = Limits(**{option: value})
     assert parsed(within, limits).items
     with pytest.raises(BadRequest, match=re.escape(found)) as told:
         parsed(beyond, limits)
@@ -80,32 +80,32 @@ def test_nothing_is_decoded_before_all_images_are_known_to_be_within_the_limits(
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (loads.append(image), load(image))[1])
     with pytest.raises(BadRequest):
-        parsed(beyond, HandlerOptions(**{option: value}))
+        parsed(beyond, Limits(**{option: value}))
     assert loads == []
-    parsed(within, HandlerOptions(**{option: value}))
+    parsed(within, Limits(**{option: value}))
     assert loads
 
 
 def test_the_image_that_is_too_large_is_named() -> None:
     with pytest.raises(BadRequest, match=r"instances\[1\]: the image has 301 pixels"):
-        parsed(instances((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
+        parsed(instances((1, 1), (7, 43)), Limits(max_pixels=300))
     with pytest.raises(BadRequest, match=r"inputs\[0\]\.data\[1\]: the image has 301 pixels"):
-        parsed(tensor((1, 1), (7, 43)), HandlerOptions(max_pixels=300))
+        parsed(tensor((1, 1), (7, 43)), Limits(max_pixels=300))
 
 
 def test_pixels_in_json_count_as_those_of_files_do() -> None:
     pixels = {"img_data": np.zeros((3, 7, 43), int).tolist()}
     with pytest.raises(BadRequest, match="2 images have 602 pixels together"):
-        parsed({"instances": [pixels, pixels]}, HandlerOptions(max_pixels=301, max_request_pixels=600))
+        parsed({"instances": [pixels, pixels]}, Limits(max_pixels=301, max_request_pixels=600))
     with pytest.raises(BadRequest, match=r"a side of more than the 42 allowed \(width 43, height 7\)"):
-        parsed(pixels, HandlerOptions(max_side=42))
+        parsed(pixels, Limits(max_side=42))
     flat = {"datatype": "UINT8", "shape": [2, 7, 43, 3], "data": [0] * (2 * 7 * 43 * 3)}
     with pytest.raises(BadRequest, match="2 images, more than the 1 allowed"):
-        parsed({"inputs": [flat]}, HandlerOptions(max_images=1))
+        parsed({"inputs": [flat]}, Limits(max_images=1))
 
 
 def test_masks_are_counted_by_what_is_asked_of_each_image() -> None:
-    limits = HandlerOptions(max_mask_pixels=1000)
+    limits = Limits(max_mask_pixels=1000)
     assert parsed({"image": png(1, 50), "max_detections": 20}, limits).items
     assert parsed({"image": png(1, 50)}, limits, usual_masks=20).items
     with pytest.raises(BadRequest, match=r"21 masks of 50 pixels \(width 50, height 1\) are up to 1050 pixels") as told:
@@ -115,7 +115,7 @@ def test_masks_are_counted_by_what_is_asked_of_each_image() -> None:
 
 def test_a_network_without_masks_has_no_limit_of_masks() -> None:
     body = {"image": png(1, 50), "max_detections": 1000}
-    assert parsed(body, HandlerOptions(max_mask_pixels=1), usual_masks=0).items
+    assert parsed(body, Limits(max_mask_pixels=1), usual_masks=0).items
 
 
 def test_the_defaults_take_the_largest_image_with_all_its_masks() -> None:

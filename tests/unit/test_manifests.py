@@ -8,9 +8,10 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read
 from tensormask_server import launcher
-from tensormask_server.torchserve import STOP_SECONDS
+from tensormask_server.torchserve.frontend import STOP_SECONDS
+
+from tests.manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read
 
 RELEASES = ["1.30", "1.37"]
 KINDS = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
@@ -161,7 +162,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
 def test_the_service_may_open_every_kind_of_socket_that_the_server_uses() -> None:
     unit = (DEPLOY / "tensormask-server.service").read_text()
     [allowed] = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.MULTILINE)
-    sources = "\n".join(path.read_text() for path in Path(launcher.__file__).parent.glob("*.py"))
+    sources = "\n".join(path.read_text() for path in Path(launcher.__file__).parent.rglob("*.py"))
     used = set(re.findall(r"\bsocket\.(AF_[A-Z0-9]+)", sources))
     assert "AF_NETLINK" in used
     assert used <= set(allowed.split())

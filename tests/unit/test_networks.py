@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_network import assert_alike, noise, small_predictor
 from tensormask_server import load_predictor
 from tensormask_server.network.align import swap_align2nat
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
+
+from tests.unit.small_network import assert_alike, noise, small_predictor
 
 ANCHORS = "MODEL.ANCHOR_GENERATOR"
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tensormask_server.options import HandlerOptions, OptionError, handler_options
+from tensormask_server.options import OPTION_NAMES, HandlerOptions, Limits, OptionError, handler_options
 
 
 def test_no_section_is_the_defaults() -> None:
@@ -36,3 +36,16 @@ def test_given_options_are_taken() -> None:
 def test_an_option_that_can_not_be_meant_is_an_error(section: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         handler_options(section)
+
+
+def test_a_section_is_read_back_as_the_options_that_wrote_it() -> None:
+    options = HandlerOptions(score_threshold=0.25, limits=Limits(max_images=3))
+    section = options.section()
+    assert (section["score_threshold"], section["max_images"]) == (0.25, 3)
+    assert tuple(section) == OPTION_NAMES
+    assert handler_options(section) == options
+
+
+def test_single_images_have_no_limit_of_requests_below_their_own() -> None:
+    limits = Limits.of_single_images(max_pixels=10**9, max_side=10**5)
+    assert (limits.max_pixels, limits.max_side) == (10**9, 10**5)

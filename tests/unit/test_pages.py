@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import OTHERS, PAGES, REASONS, ROOT, anchors, blocks, links, prose
+
+from tests.pages import OTHERS, PAGES, REASONS, ROOT, anchors, blocks, links, prose
 
 LANGUAGES = {"sh", "python", "js", "yaml", "json", "text"}
 COMMAND = re.compile(

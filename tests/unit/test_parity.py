@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import CASES, FOLDER, Case, load_case, write_weights
 from tensormask_server import Detections, Predictor, load_predictor
-from tensormask_server.agreement import paired
+from tensormask_server.agreement import pair_detections
 from tensormask_server.config import load_config
 from tensormask_server.network.tensormask import TensorMask
+
+from reference.cases import CASES, FOLDER, Case, load_case, write_weights
 
 Answer = tuple[Case, Detections]
 
@@ -25,7 +26,7 @@ def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_the_references_detections_are_found_and_no_others(answer: Answer) -> None:
     case, found = answer
-    same = [pair for pair in paired(found, case.expected) if pair.is_same]
+    same = [pair for pair in pair_detections(found, case.expected) if pair.is_same]
     assert len(same) >= 0.98 * len(case.expected)
     assert len(same) >= 0.98 * len(found)
 
@@ -33,7 +34,7 @@ def test_the_references_detections_are_found_and_no_others(answer: Answer) -> No
 def test_masks_are_the_references(answer: Answer) -> None:
     case, found = answer
     assert (found.masks is None) == (case.expected.masks is None)
-    ious = [pair.mask_iou for pair in paired(found, case.expected) if pair.mask_iou is not None]
+    ious = [pair.mask_iou for pair in pair_detections(found, case.expected) if pair.mask_iou is not None]
     assert found.masks is None or len(ious) > 0
     assert min(ious, default=1) >= 0.998
 

@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import opcodes
 import pytest
 import torch
-from opcodes import text
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
-from waiting import PATIENCE
+
+from tests.unit import opcodes
+from tests.unit.opcodes import text
+from tests.waiting import PATIENCE
 
 READER = """
 import json, pickle, sys
-from pathlib import Path
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 
 def ran():
     mark = Path("ran")

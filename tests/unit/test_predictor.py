@@ -1,4 +1,4 @@
-"""What a Python user is promised of the predictor's answers, alone and in batches, at every threshold."""
+"""What the predictor promises to a Python user: its detections, alone and in batches, with every option."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_network import assert_alike, noise, small_network, small_predictor
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.timing import Stopwatch
 from torch import Tensor
 
-NOTHING = 0.9999  # a threshold that no score of these weights passes
+from tests.unit.small_network import assert_alike, noise, small_network, small_predictor
+
+ABOVE_ALL = 0.9999  # a threshold that no score of these weights passes
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,12 @@ def predictor() -> Predictor:
     return small_predictor()
 
 
-@pytest.mark.parametrize("largest_batch", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
 @pytest.mark.parametrize("only_where_needed", [True, False])
-def test_a_image_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, only_where_needed: bool) -> None:
-    """As on a GPU, where images run together and boxes and masks are computed everywhere, and as on a CPU."""
+def test_an_image_has_the_same_detections_alone_or_in_a_batch(batch_size: int, only_where_needed: bool) -> None:
+    """A GPU runs images together and computes boxes and masks everywhere. A CPU does neither."""
     predictor = small_predictor()
-    predictor.largest_batch = largest_batch
+    predictor.batch_size = batch_size
     predictor.network.only_where_needed = only_where_needed
     sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
     images = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
@@ -34,7 +35,7 @@ def test_a_image_gets_the_same_answer_alone_or_in_a_batch(largest_batch: int, on
         assert_alike(found, predictor([image])[0])
 
 
-def test_no_images_get_no_answers(predictor: Predictor) -> None:
+def test_no_images_have_no_detections(predictor: Predictor) -> None:
     assert predictor([]) == []
 
 
@@ -49,8 +50,8 @@ def test_every_field_has_its_shape_and_type(predictor: Predictor) -> None:
     assert (found.masks.shape, found.masks.dtype) == ((num, 100, 140), np.bool_)
 
 
-def test_nothing_found_is_empty_fields_of_the_same_types(predictor: Predictor) -> None:
-    [found] = predictor([noise(50, 70)], NOTHING)
+def test_no_detections_are_empty_fields_of_the_same_types(predictor: Predictor) -> None:
+    [found] = predictor([noise(50, 70)], ABOVE_ALL)
     assert len(found) == 0
     assert (found.boxes.shape, found.boxes.dtype) == ((0, 4), np.float32)
     assert (found.scores.shape, found.scores.dtype) == ((0,), np.float32)
@@ -63,14 +64,14 @@ def test_without_masks_the_boxes_are_the_same_and_masks_is_none(predictor: Predi
     boxes_only = small_predictor({"MODEL.MASK_ON": False})
     [with_masks], [without] = predictor([noise(100, 140)]), boxes_only([noise(100, 140)])
     assert without.masks is None
-    assert boxes_only([noise(10, 10)], NOTHING)[0].masks is None
+    assert boxes_only([noise(10, 10)], ABOVE_ALL)[0].masks is None
     assert np.array_equal(without.classes, with_masks.classes)
     np.testing.assert_allclose(without.boxes, with_masks.boxes, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 500), (800, 8), (32, 32)])
 @pytest.mark.parametrize("min_size", [0, 96])
-def test_images_of_extreme_shapes_are_answered(size: tuple[int, int], min_size: int) -> None:
+def test_instances_are_detected_on_images_of_extreme_shapes(size: tuple[int, int], min_size: int) -> None:
     low = small_predictor({"INPUT.MIN_SIZE_TEST": min_size, "MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.0001})
     [found] = low([noise(*size)])
     assert len(found) > 0
@@ -90,7 +91,7 @@ def test_scores_fall_and_boxes_lie_inside_the_image(predictor: Predictor) -> Non
 
 
 def test_boxes_that_leave_the_image_are_dropped() -> None:
-    """All of them are moved right by three anchors here, some by more than is left of the image."""
+    """The weights move all boxes right by three anchors, and some of them out of the image."""
     network = small_network()
     with torch.no_grad():
         network.head.bbox_pred.bias[0::4] = 3 * network.config.detection.bbox_reg_weights[0]
@@ -123,9 +124,9 @@ def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: 
         assert_alike(found, prefix(every, threshold))
 
 
-def test_each_image_may_have_its_options(predictor: Predictor) -> None:
+def test_each_image_may_have_its_own_options(predictor: Predictor) -> None:
     images = [noise(100, 140, seed=seed) for seed in range(3)]
-    options = [PredictionOptions(score_threshold=threshold) for threshold in (None, 0.5, NOTHING)]
+    options = [PredictionOptions(score_threshold=threshold) for threshold in (None, 0.5, ABOVE_ALL)]
     together = predictor(images, options)
     for image, each, found in zip(images, options, together, strict=True):
         assert_alike(found, predictor([image], each)[0])
@@ -141,15 +142,15 @@ def test_a_threshold_may_be_any_number(predictor: Predictor, threshold: float) -
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_as_many_options_as_images_are_required(predictor: Predictor, count: int) -> None:
-    with pytest.raises(ValueError, match=rf"{count} options; expected one, or 2"):
+def test_a_sequence_of_options_has_one_for_each_image(predictor: Predictor, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"options has {count} entries; expected 2, one per image"):
         predictor([noise(32, 32)] * 2, [PredictionOptions()] * count)
 
 
 # --- other options ----------------------------------------------------------------------------------------------------
 
 
-def test_some_classes_are_what_all_classes_have_of_them(predictor: Predictor) -> None:
+def test_some_classes_have_the_detections_that_they_have_among_all(predictor: Predictor) -> None:
     [every] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000))
     classes = tuple(sorted(set(every.classes.tolist()))[1::2])
     assert classes
@@ -176,7 +177,7 @@ def test_fewer_detections_are_the_best(predictor: Predictor, count: int) -> None
     assert len(found) == count
 
 
-def test_boxes_may_overlap_less_or_more(predictor: Predictor) -> None:
+def test_a_higher_nms_threshold_leaves_more_boxes(predictor: Predictor) -> None:
     counts = []
     for threshold in (0.0, 0.5, 1.0):
         options = PredictionOptions(nms_threshold=threshold, max_detections=1000, score_threshold=0.05)
@@ -184,7 +185,7 @@ def test_boxes_may_overlap_less_or_more(predictor: Predictor) -> None:
     assert counts[0] < counts[1] < counts[2]
 
 
-def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor: Predictor) -> None:
+def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_instances(predictor: Predictor) -> None:
     smaller, larger = (
         predictor([noise(100, 140)], PredictionOptions(mask_threshold=threshold))[0] for threshold in (0.6, 0.4)
     )
@@ -196,7 +197,7 @@ def test_a_lower_mask_threshold_gives_larger_masks_of_the_same_things(predictor:
 
 
 @pytest.mark.parametrize("less", ["max_detections", "score_threshold", "classes"])
-def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_mask_is_computed_that_was_not_requested(less: str, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = small_predictor()
     image = noise(100, 140)
     cells: list[int] = []
@@ -222,7 +223,7 @@ def test_what_is_not_asked_for_has_no_mask_computed(less: str, monkeypatch: pyte
     assert 0 < len(fewer) < len(everything) == every
 
 
-def test_the_time_of_each_part_is_told(predictor: Predictor) -> None:
+def test_the_stopwatch_measures_each_part(predictor: Predictor) -> None:
     stopwatch = Stopwatch()
     predictor([noise(100, 140), noise(40, 40)], stopwatch=stopwatch)
     assert set(stopwatch.seconds) == {"resize", "network", "masks"}

@@ -3,11 +3,12 @@
 import fcntl
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
-from tensormask_server import private_folder
-from tensormask_server.private_folder import FolderError, PrivateFolder, key_file_of
+from tensormask_server.torchserve import private_folder
+from tensormask_server.torchserve.private_folder import FolderError, PrivateFolder, key_file_of
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_what_a_killed_server_left_is_deleted_and_nothing_else(state: Path, tmp_
 def test_a_link_in_the_place_of_all_of_them_is_not_followed(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "documents" / "8081").mkdir(parents=True)
     (tmp_path / "documents" / "8081" / private_folder.MARKER).touch()
     state.symlink_to(tmp_path / "documents")
@@ -68,7 +69,7 @@ def test_a_folder_below_one_that_all_can_write_to_is_not_used(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     state.mkdir(mode=0o700)
     tmp_path.chmod(0o777)
     with PrivateFolder("8081") as folder:
@@ -81,7 +82,7 @@ def test_a_folder_below_one_that_all_can_write_to_is_not_used(
 def test_who_holds_the_lock_holds_up_no_start(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_folder, "WAIT_SECONDS", 0.2)
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     state.mkdir(mode=0o755)
     descriptor = os.open(state, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -115,7 +116,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(private_folder.tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     state.mkdir(mode=0o700)
     state.chmod(0o777)
     with PrivateFolder("8081") as folder:
@@ -138,6 +139,6 @@ def test_a_service_has_it_in_the_folder_that_systemd_made(tmp_path: Path, monkey
 def test_without_any_place_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     with pytest.raises(FolderError, match=r"Not a directory.*; set XDG_STATE_HOME to a folder that can be written to"):
         PrivateFolder("8081").__enter__()

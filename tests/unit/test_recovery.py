@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from tensormask_server.recovery import UNTRIED_SECONDS, Recovery, Workers
+from tensormask_server.torchserve.recovery import UNTRIED_SECONDS, Recovery, Workers
 
 RETRY = 300
 

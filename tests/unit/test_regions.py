@@ -5,11 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import assert_alike, noise, small_predictor
 from tensormask_server import PredictionOptions
 from tensormask_server.network import head
 from tensormask_server.network.regions import REGION_COST, Region, grouped, run_on_regions
 from torch import Tensor, nn
+
+from tests.unit.small_network import assert_alike, noise, small_predictor
 
 
 def area(region: Region, reach: int, height: int, width: int) -> int:

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tensormask_server.archive import ArchiveError, check_sha256
-from tensormask_server.checkpoint import load_checkpoint
+from tensormask_server.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import load_config
 from tensormask_server.images import read_image
 from tensormask_server.printable import printable
-from tensormask_server.properties import PropertiesError, read_properties, with_certificate
 from tensormask_server.regular_files import RefusedFileError, open_regular, read_regular, read_text, write_whole
+from tensormask_server.tokens import read_token
+from tensormask_server.torchserve.certificate import with_certificate
+from tensormask_server.torchserve.properties import PropertiesError, read_properties
 
 from training.annotations import check_images, read_annotations
 
@@ -82,8 +83,8 @@ def test_a_sparse_file_of_a_terabyte_takes_no_memory(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfant\r\nbee\r\n")
     assert class_names(2, tmp_path / "names.txt") == ("ant", "bee")
-    (tmp_path / "config.properties").write_bytes(b"\xef\xbb\xbfa=1\n")
-    assert read_properties(tmp_path / "config.properties") == {"a": "1"}
+    (tmp_path / "config.properties").write_bytes(b"\xef\xbb\xbfmodels=all\n")
+    assert read_properties(tmp_path / "config.properties") == {"models": "all"}
     (tmp_path / "config.yaml").write_bytes(b"\xef\xbb\xbfVERSION: 1\n")
     with pytest.raises(ValueError, match="VERSION is 1; supported: 2"):
         load_config(tmp_path / "config.yaml")
@@ -97,6 +98,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "properties": read_properties,
     "a certificate": lambda path: with_certificate({}, path, Path(__file__)),
     "a key": lambda path: with_certificate({}, Path(__file__), path),
+    "a token": read_token,
     "pickled weights": load_checkpoint,
     "torch's weights": load_checkpoint,
     "safetensors": load_checkpoint,
@@ -120,7 +122,7 @@ def test_whatever_is_read_is_a_regular_file(name: str, tmp_path: Path, pipe: Pat
 def test_weights_are_no_regular_file_for_their_digits_either(tmp_path: Path, pipe: Path) -> None:
     place = tmp_path / "model_final_e8df31.pkl"
     place.symlink_to(pipe)
-    with pytest.raises(ArchiveError, match="it is a FIFO"):
+    with pytest.raises(CheckpointError, match="it is a FIFO"):
         check_sha256(place)
 
 

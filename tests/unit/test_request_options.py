@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import SegmentationRequest, parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
 
 CLASSES = ("cat", "dog", "hot dog")
 
@@ -25,7 +25,7 @@ IMAGE = base64.b64encode(PNG).decode()
 
 
 def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> SegmentationRequest:
-    (item,) = parse_request({"body": body, **fields}, headers or {}, HandlerOptions(), CLASSES).items
+    (item,) = parse_request({"body": body, **fields}, headers or {}, Limits(), CLASSES).items
     return item
 
 
@@ -67,14 +67,14 @@ def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
     assert one(PNG, headers, format=b"npz").format == "npz"
 
 
-GOOD_OPTIONS = {
+GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
     "score_threshold": [(0, 0.0), (1, 1.0), ("0.5", 0.5)],
     "nms_threshold": [(0.5, 0.5)],
     "mask_threshold": [(0.01, 0.01), (1, 1.0)],
     "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
     "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), (2, (2,))],
 }
-BAD_OPTIONS = {
+BAD_OPTIONS: dict[str, list[object]] = {
     "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
     "nms_threshold": [2],
     "mask_threshold": [0, 1.1],
@@ -115,7 +115,7 @@ def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None
 )
 def test_classes_of_unusual_names(names: tuple[str, ...], asked: Any, meant: tuple[int, ...]) -> None:
     body = json.dumps({"image": IMAGE, "classes": asked}).encode()
-    [item] = parse_request({"body": body}, {}, HandlerOptions(), names).items
+    [item] = parse_request({"body": body}, {}, Limits(), names).items
     assert item.options.prediction.classes == meant
 
 

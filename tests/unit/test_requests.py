@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.options import HandlerOptions
-from tensormask_server.requests import Request, SegmentationRequest, parse_request
+from tensormask_server.options import Limits
+from tensormask_server.requests.parsing import Request, SegmentationRequest, parse_request
+from tensormask_server.responses.protocols import KServeV1, OpenInference
 
-LIMITS = HandlerOptions(max_pixels=1 << 20)
+LIMITS = Limits(max_pixels=1 << 20)
 CLASSES = ("cat", "dog", "hot dog")
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (6, 8, 3), np.uint8)
 
 
-def parsed(
-    body: Any, limits: HandlerOptions = LIMITS, headers: dict[str, str] | None = None, **fields: bytes
-) -> Request:
+def parsed(body: Any, limits: Limits = LIMITS, headers: dict[str, str] | None = None, **fields: bytes) -> Request:
     return parse_request({"body": body, **fields}, headers or {}, limits, CLASSES)
 
 
@@ -76,9 +75,9 @@ def test_a_byte_order_mark_does_not_matter() -> None:
 
 def test_a_image_larger_than_allowed_is_refused_with_both_sizes() -> None:
     body = json.dumps({"img_data": np.zeros((3, 5, 6), int).tolist()}).encode()
-    assert one(body, HandlerOptions(max_pixels=30)).image.shape == (5, 6, 3)
+    assert one(body, Limits(max_pixels=30)).image.shape == (5, 6, 3)
     with pytest.raises(BadRequest, match=r"30 pixels \(width 6, height 5\), more than the 29 allowed"):
-        parsed(body, HandlerOptions(max_pixels=29))
+        parsed(body, Limits(max_pixels=29))
 
 
 json_values = st.recursive(
@@ -192,7 +191,7 @@ def test_several_instances_each_with_its_options_and_common_ones() -> None:
     text = b64(encoded("PNG"))
     instances = [text, {"b64": text}, {"image": text, "max_detections": 7}, {"img_data": IMAGE.tolist()}]
     request = parsed(json.dumps({"instances": instances, "max_detections": 3}).encode())
-    assert request.protocol == "v1"
+    assert request.protocol == KServeV1()
     assert [item.options.prediction.max_detections for item in request.items] == [3, 3, 7, 3]
     for item in request.items:
         np.testing.assert_array_equal(item.image, IMAGE)
@@ -214,7 +213,7 @@ V2_INPUTS = {
 def test_the_open_inference_protocol(name: str) -> None:
     content = {"inputs": [{"name": "image", **V2_INPUTS[name]}], "parameters": {"score_threshold": 0.1}}
     request = parsed(json.dumps(content).encode())
-    assert request.protocol == "v2"
+    assert request.protocol == OpenInference()
     assert len(request.items) == 2
     for item in request.items:
         np.testing.assert_array_equal(item.image, IMAGE)
@@ -223,8 +222,8 @@ def test_the_open_inference_protocol(name: str) -> None:
 
 def test_the_open_inference_protocols_id_and_outputs() -> None:
     content = {"inputs": [V2_INPUTS["bytes"]], "id": "42", "outputs": [{"name": "predictions"}]}
-    assert parsed(json.dumps(content).encode()).id == "42"
-    assert parsed(json.dumps({"inputs": [V2_INPUTS["bytes"]]}).encode()).id is None
+    assert parsed(json.dumps(content).encode()).protocol == OpenInference("42")
+    assert parsed(json.dumps({"inputs": [V2_INPUTS["bytes"]]}).encode()).protocol == OpenInference(None)
 
 
 def test_a_tensors_own_parameters_may_be_options() -> None:
@@ -315,4 +314,4 @@ def test_what_is_wrong_is_named(name: str) -> None:
 
 def test_a_form_of_options_alone_has_no_file() -> None:
     with pytest.raises(BadRequest, match="the form has options and no file"):
-        parse_request({"format": bytearray(b"png")}, {}, HandlerOptions(), CLASSES)
+        parse_request({"format": bytearray(b"png")}, {}, Limits(), CLASSES)

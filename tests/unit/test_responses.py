@@ -14,18 +14,13 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.drawing import MASK_OPACITY, draw_detections
-from tensormask_server.responses import (
-    Found,
-    Model,
-    encode,
-    error_json,
-    gzipped_torch,
-    inference_outputs,
-    labelmap,
-    polygons,
-    predictions,
-)
+from tensormask_server.formats import FORMATS
+from tensormask_server.responses.arrays import gzipped_torch
+from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections, labelmap
+from tensormask_server.responses.encoding import BINARY_ENCODERS, JSON_ENCODERS, encode, error_json
+from tensormask_server.responses.polygons import labelme_file
+from tensormask_server.responses.protocols import KServeV1, OneImage, OpenInference
+from tensormask_server.responses.result import Model, Result
 
 
 def some_detections(count: int, with_masks: bool = True) -> Detections:
@@ -38,8 +33,8 @@ def some_detections(count: int, with_masks: bool = True) -> Detections:
     )
 
 
-def opened(answer: bytes) -> dict[str, torch.Tensor]:
-    with gzip.open(io.BytesIO(answer)) as file:
+def opened(response: bytes) -> dict[str, torch.Tensor]:
+    with gzip.open(io.BytesIO(response)) as file:
         content: dict[str, torch.Tensor] = torch.load(io.BytesIO(file.read()), weights_only=True)
     return content
 
@@ -78,7 +73,7 @@ def test_it_compresses_about_as_well_as_zlib() -> None:
 
 
 def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
-    assert json.loads(error_json(BadRequest("a × b", "c…"))) == {"error": "a × b", "expected": "c…"}
+    assert json.loads(error_json("a × b", "c…")) == {"error": "a × b", "expected": "c…"}
 
 
 # --- one result in every format ---------------------------------------------------------------------------------------
@@ -86,7 +81,7 @@ def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
 CLASS_NAMES = ("ant", "cat", "hot dog")
 
 
-def shapes(with_masks: bool = True) -> Found:
+def shapes(with_masks: bool = True) -> Result:
     """Rectangles, ellipses, two in two pieces, one with a hole, one empty, one of a pixel, over one another."""
     random = np.random.default_rng(3)
     masks = np.zeros((9, 50, 70), bool)
@@ -106,7 +101,7 @@ def shapes(with_masks: bool = True) -> Found:
         masks=masks if with_masks else None,
     )
     image = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Found(image, detections, Model("small", CLASS_NAMES, "0123abcd"))
+    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"))
 
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
@@ -117,21 +112,19 @@ def assert_same_detections(content: dict[str, np.ndarray], detections: Detection
 
 
 def test_npz_holds_the_arrays_of_torch() -> None:
-    body, content_type = encode(shapes(), "npz")
-    assert content_type == "application/zip"
-    with np.load(io.BytesIO(body), allow_pickle=False) as content:
-        assert set(content) == set(opened(encode(shapes(), "torch")[0]))
+    with np.load(io.BytesIO(encode(shapes(), "npz")), allow_pickle=False) as content:
+        assert set(content) == set(opened(encode(shapes(), "torch")))
         assert_same_detections(dict(content), shapes().detections)
         assert content["pred_masks"].dtype == bool
 
 
 def test_coco_is_read_by_pycocotools() -> None:
-    found = shapes()
-    content = json.loads(encode(found, "coco")[0])
+    result = shapes()
+    content = json.loads(encode(result, "coco"))
     assert (content["width"], content["height"]) == (70, 50)
     assert (content["model"], content["weights_sha256"]) == ("small", "0123abcd")
     masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
-    np.testing.assert_array_equal(masks, found.detections.masks)
+    np.testing.assert_array_equal(masks, result.detections.masks)
     truth = COCO()
     truth.dataset = {
         "images": [{"id": 5, "width": 70, "height": 50}],
@@ -141,37 +134,37 @@ def test_coco_is_read_by_pycocotools() -> None:
     truth.createIndex()
     loaded = truth.loadRes([{"image_id": 5, **each} for each in content["instances"]])
     assert len(loaded.anns) == 9
-    for each, box, number in zip(content["instances"], found.detections.boxes, found.detections.classes, strict=True):
+    for each, box, number in zip(content["instances"], result.detections.boxes, result.detections.classes, strict=True):
         x, y, width, height = each["bbox"]
         np.testing.assert_allclose((x, y, x + width, y + height), box, atol=0.011)
         assert truth.cats[each["category_id"]]["name"] == each["category_name"] == CLASS_NAMES[number]
 
 
 def test_classes_with_cocos_names_have_cocos_ids() -> None:
-    found = shapes()
+    result = shapes()
     model = Model("small", ("toothbrush", "person", "hair drier"), "")
-    instances = json.loads(encode(Found(found.image, found.detections, model), "coco")[0])["instances"]
+    instances = json.loads(encode(Result(result.image, result.detections, model), "coco"))["instances"]
     assert [each["category_id"] for each in instances[:3]] == [90, 1, 89]
 
 
 def test_the_label_map_shows_the_best_on_top() -> None:
-    found = shapes()
-    drawn = Image.open(io.BytesIO(labelmap(found)))
+    result = shapes()
+    drawn = Image.open(io.BytesIO(labelmap(result)))
     assert drawn.mode == "I;16"
-    assert found.detections.masks is not None
-    expected = np.where(found.detections.masks.any(0), found.detections.masks.argmax(0) + 1, 0)
+    assert result.detections.masks is not None
+    expected = np.where(result.detections.masks.any(0), result.detections.masks.argmax(0) + 1, 0)
     np.testing.assert_array_equal(np.array(drawn), expected)
 
 
 def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
-    found = shapes()
-    content = polygons(found)
-    assert found.detections.masks is not None
-    drawn = np.zeros_like(found.detections.masks)
+    result = shapes()
+    content = labelme_file(result)
+    assert result.detections.masks is not None
+    drawn = np.zeros_like(result.detections.masks)
     y, x = np.mgrid[:50, :70] + 0.5
-    ungrouped = [number for number, mask in enumerate(found.detections.masks) if mask.any()]
+    ungrouped = [number for number, mask in enumerate(result.detections.masks) if mask.any()]
     for shape in content["shapes"]:
-        number = next(i for i in ungrouped if shape["description"] == f"score {found.detections.scores[i]:.3f}")
+        number = next(i for i in ungrouped if shape["description"] == f"score {result.detections.scores[i]:.3f}")
         assert shape["label"] == CLASS_NAMES[number % 3]
         points = np.array(shape["points"])
         inside = np.zeros((50, 70), bool)  # by the even-odd rule
@@ -179,52 +172,72 @@ def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
             if y0 != y1:
                 inside ^= ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
         drawn[number] |= inside
-    expected = found.detections.masks.copy()
+    expected = result.detections.masks.copy()
     expected[6, 20:30, 30:40] = True
     np.testing.assert_array_equal(drawn, expected)
     image = Image.open(io.BytesIO(base64.b64decode(content["imageData"])))
-    np.testing.assert_array_equal(np.array(image), found.image)
+    np.testing.assert_array_equal(np.array(image), result.image)
 
 
 def test_png_is_the_image_with_something_drawn_where_there_are_masks() -> None:
-    body, content_type = encode(shapes(), "png")
-    assert content_type == "image/png"
-    drawn = np.array(Image.open(io.BytesIO(body)))
+    drawn = np.array(Image.open(io.BytesIO(encode(shapes(), "png"))))
     assert drawn.shape == shapes().image.shape
     assert (drawn != shapes().image).any()
 
 
-@pytest.mark.parametrize("kind", ["labelmap", "polygons"])
-def test_a_format_of_masks_needs_masks(kind: str) -> None:
-    with pytest.raises(BadRequest, match="no masks"):
-        encode(shapes(with_masks=False), kind)
+@pytest.mark.parametrize("format", ["labelmap", "polygons"])
+def test_a_format_of_masks_needs_masks(format: str) -> None:
+    with pytest.raises(BadRequest, match=f"format is {format}, which needs masks") as error:
+        encode(shapes(with_masks=False), format)
+    assert error.value.expected.startswith("format: coco, png, ")
+    assert format not in error.value.expected
 
 
-@pytest.mark.parametrize("kind", ["coco", "png", "npz", "torch"])
-def test_boxes_alone_have_the_other_formats(kind: str) -> None:
-    assert encode(shapes(with_masks=False), kind)[0]
+@pytest.mark.parametrize("format", ["coco", "png", "npz", "torch"])
+def test_boxes_without_masks_have_the_other_formats(format: str) -> None:
+    assert encode(shapes(with_masks=False), format)
 
 
 def test_several_images_are_answered_in_json() -> None:
-    founds = [shapes(), shapes()]
-    alone = [json.loads(encode(shapes(), kind)[0]) for kind in ("coco", "polygons")]
-    assert json.loads(predictions(founds, ["coco", "polygons"])) == {"predictions": alone}
-    content = json.loads(inference_outputs(founds, ["coco", "polygons"], "of mine"))
+    results, formats = [shapes(), shapes()], ["coco", "polygons"]
+    alone = [json.loads(encode(shapes(), format)) for format in formats]
+    v1 = KServeV1().response(results, formats)
+    assert v1.media_type == "application/json"
+    assert json.loads(v1.body) == {"predictions": alone}
+    v2 = OpenInference("of mine").response(results, formats)
+    assert v2.media_type == "application/json"
+    content = json.loads(v2.body)
     assert content["id"] == "of mine"
-    assert "id" not in json.loads(inference_outputs(founds, ["coco", "coco"], None))
+    assert "id" not in json.loads(OpenInference().response(results, formats).body)
     [output] = content["outputs"]
     assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
     assert [json.loads(text) for text in output["data"]] == alone
-    with pytest.raises(BadRequest, match="format is png"):
-        predictions(founds, ["coco", "png"])
+    for protocol in (KServeV1(), OpenInference()):
+        with pytest.raises(BadRequest, match="format is png") as error:
+            protocol.response(results, ["coco", "png"])
+        assert error.value.expected == "format: coco or polygons"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_image_is_answered_in_the_format_itself(format: str) -> None:
+    content = OneImage().response([shapes()], [format])
+    assert content.media_type == FORMATS[format].media_type
+    assert content.body == encode(shapes(), format)
+
+
+def test_each_format_of_the_table_has_one_encoder() -> None:
+    assert JSON_ENCODERS.keys() == {name for name, each in FORMATS.items() if each.is_json}
+    assert BINARY_ENCODERS.keys() == {name for name, each in FORMATS.items() if not each.is_json}
 
 
 def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
-    found = shapes()
-    boxes = found.detections.boxes.copy()
+    result = shapes()
+    boxes = result.detections.boxes.copy()
     boxes[0], boxes[1] = (10, 10, 10.3, 10.2), (69.9, 49.9, 70, 50)
-    detections = Detections.of_masks(boxes, found.detections.scores, found.detections.classes, found.detections.masks)
-    assert encode(Found(found.image, detections, found.model), "png")[0]
+    detections = Detections.of_masks(
+        boxes, result.detections.scores, result.detections.classes, result.detections.masks
+    )
+    assert encode(Result(result.image, detections, result.model), "png")
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from tensormask_server import Detections
 from tensormask_server.image_masks import ImageMasks, MaskCrop
-from tensormask_server.responses import Found, Model, encode
-from tensormask_server.tensor_stream import StreamedTensor, write_tensors
+from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.result import Model, Result
+from tensormask_server.responses.tensor_stream import StreamedTensor, write_tensors
 from tensormask_server.torch_file import read_torch_file
 
 RANDOM = np.random.default_rng(0)
@@ -54,21 +55,21 @@ def test_it_holds_what_torch_saves() -> None:
     assert all(torch.equal(ours[name], torchs[name]) for name in ARRAYS)
 
 
-@pytest.mark.parametrize("kind", ["torch", "npz"])
-def test_an_answer_takes_the_memory_of_a_few_masks(kind: str) -> None:
+@pytest.mark.parametrize("format", ["torch", "npz"])
+def test_a_response_takes_the_memory_of_a_few_masks(format: str) -> None:
     """100 masks of 1000×1500, 150 MB, of which each is a small disc."""
     height, width, count = 1000, 1500, 100
     rows, columns = np.mgrid[-50:50, -50:50]
     crop = MaskCrop.of_columns(300, 700, (rows**2 + columns**2 < 50**2).T)
     masks = ImageMasks(height, width, [crop] * count)
-    found = Found(
+    result = Result(
         np.zeros((height, width, 3), np.uint8),
         Detections(np.zeros((count, 4), np.float32), np.ones(count, np.float32), np.zeros(count, np.int64), masks),
         Model("any", ("thing",), ""),
     )
-    encode(found, kind)
+    encode(result, format)
     tracemalloc.start()
-    answer, _ = encode(found, kind)
+    response = encode(result, format)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 5 * height * width + 2 * len(answer)
+    assert peak < 5 * height * width + 2 * len(response)

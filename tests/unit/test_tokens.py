@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensormask_server.client import Client, WrongToken
-from tensormask_server.client_command import main
+from tensormask_server.client.__main__ import main
 from tensormask_server.tokens import TokenError, TokenFile, checked_token, read_token
 
 pytestmark = pytest.mark.attack(8, "tokens seen by other users, and key files that mean ill")
@@ -101,7 +101,7 @@ def test_a_file_holds_a_token_alone_or_torchserves_keys(tmp_path: Path) -> None:
 def test_a_file_without_a_token_is_told_and_what_it_holds_is_not_shown(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
-    with pytest.raises(TokenError, match=r"the token file .*token .*expected a file with the token alone") as caught:
+    with pytest.raises(TokenError, match=r"the token file .*; expected a regular file with only the token") as caught:
         TokenFile(path)
     assert "secret" not in str(caught.value)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.cases import CASES, load_case, write_weights
 from PIL import Image
-from small_network import noise, small_predictor
 from tensormask_server import Detections, load_predictor
 from tensormask_server.verify import compare, main, table, verify
+
+from reference.cases import CASES, load_case, write_weights
+from tests.unit.small_network import noise, small_predictor
 
 TINY = load_case("tiny")
 NAMES = tuple(f"class {i}" for i in range(5))

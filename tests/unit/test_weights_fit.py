@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_network import shapes, small_config
 from tensormask_server.checkpoint import CheckpointError, load_weights
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
+
+from tests.unit.small_network import shapes, small_config
 
 BASIC_BLOCKS = {"MODEL.RESNETS.DEPTH": 18, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64}
 WIDER_GROUPS = {"MODEL.RESNETS.NUM_GROUPS": 4, "MODEL.RESNETS.WIDTH_PER_GROUP": 2}

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from tensormask_server import Predictor
 from tensormask_server.network.winograd import WinogradConv2d, use_winograd
 from torch import Tensor, nn
-from unit.small_network import small_network
+
+from tests.unit.small_network import small_network
 
 SHAPES = [(1, 1), (1, 9), (4, 4), (5, 3), (6, 25), (40, 100), (101, 7), (3, 700)]
 

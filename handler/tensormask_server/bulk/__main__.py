@@ -11,15 +11,13 @@ from pathlib import Path
 
 import torch
 
-from tensormask_server.archive import ArchiveError, check_sha256
-from tensormask_server.arguments import whole_number
-from tensormask_server.checkpoint import check_fit, load_checkpoint
+from tensormask_server.arguments import fraction, whole_number
+from tensormask_server.checkpoint import check_fit, check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PRECISIONS
+from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable
 
 NAME = "python -m tensormask_server.bulk"
@@ -44,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(parsed)
-    except (ArchiveError, ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
+    except (ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -56,11 +54,11 @@ def _run(parsed: argparse.Namespace) -> int:
     # only here, since they need what may not be installed
     from tqdm import tqdm
 
-    from tensormask_server.bulk.parts import Parts, Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.listing import Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.parts import Parts
     from tensormask_server.bulk.places import full_name, place_of, source_of
     from tensormask_server.bulk.run import pool_of, ray_cluster, write_parts
 
-    options = _options(parsed)
     tree = load_merged_yaml(parsed.config)
     config = parse_config(tree)
     check_sha256(parsed.weights)
@@ -75,13 +73,13 @@ def _run(parsed: argparse.Namespace) -> int:
         config=hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest(),
         weights=weights_sha256,
         classes=class_names(config.head.num_classes, parsed.classes),
-        threshold=options.score_threshold,
-        precision=options.precision,
-        max_pixels=options.max_pixels,
-        max_side=options.max_side,
+        threshold=parsed.threshold,
+        precision=parsed.precision,
+        max_pixels=parsed.max_pixels,
+        max_side=parsed.max_side,
     )
     if is_begun(output):
-        check_same(Parts(output), settings)
+        check_same(output, Parts(output).settings, settings)
     else:
         output.filesystem.create_dir(output.path, recursive=True)
         begin(output, settings, tqdm(source.images(), desc="listing", unit="image"))
@@ -93,7 +91,7 @@ def _run(parsed: argparse.Namespace) -> int:
         with ray_cluster(parsed.address):
             pool = pool_of(parsed.actors, parsed.cores)
             print(f"networks: {pool.actors}, each with {pool.gpus} GPU and {pool.cores} cores", file=sys.stderr)
-            done = write_parts(parts, config, weights, options, pool)
+            done = write_parts(parts, config, weights, pool)
         rate = f"{done.images / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
         print(f"{done.images} images in {done.seconds:.0f} s: {rate}", file=sys.stderr)
     parts.tidy()
@@ -108,43 +106,31 @@ def _run(parsed: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def _options(parsed: argparse.Namespace) -> HandlerOptions:
-    """
-    Raises:
-        OptionError: one has a value that can't be used.
-    """
-    return HandlerOptions(
-        score_threshold=parsed.threshold,
-        precision=parsed.precision,
-        max_pixels=parsed.max_pixels,
-        max_side=parsed.max_side,
-        max_request_pixels=max(parsed.max_pixels, 1),
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
         description="Finds things on any number of images and writes them as Parquet, a row for each image. The "
         "same command goes on where it was stopped.",
     )
-    add, defaults = parser.add_argument, HandlerOptions()
+    add, positive = parser.add_argument, whole_number(1)
+    defaults = HandlerOptions()
+    limits = defaults.limits
     add("--input", required=True, metavar="IMAGES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
     add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to go on with; s3://… too")
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
-    add("-t", "--threshold", type=float, default=defaults.score_threshold, help="of scores (default: %(default)s)")
+    add("-t", "--threshold", type=fraction, default=defaults.score_threshold, help="of scores (default: %(default)s)")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
-    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of an image (default: %(default)s)")
-    add("--max-side", type=int, default=defaults.max_side, metavar="N", help="its pixels (default: %(default)s)")
+    add("--max-pixels", type=positive, default=MAX_PIXELS, metavar="N", help="of an image (default: %(default)s)")
+    add("--max-side", type=positive, default=limits.max_side, metavar="N", help="its pixels (default: %(default)s)")
     add(
         "--address",
         help="of a Ray cluster: auto or HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere (default: "
         "this machine alone)",
     )
-    add("--actors", type=whole_number(1), metavar="N", help="networks at a time, at most (default: as many as fit)")
-    add("--cores", type=whole_number(1), default=1, metavar="N", help="of each network (default: %(default)s)")
+    add("--actors", type=positive, metavar="N", help="networks at a time, at most (default: as many as fit)")
+    add("--cores", type=positive, default=1, metavar="N", help="of each network (default: %(default)s)")
     return parser
 
 

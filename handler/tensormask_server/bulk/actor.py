@@ -15,15 +15,18 @@ import torch
 from pyarrow.fs import FileSystem, FileType
 
 from tensormask_server.bad_request import BadRequest
-from tensormask_server.bulk.parts import Parts, RunError
+from tensormask_server.bulk.listing import RunError
+from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
-from tensormask_server.coco_instances import coco_instances
 from tensormask_server.config import TensorMaskConfig
+from tensormask_server.detections import Detections
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
-from tensormask_server.limits import Size, check_size
-from tensormask_server.options import HandlerOptions
-from tensormask_server.predictor import PRECISIONS, Detections, Predictor, build_network
+from tensormask_server.options import Limits
+from tensormask_server.precision import DTYPES
+from tensormask_server.predictor import Predictor, build_network
+from tensormask_server.requests.limits import Size, check_size
+from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch
 
 LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory
@@ -39,7 +42,6 @@ class Task:
     output: Place
     config: TensorMaskConfig
     weights: ray.ObjectRef  # of named tensors, in Ray's store: the nodes need no file of them
-    options: HandlerOptions
     cores: int  # threads of torch
     on_gpu: bool
 
@@ -65,8 +67,10 @@ class PartActor:
             raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the images")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
-        self.predictor = Predictor(network, device, PRECISIONS[task.options.precision])
-        self.options = task.options
+        settings = self.parts.settings
+        self.predictor = Predictor(network, device, DTYPES[settings.precision])
+        self.score_threshold = settings.threshold
+        self.limits = Limits.of_single_images(settings.max_pixels, settings.max_side)
         self.readers = ThreadPoolExecutor(READERS)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +111,7 @@ class PartActor:
     def _rows(self, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
         images = self._images(paths)
         remaining = iter(paths)
-        while group := list(islice(images, self.predictor.largest_batch)):
+        while group := list(islice(images, self.predictor.batch_size)):
             found = iter(self._found([each for each in group if not isinstance(each, str)], stopwatch))
             for path, image in zip(islice(remaining, len(group)), group, strict=True):
                 yield self._row(path, image, image if isinstance(image, str) else next(found))
@@ -136,21 +140,21 @@ class PartActor:
         waiting: deque[Future[Image]] = deque()
         for path in paths:
             waiting.append(self.readers.submit(self._read, path.removeprefix(self.source.prefix)))
-            if len(waiting) > max(READERS, self.predictor.largest_batch):
+            if len(waiting) > max(READERS, self.predictor.batch_size):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
     def _read(self, path: str) -> Image:
         try:
-            return read_limited(self.source.filesystem, path, self.options)
+            return read_limited(self.source.filesystem, path, self.limits)
         except (ImageError, BadRequest, OSError, MemoryError) as error:
             return _told(error)
 
     def _found(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
         """All of them together; one by one where that fails, so that one alone fails."""
         try:
-            return list(self.predictor(images, self.options.score_threshold, stopwatch))
+            return list(self.predictor(images, self.score_threshold, stopwatch))
         except Exception as error:
             told = _told(error)
         # outside of the except, as the error's traceback holds the tensors of what failed
@@ -163,7 +167,7 @@ class PartActor:
         return [told]
 
 
-def read_limited(filesystem: FileSystem, path: str, limits: HandlerOptions) -> np.ndarray:
+def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarray:
     """
     Returns:
         As `EncodedImage.decoded`.

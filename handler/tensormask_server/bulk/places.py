@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from tensormask_server.client_command import IMAGES
+from tensormask_server.image_files import SUFFIXES
 
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -61,6 +62,23 @@ def place_of(name: str) -> Place:
 def full_name(name: str) -> str:
     """The same place, from wherever it is looked at."""
     return name if "://" in name else str(Path(name).absolute())
+
+
+@contextmanager
+def replaced_whole(target: Place, unfinished: Place) -> Iterator[Place]:
+    """Puts a file in place whole or not at all: write to `unfinished`, which this yields; at the end it is moved.
+
+    Args:
+        target: of the file; what is there is replaced.
+        unfinished: a new name on the same filesystem. It is deleted where the block raises an exception.
+    """
+    try:
+        yield unfinished
+        target.filesystem.move(unfinished.path, target.path)
+    except BaseException:
+        with suppress(OSError):  # it may not be there
+            unfinished.filesystem.delete_file(unfinished.path)
+        raise
 
 
 @dataclass(frozen=True)
@@ -163,7 +181,7 @@ def _dangling(folder: str) -> list[FileInfo]:
 
 
 def _is_image(path: str) -> bool:
-    return path.lower().endswith(IMAGES)
+    return path.lower().endswith(SUFFIXES)
 
 
 def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tensormask_server.bulk.actor import PartActor, Task
-from tensormask_server.bulk.parts import Parts, RunError
+from tensormask_server.bulk.listing import RunError
+from tensormask_server.bulk.parts import Parts
 from tensormask_server.config import TensorMaskConfig
-from tensormask_server.options import HandlerOptions
 
 CLIENT = "ray://"  # how addresses of Ray's client begin
 
@@ -151,9 +151,7 @@ def pool_of(actors: int | None, cores: int) -> Pool:
     return Pool(min(actors or most, most), cores, min(gpus, 1))
 
 
-def write_parts(
-    parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], options: HandlerOptions, pool: Pool
-) -> Summary:
+def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], pool: Pool) -> Summary:
     """Has every part written that isn't there; Ray is connected.
 
     Raises:
@@ -161,7 +159,7 @@ def write_parts(
     """
     finished = parts.finished()  # anew: a run whose command was killed may have gone on in the cluster until now
     missing = [part for part in range(len(parts)) if part not in finished]
-    task = Task(parts.folder, config, ray.put(weights), options, pool.cores, pool.gpus > 0)
+    task = Task(parts.folder, config, ray.put(weights), pool.cores, pool.gpus > 0)
     images, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
     earlier = sum(parts.rows(part) for part in finished)
     with tqdm(total=parts.images, initial=earlier, unit="image", smoothing=0) as progress:

@@ -64,7 +64,7 @@ def write_data(folder: Path) -> Path:
     y, x = np.mgrid[:SIZE, :SIZE]
     disc = (y - 43) ** 2 + (x - 38) ** 2 < 31**2
     lower, upper = _square(x, y, 45, 50, 38), _square(x, y, 13, 18, 44)
-    images = [
+    images: list[list[tuple[int, tuple[int, int, int], np.ndarray, tuple[int, int, int] | None]]] = [
         [(DISC, (200, 40, 40), disc & ~lower, None), (SQUARE, (40, 60, 220), lower, (45, 50, 38))],
         [(SQUARE, (240, 220, 60), upper, (13, 18, 44))],
     ]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_training import write_data
 
+from tests.unit.training.small_training import write_data
 from training.annotations import DataError, category_ids, read_annotations
 from training.data import CocoFolder
 

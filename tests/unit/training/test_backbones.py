@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from small_training import write_config, write_data
 from tensormask_server.checkpoint import CheckpointError
 from tensormask_server.detectron2_yaml import ConfigError
 from torch import Tensor
 
+from tests.unit.training.small_training import write_config, write_data
 from training.network import build_network
 from training.settings import load_training_config
 from training.trainer import Run, train

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_training import write_config, write_data
 
+from tests.unit.training.small_training import write_config, write_data
 from training.__main__ import main
 
 

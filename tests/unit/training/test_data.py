@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_training import DISC, SIZE, SQUARE, write_config, write_data
 
+from tests.unit.training.small_training import DISC, SIZE, SQUARE, write_config, write_data
 from training.annotations import DataError
 from training.data import Batches, CocoFolder
 from training.settings import load_training_config
@@ -20,7 +20,9 @@ def data(tmp_path: Path) -> CocoFolder:
     return CocoFolder(write_data(tmp_path / "data"))
 
 
-def _batches(tmp_path: Path, data: CocoFolder, count: int = 2, sizes: tuple[int, ...] = (SIZE,), **options: object):
+def _batches(
+    tmp_path: Path, data: CocoFolder, count: int = 2, sizes: tuple[int, ...] = (SIZE,), **options: object
+) -> Batches:
     config = load_training_config(write_config(tmp_path / "config.yaml"))
     images = dataclasses.replace(config.images, min_sizes=sizes, **options)
     return Batches(data, images, config.network.input, stride=32, images_per_batch=count, seed=3)

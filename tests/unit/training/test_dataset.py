@@ -1,7 +1,9 @@
 """The demo's data set: the same for the same seed, and annotated as it looks. Draws with discs instead of emoji."""
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from demo import dataset
+from demo.backgrounds import TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS
 from demo.composition import FEWEST_PIXELS, Emoji, compose
 from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS
 
@@ -42,7 +45,7 @@ def sources(monkeypatch: pytest.MonkeyPatch, photographs: list[Image.Image]) -> 
 
 def test_no_design_is_in_both_splits() -> None:
     assert not set(TRAINING_DESIGNS) & set(VALIDATION_DESIGNS)
-    assert not set(dataset.TRAINING_PHOTOGRAPHS) & set(dataset.VALIDATION_PHOTOGRAPHS)
+    assert not set(TRAINING_PHOTOGRAPHS) & set(VALIDATION_PHOTOGRAPHS)
 
 
 @pytest.mark.usefixtures("sources")
@@ -117,5 +120,5 @@ class _InThisProcess:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def map(self, function, items, **_options: int):
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], **_options: int) -> Iterator[Any]:
         return map(function, items)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from small_training import write_config
 from tensormask_server.network.align import swap_align2nat
 from tensormask_server.network.masks import natural_masks
 
+from tests.unit.training.small_training import write_config
 from training.data import Batch, Instances
 from training.losses import Losses, focal_loss
 from training.network import build_network
@@ -43,7 +43,7 @@ def test_masks_at_some_cells_have_the_gradients_of_masks_at_all() -> None:
     features, weight, bias = torch.randn(5, 12, 16), torch.randn(9, 5, 1, 1), torch.randn(9)
     y, x = torch.tensor([0, 2, 5, 2]), torch.tensor([7, 3, 0, 3])
     inputs = [tensor.requires_grad_() for tensor in (features, weight, bias)]
-    by_cell = natural_masks(*inputs, y, x, scale=2)
+    by_cell = natural_masks(features, weight, bias, y, x, scale=2)
     everywhere = swap_align2nat(F.conv2d(features[None], weight, bias), scale=2, mask_size=3)[0]
     dense = everywhere[:, y, x].T.reshape(4, 6, 6)
     torch.testing.assert_close(by_cell, dense, rtol=1e-5, atol=1e-5)

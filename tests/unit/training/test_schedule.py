@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from small_training import write_config
 
+from tests.unit.training.small_training import write_config
 from training.schedule import learning_rate
 from training.settings import SolverConfig, load_training_config
 

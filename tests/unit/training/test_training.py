@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_training import write_config, write_data
 from tensormask_server import load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_yaml import ConfigError
 from tensormask_server.network.resnet import fold_norms
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.same_options import OptionsChanged
 from torch import nn
 
+from tests.unit.training.small_training import write_config, write_data
 from training.data import CocoFolder
 from training.network import build_network
 from training.settings import load_training_config
@@ -63,10 +64,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"optimizer": "adamw"}, "--optimizer, sgd and not adamw"),
-        ({"semantic_weight": 1.0}, "--semantic-weight, 0.0 and not 1.0"),
-        ({"name_weight": 0.5}, "--name-weight, 0.0 and not 0.5"),
-        ({"seed": 5}, "--seed, 0 and not 5"),
+        ({"optimizer": "adamw"}, "--optimizer: sgd, not adamw"),
+        ({"semantic_weight": 1.0}, "--semantic-weight: 0.0, not 1.0"),
+        ({"name_weight": 0.5}, "--name-weight: 0.0, not 0.5"),
+        ({"seed": 5}, "--seed: 0, not 5"),
     ],
 )
 def test_a_training_does_not_go_on_with_other_options(
@@ -74,7 +75,7 @@ def test_a_training_does_not_go_on_with_other_options(
 ) -> None:
     config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
     train(config, Run(data, tmp_path / "out", workers=0))
-    with pytest.raises(ConfigError, match=f"has a training with another {named}; go on with that, or name another"):
+    with pytest.raises(OptionsChanged, match=f"holds results with another {named}"):
         train(config, Run(data, tmp_path / "out", workers=0, **changed))
 
 
@@ -84,7 +85,7 @@ def test_a_training_does_not_go_on_with_other_data_or_another_network(tmp_path: 
     other = Path(shutil.copytree(data, tmp_path / "other"))
     with (other / "instances.json").open("a") as file:
         file.write(" ")
-    with pytest.raises(ConfigError, match=r"has a training with another instances\.json, "):
+    with pytest.raises(OptionsChanged, match=r"holds results with another instances\.json: "):
         train(config, Run(other, tmp_path / "out", workers=0))
     wider = tmp_path / "wider.yaml"
     wider.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32", "OUT_CHANNELS: 16", 1))

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from small_training import CONFIG, SIZE, write_config, write_data
 from tensormask_server.network.tensormask import TensorMask
 
+from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
 from training.data import CocoFolder
 from training.network import build_network
 from training.settings import ImageConfig, TrainingConfig, load_training_config
@@ -110,7 +110,7 @@ def test_what_it_says_to_change_is_enough(network: TensorMask, tmp_path: Path) -
 def test_the_training_says_it_before_its_first_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], warned: bool
 ) -> None:
-    fitting = CONFIG["MODEL"]["ANCHOR_GENERATOR"]["SIZES"]  # type: ignore[index]
+    fitting = CONFIG["MODEL"]["ANCHOR_GENERATOR"]["SIZES"]
     config = _config(tmp_path, [[8, 12], [16, 20], [24, 28], [200, 220], [300, 320], [400, 420]] if warned else fitting)
     train(config, Run(write_data(tmp_path / "data"), tmp_path / "out", workers=0))
     before_the_bar, _, _ = capsys.readouterr().err.partition("0/1")

@@ -1,0 +1,118 @@
+"""The options that archive.sh and tensormask-server share, and the archive that they ask for."""
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.options import (
+    ENGINES,
+    LIMIT_NAMES,
+    OPTION_NAMES,
+    PRECISIONS,
+    HandlerOptions,
+    Limits,
+    OptionError,
+)
+from tensormask_server.printable import quoted
+
+# the most that a request may ask for, by the handler's option
+LIMITS = {
+    "max_pixels": "the largest image's H·W",
+    "max_side": "pixels of an image's longer side",
+    "max_images": "images of one request",
+    "max_request_pixels": "H·W of all images of one request together",
+    "max_mask_pixels": "max_detections × H·W of all images of one request together",
+    "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
+}
+
+
+@dataclass(frozen=True)
+class ArchiveRequest:
+    """What goes into an archive."""
+
+    config: Path
+    weights: Path
+    classes: Path | None = None
+    name: str = "tensormask"
+    output: Path = Path("model_store")
+    workers: int = 1
+    batch_size: int = 1
+    max_batch_delay: int = 5  # ms
+    response_timeout: int = 120  # s
+    options: HandlerOptions = field(default_factory=HandlerOptions)
+
+
+def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say how an archive's server answers."""
+    defaults = ArchiveRequest(Path(), Path())
+    options = defaults.options
+    add = parser.add_argument
+    add("--name", default=defaults.name, help="the model's name, in its URL too (default: %(default)s)")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
+    for name, meaning in LIMITS.items():
+        default = getattr(options.limits, name)
+        add(_flag(name), type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
+    add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
+    add("--batch-size", type=int, default=defaults.batch_size, help="images at once; for GPUs (default: %(default)s)")
+    add(
+        "--max-batch-delay",
+        type=int,
+        default=defaults.max_batch_delay,
+        metavar="MS",
+        help="how long a request waits for others to fill its batch, in milliseconds (default: %(default)s)",
+    )
+    add(
+        "--response-timeout",
+        type=int,
+        default=defaults.response_timeout,
+        metavar="S",
+        help="seconds after which a request is given up and its worker started anew (default: %(default)s)",
+    )
+
+
+def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
+    """
+    Raises:
+        ArchiveError: an option's value can't be used.
+    """
+    for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
+        if getattr(parsed, name) < 1:
+            raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
+        raise ArchiveError(f"--name is {quoted(parsed.name)}; expected letters, digits, - and _")
+    try:
+        options = HandlerOptions(
+            score_threshold=parsed.threshold,
+            engine=parsed.engine,
+            precision=parsed.precision,
+            limits=Limits(**{name: getattr(parsed, name) for name in LIMIT_NAMES}),
+        )
+    except OptionError as error:
+        raise ArchiveError(_as_typed(str(error))) from error
+    return ArchiveRequest(
+        config=parsed.config,
+        weights=parsed.weights,
+        classes=parsed.classes,
+        name=parsed.name,
+        output=parsed.output,
+        workers=parsed.workers,
+        batch_size=parsed.batch_size,
+        max_batch_delay=parsed.max_batch_delay,
+        response_timeout=parsed.response_timeout,
+        options=options,
+    )
+
+
+def _as_typed(error: str) -> str:
+    """An error that names the handler's options, with their names on the command line."""
+    for name in OPTION_NAMES:
+        error = re.sub(rf"\b{name}\b", _flag(name), error)
+    return error
+
+
+def _flag(name: str) -> str:
+    return "--threshold" if name == "score_threshold" else f"--{name.replace('_', '-')}"

@@ -1,0 +1,76 @@
+"""The command line, and what is printed about the archive."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tensormask_server import __version__
+from tensormask_server.archive.arguments import ArchiveRequest, add_archive_arguments, archive_request
+from tensormask_server.archive.content import HANDLER, WEIGHTS, model_config
+from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.making import Made, make
+from tensormask_server.integrity import SUMS
+from tensormask_server.options import HandlerOptions
+from tensormask_server.printable import LINE, one_line, printable, say
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Exit status 0, or 2 and one line on stderr."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        request = archive_request(parsed)
+        made = make(request)
+    except (ArchiveError, ValueError) as error:  # every error of the configuration and the weights is a ValueError
+        say(f"archive.sh: {one_line(error)}", sys.stderr)
+        return 2
+    for line in (*_content(made, request), "", *_how_to_serve(made.path, request)):
+        say(line)
+    return 0
+
+
+def _content(made: Made, request: ArchiveRequest) -> list[str]:
+    config, names = made.config, made.class_names
+    shown = ", ".join(map(printable, names[:3])) + (", …" if len(names) > 3 else "")
+    masks = "masks" if config.head.mask_on else "boxes only (MASK_ON is False)"
+    network = f"R{config.resnet.depth}, {config.head.num_classes} classes, {masks}"
+    return [
+        f"{printable(made.path)}  ({made.path.stat().st_size / 1e6:.1f} MB)",
+        f"  config.yaml          {printable(request.config)}: {network}",
+        f"  {WEIGHTS}  {printable(request.weights)}, only as tensors",
+        f"  classes.txt          {shown}",
+        f"  model-config.yaml    {_flow(model_config(request))}",
+        f"  tensormask_server/   version {__version__}, and {HANDLER.name}: the code that serves it",
+        f"  {SUMS}           of each file but model-config.yaml, checked when it is loaded",
+    ]
+
+
+def _how_to_serve(archive: Path, request: ArchiveRequest) -> list[str]:
+    store = printable(request.output)
+    return [
+        "To serve it:",
+        f"  make serve ARCHIVE={printable(archive, LINE)}",
+        "or, with Java on the PATH:",
+        f"  .venv/bin/torchserve --start --ncs --ts-config config.properties --model-store {store} "
+        f"--models {request.name}={archive.name}",
+    ]
+
+
+def _flow(tree: dict[str, object]) -> str:
+    return yaml.safe_dump(tree, default_flow_style=True, sort_keys=False, width=1 << 20).strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
+    )
+    add = parser.add_argument
+    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
+    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
+    add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
+    add("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
+    add_archive_arguments(parser)
+    add("--version", action="version", version=__version__)
+    return parser

@@ -1,0 +1,230 @@
+"""`Client`: sends images to a server and reads its responses; tries again what may succeed later."""
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
+from typing import TypedDict, Unpack
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from tensormask_server.client.connecting import connected
+from tensormask_server.client.errors import (
+    EXPECTED_URL,
+    SENTENCE,
+    Busy,
+    ClientError,
+    Lost,
+    TooLarge,
+    Unreachable,
+    WrongServer,
+    WrongToken,
+    error_for,
+    may_pass,
+)
+from tensormask_server.client.images import image_bytes
+from tensormask_server.exchange import Limits, Response, ResponseTooLarge, exchange
+from tensormask_server.formats import FORMATS
+from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
+from tensormask_server.printable import one_line, printable
+from tensormask_server.tokens import TokenError, TokenFile, checked_token
+
+TIMEOUT = 600  # seconds; the server itself gives a request up long before
+TOTAL_TIMEOUT = 3600  # seconds
+MAX_ANSWER_BYTES = 1 << 28  # the server's own limit is 60 MB unless --max-response-bytes says otherwise
+WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that died is back by then
+
+logger = logging.getLogger(__name__)
+
+
+class Options(TypedDict, total=False):
+    """What to detect. The server decides what is left out or None."""
+
+    score_threshold: float | None  # 0…1; only detections with higher scores
+    max_detections: int | None
+    classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
+    nms_threshold: float | None  # 0…1
+    mask_threshold: float | None  # above 0, at most 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's response to an image."""
+
+    body: bytes
+    server_timing: str  # the header: part;dur=milliseconds, …; "" where there is none
+
+
+@dataclass(frozen=True)
+class Client:
+    """Sends images to a server and reads its responses. Threads can share it."""
+
+    url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
+    token: str | TokenFile | None = field(default=None, repr=False)  # only for a server that wants one
+    waits: tuple[float, ...] = WAITS
+    timeout: float = TIMEOUT  # seconds without a byte, after which a request is taken for lost
+    total_timeout: float = TOTAL_TIMEOUT  # seconds of all tries of a request together
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_mask_pixels: int = MAX_MASK_PIXELS  # of all masks that `predict` makes of a response
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        if isinstance(self.token, str):
+            try:
+                checked_token(self.token)
+            except TokenError as error:
+                raise WrongToken(str(error)) from error
+
+    def predict(self, image: str | Path | bytes | np.ndarray, **options: Unpack[Options]) -> Instances:
+        """Returns what the server finds on an image.
+
+        Args:
+            image: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
+            options: see `Options`.
+
+        Raises:
+            NoAnswer: this image with these options gets no result: BadImage, Refused, Busy or TooLarge.
+            Unreachable: no image would get one. Nothing answers at the URL, or another server does (WrongServer), or
+                the server wants another token (WrongToken).
+        """
+        answer = self.answer(image, "coco", **options)
+        try:
+            found = read_instances(answer.body, answer.server_timing, self.max_mask_pixels)
+        except AnswerTooLarge as error:
+            raise TooLarge(f"the response has {error}; Client's max_mask_pixels sets the limit of masks") from error
+        except MemoryError as error:
+            raise TooLarge(f"the memory is too small for a response of {len(answer.body) / 1e6:.1f} MB") from error
+        except ValueError as error:
+            raise self._not_ours(error) from error
+        if isinstance(image, np.ndarray) and (found.height, found.width) != image.shape[:2]:
+            sizes = f"{found.height}×{found.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
+            raise self._not_ours(sizes)
+        return found
+
+    def answer(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Answer:
+        """Returns the response in any of the server's formats, as it came.
+
+        Tries again after a while where the server is too busy, ends the connection, loses its worker or restarts.
+
+        Args:
+            image: as for `predict`.
+            format: a name in `tensormask_server.formats.FORMATS`.
+            options: see `Options`.
+
+        Raises:
+            NoAnswer, Unreachable: as `predict` does.
+        """
+        body = image_bytes(image)
+        media_type = FORMATS[format].media_type
+        headers = {"Content-Type": "application/octet-stream", "Accept": media_type, "Format": format}
+        encoded = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
+        limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
+        failures: list[ClientError] = []
+        for wait in (*self.waits, None):
+            token = self.token.token() if isinstance(self.token, TokenFile) else self.token
+            try:
+                return self._try(body, encoded, token, limits)
+            except WrongToken as error:
+                if wait is None or token is None or not self._has_other_token(token):
+                    raise
+                failures.append(error)
+                continue
+            except ClientError as error:
+                failures.append(error)
+                if not may_pass(failures):
+                    raise
+                if wait is None or time.monotonic() + wait >= limits.deadline:
+                    break
+                logger.info("%s; trying again in %g s", error, wait)
+            time.sleep(wait)
+        last = failures[-1]
+        if isinstance(last, Busy) and len(failures) > 1:
+            raise type(last)(f"{last}, {len(failures)} times") from last
+        raise last
+
+    def _has_other_token(self, refused: str) -> bool:
+        return isinstance(self.token, TokenFile) and self.token.is_renewed(refused)
+
+    def _try(self, body: bytes, headers: Mapping[str, bytes], token: str | None, limits: Limits) -> Answer:
+        url = printable(self.url)
+        authorization = {} if token is None else {"Authorization": f"Bearer {token.strip()}".encode()}
+        response = self._post(body, {**headers, **authorization}, limits)
+        if response.status != 200:
+            raise error_for(url, response, len(body))
+        content_type = response.headers.get_content_type()
+        if content_type.encode(errors="replace") != headers["Accept"]:
+            raise WrongServer(
+                f"{url} sends {printable(content_type)}, which this server doesn't; expected {EXPECTED_URL}"
+            )
+        return Answer(response.body, response.headers.get("Server-Timing", ""))
+
+    def _post(self, body: bytes, headers: Mapping[str, bytes], limits: Limits) -> Response:
+        parts = urlsplit(self.url)
+        url = printable(self.url)
+        target = quote(f"{parts.path or '/'}?{parts.query}".rstrip("?"), safe="/?&=%:,+@")
+        try:
+            timeout = limits.seconds()
+        except TimeoutError as error:
+            raise self._lost(limits) from error
+        connection = connected(parts, timeout)
+        try:
+            return exchange(connection, "POST", target, body, headers, limits)
+        except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead) as error:
+            raise Busy(f"the server ended the connection on {len(body) / 1e6:.1f} MB ({error})") from error
+        except TimeoutError as error:
+            raise self._lost(limits) from error
+        except ResponseTooLarge as error:
+            expected = f"at most {self.max_answer_bytes} bytes, which Client's max_answer_bytes sets"
+            raise TooLarge(f"{url} sends {error}; expected {expected}") from error
+        except (HTTPException, ValueError) as error:
+            raise WrongServer(f"{url} sends something else than HTTP: {one_line(error, SENTENCE)}") from error
+        except OSError as error:
+            raise Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}") from error
+        except MemoryError as error:
+            raise TooLarge(f"the memory is too small for the response of {url}") from error
+        finally:
+            connection.close()
+
+    def _lost(self, limits: Limits) -> Lost:
+        has_time = time.monotonic() < limits.deadline
+        seconds = f"{self.timeout:g} s" if has_time else f"{self.total_timeout:g} s in all"
+        return Lost(f"the server gave no answer in {seconds}")
+
+    def _not_ours(self, content: object) -> WrongServer:
+        shown = one_line(content, SENTENCE)
+        return WrongServer(f"{printable(self.url)} sends something else than this server's responses: {shown}")
+
+
+def _check_url(url: str) -> None:
+    """
+    Raises:
+        Unreachable: it isn't the URL of a server, or has a user name in it. The message doesn't show a password.
+    """
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable()
+        is_good = is_good and not re.search(r"\s", parts.netloc)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise Unreachable(f"{printable(repr(url))} is not the URL of a server; expected {EXPECTED_URL}")
+    if parts.username is not None or parts.password is not None:
+        expected = f"{EXPECTED_URL}, and a token by --token-file or TENSORMASK_TOKEN"
+        raise Unreachable(f"the URL of the server at {parts.hostname} has a user name in it; expected {expected}")
+
+
+def _option_headers(options: Options) -> dict[str, str]:
+    headers = {}
+    for name, value in options.items():
+        if name not in Options.__annotations__:
+            raise TypeError(f"{name!r} is not an option; expected {', '.join(Options.__annotations__)}")
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            if not text.isprintable():
+                raise ValueError(f"{name} is {text!r}; expected a line of text")
+            headers[name.replace("_", "-").title()] = text
+    return headers

@@ -1,0 +1,130 @@
+"""The client's errors.
+
+ClientError                why there is no response
+    NoAnswer               this image gets none; other images may get one
+        BadImage           the image can't be read, or isn't an image
+        Busy               the server has no time for the image, or ends the connection
+            Lost           its worker died, or no response came for too long
+        TooLarge           the response exceeds the client's limits
+        Refused            the server refuses the image or an option, or it failed
+    Unreachable            no image would get a response
+        WrongServer        another server answers, or this one has no such model
+        WrongToken         the server wants a token, or another one
+"""
+
+import json
+from collections.abc import Sequence
+
+from tensormask_server.exchange import Response
+from tensormask_server.printable import one_line
+
+SENTENCE = 400  # bytes that a message shows of a server's own text
+MOST_LOST = 3  # tries that may end a worker or get no response; then the image is taken for the cause
+EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
+EXPECTED_TOKEN = (
+    'the "inference" key of the key_file.json that the server named when it started, for instance '
+    "~/.local/state/tensormask-server/8081/key_file.json; a key is valid for 60 minutes; --token-file, or TokenFile in "
+    "Python, reads it there"
+)
+
+
+class ClientError(Exception):
+    """Why there is no response: one line of printable text, at most 1 kB, whatever the server sends."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+class NoAnswer(ClientError):
+    """This image gets no response; other images may get one."""
+
+
+class BadImage(NoAnswer):
+    """The image can't be read, or it isn't an image."""
+
+
+class Busy(NoAnswer):
+    """The server has no time for the image, or it ends the connection, at each try."""
+
+
+class Lost(Busy):
+    """The worker that had the image died, or no response came for too long."""
+
+
+class TooLarge(NoAnswer):
+    """The response has more bytes, or takes more memory, than this client allows."""
+
+
+class Refused(NoAnswer):
+    """The server refuses the image or an option, or it failed. The message is the server's."""
+
+    def __init__(self, status: int, error: str, expected: str):
+        super().__init__(f"{status} {error}; expected {expected}" if expected else f"{status} {error}")
+        self.status = status
+        self.error = error
+        self.expected = expected  # what would be accepted; "" where the server doesn't say
+
+
+class Unreachable(ClientError):
+    """No server answers at the URL, whatever the image."""
+
+
+class WrongServer(Unreachable):
+    """Another server answers at the URL, or this one has no such model."""
+
+
+class WrongToken(Unreachable):
+    """The server wants a token, or another one."""
+
+
+def may_pass(failures: Sequence[ClientError]) -> bool:
+    """Whether the same request may succeed later.
+
+    Args:
+        failures: of all tries of the request, in order; at least one.
+    """
+    last = failures[-1]
+    if isinstance(last, Lost):
+        return sum(isinstance(failure, Lost) for failure in failures) < MOST_LOST
+    is_restarting = type(last) is Unreachable and len(failures) > 1  # an earlier try reached it
+    return isinstance(last, Busy) or is_restarting
+
+
+def error_for(url: str, response: Response, request_bytes: int) -> ClientError:
+    """The error for a response whose status isn't 200.
+
+    Args:
+        url: of the model, printable.
+        request_bytes: the size of the request's body.
+    """
+    status = response.status
+    content = _texts(response.body)
+    text = content.get("error") or content.get("message")
+    if text is None:
+        text = response.body[:SENTENCE].decode(errors="replace") or response.reason
+    message = one_line(text, SENTENCE) or "without a message"
+    if status in (502, 503):  # 502: from a proxy whose server ended the connection
+        return Busy(f"{status} {message}")
+    if message == "Worker died." or status == 504:  # 504: from a proxy whose server was too slow
+        return Lost(f"{status} {message}")
+    if status == 403 and "HTTPS" in message and url.startswith("http://"):
+        return WrongServer(f"{url} answers only by TLS: {message}; expected https://")
+    if status in (401, 403) or content.get("type") == "InvalidKeyException":
+        return WrongToken(f"{url} wants a token: {status} {message}; expected {EXPECTED_TOKEN}")
+    if 300 <= status < 400 or status in (404, 405, 501):
+        return WrongServer(f"{url} is not the URL of a model: {status} {message}; expected {EXPECTED_URL}")
+    if status == 413:
+        expected = "a smaller image, or a larger max_request_size in the server's config.properties"
+        return Refused(413, f"the image has {request_bytes / 1e6:.1f} MB, more than the server takes", expected)
+    return Refused(status, message, one_line(content.get("expected", ""), SENTENCE))
+
+
+def _texts(body: bytes) -> dict[str, str]:
+    """The texts of a JSON object. Our errors are {"error", "expected"}, TorchServe's {"code", "type", "message"}."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(value, str)}

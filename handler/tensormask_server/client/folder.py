@@ -1,0 +1,167 @@
+"""A folder of responses: which image gets which file, and what the folder's responses were requested with."""
+
+import errno
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensormask_server.client.answer_files import (
+    files_below,
+    fitting,
+    is_file,
+    leads_nowhere,
+    read_small,
+    real,
+    write_inside,
+)
+from tensormask_server.client.connection import Client, Options
+from tensormask_server.client.errors import BadImage, NoAnswer
+from tensormask_server.client.progress import progress_bar
+from tensormask_server.formats import FORMATS
+from tensormask_server.image_files import READABLE, SUFFIXES
+from tensormask_server.printable import printable
+from tensormask_server.same_options import by_option, check_same_options
+
+REQUEST = ".asked.json"  # in the folder: the options of all its responses
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that allows fewer names than others
+
+
+class UsageError(Exception):
+    """Arguments that don't go together; the message has one line."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What to request for each image."""
+
+    client: Client
+    format: str
+    options: Options
+
+    def described(self) -> dict[str, object]:
+        """All that the responses depend on, but for the images."""
+        return {"url": self.client.url, "format": self.format, **self.options}
+
+
+def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Path]:
+    """Finds the images in the files and folders given.
+
+    Args:
+        given: files, and folders with folders in them.
+        out: the folder of the responses.
+        format: of the responses.
+
+    Returns:
+        Each image by the file of its response, which lies in `out` as the image lies in the folder given.
+
+    Raises:
+        UsageError: there are no images, or two would have the same file.
+    """
+    images: dict[Path, Path] = {}
+    for path in given:
+        for image, name in _images(path, out):
+            target = out / name.with_name(fitting(name.name, FORMATS[format].suffix))
+            other = images.setdefault(target, image)
+            if real(other) != real(image):
+                both = f"{printable(other)} and {printable(image)}"
+                raise UsageError(f"{both} would both be written to {printable(target)}; give them another --out")
+    if not images:
+        expected = f"expected files that end in {' '.join(READABLE)}"
+        raise UsageError(f"no images in {', '.join(map(printable, given))}; {expected}")
+    return images
+
+
+def check_folder(out: Path, requests: Requests) -> None:
+    """
+    Raises:
+        UsageError: `out` isn't a folder, or its note of the options can't be read.
+        OptionsChanged: it holds responses to other options.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {printable(out)} is a file; expected a folder")
+    try:
+        earlier = json.loads(read_small(out / REQUEST))
+        if not isinstance(earlier, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "name another --out, or delete it to go on here"
+        raise UsageError(f"{printable(out / REQUEST)} is damaged or can't be read; {advice}") from error
+    check_same_options(out, by_option(earlier), by_option(requests.described()), "--out")
+
+
+def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_once: int) -> int:
+    """Writes the response to each image that has none yet.
+
+    Args:
+        images: as `find_images` returns them.
+        out: the folder, in which a file notes the options from the first response on.
+        at_once: how many requests run at a time.
+
+    Returns:
+        How many images got no response; stderr says why.
+
+    Raises:
+        Unreachable: no image would get one.
+        OSError: a response can't be written.
+    """
+    missing = [target for target in images if not _is_ours(target)]
+    failed = 0
+
+    def request(target: Path) -> None:
+        response = requests.client.answer(images[target], requests.format, **requests.options)
+        if not _is_ours(out / REQUEST):
+            write_inside(out, out / REQUEST, json.dumps(requests.described()).encode())
+        try:
+            write_inside(out, target, response.body)
+        except OSError as error:
+            if error.errno in NAME_ERRORS:
+                raise BadImage(f"the response can't have the name {printable(target)}: {error.strerror}") from error
+            raise
+
+    with (
+        closing(progress_bar(len(images), len(images) - len(missing))) as progress,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
+        futures = {pool.submit(request, target): images[target] for target in missing}
+        try:
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except NoAnswer as error:
+                    failed += 1
+                    progress.write(f"{printable(futures[future])}: {error}", file=sys.stderr)
+                progress.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return failed
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether it is a file that was written here. A link isn't, wherever it leads: it is replaced."""
+    return is_file(target) and not target.is_symlink()
+
+
+def _images(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image with its name in `out`. What lies in `out` is left out: responses may be images, too.
+
+    Links to nothing and to themselves are among them, so that they get an error and aren't left out unnoticed.
+    """
+    if path.is_file():
+        yield path, Path(path.name)
+    elif not path.is_dir():
+        raise UsageError(f"{printable(path)} is neither a file nor a folder; expected an image or a folder of images")
+    elif real(path).is_relative_to(real(out)):
+        folders = f"the responses in {printable(out)} would lie among the images in {printable(path)}"
+        raise UsageError(f"{folders}; name another --out")
+    else:
+        for image in files_below(path):
+            is_response = real(image).is_relative_to(real(out))
+            is_readable = is_file(image) or leads_nowhere(image)
+            if image.suffix.lower() in SUFFIXES and is_readable and not is_response:
+                yield image, image.relative_to(path)

@@ -1,0 +1,85 @@
+"""What an engine is asked for and what it gives: `PredictionOptions` in, `Detections` out. Needs NumPy only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tensormask_server.image_masks import ImageMasks
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """Which detections of an image are returned. None stands for the value in the model's configuration."""
+
+    score_threshold: float | None = None  # 0…1: a detection's score must be above it
+    nms_threshold: float | None = None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
+    max_detections: int | None = None  # the best ones are returned
+    classes: tuple[int, ...] | None = None  # only these classes, in ascending order; None: all classes
+    mask_threshold: float = 0.5  # above 0: a pixel belongs to a mask if its probability is this or more
+
+
+DEFAULT_OPTIONS = PredictionOptions()
+
+
+class UnsupportedOption(ValueError):
+    """An engine can't predict with the value of an option."""
+
+    def __init__(self, error: str, expected: str):
+        """
+        Args:
+            error: names the option, the value and the engine.
+            expected: the values that the engine can use.
+        """
+        super().__init__(f"{error}; expected {expected}")
+        self.error = error
+        self.expected = expected
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The N instances that were detected on one image of H×W pixels, best score first."""
+
+    boxes: np.ndarray  # float32 (N, 4): x0 y0 x1 y1 in pixels of the image, clipped to it
+    scores: np.ndarray  # float32 (N,): 0…1, in descending order
+    classes: np.ndarray  # int64 (N,): 0 … NUM_CLASSES-1
+    image_masks: ImageMasks | None  # N masks in compact form; None if MASK_ON is False
+
+    @classmethod
+    def of_masks(
+        cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, masks: np.ndarray | None
+    ) -> "Detections":
+        """Makes detections from dense masks: bool (N, H, W), or None."""
+        return cls(boxes, scores, classes, None if masks is None else ImageMasks.of_masks(masks))
+
+    @cached_property
+    def masks(self) -> np.ndarray | None:
+        """bool (N, H, W): dense masks. They take N·H·W bytes, and are made on the first access."""
+        return None if self.image_masks is None else self.image_masks.dense()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def options_per_image(
+    options: float | PredictionOptions | Sequence[PredictionOptions], num_images: int
+) -> Sequence[PredictionOptions]:
+    """Gives each image its options.
+
+    Args:
+        options: one for all images, or a sequence with one for each image. A number is a score threshold.
+
+    Returns:
+        `num_images` options.
+
+    Raises:
+        ValueError: the sequence has another length.
+    """
+    if isinstance(options, PredictionOptions):
+        return [options] * num_images
+    if not isinstance(options, Sequence):
+        return [PredictionOptions(score_threshold=float(options))] * num_images
+    if len(options) != num_images:
+        raise ValueError(f"options has {len(options)} entries; expected {num_images}, one per image, or a single one")
+    return options

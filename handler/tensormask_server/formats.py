@@ -1,0 +1,39 @@
+"""The formats of a response: one row for each. `responses.encoding` has the encoder of each row."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of a response."""
+
+    name: str  # the value of the option `format`
+    media_type: str  # of the header Content-Type; Accept asks for the first format of its type
+    suffix: str  # of a file that holds such a response
+    is_json: bool = False  # only these fit into a response about several images
+    needs_masks: bool = False  # a network with MASK_ON False can't be asked for these
+
+
+# by name
+FORMATS = {
+    each.name: each
+    for each in (
+        Format("coco", "application/json", ".json", is_json=True),
+        Format("png", "image/png", ".png"),
+        Format("labelmap", "image/png", ".png", needs_masks=True),
+        Format("polygons", "application/json", ".json", is_json=True, needs_masks=True),
+        Format("npz", "application/zip", ".npz"),
+        Format("torch", "application/gzip", ".gz"),
+    )
+}
+
+
+def format_of_media_type(media_type: str) -> Format | None:
+    """The first format of this type, in lower case; None where no format has it."""
+    return next((each for each in FORMATS.values() if each.media_type == media_type), None)
+
+
+def listed(formats: list[Format]) -> str:
+    """Their names for an error message: "coco, png or npz"."""
+    *others, last = [each.name for each in formats]
+    return f"{', '.join(others)} or {last}" if others else last

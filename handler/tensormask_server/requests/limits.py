@@ -1,0 +1,92 @@
+"""How much one request may ask for, checked before any of it is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.options import Limits
+
+
+@dataclass(frozen=True)
+class Size:
+    """What an image will be once decoded, and what is asked of it."""
+
+    height: int
+    width: int
+    masks: int  # at most so many
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+
+def check_number(images: int, limits: Limits) -> None:
+    """
+    Raises:
+        BadRequest: a request has too many images.
+    """
+    if images > limits.max_images:
+        raise BadRequest(
+            f"the request has {images} images, more than the {limits.max_images} allowed",
+            f"at most {limits.max_images} images in one request: send several {_set_by('max-images')}",
+            "pixels",
+        )
+
+
+def check_size(size: Size, limits: Limits) -> None:
+    """
+    Raises:
+        BadRequest: an image is too large.
+    """
+    shape = f"width {size.width}, height {size.height}"
+    if size.pixels > limits.max_pixels:
+        raise BadRequest(
+            f"the image has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
+            expected_size(limits),
+            "pixels",
+        )
+    if max(size.height, size.width) > limits.max_side:
+        raise BadRequest(
+            f"the image has a side of more than the {limits.max_side} allowed ({shape})",
+            f"an image of at most {limits.max_side} pixels a side: cut or resize it first {_set_by('max-side')}",
+            "pixels",
+        )
+
+
+def expected_size(limits: Limits) -> str:
+    return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
+
+
+def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
+    """
+    Raises:
+        BadRequest: all images of a request together are too much.
+    """
+    pixels = sum(size.pixels for size in sizes)
+    if pixels > limits.max_request_pixels:
+        raise BadRequest(
+            f"the request's {len(sizes)} images have {pixels} pixels together, more than the "
+            f"{limits.max_request_pixels} allowed",
+            f"images of at most {limits.max_request_pixels} pixels together: send several requests, or smaller "
+            f"images {_set_by('max-request-pixels')}",
+            "pixels",
+        )
+    mask_pixels = sum(size.masks * size.pixels for size in sizes)
+    if mask_pixels > limits.max_mask_pixels:
+        raise BadRequest(
+            f"{_masks(sizes)} are up to {mask_pixels} pixels of masks, more than the {limits.max_mask_pixels} allowed",
+            f"max_detections of at most {limits.max_mask_pixels // pixels}, smaller images, or fewer in one request "
+            f"{_set_by('max-mask-pixels')}",
+            "pixels",
+        )
+
+
+def _masks(sizes: Sequence[Size]) -> str:
+    (first, *others) = sizes
+    if not others:
+        return f"{first.masks} masks of {first.pixels} pixels (width {first.width}, height {first.height})"
+    return f"{sum(size.masks for size in sizes)} masks of {len(sizes)} images"
+
+
+def _set_by(option: str) -> str:
+    return f"(the server's limit is set by --{option} of archive.sh and tensormask-server)"

@@ -1,0 +1,1 @@
+"""From detections to the bytes of a response."""

@@ -1,0 +1,78 @@
+"""One result to the bytes of a response, in each of `formats.FORMATS`."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.formats import FORMATS, listed
+from tensormask_server.responses.arrays import gzipped_torch, npz
+from tensormask_server.responses.coco import coco_document
+from tensormask_server.responses.drawing import labelmap, png
+from tensormask_server.responses.polygons import labelme_file
+from tensormask_server.responses.result import Result
+
+# by a format's name; a JSON format gives its tree, as a response about several images has one tree for each
+JSON_ENCODERS: dict[str, Callable[[Result], dict[str, Any]]] = {"coco": coco_document, "polygons": labelme_file}
+BINARY_ENCODERS: dict[str, Callable[[Result], bytes]] = {
+    "png": png,
+    "labelmap": labelmap,
+    "npz": lambda result: npz(result.detections),
+    "torch": lambda result: gzipped_torch(result.detections),
+}
+
+
+def encode(result: Result, format: str) -> bytes:
+    """The body of a response about one image.
+
+    Args:
+        format: one of FORMATS; its media type stands there.
+
+    Raises:
+        BadRequest: the format needs masks, and the network makes none.
+    """
+    if FORMATS[format].is_json:
+        return json_bytes(json_tree(result, format))
+    _check_masks(result, format)
+    return BINARY_ENCODERS[format](result)
+
+
+def json_tree(result: Result, format: str) -> dict[str, Any]:
+    """One image's part of a response in JSON.
+
+    Args:
+        format: one of FORMATS.
+
+    Raises:
+        BadRequest: the format isn't JSON, or it needs masks and the network makes none.
+    """
+    if not FORMATS[format].is_json:
+        expected = f"format: {listed([each for each in FORMATS.values() if each.is_json])}"
+        raise BadRequest(
+            f"format is {format}, which isn't JSON, and the response to several images is JSON", expected, "option"
+        )
+    _check_masks(result, format)
+    return JSON_ENCODERS[format](result)
+
+
+def error_json(error: str, expected: str) -> bytes:
+    """The body of a response to a request that can't be answered.
+
+    Args:
+        error: what was found.
+        expected: what would be accepted.
+    """
+    return json_bytes({"error": error, "expected": expected})
+
+
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """UTF-8, without spaces."""
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _check_masks(result: Result, format: str) -> None:
+    if FORMATS[format].needs_masks and result.detections.image_masks is None:
+        expected = f"format: {listed([each for each in FORMATS.values() if not each.needs_masks])}"
+        raise BadRequest(
+            f"format is {format}, which needs masks, and this network finds only boxes, no masks", expected, "option"
+        )

@@ -1,0 +1,27 @@
+"""The known name that a misspelt one stands for, for error messages."""
+
+import difflib
+from collections.abc import Iterable
+
+LONGEST_NAME = 100  # characters; comparing a longer name takes time and memory, and finds nothing
+LEAST_SIMILARITY = 0.6  # of difflib's ratio, 0…1: one wrong letter in a short word is still near
+
+
+def did_you_mean(name: object, known_names: Iterable[str]) -> str:
+    """The hint to put behind an unknown name in an error message. Letter case doesn't matter.
+
+    Args:
+        name: what the user wrote. A name that isn't a string, as in YAML, is compared as `str` shows it.
+        known_names: the names that would be accepted.
+
+    Returns:
+        " (did you mean score_threshold?)", or "" if no known name is near.
+    """
+    text = str(name)
+    if len(text) > LONGEST_NAME:
+        return ""
+    by_lower_case: dict[str, str] = {}
+    for known in known_names:
+        by_lower_case.setdefault(known.lower(), known)
+    near = difflib.get_close_matches(text.lower(), by_lower_case, n=1, cutoff=LEAST_SIMILARITY)
+    return f" (did you mean {by_lower_case[near[0]]}?)" if near else ""

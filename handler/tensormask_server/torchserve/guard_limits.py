@@ -1,0 +1,70 @@
+"""What the clients' connections may take: limits that follow from a server's memory, queue and file descriptors."""
+
+import math
+import resource
+from dataclasses import dataclass
+
+from tensormask_server.torchserve.java_memory import DEFAULT_SIZE, JavaMemory
+from tensormask_server.torchserve.served_archive import ServedModel
+
+SHORT = 5.0  # seconds that an answer, or an unanswered request, has even where memory is short
+MOST_FILES = 65536  # file descriptors that are requested
+OTHER_FILES = 300  # file descriptors of Java's that are no connections
+MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
+MORE_WORKERS = 8  # that the management API may have added
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """What a connection may take."""
+
+    idle_seconds: float  # without a byte in either direction, where no request is in hand
+    answer_seconds: float  # from a request's last byte to its answer: the longest that the queue can take
+    in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for an answer
+    held_bytes: int  # of requests and unread answers together
+    request_bytes: int  # of one request that TorchServe puts together, at most
+    answer_bytes: int  # of one answer, at most
+    connections: int  # at a time
+
+    def __post_init__(self) -> None:
+        if self.idle_seconds <= 0:
+            raise ValueError(f"idle_seconds is {self.idle_seconds}; expected more than 0")
+
+
+def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, files: int) -> GuardLimits:
+    """The limits that follow from a server's settings.
+
+    Args:
+        memory: how Java's memory is shared.
+        model: the settings of the model that is served.
+        idle_seconds: how long a connection may stay without a byte in either direction.
+        files: how many file descriptors Java may have.
+
+    Returns:
+        The limits of the connection guard.
+    """
+    parallel = model.workers * model.batch_size
+    batches = 1 + math.ceil(memory.queue / parallel)
+    return GuardLimits(
+        idle_seconds=idle_seconds,
+        answer_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
+        in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
+        held_bytes=memory.held_bytes,
+        request_bytes=int(memory.properties.get("max_request_size", DEFAULT_SIZE)),
+        answer_bytes=memory.answer_bytes,
+        connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
+    )
+
+
+def raise_file_limit() -> int:
+    """Raises this process's limit of file descriptors as far as the system allows. Java inherits it.
+
+    Returns:
+        The limit, in file descriptors.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MOST_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -1,0 +1,120 @@
+"""An archive before it is served: its name and settings, and whether it can be served at all."""
+
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tensormask_server.integrity import IntegrityError
+from tensormask_server.integrity import check_archive as check_entries
+from tensormask_server.options import OptionError, handler_options
+from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
+
+MAX_RESPONSE_SIZE = "6553500"  # bytes, where TorchServe's properties have none
+LONGEST_NAME = 100
+SPARE = 16 << 20  # bytes that are left free on the disk that an archive is unpacked to
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """TorchServe's settings of the model in an archive."""
+
+    workers: int = 1
+    batch_size: int = 1
+    response_timeout: int = 120  # s
+
+
+class ArchiveUnusable(Exception):
+    """An archive that can't be served; the message has one line."""
+
+
+def model_name(archive: Path) -> str:
+    """The model's name in URLs: the file's name, with an underscore for each run of other characters than letters,
+    digits and "-".
+
+    "my model (1).mar" is served as "my_model_1".
+    """
+    name = re.sub(r"[^A-Za-z0-9-]+", "_", archive.name.removesuffix(".mar"))
+    return name.strip("_-")[:LONGEST_NAME] or "model"
+
+
+def served_model(archive: Path) -> ServedModel:
+    """Reads the settings of an archive's model.
+
+    Returns:
+        The settings. They are the defaults if the archive can't be read: `check_archive` says what is wrong with it.
+    """
+    try:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
+            settings = yaml.safe_load(content.read("model-config.yaml"))
+        workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
+        batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
+        return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
+    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
+        return ServedModel()
+
+
+def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
+    """Checks that an archive can be served, without starting anything.
+
+    Args:
+        archive: the .mar.
+        properties: TorchServe's.
+        folder: the archive will be unpacked on its disk.
+
+    Raises:
+        ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
+    """
+    _check_is_there(archive)
+    shown = printable(archive)
+    try:
+        with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
+            content.getinfo("MAR-INF/MANIFEST.json")
+            check_entries(content)
+            _check_answers_fit(content, properties)
+            _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+        raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
+    except OSError as error:
+        raise ArchiveUnusable(f"can't read {shown}: {one_line(error.strerror or error)}") from error
+    except IntegrityError as error:
+        raise ArchiveUnusable(f"{shown} can't be served: {one_line(error)}") from error
+
+
+def _check_is_there(archive: Path) -> None:
+    if archive.exists() and not archive.is_dir():
+        return
+    folder = archive if archive.is_dir() else archive.parent
+    others = ", ".join(printable(path) for path in sorted(folder.glob("*.mar"))[:5])
+    hint = f"there {'are' if ', ' in others else 'is'} {others}" if others else "archive.sh makes one"
+    raise ArchiveUnusable(f"there is no archive {printable(archive)}; {hint}")
+
+
+def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
+    """Checks that TorchServe passes on the largest answers: a larger one would cost its worker."""
+    try:
+        settings = yaml.safe_load(content.read("model-config.yaml"))
+        largest = handler_options(settings["handler"]).limits.max_response_bytes
+    except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
+        return  # the worker reports what is wrong with it
+    passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
+    if not passing.isdecimal() or int(passing) <= largest:
+        found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"
+        raise ArchiveUnusable(
+            f"max_response_size {found} in TorchServe's properties; expected more than the {largest} bytes of the "
+            "archive's --max-response-bytes: change config.properties, or archive with a smaller limit"
+        )
+
+
+def _check_disk(size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise ArchiveUnusable(
+            f"the disk of {folder} has {free / 1e6:.0f} MB free, and the unpacked archive takes {size / 1e6:.0f} MB; "
+            f"expected {(size + SPARE) / 1e6:.0f} MB: free some, or set XDG_STATE_HOME to a folder on another disk"
+        )

@@ -1,0 +1,100 @@
+"""What Linux knows about the TCP connections of a few ports, from one dump for each port (sock_diag(7))."""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+ERROR, DONE = 2, 3  # types of a netlink message
+ESTABLISHED, CLOSE_WAIT = 1, 8  # TCP's states in which a server holds something for a client
+INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: the two descriptions that are requested
+INFO_SIZE = 136  # bytes of struct tcp_info up to the last field read here
+BUFFER = 1 << 18  # bytes, of a part of the answer; the kernel fills at most 32 KiB
+
+
+@dataclass(frozen=True)
+class SocketState:
+    """One connection of a server at one moment."""
+
+    cookie: bytes  # the kernel's name for this connection; no other connection ever has it
+    inode: int  # of the socket in /proc/PID/fd; 0 while the server hasn't accepted it
+    port: int  # the local one
+    received: int  # bytes since it was opened
+    acknowledged: int  # bytes that have reached the client since it was opened
+    waiting: int  # bytes in the kernel that the client hasn't acknowledged or taken
+    is_full: bool  # the kernel takes no more bytes for now, so the server may hold more of them
+    received_before: int  # milliseconds since the last byte came
+    sent_before: int  # milliseconds since the last byte was sent
+
+
+def socket_states(*ports: int) -> list[SocketState]:
+    """The connections to these local TCP ports, of IPv4 and IPv6.
+
+    Args:
+        ports: of servers in this network namespace.
+
+    Returns:
+        The state of each connection.
+
+    Raises:
+        OSError: the kernel doesn't allow such a dump, or has none.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        families = (socket.AF_INET, socket.AF_INET6)
+        return [state for port in ports for family in families for state in _dump(kernel, family, port)]
+
+
+def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState]:
+    requested = 1 << (INFO - 1) | 1 << (MEMORY - 1)
+    states = 1 << ESTABLISHED | 1 << CLOSE_WAIT
+    any_socket = struct.pack("!HH", port, 0) + bytes(36) + b"\xff" * 8  # struct inet_diag_sockid
+    question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, requested, states) + any_socket
+    kernel.send(struct.pack("=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, DUMP_REQUEST, 0, 0) + question)
+    while True:
+        part = kernel.recv(BUFFER)
+        at = 0
+        while at < len(part):
+            length, kind = struct.unpack_from("=IH", part, at)
+            if kind == DONE:
+                return
+            if kind == ERROR:
+                (number,) = struct.unpack_from("=i", part, at + 16)
+                raise OSError(-number, "the kernel doesn't describe TCP connections")
+            yield _state(part[at + 16 : at + length])
+            at += length + 3 & ~3
+
+
+def _state(message: bytes) -> SocketState:
+    (port,) = struct.unpack_from("!H", message, 4)  # struct inet_diag_msg
+    (inode,) = struct.unpack_from("=I", message, 68)
+    info, memory = b"", bytes(36)
+    at = 72
+    while at + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, at)
+        if kind == INFO:  # struct tcp_info
+            info = message[at + 4 : at + length]
+        elif kind == MEMORY:
+            memory = message[at + 4 : at + length]
+        at += max(4, length + 3 & ~3)
+    if len(info) < INFO_SIZE:
+        raise OSError(errno.ENOTSUP, "the kernel doesn't say what a TCP connection has received")
+    (sent_before,) = struct.unpack_from("=I", info, 44)
+    (received_before,) = struct.unpack_from("=I", info, 52)
+    acknowledged, received = struct.unpack_from("=QQ", info, 120)
+    send_buffer, _, queued = struct.unpack_from("=3I", memory, 12)
+    (waiting,) = struct.unpack_from("=I", message, 60)
+    return SocketState(
+        cookie=message[44:52],
+        inode=inode,
+        port=port,
+        received=received,
+        acknowledged=acknowledged,
+        waiting=waiting,
+        is_full=bool(waiting) and 2 * queued >= send_buffer,
+        received_before=received_before,
+        sent_before=sent_before,
+    )

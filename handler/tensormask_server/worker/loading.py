@@ -1,0 +1,87 @@
+"""From an archive's unpacked files to a service that is ready to answer."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tensormask_server.classes import class_names
+from tensormask_server.cpu import SlowPrecisionWarning
+from tensormask_server.detections import PredictionOptions
+from tensormask_server.engine import Engine, load_engine
+from tensormask_server.finite import finite_layers
+from tensormask_server.integrity import check_sums
+from tensormask_server.options import HandlerOptions
+from tensormask_server.reports import SLOW, report
+from tensormask_server.responses.result import Model
+from tensormask_server.worker.metrics import Measurement
+from tensormask_server.worker.page import try_it_page
+from tensormask_server.worker.service import Service
+
+logger = logging.getLogger(__name__)
+
+
+def load_service(
+    model_dir: Path,
+    weights: str,
+    name: str,
+    options: HandlerOptions,
+    device: torch.device,
+    record: Callable[[Measurement], None],
+) -> Service:
+    """Checks the files, builds the network and runs it once, so that the first request is as fast as the next ones.
+
+    Args:
+        model_dir: the folder of the unpacked archive.
+        weights: the name of the weights' file in it.
+        name: the model's, as in its URL.
+        options: how the service answers.
+        device: where the network runs.
+        record: gets the metrics of each batch.
+
+    Raises:
+        Exception: the files can't be used; the message says why.
+    """
+    sums = check_sums(model_dir)
+    engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
+    names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
+    page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
+    _warm_up(engine)
+    return Service(engine, Model(name, names, sums[weights]), options, page, record)
+
+
+def share_cores(workers: int) -> None:
+    """Gives this worker its part of the cores; workers that all use every core wait for each other's threads.
+
+    Args:
+        workers: how many there are. OMP_NUM_THREADS in the environment has priority.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // max(1, workers)))
+
+
+def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:
+    """Loads the options' engine, logs its warnings, and reports to the launcher that a precision is slow."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        engine = load_engine(options.engine, config, weights, device, options.precision)
+    for warning in caught:
+        logger.warning("%s: %s", warning.category.__name__, warning.message)
+        if issubclass(warning.category, SlowPrecisionWarning):
+            report(SLOW, str(warning.message))
+    return engine
+
+
+def _warm_up(engine: Engine) -> None:
+    """Finds as many instances as possible on an image of noise, so that making masks is warm as well.
+
+    Raises:
+        NotFiniteError: a layer gives infinite numbers, or values that are not numbers.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    with finite_layers(engine.network):
+        engine([noise], PredictionOptions(score_threshold=0.0))

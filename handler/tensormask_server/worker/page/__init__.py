@@ -1,0 +1,62 @@
+"""The page that a browser gets at the model's URL: it sends an image and draws the masks over it."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page as the server sends it."""
+
+    html: bytes
+    content_security_policy: str
+
+
+def asks_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    """Whether a request is a browser's GET: it has no body, and it accepts HTML. TorchServe hides the method.
+
+    Args:
+        fields: the request's body, form fields and query parameters.
+        headers: the request's headers.
+    """
+    accept = next((value for name, value in headers.items() if name.lower() == "accept"), "")
+    return "text/html" in accept and not any(fields.values())
+
+
+def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: float) -> Page:
+    """Makes the page of one model.
+
+    Args:
+        model: the model's name. The page sends images to its URL, and shows that URL in a command for curl.
+        max_pixels, max_side: the server's limits. The page shrinks larger images before it sends them.
+        score_threshold: the first value of the page's slider.
+
+    Returns:
+        The page, and the content security policy under which a browser runs it.
+    """
+    sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
+    html = (FOLDER / "page.html").read_text(encoding="utf-8")
+    data = {"model": model, "max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold}
+    data["sample"] = sample
+    attributes = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in data.items())
+    html = html.replace('<html lang="en">', f'<html lang="en" {attributes}>')
+    # a browser runs only this script and these styles, and connects to no other server
+    policy = (
+        f"default-src 'none'; script-src '{_hash_of('script', html)}'; style-src '{_hash_of('style', html)}'; "
+        "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return Page(html.encode(), policy)
+
+
+def _hash_of(tag: str, html: str) -> str:
+    content = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    assert content is not None
+    return f"sha256-{base64.b64encode(hashlib.sha256(content[1].encode()).digest()).decode()}"

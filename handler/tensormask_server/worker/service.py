@@ -1,0 +1,168 @@
+"""One model's answers to batches of HTTP requests. It knows no web server: fields and headers in, responses out."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
+from tensormask_server.detections import PredictionOptions, UnsupportedOption
+from tensormask_server.engine import Engine
+from tensormask_server.options import HandlerOptions
+from tensormask_server.requests.parsing import SegmentationRequest, parse_request
+from tensormask_server.responses.encoding import error_json
+from tensormask_server.responses.protocols import JSON, Content
+from tensormask_server.responses.result import Model, Result
+from tensormask_server.timing import Stopwatch
+from tensormask_server.worker.job import Job
+from tensormask_server.worker.metrics import Measurement, measurements
+from tensormask_server.worker.page import Page, asks_for_page
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What goes back to the client."""
+
+    status: int  # HTTP's
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Service:
+    """Answers each request of a batch on its own: a bad one gets its error, and the others get their results."""
+
+    engine: Engine
+    model: Model
+    options: HandlerOptions
+    page: Page
+    record: Callable[[Measurement], None]  # gets the metrics of each batch
+
+    def respond(self, requests: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Response]:
+        """
+        Args:
+            requests: for each request its fields and its headers. The fields hold the body under "body", or the fields
+                of a form, and the query's parameters.
+
+        Returns:
+            One response for each request, in order. It never raises because of a request.
+        """
+        jobs = [self._decoded(fields, headers) for fields, headers in requests]
+        self._predict([job for job in jobs if job.request])
+        responses: list[Response] = []
+        for job in jobs:
+            # TorchServe's time for all responses of a batch grows with the square of their bytes
+            room = self.options.limits.max_response_bytes - sum(len(response.body) for response in responses)
+            responses.append(self._encoded(job, room))
+        for measurement in measurements(jobs, self.model.name):
+            self.record(measurement)
+        return responses
+
+    def _decoded(self, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Job:
+        job = Job(asks_for_page=asks_for_page(fields, headers))
+        if job.asks_for_page:
+            return job
+        config = self.engine.config
+        usual_masks = config.detection.max_detections if config.head.mask_on else 0
+        try:
+            with job.stopwatch("decode"):
+                job.request = parse_request(fields, headers, self.options.limits, self.model.class_names, usual_masks)
+            for item in job.request.items:
+                self.engine.check(item.options.prediction)
+        except BadRequest as error:
+            job.fail(error)
+        except UnsupportedOption as error:
+            job.fail(BadRequest(error.error, error.expected, "option"))
+        except Exception as error:
+            logger.exception("a request could not be read")
+            job.fail(fault_of(error))
+        return job
+
+    def _predict(self, jobs: Sequence[Job]) -> None:
+        """Runs the network on all images together. If that fails, it runs once for each request, so that only the
+        request at fault fails."""
+        try:
+            self._detect(jobs)
+            return
+        except Exception:
+            logger.exception("a batch of %d requests failed; each of them is tried alone", len(jobs))
+        for job in jobs:  # after the except, as the error's traceback holds the tensors of the batch
+            self._detect_alone(job)
+
+    def _detect(self, jobs: Sequence[Job]) -> None:
+        items = [item for job in jobs if job.request for item in job.request.items]
+        stopwatch = Stopwatch()
+        options = [self._prediction_options(item) for item in items]
+        detections = iter(self.engine([item.image for item in items], options, stopwatch))
+        for job in jobs:
+            assert job.request is not None
+            job.results = [Result(item.image, next(detections), self.model) for item in job.request.items]
+            job.stopwatch.seconds |= stopwatch.seconds
+
+    def _detect_alone(self, job: Job) -> None:
+        torch.cuda.empty_cache()  # what the failed batch left; without CUDA it does nothing
+        try:
+            self._detect([job])
+        except Exception as error:
+            logger.exception("a request failed")
+            job.fail(fault_of(error))
+
+    def _prediction_options(self, item: SegmentationRequest) -> PredictionOptions:
+        requested_options = item.options.prediction
+        if requested_options.score_threshold is None:
+            return replace(requested_options, score_threshold=self.options.score_threshold)
+        return requested_options
+
+    def _encoded(self, job: Job, room: int) -> Response:
+        """
+        Args:
+            room: the bytes that the response may have beside the batch's other responses.
+        """
+        if job.asks_for_page:
+            policy = {"Content-Security-Policy": self.page.content_security_policy}
+            return Response(200, {"Content-Type": "text/html; charset=utf-8", **policy}, self.page.html)
+        if job.request is not None:
+            try:
+                content = self._content(job, room)
+                return self._response(job, 200, content, sum(len(result.detections) for result in job.results))
+            except BadRequest as error:
+                job.fail(error)
+            except Exception as error:
+                logger.exception("a response could not be made")
+                job.fail(fault_of(error))
+        assert job.failure is not None
+        return self._response(
+            job, job.failure.status, Content(JSON, error_json(job.failure.error, job.failure.expected)), 0
+        )
+
+    def _content(self, job: Job, room: int) -> Content:
+        """
+        Raises:
+            BadRequest: the response is too large, or it can't be made in the requested format.
+        """
+        assert job.request is not None
+        with job.stopwatch("encode"):
+            content = job.request.protocol.response(job.results, [item.format for item in job.request.items])
+        size, limit = len(content.body), self.options.limits.max_response_bytes
+        if size > limit:
+            masks = sum(len(result.detections) for result in job.results)
+            raise BadRequest(
+                f"the response, with {masks} masks, has {size} bytes, more than the {limit} allowed",
+                "a smaller image, a higher score_threshold, fewer max_detections or format coco",
+                "answer",
+            )
+        if size > room:
+            raise FullBatchError(size)
+        return content
+
+    def _response(self, job: Job, status: int, content: Content, instances: int) -> Response:
+        headers = {
+            "Content-Type": content.media_type,
+            "X-Instance-Count": str(instances),
+            "Server-Timing": job.stopwatch.server_timing(),
+        }
+        return Response(status, headers, content.body)

@@ -1,0 +1,41 @@
+"""The folder of a server's logs: no two servers write to the same one."""
+
+from pathlib import Path
+
+import pytest
+from tensormask_server.torchserve.log_folder import LogFolderError, log_folder
+
+
+def test_a_second_server_logs_to_a_folder_of_its_own(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    with log_folder(logs, 8081) as one:
+        with log_folder(logs, 8091) as two, log_folder(logs, 8101) as three:
+            assert (one, two, three) == (logs, logs / "8091", logs / "8101")
+        with log_folder(logs, 8091) as again:
+            assert again == two
+    with log_folder(logs, 8091) as alone:
+        assert alone == logs
+
+
+def test_where_both_folders_are_in_use_another_is_to_be_chosen(tmp_path: Path) -> None:
+    with log_folder(tmp_path, 8081), log_folder(tmp_path, 8081), pytest.raises(LogFolderError) as caught:  # noqa: SIM117
+        with log_folder(tmp_path, 8081):
+            pass
+    assert f"other servers write their logs to {tmp_path} and {tmp_path / '8081'}" in str(caught.value)
+    assert "choose one with --logs DIR" in str(caught.value)
+
+
+def test_a_link_to_a_folder_is_one_folder_with_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "link").symlink_to("logs")
+    with log_folder(tmp_path / "logs", 1), log_folder(tmp_path / "link", 2) as second:
+        assert second == tmp_path / "link" / "2"
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    with (
+        pytest.raises(LogFolderError, match="as the folder of the logs: File exists"),
+        log_folder(tmp_path / "logs", 1),
+    ):
+        pass

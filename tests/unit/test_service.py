@@ -1,0 +1,205 @@
+"""The worker's service without a web server: fields and headers in, statuses, headers and bodies out."""
+
+import gc
+import io
+import json
+import logging
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensormask_server import Predictor, load_predictor
+from tensormask_server.detectron2_engine import Detectron2Engine
+from tensormask_server.options import HandlerOptions, handler_options
+from tensormask_server.responses.result import Model
+from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
+from tensormask_server.worker.page import try_it_page
+from tensormask_server.worker.service import Response, Service
+
+from reference.cases import load_case, write_weights
+
+CASE = load_case("tiny")
+BODY = json.dumps({"img_data": CASE.image.transpose(2, 0, 1).tolist()}).encode()
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load_predictor(CASE.config, write_weights(CASE, tmp_path_factory.mktemp("weights") / "tiny.pkl"))
+
+
+@pytest.fixture
+def recorded() -> list[Measurement]:
+    return []
+
+
+@pytest.fixture
+def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
+    names = tuple(f"class {number}" for number in range(predictor.config.head.num_classes))
+    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5)
+    return Service(predictor, Model("tiny", names, "0123"), HandlerOptions(), page, recorded.append)
+
+
+def respond(service: Service, *requests: dict[str, Any], **options: Any) -> list[Response]:
+    """The responses to a batch of fields, by a service with these options."""
+    return replace(service, options=handler_options({**service.options.section(), **options})).respond(
+        [(each, {}) for each in requests]
+    )
+
+
+def png(height: int, width: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
+    responses = respond(service, {"body": BODY}, {"body": b"{"}, {}, {"data": BODY, "format": b"coco"})
+    assert [each.status for each in responses] == [200, 400, 400, 200]
+    gzip, json_type = "application/gzip", "application/json"
+    assert [each.headers["Content-Type"] for each in responses] == [gzip, json_type, json_type, json_type]
+    count = len(json.loads(responses[3].body)["instances"])
+    assert count > 0
+    assert [each.headers["X-Instance-Count"] for each in responses] == [str(count), "0", "0", str(count)]
+    assert all("decode;dur=" in each.headers["Server-Timing"] for each in (responses[0], responses[3]))
+    assert json.loads(responses[1].body).keys() == {"error", "expected"}
+
+
+def test_a_browser_gets_the_page(service: Service) -> None:
+    [response] = service.respond([({}, {"Accept": "text/html,*/*"})])
+    assert (response.status, response.body) == (200, service.page.html)
+    assert response.headers == {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": service.page.content_security_policy,
+    }
+
+
+def test_the_servers_threshold_holds_where_a_request_has_none(service: Service) -> None:
+    coco = {"body": BODY, "format": b"coco"}
+    [all_of_them] = respond(service, coco, score_threshold=0.0)
+    scores = [each["score"] for each in json.loads(all_of_them.body)["instances"]]
+    middle = float(np.median(scores))
+    [best] = respond(service, coco, score_threshold=middle)
+    assert [each["score"] for each in json.loads(best.body)["instances"]] == [each for each in scores if each > middle]
+    [own] = respond(service, {**coco, "score_threshold": b"0"}, score_threshold=middle)
+    assert json.loads(own.body) == json.loads(all_of_them.body)
+
+
+def test_a_response_larger_than_allowed_is_a_400(service: Service) -> None:
+    [response] = respond(service, {"body": BODY}, max_response_bytes=1000)
+    assert response.status == 400
+    assert "more than the 1000 allowed" in json.loads(response.body)["error"]
+    assert "score_threshold" in json.loads(response.body)["expected"]
+
+
+def test_responses_of_a_batch_that_are_too_large_together_are_a_503(service: Service) -> None:
+    good = {"body": BODY}
+    [response] = respond(service, good)
+    responses = respond(service, good, good, good, max_response_bytes=2 * len(response.body) + 9)
+    assert [each.status for each in responses] == [200, 200, 503]
+    assert json.loads(responses[2].body)["expected"].startswith("the same again in a moment")
+
+
+def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_runs(service: Service) -> None:
+    no_network = torch.nn.Module()  # whatever runs it fails
+    service.engine = Detectron2Engine(no_network, None, service.engine.config, torch.device("cpu"), 0.0)
+    [response] = respond(service, {"body": BODY, "nms_threshold": b"0.4"})
+    assert response.status == 400
+    assert json.loads(response.body)["error"].startswith(
+        "nms_threshold is 0.4, which the engine detectron2 doesn't support"
+    )
+    [response] = respond(service, {"body": BODY})
+    assert response.status == 500
+
+
+def test_a_batch_is_measured(service: Service, recorded: list[Measurement]) -> None:
+    responses = respond(service, {"body": BODY}, {"body": BODY, "max_detections": b"-1"}, {"body": BODY})
+    found = sum(int(response.headers["X-Instance-Count"]) for response in responses)
+    by_name: dict[str, list[Measurement]] = {name: [] for name in (*HISTOGRAMS, *COUNTERS)}
+    for measurement in recorded:
+        by_name[measurement.name].append(measurement)
+    assert all(len(by_name[name]) == 2 for name in HISTOGRAMS)  # one for each answered request
+    counted = {name: sum(each.value for each in by_name[name]) for name in COUNTERS}
+    height, width = CASE.image.shape[:2]
+    assert counted == {
+        "tensormask_images_total": 2,
+        "tensormask_pixels_total": 2 * height * width,
+        "tensormask_instances_total": found,
+        "tensormask_batches_total": 1,
+        "tensormask_bad_requests_total": 1,
+    }
+    [bad] = by_name["tensormask_bad_requests_total"]
+    assert bad.labels == ("tiny", "option")
+
+
+def test_a_batch_without_an_image_does_not_run_the_network(service: Service, recorded: list[Measurement]) -> None:
+    service.engine = Detectron2Engine(torch.nn.Module(), None, service.engine.config, torch.device("cpu"), 0.0)
+    assert [each.status for each in respond(service, {}, {})] == [400, 400]
+    assert {each.name for each in recorded} == {"tensormask_bad_requests_total"}
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "JSON": b'{"img_data": [[[1, 2], [3]], [[1]], [[2]]]}',
+    "a key twice": b'{"image": "", "image": ""}',
+    "not JSON": b"[1",
+    "instances": b'{"instances": [{"image": "!"}]}',
+    "inputs": b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["!"]}]}',
+    "image": b"\x89PNG\r\n\x1a\n",
+    "half an image": png(60, 80)[:9000],
+    "pixels": png(1100, 1000),  # more than max_pixels
+    "nothing": b"",
+    "response": BODY,  # more bytes than max_response_bytes
+    "format": b'{"instances": [{"img_data": [[[1]], [[2]], [[3]]]}], "format": "png"}',
+}
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """References alone decide what is freed; Python's search for cycles may come much later."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_request_leaves_nothing_in_memory(service: Service, name: str) -> None:
+    class Body(bytearray):
+        """One that can be watched."""
+
+    body = Body(REFUSED[name])
+    watched = weakref.ref(body)
+    [response] = respond(service, {"body": body}, max_response_bytes=1000, max_pixels=1 << 20)
+    assert response.status == 400
+    del body
+    assert watched() is None
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_failed_batch_is_out_of_the_memory_before_its_requests_run_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps what is logged, errors and their tracebacks included
+    monkeypatch.setattr(logging.getLogger("tensormask_server.worker.service"), "disabled", True)
+    failed: list[weakref.ref[torch.Tensor]] = []
+
+    def fail_once(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if not failed:
+            failed.append(weakref.ref(inputs[0]))
+            raise RuntimeError("out of memory")
+        assert failed[0]() is None
+
+    hook = service.engine.network.get_submodule("head.cls_subnet.0").register_forward_pre_hook(fail_once)
+    try:
+        responses = respond(service, {"body": BODY}, {"body": BODY})
+    finally:
+        hook.remove()
+    assert failed
+    assert [each.status for each in responses] == [200, 200]
