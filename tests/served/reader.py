@@ -155,7 +155,9 @@ class Reader:
             self.serving = subprocess.Popen(
                 f"exec {command} {options}", shell=True, cwd=self.folder, env=environment, stdout=file, stderr=file
             )
-        wait_for(lambda: "READY" in printed.read_text(), f"READY of {command}", unless=self._ended)
+        wait_for(
+            lambda: re.search("^READY", printed.read_text(), re.MULTILINE), f"READY of {command}", unless=self._ended
+        )
         if self.keys.exists():  # each command has a shell of its own, to which no variable of an earlier one comes
             keys = json.loads(self.keys.read_text())
             self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"], "KEYS": str(self.keys)}

@@ -163,7 +163,7 @@ def _check_accuracy(reader: Reader) -> None:
 
 def _check_training(reader: Reader) -> None:
     [served] = [text for command, text in reader.printed.items() if "tensormask-server" in command]
-    assert "READY" in served
+    assert "\nREADY " in served
 
 
 def _check_scaling(reader: Reader) -> None:
