@@ -1,7 +1,7 @@
-"""make audit: the packages of constraints.txt against the published vulnerabilities, by pip-audit.
+"""make audit: looks for published vulnerabilities of the packages in constraints.txt, by pip-audit.
 
-Where the data can't be reached pip-audit says "No known vulnerabilities found" and leaves every package out, so what
-counts here is how many it could check.
+If pip-audit can't reach its data, it says "No known vulnerabilities found" and leaves every package out. So this counts
+how many packages it could check.
 """
 
 import json
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
-    """1 where a package has a known vulnerability; 0 where none has, or where nothing could be checked."""
+    """Returns 1 if a package has a known vulnerability, and 0 if none has or nothing could be checked."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(ROOT / "constraints.txt"), "--format", "json"]
     command += ["--no-deps", "--disable-pip", "--progress-spinner", "off"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Tries on a bare Debian what docs/DEPLOYMENT.md promises of containers, and the commands make demo and make test:
+# Tries on a bare Debian what docs/DEPLOYMENT.md promises about containers, and make demo and make test:
 #   deploy/try_image.sh image    builds deploy/Dockerfile with the demo's model, runs it as Kubernetes would (an
 #                                ordinary user without rights, a read-only root, no network but loopback), waits for
-#                                its HEALTHCHECK, has images answered, and stops it while it is asked
+#                                its HEALTHCHECK, posts images, and stops it during requests
 #   deploy/try_image.sh demo     installs python3, python3-venv, make and curl, and runs make demo
 #   deploy/try_image.sh test     the same with make test: a quarter of an hour and more
 # As root, after apt-get install --no-install-recommends debootstrap podman runc. No registry of images is needed: the
 # base image is what debootstrap makes of the release that the Dockerfile names. pip's and apt's settings are this
-# machine's. All that it makes is in one folder under /var/tmp, and goes at the end.
+# machine's. All its files are in one folder under /var/tmp, and are deleted at the end.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 base=$(sed -n 's/^FROM \(debian:[^ ]*\).*/\1/p' "$here/deploy/Dockerfile" | sort -u)
@@ -20,7 +20,7 @@ clean_up() {
     findmnt -rno TARGET | grep "^$place/" | sort -r | while read -r mount; do umount "$mount"; done
     rm -rf --one-file-system "$place"
 }
-# storage of its own; limits that need no right to raise them
+# storage of its own, and limits that an ordinary user may set
 export CONTAINERS_STORAGE_CONF="$place/storage.conf" CONTAINERS_CONF="$place/containers.conf"
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
@@ -93,7 +93,7 @@ try_image() {
     url=http://127.0.0.1:8080/predictions/tensormask
     podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/answers
     podman exec server sh -c 'ls -l /tmp/answers; head -c 300 /tmp/answers/*; echo'
-    # half of an image is sent, the server is told to stop, and the other half is sent: it is answered
+    # half of an image is sent, the server is stopped, and the other half is sent: it is answered
     podman exec server python -P -c "
 import http.client, pathlib, time
 image = pathlib.Path('/images/page.png').read_bytes()
@@ -117,7 +117,7 @@ print('asked before SIGTERM, answered after it:', connection.getresponse().statu
     echo "the image works"
 }
 
-# what the README says to type, on a Debian with nothing but what it says is needed
+# the README's commands, on a Debian with only the packages that it names
 try_make() {
     # shellcheck disable=SC2086  # volumes are several words
     podman run --rm --network host $volumes --volume "$here:/here:ro" --env TARGET="$1" "docker.io/library/$base" sh -euc '

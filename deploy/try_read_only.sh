@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the server as tensormask-server.service does, without systemd: as an ordinary user without rights, on a file
-# system that is read-only but for its state, its logs and its temporary files. It posts an image, and says what the
-# server has written. To be run as root, where mounts can be made:
+# system that is read-only except for its state, its logs and its temporary files. It posts an image, and lists the
+# files that the server has written. Run it as root, where mounts can be made:
 #   deploy/try_read_only.sh model_store/demo.mar demo/images/composed.jpg
 set -eu
 archive=$(realpath "$1")
@@ -10,7 +10,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 base=$("$here/.venv/bin/python" -P -c 'import sys; print(sys.base_prefix)')
 export archive image here base
 
-# shellcheck disable=SC2016  # expanded in the new namespace
+# shellcheck disable=SC2016  # the new namespace's shell expands it
 exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
     mount -t tmpfs tmpfs /mnt
     mkdir -m 700 /mnt/state /mnt/logs /mnt/tmp

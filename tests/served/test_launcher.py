@@ -1,5 +1,6 @@
 """The tensormask-server command: one line for what goes wrong, and nothing left running."""
 
+import http.client
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import urllib.request
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -117,6 +119,29 @@ def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive:
             assert server.post(request_body(case.image)).status == 200
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_requests_that_a_stopped_launcher_holds_up_are_answered_when_it_goes_on(tmp_path: Path, archive: Path) -> None:
+    """TorchServe prints a line for each. Nobody reads it while the launcher is stopped, as by Ctrl-Z."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", server.ports[0], timeout=PATIENCE)) as connection:
+            for _ in range(2000):
+                connection.request("GET", "/ping")
+                response = connection.getresponse()
+                response.read()
+                answers.append(response.status)
+
+    with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask)
+            wait_for(lambda: len(answers) > 500, "answers without the launcher")
+            server.process.send_signal(signal.SIGCONT)
+            asking.result()
+    assert answers == [200] * 2000
 
 
 def test_it_serves_and_finishes_where_nobody_reads_what_it_prints(tmp_path: Path, archive: Path, case: Case) -> None:
