@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -102,6 +103,7 @@ class Reader:
             self.serving.terminate()
             self.serving.wait(timeout=PATIENCE)
             self.serving = None
+            wait_for(self._has_free_ports, "the server's ports to be free")  # make may end before the server
 
     def close(self) -> None:
         """Ends whatever runs."""
@@ -162,6 +164,14 @@ class Reader:
             keys = json.loads(self.keys.read_text())
             self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"], "KEYS": str(self.keys)}
         return printed.read_text()
+
+    def _has_free_ports(self) -> bool:
+        try:
+            for port in self.ports:
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            return False
+        return True
 
     def _ended(self) -> str | None:
         """What the server printed, if it has ended."""
