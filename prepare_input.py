@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An image file to the JSON that the server takes: prepare_input.py IMAGE.jpg image.json"""
+"""Writes an image file's pixels as JSON for the server: prepare_input.py IMAGE.jpg image.json"""
 
 import argparse
 import json
@@ -15,10 +15,12 @@ except ImportError as error:
 
 def main() -> int:
     """Exit status 0, or 2 and one line on stderr."""
-    parser = argparse.ArgumentParser(description="Writes an image's pixels as the JSON that the server takes.")
+    parser = argparse.ArgumentParser(description="Writes an image's pixels as JSON that the server accepts.")
     parser.add_argument("image", type=Path, help="any file that Pillow opens: JPEG, PNG, WebP, TIFF, …")
     parser.add_argument("output", type=Path, help="the .json to write")
-    parser.add_argument("--threshold", type=float, help="find things with scores above it (default: the server's)")
+    parser.add_argument(
+        "--threshold", type=float, help="report only detections with higher scores (default: the server's)"
+    )
     parsed = parser.parse_args()
     if parsed.threshold is not None and not 0 <= parsed.threshold <= 1:
         parser.error(f"--threshold is {parsed.threshold:g}; expected a number from 0 to 1")

@@ -9,6 +9,7 @@ import sys
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.cpu import emulates
 from tensormask_server.images import read_image
+from tensormask_server.network.strategies import Everywhere
 from tensormask_server.precision import DTYPES
 from tqdm import tqdm
 
@@ -66,7 +67,7 @@ def measure() -> Table:
 
 def predictors() -> dict[str, Predictor]:
     everywhere = demo_predictor(winograd=False)
-    everywhere.network.only_where_needed = False
+    everywhere.network.strategy = Everywhere()
     halves = (name for name, dtype in DTYPES.items() if name != "float32" and not emulates(dtype))
     return {
         "float32, everywhere": everywhere,

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.agreement import pair_detections
-from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import load_config
+from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import PRECISIONS
 from tensormask_server.precision import exact_float32

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 from tensormask_server import Predictor
-from tensormask_server.checkpoint import load_checkpoint, load_weights
+from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.config import load_config, parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
+from tensormask_server.network.loading import build_network, load_weights
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.precision import DTYPES
-from tensormask_server.predictor import build_network
 
 from reference.synthetic_weights import synthetic_state
 

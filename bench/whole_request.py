@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from tensormask_server import Detections, PredictionOptions, Predictor
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.strategies import Everywhere
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.arrays import gzipped_torch
@@ -38,7 +39,7 @@ def main() -> None:
 def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     body = json.dumps({"img_data": image_of(height, width).transpose(2, 0, 1).tolist()}).encode()
     everywhere = published_predictor(min_size=0, winograd=False)
-    everywhere.network.only_where_needed = False
+    everywhere.network.strategy = Everywhere()
     predictors = {
         "float32, everywhere, channels first": channels_first(published_predictor(min_size=0, winograd=False)),
         "+ channels last": everywhere,
@@ -81,7 +82,7 @@ def channels_first(predictor: Predictor) -> Predictor:
     def contiguous(_: object, inputs: tuple[Tensor, object]) -> tuple[Tensor, object]:
         return inputs[0].contiguous(), inputs[1]
 
-    predictor.network.only_where_needed = False
+    predictor.network.strategy = Everywhere()
     for parameter in predictor.network.parameters():
         parameter.data = parameter.data.contiguous()
     predictor.network.register_forward_pre_hook(contiguous)

@@ -1,87 +1,18 @@
-"""make demo: images through archive.sh, torchserve and curl, and their masks drawn on them."""
+"""make demo: the steps of demo/steps.py; Ctrl-C ends them in one line."""
 
-import gzip
-import io
-import json
-import shlex
-import socket
-import subprocess
 import sys
-from pathlib import Path
-
-import torch
-from tensormask_server.torchserve.process import TorchServe
-from tensormask_server.torchserve.properties import read_properties, with_addresses
-
-ROOT = Path(__file__).parents[1]
-MODEL = Path("demo/model")
-# one that the data set's code composed, of drawings that the training never saw, and one that a browser drew
-IMAGES = (Path("demo/images/composed.jpg"), Path("demo/images/page.png"))
-OUTPUT = Path("demo/output")
-THRESHOLD = 0.45
 
 
-def main() -> None:
-    """Each step as a user would do it, from the project's folder."""
-    OUTPUT.mkdir(exist_ok=True)
-    print("1. A model archive of the demo's network")
-    weights = (
-        "--config",
-        MODEL / "config.yaml",
-        "--weights",
-        MODEL / "weights.pkl",
-        "--classes",
-        MODEL / "classes.txt",
-    )
-    _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD)
-    print("2. torchserve with this archive")
-    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
-    with TorchServe(Path("model_store/demo.mar"), properties, Path("logs")) as server:
-        server.wait_until_ready()
-        print("3. Images as they are, answered with images and with COCO's results")
-        for image in IMAGES:
-            drawn, results = OUTPUT / f"{image.stem}.png", OUTPUT / f"{image.stem}.json"
-            _curl("-T", image, "-o", drawn, f"{server.url}/demo/predict?format=png")
-            _curl("-T", image, "-o", results, f"{server.url}/predictions/demo")
-            print(f"   {_told(results)}")
-        print("4. The same as JSON, answered with a gzip of torch's bytes")
-        request, answer = OUTPUT / "image.json", OUTPUT / "masks.gz"
-        _run(sys.executable, "prepare_input.py", IMAGES[0], request)
-        json_type = ("-H", "Content-Type: application/json")
-        _curl(*json_type, "--data-binary", f"@{request}", "-o", answer, f"{server.url}/predictions/demo")
-        with gzip.open(answer) as file:
-            masks = torch.load(io.BytesIO(file.read()), weights_only=True)["pred_masks"]
-        print(f"   pred_masks {tuple(masks.shape)}, {masks.dtype}")
-    print("\nLook at")
-    for image in IMAGES:
-        print(f"  {OUTPUT / image.stem}.png")
-    print("and serve it, with a page for browsers at http://127.0.0.1:8080/predictions/demo, by")
-    print("  make serve ARCHIVE=model_store/demo.mar")
+def main() -> int:
+    """Runs the demo and returns its exit status, 130 after Ctrl-C."""
+    try:
+        from demo import steps  # only here: importing torch takes a second, and Ctrl-C may come
 
-
-def _curl(*arguments: object) -> None:
-    _run("curl", "--fail-with-body", "-sS", *arguments)
-
-
-def _told(results: Path) -> str:
-    instances = json.loads(results.read_text(encoding="utf-8"))["instances"]
-    return ", ".join(f"{each['category_name']} {each['score']:.2f}" for each in instances) or "nothing"
-
-
-def _run(*command: object) -> None:
-    words = [str(word) for word in command]
-    print(f"   $ {shlex.join(words)}", flush=True)
-    subprocess.run(words, check=True, cwd=ROOT)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on at the moment; a server that runs already is left alone."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+        return steps.main()
+    except KeyboardInterrupt:
+        print("demo: stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

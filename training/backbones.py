@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.network.resnet import ResNetConfig
 from torch import Tensor
 
 # what these networks were trained with, for 0 … 255 instead of torchvision's 0 … 1
@@ -43,15 +44,22 @@ def backbone_entries(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def check_suits_torchvision(config: TensorMaskConfig) -> None:
     """
     Raises:
-        ConfigError: the network would see other images, or stride elsewhere, than those that torchvision trained.
+        ConfigError: the network would see other images, or stride elsewhere, than those that torchvision trained; or
+            the configuration's backbone isn't a ResNet.
     """
+    backbone = config.backbone
+    if not isinstance(backbone, ResNetConfig):
+        raise ConfigError(
+            f"the weights are those of a ResNet and the configuration's backbone is {backbone.label}; expected "
+            "MODEL.BACKBONE.NAME build_retinanet_resnet_fpn_backbone, or other weights"
+        )
     settings: list[tuple[str, object, object]] = [
         ("INPUT.FORMAT", config.input.format, "RGB"),
         ("MODEL.PIXEL_MEAN", config.input.pixel_mean, PIXEL_MEAN),
         ("MODEL.PIXEL_STD", config.input.pixel_std, PIXEL_STD),
     ]
-    if config.resnet.depth >= 50:
-        settings.append(("MODEL.RESNETS.STRIDE_IN_1X1", config.resnet.stride_in_1x1, False))
+    if backbone.depth >= 50:
+        settings.append(("MODEL.RESNETS.STRIDE_IN_1X1", backbone.stride_in_1x1, False))
     changes = [
         f"{key} {list(wanted) if isinstance(wanted, tuple) else wanted}"
         for key, found, wanted in settings

@@ -129,14 +129,14 @@ class Losses(nn.Module):
         """One image's positives of a level, by regions and anchor sizes, with their logits, float32 (P, M, M)."""
         network = self.network
         sizes = positives.anchors // len(network.config.anchors.aspect_ratios[0])
-        for region, group in network.mask_regions(level, sizes, positives.y, positives.x, shapes):
+        for region, group in network.head.mask_regions(level, sizes, positives.y, positives.x, shapes):
             features = network.head.mask_features(towers, level, region)[0]
             for size in sorted(set(sizes[group].tolist())):
                 chosen = positives[group[sizes[group] == size]]
                 # in float32 whatever the precision of the convolutions, as at inference
                 with torch.autocast(features.device.type, enabled=False):
                     corner = region.top, region.left
-                    yield chosen, network.mask_logits(features, level, size, chosen.y, chosen.x, corner)
+                    yield chosen, network.head.mask_logits(features, level, size, chosen.y, chosen.x, corner)
 
     def _semantic_loss(self, features: list[Tensor], batch: Batch) -> Tensor:
         """Cross entropy at each cell, the mean over the cells and the levels."""

@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_checkpoint, load_weights
+from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.detectron2_yaml import ConfigError
-from tensormask_server.network.resnet import FrozenBatchNorm, NormedConv2d
+from tensormask_server.network.loading import load_weights
+from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, nn
 

@@ -73,7 +73,7 @@ def takes(windows: Tensor, boxes: Tensor, stride: int, smallest: Tensor) -> Tens
     Returns:
         bool (…).
 
-    Source: section 3 of the paper, "Training"; the stride and the smallest window are what its reference adds.
+    Source: docs/NETWORK.md, section 11, and section 3 of the paper, "Training".
     """
     low, high = windows[..., :2], windows[..., 2:]
     contained = ((boxes[..., :2] >= low) & (boxes[..., 2:] <= high)).all(dim=-1)

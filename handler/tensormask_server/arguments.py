@@ -1,4 +1,4 @@
-"""The commands' arguments, for argparse: numbers within their limits, and a hint for a misspelt option."""
+"""The commands' arguments, for argparse: numbers with their ranges, and a hint for a misspelt option."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from tensormask_server.spelling import did_you_mean
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """A whole number, so many or more."""
+    """The type of whole numbers that are `least` or more."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -19,23 +19,23 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def weight(text: str) -> float:
-    """A number, 0 or more."""
+    """The type of numbers that are 0 or more."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value < float("inf"):  # nor is NaN
+    if not 0 <= value < float("inf"):  # NaN isn't, either
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more")
     return value
 
 
 def fraction(text: str) -> float:
-    """A number from 0 to 1."""
+    """The type of numbers from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value <= 1:  # nor is NaN
+    if not 0 <= value <= 1:  # NaN isn't, either
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 

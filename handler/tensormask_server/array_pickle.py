@@ -1,7 +1,7 @@
-"""Pickles of numpy arrays and plain containers, read without calling anything that the file names.
+"""Reads pickles of numpy arrays and plain containers without calling anything that the file names.
 
-Unpickling calls what a file asks for, so a weights file from a stranger could do anything. Here the few names that
-arrays need stand for functions of this module, which check what they are given; every other name is refused.
+Python's unpickler calls whatever a file names, so a stranger's file of weights could do anything. Here the few names
+that arrays need stand for functions of this module, which check their arguments. Every other name is refused.
 """
 
 import math
@@ -16,31 +16,32 @@ import numpy as np
 
 from tensormask_server.printable import printable, quoted
 
-# arrays, and the bytes that they are made of, may have this many times the file's bytes together
+# the most bytes of arrays, and of what they are made from, as a multiple of the file's bytes
 EXPANSION = 4
 
 
 class RefusedPickle(ValueError):
-    """The pickle asks for something else than arrays and plain containers. The message names it."""
+    """The pickle holds something else than arrays and plain containers. The message names it."""
 
 
 def unpickle_arrays(content: bytes) -> Any:
-    """The content of a pickle (protocol 0 to 5, of Python 2 or 3) of dicts, lists, numbers, strings and numpy arrays.
+    """Reads a pickle of protocol 0 to 5, from Python 2 or 3. Time and memory grow only with the length of `content`.
 
-    Time and memory grow with the length of `content` alone, whatever it says.
+    Returns:
+        Dicts, lists, numbers, strings and numpy arrays.
 
     Raises:
-        RefusedPickle: anything else is in it.
-        Exception: of any type, as `pickle.load`, when it is broken.
+        RefusedPickle: the pickle holds anything else.
+        Exception: of any type, as `pickle.load`, if the pickle is broken.
     """
     return ArrayUnpickler(BytesIO(content), len(content)).load()
 
 
 class ArrayUnpickler(pickle._Unpickler):
-    """Python's own unpickler, less what can call, change or compare anything else than what is admitted here.
+    """Python's unpickler without the operations that could call, change or compare anything that isn't admitted.
 
-    It is the one written in Python: the one in C would take a tuple as a key, and can be kept busy for years by the
-    hash of a tuple that holds the same tuple twice, forty times over.
+    The base class is the unpickler written in Python. The one in C accepts a tuple as a key. The hash of a tuple that
+    holds the same tuple twice, forty levels deep, keeps it busy for years.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
@@ -52,7 +53,7 @@ class ArrayUnpickler(pickle._Unpickler):
         """
         Args:
             size: of the whole file, bytes.
-            admitted: what "module.name" stands for, beside the names of numpy's arrays.
+            admitted: from "module.name" to what it stands for, in addition to the names that numpy's arrays need.
         """
         super().__init__(file, encoding="latin1")
         self._admitted = _ADMITTED | dict(admitted)
@@ -62,10 +63,12 @@ class ArrayUnpickler(pickle._Unpickler):
         return _plain(super().load(), {})
 
     def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
-        if asked not in self._admitted:
-            raise RefusedPickle(f"it asks for {printable(asked)}; only numpy arrays and plain containers are admitted")
-        return self._admitted[asked]
+        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
+        if full_name not in self._admitted:
+            raise RefusedPickle(
+                f"it asks for {printable(full_name)}; only numpy arrays and plain containers are admitted"
+            )
+        return self._admitted[full_name]
 
     def persistent_load(self, _pid: Any) -> Any:
         raise RefusedPickle("it asks for a persistent object; only numpy arrays and plain containers are admitted")
@@ -82,8 +85,10 @@ class ArrayUnpickler(pickle._Unpickler):
         if isinstance(target, _Array | _Dtype):
             target.set_state(state)
             self._count(target)
-        elif not isinstance(target, dict):  # the attributes of an OrderedDict, a state_dict's _metadata, are left out
-            raise RefusedPickle(f"it sets the state of a {type(target).__name__}, which is not its own")
+        elif not isinstance(
+            target, dict
+        ):  # the attributes of an OrderedDict, such as a state_dict's _metadata, are ignored
+            raise RefusedPickle(f"it sets the state of a {type(target).__name__}; only arrays and dtypes may have one")
 
     def _dict(self) -> None:
         items = self.pop_mark()
@@ -99,7 +104,7 @@ class ArrayUnpickler(pickle._Unpickler):
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict):
-            raise RefusedPickle(f"it sets an item of a {type(target).__name__}; only dicts have such")
+            raise RefusedPickle(f"it sets an item of a {type(target).__name__}; only dicts have items")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
@@ -107,7 +112,7 @@ class ArrayUnpickler(pickle._Unpickler):
         raise RefusedPickle("it asks for an object or a set; only numpy arrays and plain containers are admitted")
 
     def _count(self, result: Any) -> None:
-        """Refuses bytes that are made of the same few again and again."""
+        """Counts bytes of arrays, so that a pickle can't multiply a few bytes into very many."""
         array = result.array if isinstance(result, _Array) else result
         if isinstance(array, bytes):
             self._bytes_left -= len(array)
@@ -135,7 +140,7 @@ def _key(key: Any) -> Any:
 
 
 class _Dtype:
-    """numpy.dtype, of numbers only."""
+    """Stands for numpy.dtype, of numbers only."""
 
     __slots__ = ("dtype",)
 
@@ -149,12 +154,15 @@ class _Dtype:
     def set_state(self, state: Any) -> None:
         byte_order = state[1]
         if byte_order not in ("<", ">", "=", "|"):
-            raise RefusedPickle("it holds an array of a byte order that there isn't")
+            raise RefusedPickle("it holds an array of an unknown byte order")
         self.dtype = self.dtype.newbyteorder(byte_order)
 
 
 class _Array:
-    """numpy.ndarray, None until its state comes: version, shape, dtype, whether in Fortran's order, bytes."""
+    """Stands for numpy.ndarray. Its array is None until the pickle sets its state.
+
+    The state is a version, the shape, the dtype, whether the order is Fortran's, and the bytes.
+    """
 
     __slots__ = ("array",)
 
@@ -181,7 +189,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
-    """numpy's own, of protocol 5: with order "K" the shape is that of the bytes, before a transposition by `axes`."""
+    """Stands for numpy's function of protocol 5. With order "K", `axes` transposes the array after it is made."""
     array = _array(data, dtype, shape, "C" if order == "K" else order)
     return array.transpose(axes) if order == "K" and axes is not None else array
 
@@ -192,8 +200,8 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
-        asked = quoted(encoding) if isinstance(encoding, str) else f"a {type(encoding).__name__}"
-        raise RefusedPickle(f"it asks for the codec {asked}; only latin1, for bytes, is admitted")
+        codec = quoted(encoding) if isinstance(encoding, str) else f"a {type(encoding).__name__}"
+        raise RefusedPickle(f"it asks for the codec {codec}; only latin1, for bytes, is admitted")
     return text.encode("latin1")
 
 
@@ -202,7 +210,11 @@ def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
 
 
 def _plain(value: Any, known: dict[int, Any]) -> Any:
-    """The content with arrays in place of their stand-ins; `known` are the dicts met so far, by their ids."""
+    """The content with arrays in place of their stand-ins.
+
+    Args:
+        known: the dicts that were replaced so far, by the original's id. A dict can contain itself.
+    """
     if isinstance(value, _Array):
         return value.array
     if not isinstance(value, dict):

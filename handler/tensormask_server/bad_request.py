@@ -1,19 +1,21 @@
-"""What a client is told when its request can't be answered."""
+"""The errors that a client gets in place of results."""
 
 import json
 from typing import Any
 
 
 class BadRequest(ValueError):
-    """A request that can't be answered, with what was wrong and what would be accepted."""
+    """A request gets no results. The error says what was found, and what would be accepted."""
 
     status = (400, "Bad Request")
 
     def __init__(self, error: str, expected: str, reason: str = "body"):
         """
         Args:
-            reason: for the metrics, what the fault is in: "body", "option", "image", "pixels" (too many) or "answer"
-                (too large); where the server couldn't, "memory", "batch" or "server".
+            error: what was found.
+            expected: what would be accepted, and what to do.
+            reason: for the metrics. The client's: "body", "option", "image", "pixels" (too many) or "answer" (too
+                large). The server's: "memory", "batch" or "server".
         """
         super().__init__(error)
         self.error = error
@@ -22,7 +24,7 @@ class BadRequest(ValueError):
 
 
 class OutOfMemoryError(BadRequest):
-    """An image that this server hasn't the memory for."""
+    """The server has too little memory for an image."""
 
     status = (507, "Insufficient Storage")
 
@@ -32,17 +34,17 @@ class OutOfMemoryError(BadRequest):
 
 
 class FullBatchError(BadRequest):
-    """An answer that is too large beside the others of its batch, and wouldn't be alone."""
+    """A response is too large beside the other responses of its batch. It would not be too large by itself."""
 
     status = (503, "Service Unavailable")
 
     def __init__(self, size: int) -> None:
-        found = f"the answer has {size} bytes, too many beside those that were asked for at the same time"
-        super().__init__(found, "the same again in a moment, or format coco", "batch")
+        found = f"the response has {size} bytes, too many beside the other responses of the same batch"
+        super().__init__(found, "the same request again in a moment, or format coco", "batch")
 
 
 class ServerFaultError(BadRequest):
-    """An image on which this server failed; its log says why, and the answer doesn't."""
+    """The server failed on an image. Its log says why; the response doesn't, as strangers read it."""
 
     status = (500, "Internal Server Error")
 
@@ -51,14 +53,14 @@ class ServerFaultError(BadRequest):
 
 
 def fault_of(error: Exception) -> BadRequest:
-    """What a client is told of an exception that isn't a BadRequest."""
-    # torch's errors on CPUs have no type of their own
-    of_memory = isinstance(error, MemoryError) or "memory" in str(error).lower()
-    return OutOfMemoryError() if of_memory else ServerFaultError()
+    """The error that a client gets for an exception that isn't a BadRequest."""
+    # on a CPU torch raises RuntimeError when memory is too small
+    is_of_memory = isinstance(error, MemoryError) or "memory" in str(error).lower()
+    return OutOfMemoryError() if is_of_memory else ServerFaultError()
 
 
-def shown(value: Any) -> str:
-    """A value for an error message: as JSON, and short."""
+def preview(value: Any) -> str:
+    """A value for an error message: as JSON, at most 60 characters. Of arrays and objects only the type."""
     if isinstance(value, list | dict):
         return f"a JSON {json_type(value)}"
     text = json.dumps(value[:60] if isinstance(value, str) else value)
@@ -66,5 +68,6 @@ def shown(value: Any) -> str:
 
 
 def json_type(value: Any) -> str:
+    """The name of a parsed value's type in JSON."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")

@@ -1,9 +1,8 @@
-"""Weight files in, named tensors out, without running anything that a file asks for (specification, section 2)."""
+"""Weight files to named tensors, without executing anything in a file (docs/NETWORK.md, section 2)."""
 
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,34 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tensormask_server.array_pickle import RefusedPickle, unpickle_arrays
-from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
 from tensormask_server.torch_file import DTYPES, read_torch_file
 
-# entries of older detectron2 files that follow from the configuration
+# entries of older detectron2 files, and of trainings, that inference doesn't need
 IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")
 
 
 class CheckpointError(ValueError):
-    """Weights that can't be used. The message names the file or the entry, and what was expected."""
+    """Weights that can't be used. The message names the file or the entry, what was found and what is expected."""
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Reads the named float32 tensors of a .pkl, .pth or .safetensors file.
+    """Reads a file of weights. Nothing in the file is executed.
 
-    Nothing in the file is executed: of a pickle only numpy arrays and plain containers are admitted.
+    Args:
+        path: a .pkl or .pth file of detectron2, or a .safetensors file with the same entries.
+
+    Returns:
+        From each entry's name to its tensor, float32, finite. Entries that inference doesn't need are left out.
 
     Raises:
-        CheckpointError: the file can't be read, holds something else, or would run code.
+        CheckpointError: the file can't be read, holds something else than named arrays, or would run code.
+
+    Source: docs/NETWORK.md, section 2.
     """
     path = Path(path)
-    shown = printable(path)
+    path_text = printable(path)
     readers: dict[str, Callable[[str, bytes], Mapping[str, Any]]] = {
         ".pkl": _read_pkl,
         ".pth": _read_pth,
@@ -44,15 +48,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     }
     if path.suffix not in readers:
         found = f"has the ending {quoted(path.suffix)}" if path.exists() else "isn't there"
-        raise CheckpointError(f"{shown} {found}; supported: {', '.join(readers)}")
+        raise CheckpointError(f"{path_text} {found}; supported: {', '.join(readers)}")
     try:
         content = read_regular(path, MOST_WEIGHTS)
     except OSError as error:
-        raise CheckpointError(f"can't read the weights {shown}: {error.strerror or error}") from error
-    entries = readers[path.suffix](shown, content)
+        raise CheckpointError(f"can't read the weights {path_text}: {error.strerror or error}") from error
+    entries = readers[path.suffix](path_text, content)
     wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
-    _check_size(shown, wanted, len(content))
-    return {name: _tensor(shown, name, value) for name, value in wanted.items()}
+    _check_size(path_text, wanted, len(content))
+    return {name: _tensor(path_text, name, value) for name, value in wanted.items()}
 
 
 def check_sha256(path: Path) -> None:
@@ -78,43 +82,8 @@ def check_sha256(path: Path) -> None:
         )
 
 
-def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
-    """Copies the tensors into the network.
-
-    Entries of the mask branch are left out when MASK_ON is False; every other entry must have its place.
-
-    Raises:
-        CheckpointError: an entry is missing, unknown, or of another shape.
-    """
-    check_fit(network, weights)
-    network.load_state_dict({name: weights[name] for name in network.state_dict()})
-
-
-def check_fit(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
-    """Whether `load_weights` would succeed. The network may be one on the device "meta", which takes no memory.
-
-    Raises:
-        CheckpointError: an entry is missing, unknown, or of another shape.
-    """
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if name not in weights:
-            complaint = f"the weights have no entry {name}, expected with shape {_shape(tensor)}"
-            raise CheckpointError(f"{complaint}; {_hint(name, None, tensor)}")
-        if weights[name].shape != tensor.shape:
-            complaint = f"the weights' {name} has shape {_shape(weights[name])}, expected {_shape(tensor)}"
-            raise CheckpointError(f"{complaint}; {_hint(name, weights[name], tensor)}")
-    unknown = [name for name in weights if name not in expected]
-    if not network.config.head.mask_on:
-        unknown = [name for name in unknown if not name.startswith("head.mask_")]
-    if unknown:
-        name = unknown[0]
-        complaint = f"the weights' {printable(name)} has shape {_shape(weights[name])}, and no place in the network"
-        raise CheckpointError(f"{complaint}; {_hint(name, weights[name], None)}")
-
-
 def is_ignored(name: Any) -> bool:
-    """Whether an entry of this name says nothing that the configuration doesn't."""
+    """Whether inference doesn't need an entry of this name."""
     return isinstance(name, str) and IGNORED.match(name) is not None
 
 
@@ -159,11 +128,14 @@ def _model_entries(path: str, content: Any) -> Mapping[str, Any]:
 
 
 def _check_size(path: str, entries: Mapping[Any, Any], size: int) -> None:
-    """Refuses entries that show the same numbers again and again, since each becomes a tensor of its own.
+    """Refuses entries that share their numbers, since each becomes a tensor of its own and takes memory for it.
 
     Args:
-        path: as it is shown.
+        path: as error messages name it.
         size: of the file, bytes.
+
+    Raises:
+        CheckpointError: the entries have more bytes together than the file.
     """
     bytes_left = size
     for name, value in entries.items():
@@ -188,46 +160,3 @@ def _tensor(path: str, name: Any, value: Any) -> Tensor:
     if not tensor.isfinite().all():
         raise CheckpointError(f"{path}: entry {printable(name)} holds values that are infinite or not a number")
     return tensor
-
-
-# --- which key of the configuration is to blame -----------------------------------------------------------------------
-
-_KEY_OF_ABSENCE: tuple[tuple[str, str], ...] = (
-    (r"backbone\.bottom_up\.", "MODEL.RESNETS.DEPTH"),
-    (r"backbone\.fpn_", "MODEL.FPN.IN_FEATURES"),
-    (r"head\.mask_subnet\.0\.", "MODEL.MASK_ON"),
-    (r"head\..*_subnet\.", "MODEL.TENSOR_MASK.NUM_CONVS"),
-    (r"head\.mask_pred_", "MODEL.ANCHOR_GENERATOR.SIZES"),
-    (r"head\.mask_fuse\.", "MODEL.TENSOR_MASK.BIPYRAMID_ON"),
-)
-# the first axis that differs: 0 is the outputs, 1 the inputs, 2 and 3 the kernel
-_KEY_OF_AXIS: tuple[tuple[str, str], ...] = (
-    (r"backbone\.bottom_up\.stem\..* 0", "MODEL.RESNETS.STEM_OUT_CHANNELS"),
-    (r"backbone\.bottom_up\.res.* [23]", "MODEL.RESNETS.DEPTH"),
-    (r"backbone\.bottom_up\.res.*conv2\..* 1", "MODEL.RESNETS.NUM_GROUPS"),
-    (r"backbone\.bottom_up\.res.*conv[12]\..* 0", "MODEL.RESNETS.WIDTH_PER_GROUP or DEPTH"),
-    (r"backbone\.bottom_up\.res", "MODEL.RESNETS.RES2_OUT_CHANNELS or DEPTH"),
-    (r"backbone\.(fpn_lateral\d|top_block\.p6)\..* 1", "MODEL.RESNETS.DEPTH or RES2_OUT_CHANNELS"),
-    (r"backbone\.(fpn|top_block)", "MODEL.FPN.OUT_CHANNELS"),
-    (r"head\..*_subnet\.0\..* 1", "MODEL.FPN.OUT_CHANNELS"),
-    (r"head\.cls_score\..* 0", "MODEL.TENSOR_MASK.NUM_CLASSES (or MODEL.ANCHOR_GENERATOR)"),
-    (r"head\.bbox_pred\..* 0", "MODEL.ANCHOR_GENERATOR"),
-    (r"head\.cls", "MODEL.TENSOR_MASK.CLS_CHANNELS"),
-    (r"head\.bbox", "MODEL.TENSOR_MASK.BBOX_CHANNELS"),
-    (r"head\.mask", "MODEL.TENSOR_MASK.MASK_CHANNELS"),
-)
-
-
-def _hint(name: str, found: Tensor | None, expected: Tensor | None) -> str:
-    if found is None or expected is None:
-        difference, rules = name, _KEY_OF_ABSENCE
-    else:
-        lengths = zip_longest(found.shape, expected.shape)
-        axis = next(axis for axis, (length, wanted) in enumerate(lengths) if length != wanted)
-        difference, rules = f"{name} {axis}", _KEY_OF_AXIS
-    keys = [key for pattern, key in rules if re.match(pattern, difference)]
-    return f"most likely {keys[0] if keys else 'MODEL'} in the configuration disagrees with the weights"
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))

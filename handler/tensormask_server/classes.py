@@ -1,4 +1,4 @@
-"""The names of the classes that a network tells apart."""
+"""The names of a network's classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import read_text
 
-# COCO's 80 classes in the order of the published weights
+# COCO's 80 classes, in the order of the published weights
 # fmt: off
 COCO_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -19,38 +19,52 @@ COCO_CLASSES = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
-# COCO's category ids are 1 … 90, these left out
+# COCO's category ids are 1 … 90 without these
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = dict(zip(COCO_CLASSES, (i for i in range(1, 91) if i not in COCO_GAPS), strict=True))
 
 
 def category_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """The ids in COCO's results format: COCO's own where every class has a name of COCO's, else 1, 2, 3, …"""
+    """The category ids for COCO's results format.
+
+    Args:
+        names: of the network's classes.
+
+    Returns:
+        COCO's own ids if every name is one of COCO's, otherwise 1, 2, 3, …
+    """
     if all(name in COCO_IDS for name in names):
         return tuple(COCO_IDS[name] for name in names)
     return tuple(range(1, len(names) + 1))
 
 
 class ClassNamesError(ValueError):
-    """A file of class names that can't be read or doesn't fit the network."""
+    """A file of class names can't be read, or doesn't fit the network."""
 
 
 def class_names(num_classes: int, path: Path | None) -> tuple[str, ...]:
-    """The names in a text file, one a line; without a file COCO's for 80 classes, else "class 0", "class 1", …
+    """The names of a network's classes.
+
+    Args:
+        num_classes: of the network.
+        path: a text file with one name on each line. None: COCO's names for 80 classes, otherwise "class 0", …
+
+    Returns:
+        `num_classes` names.
 
     Raises:
         ClassNamesError: the file can't be read, or doesn't hold num_classes names.
     """
     if path is None:
-        return (
-            tuple(COCO_CLASSES) if num_classes == len(COCO_CLASSES) else tuple(f"class {i}" for i in range(num_classes))
-        )
+        if num_classes == len(COCO_CLASSES):
+            return COCO_CLASSES
+        return tuple(f"class {i}" for i in range(num_classes))
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't text in UTF-8"
         raise ClassNamesError(
-            f"can't read the class names {printable(path)}: {reason}; expected a text file, one name a line"
+            f"can't read the class names {printable(path)}: {reason}; expected a text file with one name on each line"
         ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != num_classes:

@@ -1,4 +1,7 @@
-"""detectron2 YAML in, typed dataclasses out: only what inference needs, and nothing ignored that would change it."""
+"""From a detectron2 YAML to typed dataclasses with what inference needs (docs/NETWORK.md, section 1).
+
+Keys that inference doesn't need are ignored. A key that would change inference and isn't supported is an error.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,51 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list, is_number, load_merged_yaml
+from tensormask_server.network.backbone import BackboneConfig
+from tensormask_server.network.backbones import parse_backbone
 from tensormask_server.printable import quoted
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """MODEL.RESNETS"""
-
-    depth: int
-    num_groups: int
-    width_per_group: int
-    stride_in_1x1: bool
-    stem_out_channels: int
-    res2_out_channels: int
-    res5_dilation: int  # 2: res5 keeps res4's stride
-
-    @property
-    def last_stage(self) -> int:
-        """log2 of res5's stride: 5, or 4 when it is dilated."""
-        return 5 if self.res5_dilation == 1 else 4
 
 
 @dataclass(frozen=True)
 class FPNConfig:
     """MODEL.FPN"""
 
-    in_features: tuple[str, ...]  # consecutive stages; the last has the stride of res5
+    in_features: tuple[str, ...]  # of the backbone, finest first, each with twice the stride of the one before
+    finest_level: int  # log2 of the first one's stride
     out_channels: int
     fuse_type: str  # "sum" or "avg"
 
     @property
     def out_features(self) -> tuple[str, ...]:
-        """The names of the pyramid's levels, finest first: one per stage and two above them."""
-        first, last = (int(self.in_features[i][3:]) for i in (0, -1))
-        return tuple(f"p{level}" for level in range(first, last + 3))
+        """The names of the pyramid's levels, finest first: one per feature map, and two above them."""
+        last = self.finest_level + len(self.in_features) + 1
+        return tuple(f"p{level}" for level in range(self.finest_level, last + 1))
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
-    """MODEL.ANCHOR_GENERATOR, one entry per level of HeadConfig.in_features"""
+    """MODEL.ANCHOR_GENERATOR, with one entry per level of HeadConfig.in_features"""
 
     sizes: tuple[tuple[float, ...], ...]  # pixels of the resized image
     aspect_ratios: tuple[tuple[float, ...], ...]  # height / width
 
     @property
     def num_per_cell(self) -> int:
+        """A: how many anchors a cell has."""
         return len(self.sizes[0]) * len(self.aspect_ratios[0])
 
 
@@ -70,6 +59,7 @@ class HeadConfig:
 
     @property
     def finest_stride(self) -> int:
+        """S of the finest level: pixels of the network's input per cell."""
         return 1 << int(self.in_features[0][1:])
 
 
@@ -77,9 +67,9 @@ class HeadConfig:
 class DetectionConfig:
     """MODEL.TENSOR_MASK (the selection) and TEST"""
 
-    score_threshold: float  # scores strictly above it are kept
+    score_threshold: float  # only scores strictly above it are kept
     topk_candidates: int
-    nms_threshold: float  # boxes with an IoU strictly above it are dropped
+    nms_threshold: float  # a box with an IoU strictly above it to a better one of its class is dropped
     bbox_reg_weights: tuple[float, float, float, float]
     max_detections: int
 
@@ -91,15 +81,15 @@ class InputConfig:
     format: str  # "BGR" or "RGB": the order of pixel_mean, of pixel_std and of the network's input channels
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
-    min_size: int  # the resized image's shorter side; 0: no resizing
-    max_size: int  # and what its longer side never passes
+    min_size: int  # the resized image's shorter side, in pixels; 0: no resizing
+    max_size: int  # the most pixels of its longer side
 
 
 @dataclass(frozen=True)
 class TensorMaskConfig:
-    """Everything that TensorMask's inference depends on, from a detectron2 configuration."""
+    """Everything in a detectron2 configuration that TensorMask's inference depends on."""
 
-    resnet: ResNetConfig
+    backbone: BackboneConfig
     fpn: FPNConfig
     anchors: AnchorConfig
     head: HeadConfig
@@ -111,24 +101,27 @@ def load_config(path: str | Path) -> TensorMaskConfig:
     """Reads a detectron2 YAML file of a TensorMask network, with its `_BASE_` files.
 
     Raises:
-        ConfigError: the file can't be read, isn't YAML, or asks for something that isn't supported.
+        ConfigError: the file can't be read, isn't YAML, or has a value that isn't supported.
     """
     return parse_config(load_merged_yaml(path))
 
 
 def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
-    """Types and checks a merged detectron2 mapping. Defaults are detectron2's.
+    """Checks a merged detectron2 configuration and gives its values types. Defaults are detectron2's.
+
+    Args:
+        tree: as `load_merged_yaml` returns it.
 
     Raises:
-        ConfigError: a key has a value that isn't supported, or isn't known where only known keys can be right.
+        ConfigError: a key has a value that isn't supported, or isn't known in a section whose keys are all known.
     """
     reader = KeyReader(tree)
     _refuse_unsupported(reader)
-    resnet = _resnet(reader)
-    fpn = _fpn(reader, resnet)
+    backbone = parse_backbone(reader)
+    fpn = _fpn(reader, backbone)
     head = _head(reader, fpn)
     return TensorMaskConfig(
-        resnet=resnet,
+        backbone=backbone,
         fpn=fpn,
         anchors=_anchors(reader, head),
         head=head,
@@ -141,58 +134,29 @@ def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
 
 
 def _refuse_unsupported(reader: KeyReader) -> None:
-    """Keys that would change the network's answers, and have one supported value."""
+    """Checks keys that would change inference and have only one supported value."""
     reader.choice("VERSION", 2, (2,))
     reader.choice("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", ("TensorMask",))
-    reader.choice("MODEL.BACKBONE.NAME", "build_resnet_backbone", ("build_retinanet_resnet_fpn_backbone",))
-    reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN"))
-    reader.checked(
-        "MODEL.RESNETS.DEFORM_ON_PER_STAGE",
-        [False] * 4,
-        "[False, False, False, False] (no deformable convolutions)",
-        lambda v: is_list(v) and not any(v),
-    )
     reader.choice("MODEL.FPN.NORM", "", ("",))
     reader.choice("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator", ("DefaultAnchorGenerator",))
     reader.checked("MODEL.ANCHOR_GENERATOR.OFFSET", 0.0, "0.0", lambda v: is_number(v) and v == 0)
 
 
-def _resnet(reader: KeyReader) -> ResNetConfig:
-    section = "MODEL.RESNETS"
-    known = "DEPTH NUM_GROUPS WIDTH_PER_GROUP STRIDE_IN_1X1 STEM_OUT_CHANNELS RES2_OUT_CHANNELS RES5_DILATION NORM"
-    ignored = "OUT_FEATURES DEFORM_ON_PER_STAGE DEFORM_MODULATED DEFORM_NUM_GROUPS"
-    reader.known_keys(section, (*known.split(), *ignored.split()))
-    config = ResNetConfig(
-        depth=reader.choice(f"{section}.DEPTH", 50, (18, 34, 50, 101, 152)),
-        num_groups=reader.integer(f"{section}.NUM_GROUPS", 1),
-        width_per_group=reader.integer(f"{section}.WIDTH_PER_GROUP", 64),
-        stride_in_1x1=reader.boolean(f"{section}.STRIDE_IN_1X1", True),
-        stem_out_channels=reader.integer(f"{section}.STEM_OUT_CHANNELS", 64),
-        res2_out_channels=reader.integer(f"{section}.RES2_OUT_CHANNELS", 256),
-        res5_dilation=reader.choice(f"{section}.RES5_DILATION", 1, (1, 2)),
-    )
-    if config.depth in (18, 34):
-        for key, value, only in (
-            ("RES2_OUT_CHANNELS", config.res2_out_channels, 64),
-            ("NUM_GROUPS", config.num_groups, 1),
-            ("RES5_DILATION", config.res5_dilation, 1),
-        ):
-            if value != only:
-                raise ConfigError(f"{section}.{key} is {value}; supported with {section}.DEPTH {config.depth}: {only}")
-    return config
-
-
-def _fpn(reader: KeyReader, resnet: ResNetConfig) -> FPNConfig:
+def _fpn(reader: KeyReader, backbone: BackboneConfig) -> FPNConfig:
     reader.known_keys("MODEL.FPN", ("IN_FEATURES", "OUT_CHANNELS", "FUSE_TYPE", "NORM"))
-    # P6 is a stride-2 convolution of res5, so the stage below it must have res5's stride
-    stages = ("res2", "res3", "res4", "res5")[: resnet.last_stage - 1]
-    expected = f"{list(stages)} or the end of it, with MODEL.RESNETS.RES5_DILATION {resnet.res5_dilation}"
+    # P6 comes from the backbone's last map with a stride of 2, so the pyramid's level below must have that map's stride
+    levels: dict[int, str] = {}
+    for name, _, stride in backbone.feature_maps:
+        levels.setdefault(stride.bit_length() - 1, name)
+    names = tuple(levels.values())
+    expected = f"{list(names)} or the end of it (the strides follow from {backbone.hints.strides})"
     key = "MODEL.FPN.IN_FEATURES"
     in_features = reader.checked(
-        key, [], expected, lambda v: is_list(v) and len(v) > 0 and tuple(v) == stages[-len(v) :]
+        key, [], expected, lambda v: is_list(v) and len(v) > 0 and tuple(v) == names[-len(v) :]
     )
     return FPNConfig(
         in_features=tuple(in_features),
+        finest_level=list(levels)[-len(in_features)],
         out_channels=reader.integer("MODEL.FPN.OUT_CHANNELS", 256),
         fuse_type=reader.choice("MODEL.FPN.FUSE_TYPE", "sum", ("sum", "avg")),
     )
@@ -215,7 +179,7 @@ def _anchors(reader: KeyReader, head: HeadConfig) -> AnchorConfig:
 
 
 def _per_level(reader: KeyReader, key: str, default: list[list[float]], levels: int) -> tuple[tuple[float, ...], ...]:
-    """One list of numbers per level. A flat list, or a single one, holds for every level, as in detectron2."""
+    """One list of numbers per level. As in detectron2, a flat list or a single list counts for every level."""
     expected = f"a list of lists of positive numbers, one per level ({levels}) or one for all, of one length"
     value = reader.checked(key, default, expected, lambda v: is_list(v) and len(v) > 0)
     lists = value if is_list(value[0]) else [value]

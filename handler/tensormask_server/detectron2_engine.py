@@ -5,7 +5,7 @@ tested.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from tensormask_server.precision import exact_float32
 from tensormask_server.timing import Stopwatch
 
 MASK_THRESHOLD = 0.5  # a constant in detectron2's TensorMask
+KNOWN_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "classes", "mask_threshold")
 
 
 def load_detectron2(
@@ -188,6 +189,9 @@ def check_options(options: PredictionOptions, config: TensorMaskConfig, min_scor
     if options.max_detections is not None and options.max_detections > configured.max_detections:
         expected = f"at most {configured.max_detections}, the configuration's DETECTIONS_PER_IMAGE"
         raise _unsupported("max_detections", options.max_detections, expected)
+    for each in fields(options):  # an option that this engine doesn't know must not be ignored
+        if each.name not in KNOWN_OPTIONS and getattr(options, each.name) != each.default:
+            raise _unsupported(each.name, getattr(options, each.name), f"{each.default}")
 
 
 def _unsupported(name: str, value: object, expected: str) -> UnsupportedOption:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.checkpoint import CheckpointError, check_fit, is_ignored, load_checkpoint
+from tensormask_server.checkpoint import CheckpointError, is_ignored, load_checkpoint
 from tensormask_server.config import TensorMaskConfig, load_config
-from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.network.loading import checked_weights
 
 Resize = Any  # detectron2's ResizeShortestEdge
 REPOSITORY = "https://github.com/facebookresearch/detectron2.git"
@@ -84,7 +84,7 @@ def build_detectron2(config: Path, weights: Path, device: torch.device, min_scor
     from tensormask import add_tensormask_config
 
     own_config = load_config(config)
-    tensors = _checked_weights(own_config, weights)
+    tensors = checked_weights(own_config, load_checkpoint(weights))
     check_device(own_config, device)
     cfg = get_cfg()
     add_tensormask_config(cfg)
@@ -138,12 +138,3 @@ def check_loaded(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> 
             raise CheckpointError(f"detectron2's network has an entry {name}, which the weights don't have")
         if not torch.equal(entries[name].cpu(), weights[name]):
             raise CheckpointError(f"the values of {name} in detectron2's network differ from the weights")
-
-
-def _checked_weights(config: TensorMaskConfig, weights: Path) -> dict[str, Tensor]:
-    """The tensors that the network needs, by name. They don't include the mask layers if MASK_ON is False."""
-    tensors = load_checkpoint(weights)
-    with torch.device("meta"):
-        network = TensorMask(config)
-    check_fit(network, tensors)
-    return {name: tensors[name] for name in network.state_dict()}

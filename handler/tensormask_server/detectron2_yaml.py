@@ -12,10 +12,10 @@ from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import read_regular
 from tensormask_server.spelling import did_you_mean
 
-# Of all files together: detectron2's have some thousands, and PyYAML's parser can take 40 s for 1 MB. Its faster one,
-# written in C, is no way out: a deeply nested file ends the whole process there.
+# Of all files together. detectron2's have some thousands of bytes, and PyYAML's parser can take 40 s for 1 MB. Its
+# faster parser, in C, can't be used: a deeply nested file ends the whole process there.
 MAX_BYTES = 1 << 16
-MAX_EXPANDED = 1 << 20  # characters and nodes, with what aliases stand for
+MAX_EXPANDED = 1 << 20  # characters and nodes, counting those of an alias at each of its places
 MAX_FILES = 100
 
 
@@ -24,18 +24,27 @@ class ConfigError(ValueError):
 
 
 def load_merged_yaml(path: str | Path) -> dict[str, Any]:
-    """The file's mapping over those of its `_BASE_` files, merged key by key; the child's keys win."""
+    """Reads a YAML file and merges it, mapping by mapping, over its `_BASE_` files. The child's keys win.
+
+    Raises:
+        ConfigError: a file can't be read, isn't plain YAML, is too large, or is its own base.
+
+    Source: docs/NETWORK.md, section 1.
+    """
     return _load_merged(Path(path), (), {}, [MAX_BYTES])
 
 
 class KeyReader:
-    """Looks up dotted keys, decodes Python literals in strings, and checks what it finds."""
+    """Looks up dotted keys in a merged configuration, and checks their values.
+
+    Its methods raise a ConfigError for a value that isn't supported. It names the key, the value and what is supported.
+    """
 
     def __init__(self, tree: Mapping[str, Any]):
         self._tree = tree
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """The mapping under a dotted key; the whole tree under the empty one."""
+        """The mapping under a dotted key. The empty key stands for the whole tree."""
         node = self._tree
         for part in filter(None, key.split(".")):
             node = node.get(part, {})
@@ -46,6 +55,7 @@ class KeyReader:
         return node
 
     def get(self, key: str, default: Any) -> Any:
+        """The value of a dotted key. A string that is a Python literal is decoded, as detectron2 does it."""
         section, _, name = key.rpartition(".")
         value = self.section(section).get(name, default)
         if not isinstance(value, str):
@@ -56,16 +66,23 @@ class KeyReader:
             return value
 
     def checked(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
+        """A value that `accepts` says True to.
+
+        Args:
+            expected: the values that are accepted, in words, for the error.
+        """
         value = self.get(key, default)
         if not accepts(value):
             raise ConfigError(f"{key} is {quoted(value)}; supported: {expected}")
         return value
 
     def integer(self, key: str, default: int, least: int = 1, most: int = 1 << 16) -> int:
+        """A whole number from `least` to `most`."""
         expected = f"a whole number from {least} to {most}"
         return int(self.checked(key, default, expected, lambda v: _is_int(v) and least <= v <= most))
 
     def number(self, key: str, default: float, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
         expected = f"a number from {low:g} to {high:g}"
         return float(self.checked(key, default, expected, lambda v: is_number(v) and low <= v <= high))
 
@@ -73,10 +90,12 @@ class KeyReader:
         return bool(self.checked(key, default, "True or False", lambda v: isinstance(v, bool)))
 
     def choice(self, key: str, default: Any, choices: tuple[Any, ...]) -> Any:
+        """One of the choices, of the same type as it."""
         expected = " or ".join(repr(choice) for choice in choices)
         return self.checked(key, default, expected, lambda v: any(v == c and type(v) is type(c) for c in choices))
 
     def numbers(self, key: str, default: tuple[float, ...], expected: str, accepts: Callable[[Any], bool]) -> Any:
+        """As many numbers as the default has, each of which `accepts` says True to."""
         value = self.checked(
             key,
             default,
@@ -86,11 +105,15 @@ class KeyReader:
         return tuple(float(n) for n in value)
 
     def consecutive(self, key: str, default: tuple[str, ...], names: tuple[str, ...], expected: str) -> tuple[str, ...]:
-        """A run of the names, in their order."""
+        """Some of the names that follow each other, in the same order."""
         runs = [names[i:j] for i in range(len(names)) for j in range(i + 1, len(names) + 1)]
         return tuple(self.checked(key, default, expected, lambda v: is_list(v) and tuple(v) in runs))
 
     def known_keys(self, section: str, names: tuple[str, ...]) -> None:
+        """
+        Raises:
+            ConfigError: the section has a key that isn't one of the names. The message gives the nearest name.
+        """
         for name in self.section(section):
             if name not in names:
                 raise ConfigError(
@@ -104,8 +127,9 @@ def _load_merged(
 ) -> dict[str, Any]:
     """
     Args:
-        known: the files merged so far: one that is a base of many is read once.
-        bytes_left: one number: what the files that aren't read yet may have together.
+        children: the files whose `_BASE_` led here, resolved.
+        known: the files merged so far. A file that is the base of several is read once.
+        bytes_left: a list of one number: the most bytes of all files that aren't read yet.
     """
     resolved = _resolved(path)
     if resolved in children:
@@ -130,7 +154,7 @@ def _load_merged(
 
 def _base_path(child: Path, name: Any) -> Path:
     if isinstance(name, str) and "://" not in name and "\0" not in name:
-        with contextlib.suppress(RuntimeError):  # the home of a user that isn't known
+        with contextlib.suppress(RuntimeError):  # ~ of an unknown user
             return child.parent / Path(name).expanduser()
     raise ConfigError(f"_BASE_ in {printable(child)} is {quoted(name)}; supported: the path of a local file")
 
@@ -138,21 +162,23 @@ def _base_path(child: Path, name: Any) -> Path:
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = error.strerror if isinstance(error, OSError) else "a link to itself"
         raise ConfigError(f"can't read the configuration {printable(path)}: {reason}") from error
 
 
 def _read_yaml(path: Path, bytes_left: list[int]) -> dict[str, Any]:
-    shown = printable(path)
+    path_text = printable(path)
     content = _content(path, bytes_left)
     try:
         tree = _parsed(content.decode("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = one_line(error, 500) or type(error).__name__
-        raise ConfigError(f"{shown} is not plain YAML: {reason}") from error
+        raise ConfigError(f"{path_text} is not plain YAML: {reason}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{shown} holds {_kind(tree)}; expected a mapping such as detectron2's configurations")
+        raise ConfigError(
+            f"{path_text} holds {_type_name(tree)}; expected a mapping such as detectron2's configurations"
+        )
     return tree
 
 
@@ -181,13 +207,13 @@ def _parsed(text: str) -> Any:
 
 
 def _expanded(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """The characters and nodes under a node, with those that an alias stands for at each of its places.
+    """The number of characters and nodes under a node. Those of an alias count at each of its places.
 
-    Nothing in Python's objects of a YAML file grows like that, but what is done with them does: `<<` merges them, an
-    error message shows them, and a child's mapping goes over its base's.
+    In memory an alias is only a reference. But `<<` merges what it stands for, an error message prints it, and a
+    child's mapping is merged over it.
     """
     if node not in known:
-        known[node] = MAX_EXPANDED  # while it is not known: where a node is within itself there is no end
+        known[node] = MAX_EXPANDED  # until it is counted: a node that contains itself has no end
         parts = node.value if isinstance(node, yaml.SequenceNode) else []
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
@@ -216,5 +242,5 @@ def is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"

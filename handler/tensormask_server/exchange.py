@@ -1,4 +1,4 @@
-"""One HTTP request and its response. Whatever the server sends, it takes no more than the stated bytes and time."""
+"""One HTTP request and its response, with limits of bytes and time that hold whatever the server sends."""
 
 import io
 import socket
@@ -12,16 +12,16 @@ from typing import cast
 
 HEAD_BYTES = 1 << 18  # of the status line and the headers; ours have less than 1 kB
 ERROR_BYTES = 1 << 16  # of the body of a response that isn't a 200; only a sentence of it is shown
-PIECE = 1 << 16  # bytes that are sent or read at a time, so that the time is looked at in between
+PIECE = 1 << 16  # bytes that are sent or read between two looks at the time
 
 
 class ResponseTooLarge(Exception):
-    """The response has more bytes than the limits allow; in one line."""
+    """The response has more bytes than the limits allow; the message has one line."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request and its response."""
+    """The limits of one request and its response."""
 
     silence: float  # seconds without a byte
     deadline: float  # of time.monotonic()
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Response:
-    """What a server sent; redirects are not followed."""
+    """What a server sent. Redirects aren't followed."""
 
     status: int
     reason: str
@@ -52,7 +52,8 @@ class Response:
 def exchange(
     connection: HTTPConnection, method: str, target: str, body: bytes, headers: Mapping[str, bytes], limits: Limits
 ) -> Response:
-    """
+    """Sends a request and reads its response.
+
     Args:
         connection: connected; the caller closes it.
         target: path and query.
@@ -71,10 +72,10 @@ def exchange(
             yield memoryview(body)[start : start + PIECE]
 
     sock.settimeout(limits.seconds())
-    with suppress(BrokenPipeError, ConnectionResetError):  # who ends it in the middle may have said why
+    with suppress(BrokenPipeError, ConnectionResetError):  # a server that ends it early may have sent the reason
         connection.request(method, target, pieces(), {**headers, "Content-Length": b"%d" % len(body)})
     received = _Received(sock, limits)
-    # HTTPResponse takes nothing of a socket but makefile()
+    # HTTPResponse only calls makefile() of a socket
     response = HTTPResponse(cast(socket.socket, received), method=method)
     try:
         response.begin()
@@ -87,25 +88,26 @@ def exchange(
 
 
 def _read(response: HTTPResponse, most: int | None) -> bytes:
-    """
+    """Reads a body.
+
     Args:
-        most: bytes, of which more are an error; None: the first ERROR_BYTES are enough.
+        most: bytes; more are an error. None: the first ERROR_BYTES are enough.
     """
-    # in pieces, because http.client takes memory for what a length says, whether or not it comes
+    # in pieces: http.client would allocate as much as the header says, whether or not it comes
     content = bytearray()
     while piece := response.read(PIECE):
         content += piece
         if most is None and len(content) >= ERROR_BYTES:
             return bytes(content[:ERROR_BYTES])
         if most is not None and len(content) > most:
-            raise ResponseTooLarge(f"an answer of more than {most} bytes")
+            raise ResponseTooLarge(f"a response of more than {most} bytes")
     if response.length:  # read(PIECE) doesn't complain where read() does
         raise IncompleteRead(bytes(content[:PIECE]), response.length)
     return bytes(content)
 
 
 class _Received(io.RawIOBase):
-    """The bytes of a socket, counted and timed below http.client.
+    """A socket's bytes, counted and timed before http.client gets them.
 
     http.client has no limit of its own on "100 Continue" responses, on trailers, or on a chunk of a negative size.
     """
@@ -117,9 +119,9 @@ class _Received(io.RawIOBase):
         self._limit = f"headers of more than {HEAD_BYTES} bytes"
 
     def allow_body(self, size: int) -> None:
-        """From now on the body may come, and what frames its chunks: at most as much again."""
+        """From now on allows the body, and as much again for what frames its chunks."""
         self._left += 2 * size
-        self._limit = f"an answer of more than {size} bytes, as its chunks are counted"
+        self._limit = f"a response of more than {size} bytes, with its chunks' frames"
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self, PIECE)

@@ -1,9 +1,9 @@
-"""Whether the server on this machine can answer: for Docker's HEALTHCHECK, Kubernetes' probes and scripts.
+"""Reports whether the server on this machine can answer, to Docker's HEALTHCHECK, Kubernetes' probes and scripts.
 
     python -m tensormask_server.health
 
-exits with 0 where every model has a worker that is READY, else with 1, and says which has none. It asks the management
-API, since TorchServe's /ping says Healthy without any worker, and imports little, so that it can be asked often.
+exits with 0 if every model has a READY worker. Otherwise it exits with 1, and names a model that has none. It asks the
+management API, because TorchServe's /ping says Healthy without any worker. It imports little, so that it can run often.
 """
 
 import argparse
@@ -26,20 +26,20 @@ LARGEST_ANSWER = 1 << 20  # bytes
 
 
 class NotReady(Exception):
-    """No answer is to be expected from this server now, and why, in one line."""
+    """The server can't answer now; the message says why in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tensormask_server.health",
-        description="Exits with 0 where the server on this machine has a READY worker for each model, else with 1.",
+        description="Exits with 0 if the server on this machine has a READY worker for each model, otherwise with 1.",
     )
     parser.add_argument("--management-port", type=int, default=8081, metavar="PORT", help="(default: %(default)s)")
     parser.add_argument(
         "--key-file",
         type=Path,
         metavar="FILE",
-        help="TorchServe's tokens, where it wants them (default: where tensormask-server of this user has put them)",
+        help="TorchServe's key_file.json, for a server that wants tokens (default: this user's tensormask-server's)",
     )
     parsed = parser.parse_args(arguments)
     try:
@@ -52,41 +52,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ready_workers(management_port: int, key_file: Path | None = None) -> dict[str, int]:
-    """How many workers of each model are READY: at least one, of at least one model.
+    """Counts the READY workers of each model: at least one, of at least one model.
 
     Args:
-        key_file: has the token of a server that wants one; may be absent. None: where tensormask-server puts it.
+        key_file: TorchServe's key_file.json; it may be absent. None: where tensormask-server puts it.
 
     Raises:
-        NotReady: a model has none, there is no model, or the management API doesn't say.
+        NotReady: a model has no READY worker, there is no model, or the management API doesn't answer.
     """
     headers = _headers(key_file or key_file_of(management_port))
     end = time.monotonic() + TIMEOUT
     try:
-        models = _asked(management_port, "/models", headers, end)["models"]
+        models = _get(management_port, "/models", headers, end)["models"]
         if not models:
             raise NotReady("no model is loaded")
-        found = {}
+        ready = {}
         for name in (str(model["modelName"]) for model in models):
-            described = _asked(management_port, f"/models/{quote(name, safe='')}", headers, end)
+            described = _get(management_port, f"/models/{quote(name, safe='')}", headers, end)
             states = [str(worker["status"]) for worker in described[0]["workers"]]
-            found[name] = states.count("READY")
-            if not found[name]:
+            ready[name] = states.count("READY")
+            if not ready[name]:
                 shown = printable(", ".join(states) or "none at all")
                 raise NotReady(f"{printable(name)} has no READY worker, but {shown}")
-        return found
+        return ready
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise NotReady(f"what answers on port {management_port} is no management API of TorchServe") from error
+        raise NotReady(
+            f"what answers on port {management_port} is not TorchServe's management API; expected the port of "
+            "--management-port"
+        ) from error
 
 
 def _headers(key_file: Path) -> dict[str, bytes]:
     try:
         return {"Authorization": b"Bearer " + json.loads(read_text(key_file))["management"]["key"].encode()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}  # most servers want none, and one that does says so
+        return {}  # most servers want none, and a server that does says so
 
 
-def _asked(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
+def _get(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.connect()
@@ -97,10 +100,10 @@ def _asked(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
         connection.close()
     content = response.body
     if b"InvalidKeyException" in content:
-        held = "that one isn't good, or is older than 60 minutes" if headers else "there is none"
+        held = "that key isn't valid, or is older than 60 minutes" if headers else "there is none"
         raise NotReady(
             f'the management API on port {port} wants a token, the "management" key of the key_file.json that the '
-            f"server has named at its start: {held}; name that file by --key-file"
+            f"server named when it started: {held}; name that file by --key-file"
         )
     if response.status != 200:
         raise NotReady(f"the management API on port {port} answers {response.status}: {quoted(content[:1000])}")

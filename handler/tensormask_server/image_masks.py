@@ -1,4 +1,4 @@
-"""Masks on the image (specification, section 8). Each is stored as the rectangle around it, one bit per pixel."""
+"""Masks on the image (docs/NETWORK.md, section 8). Each is stored as the rectangle around it, one bit per pixel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

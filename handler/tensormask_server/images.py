@@ -1,4 +1,4 @@
-"""Image files of any kind that Pillow opens, as RGB."""
+"""Image files to RGB arrays. Pillow reads them, within limits on its work."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
 
-# the first bytes of the kinds of image that strangers' files may be, by Pillow's name
+# the first bytes of the file formats that the server accepts, by Pillow's names
 SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -23,23 +23,23 @@ SIGNATURES = {
     "BMP": (b"BM",),
     "TIFF": (b"II*\0", b"MM\0*"),
 }
-# Beginnings of other files that people send; HEIC and AVIF have theirs after the length of their first part.
-OTHER_KINDS = {
+# the beginnings of other files that people send; HEIC's and AVIF's follow the length of the first part
+UNSUPPORTED = {
     "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
     "AVIF": re.compile(rb"....ftypavi", re.DOTALL),
-    "a film": re.compile(rb"....ftyp", re.DOTALL),
+    "a video": re.compile(rb"....ftyp", re.DOTALL),
     "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  "),
     "SVG": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.{,1000}?-->\s*)?<svg", re.DOTALL),
     "PDF": re.compile(rb"%PDF-"),
     "a zip archive": re.compile(rb"PK\x03\x04"),
 }
-LONGEST_HEAD = 2000  # bytes in which a kind is looked for: of a stranger's megabytes it would take seconds
-# A TIFF's tile is decoded as a whole however small the image is. Usual are 256×256 to 1024×1024.
+LONGEST_HEAD = 2000  # bytes in which a beginning is searched; in a stranger's megabytes it would take seconds
+# A TIFF's tile is decoded as a whole, however small the image is. Usual tiles have 256×256 to 1024×1024 pixels.
 LARGEST_TILE = 1 << 22
-# Each goes over the whole image again: a file of a few MB can ask for hours. Cameras and editors write 1 to 20.
+# Each scan goes over the whole image: a file of a few MB can take hours. Cameras and editors write 1 to 20 scans.
 MOST_SCANS = 100
-# by EXIF's orientation; 1 and what isn't defined is upright
+# by EXIF's orientation; 1 and undefined values are upright
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,56 +51,58 @@ TURNS = {
 }
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-# a marker of JPEG that a length follows; in the compressed data FF stands before 0 and restarts alone
+# a JPEG marker with a length after it; in compressed data, FF stands only before 0 and restart markers
 JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 
 class ImageError(ValueError):
-    """An image that can't be read, in one line."""
+    """An image can't be read. The message is one line."""
 
 
 class TooManyPixelsError(ImageError):
-    """An image that is larger than Pillow opens."""
+    """An image has more pixels than Pillow opens."""
 
 
 def read_image(source: Path | BinaryIO) -> np.ndarray:
-    """
+    """Reads an image file of any format that Pillow knows.
+
     Args:
         source: a file's path, or the file.
 
     Returns:
-        As `EncodedImage.decoded`.
+        uint8 (H, W, 3), as `EncodedImage.decoded`.
 
     Raises:
-        ImageError: it isn't an image, is damaged, or has pixels that have no plain 8-bit meaning.
+        ImageError: it isn't an image, is damaged, or has pixels that can't be converted to 8 bits.
     """
     name = printable(source) if isinstance(source, Path) else "the image"
-    with _faults_told(name):
+    with _image_errors(name):
         content = read_regular(source, MOST_IMAGE) if isinstance(source, Path) else source.read()
     return EncodedImage(content, name=name).decoded()
 
 
-def other_kind(content: bytes) -> str:
-    """Which kind of image that isn't read a file is, as HEIC; "" where that isn't known."""
+def unsupported_type(content: bytes) -> str:
+    """The type of a file that isn't supported, such as HEIC; "" if the type is unknown."""
     head = content[:LONGEST_HEAD]
-    return next((kind for kind, start in OTHER_KINDS.items() if start.match(head)), "")
+    return next((name for name, start in UNSUPPORTED.items() if start.match(head)), "")
 
 
 class EncodedImage:
-    """An image file of which only the header has been read: what it will be is known before anything is decoded."""
+    """An image file of which only the header is read at first, so that its size is known before it is decoded."""
 
-    def __init__(self, content: bytes, kinds: tuple[str, ...] | None = None, name: str = "the image"):
+    def __init__(self, content: bytes, formats: tuple[str, ...] | None = None, name: str = "the image"):
         """
         Args:
-            kinds: Pillow's names of the kinds of file that are read; None: all.
-            name: for errors.
+            content: the file's bytes.
+            formats: the file formats that are accepted, by Pillow's names; None: all that Pillow knows.
+            name: of the image, for errors.
 
         Raises:
-            ImageError: it isn't an image, or is one that takes far more work than its pixels are worth.
+            ImageError: it isn't an image, or takes far more time or memory than an image of its size.
             TooManyPixelsError: it has more pixels than Pillow opens.
         """
         self._content = content
-        self._kinds = kinds
+        self._formats = formats
         self._name = name
         with self._opened() as image:
             width, height = image.size
@@ -109,13 +111,13 @@ class EncodedImage:
         self.width: int = width
 
     def decoded(self) -> np.ndarray:
-        """The image as a person sees it: turned as its EXIF says, what is transparent on white, 8 bits a channel.
+        """Decodes the image as a person sees it: rotated as its EXIF says, with white behind transparent pixels.
 
         Returns:
-            uint8 (H, W, 3), RGB; of an animation the first image.
+            uint8 (H, W, 3), RGB; the first image of an animation.
 
         Raises:
-            ImageError: it is damaged, or has pixels that have no plain 8-bit meaning.
+            ImageError: it is damaged, or has pixels that can't be converted to 8 bits.
         """
         with self._opened() as image:
             return np.array(_rgb(_upright(image)))
@@ -123,37 +125,38 @@ class EncodedImage:
     @contextmanager
     def _opened(self) -> Iterator[Image.Image]:
         with (
-            _faults_told(self._name, self._content),
-            Image.open(io.BytesIO(self._content), formats=self._kinds) as image,
+            _image_errors(self._name, self._content),
+            Image.open(io.BytesIO(self._content), formats=self._formats) as image,
         ):
             yield image
 
 
 @contextmanager
-def _faults_told(name: str, content: bytes = b"") -> Iterator[None]:
-    """Whatever Pillow says of a file becomes an ImageError."""
+def _image_errors(name: str, content: bytes = b"") -> Iterator[None]:
+    """Turns the exceptions that Pillow raises within the block into ImageErrors."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damage that it reads over, and of sizes, which are ours to limit
+            warnings.simplefilter("ignore")  # about damage that it skips, and about sizes, which our limits check
             yield
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        kind = other_kind(content)
-        found = f"of a kind that isn't read, {kind}" if kind else "of no kind that is read, or damaged"
-        raise ImageError(f"{name} is {found}") from error
+        file_type = unsupported_type(content)
+        found = f"is {file_type}, which isn't supported" if file_type else "has no supported file format, or is damaged"
+        raise ImageError(f"{name} {found}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
     except OSError as error:
         raise ImageError(f"can't read {name}: {one_line(error.strerror or error, 300)}") from error
-    except Exception as error:  # damage makes Pillow's decoders raise almost anything: KeyError, zlib.error, …
+    except Exception as error:  # Pillow's decoders raise almost anything for damage: KeyError, zlib.error, …
         raise ImageError(f"can't read {name}: {one_line(error, 300) or type(error).__name__}") from error
 
 
 def _check_work(image: Image.Image, content: bytes, name: str) -> None:
-    """
+    """Checks that decoding takes no more than an image of its size should.
+
     Raises:
-        ImageError: the file takes far more memory or time than an image of its size.
+        ImageError: it takes far more memory or time.
     """
     width, height = image.size
     if image.format == "TIFF":
@@ -177,7 +180,7 @@ def _has_too_many_scans(jpeg: bytes) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. ImageOps.exif_transpose writes the EXIF anew, and fails where another value is wrong."""
+    """Rotates as the EXIF says. ImageOps.exif_transpose also rewrites the EXIF, and fails if another value is wrong."""
     image.load()
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
@@ -187,7 +190,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("the image's pixels are floating-point numbers; expected 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        # 16 bits of grey: Pillow's own conversion clips what is above 255 instead of scaling it
+        # 16 bits of grey: Pillow's own conversion clips values above 255 instead of scaling them
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")

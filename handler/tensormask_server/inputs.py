@@ -1,4 +1,4 @@
-"""From images to the network's input: check, resize, group, normalise and pad (specification, section 3)."""
+"""From images to the network's input: check, resize, group, normalise and pad (docs/NETWORK.md, section 3)."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What is served is what was archived: an archive's SHA-256, as sha256sum writes them, and the shape of its entries."""
+"""Checks that an archive is as it was made: by its SHA256SUMS, and by the shape of its entries."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 SUMS = "SHA256SUMS"
 # the sums, what users may change, and what torch-model-archiver adds
 UNSUMMED = re.compile(r"(SHA256SUMS|model-config\.yaml|MAR-INF/MANIFEST\.json)$")
-# what Python writes beside the handler when it imports it from an unpacked archive; in an archive it would be run
+# Python writes it beside the handler of an unpacked archive; in an archive Python would run it
 OWN_BYTECODE = re.compile(r"__pycache__/tensormask_handler\.[A-Za-z0-9.-]+\.pyc(\.\d+)?$")
 AGAIN = "archive.sh makes it again"
 MOST_ENTRIES = 10_000  # ours have a hundred
@@ -29,11 +29,11 @@ EXPANSION = 4  # times the archive's bytes that its entries may have together; o
 
 
 class IntegrityError(ValueError):
-    """An archive whose files aren't those that were archived, in one line."""
+    """An archive whose files aren't those that were archived; the message has one line."""
 
 
 def sums_of(folders: list[Path]) -> str:
-    """The lines of all files in these folders, each with its name in its folder."""
+    """The lines of SHA256SUMS for all files in these folders, each with its name in its folder."""
     files = {
         path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*") if path.is_file()
     }
@@ -41,10 +41,10 @@ def sums_of(folders: list[Path]) -> str:
 
 
 def check_archive(archive: zipfile.ZipFile) -> dict[str, str]:
-    """Checks an archive before anything unpacks it: that it can be unpacked safely, and that its files are the sums'.
+    """Checks an archive before anything unpacks it: it can be unpacked safely, and its files have their sums.
 
-    TorchServe unpacks with Java, which reads some archives otherwise than Python does, so whatever the two might read
-    differently is refused: two entries of one name, names that differ by case alone, links, encryption.
+    TorchServe unpacks with Java, which reads some archives differently from Python. So whatever the two might read
+    differently is refused: two entries of one name, names that differ only by case, links, encryption.
 
     Args:
         archive: open for reading, from a file.
@@ -53,22 +53,23 @@ def check_archive(archive: zipfile.ZipFile) -> dict[str, str]:
         The SHA-256 of each file by its name.
 
     Raises:
-        IntegrityError: an entry can't be unpacked safely, or as `check_sums`.
+        IntegrityError: an entry can't be unpacked safely; or as for `check_sums`.
     """
     _check_entries(archive)
     return check_sums(zipfile.Path(archive))
 
 
 def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
-    """Checks an archive, or the folder that it was unpacked in; not model-config.yaml, which users may change.
+    """Checks the files of an archive, or of the folder that it was unpacked in, against their sums.
 
-    In a folder Python may have written the handler's own bytecode already, which an archive can't hold.
+    model-config.yaml isn't checked: users may change it. A folder may also hold the handler's bytecode, which Python
+    writes there; an archive may not.
 
     Returns:
         The SHA-256 of each file by its name.
 
     Raises:
-        IntegrityError: a file is missing, another one or one too many, or there are no sums.
+        IntegrityError: a file is missing, changed or one too many, or there are no sums.
     """
     try:
         lines = _read(root / SUMS, MOST_SUMS).decode().split("\n")
@@ -138,7 +139,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     mode = stat.S_IFMT(entry.external_attr >> 16)
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "a link" if mode == stat.S_IFLNK else "neither a file nor a folder"
-        raise IntegrityError(f"{shown} is {kind}; expected files and folders alone; {AGAIN}")
+        raise IntegrityError(f"{shown} is {kind}; expected only files and folders; {AGAIN}")
     if entry.flag_bits & 0x1:
         raise IntegrityError(f"{shown} is encrypted; {AGAIN}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -148,7 +149,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _check_places(archive: zipfile.ZipFile) -> int:
-    """Whether the archive read from its start to its end, as Java does, has the entries of the list at its end.
+    """Checks that reading from start to end, as Java does, gives the same entries as the list at the archive's end.
 
     Returns:
         The archive's size in bytes.
@@ -182,7 +183,7 @@ def _check_places(archive: zipfile.ZipFile) -> int:
 def _names(root: Path | zipfile.Path) -> list[str]:
     if isinstance(root, zipfile.Path):
         return [entry.filename for entry in root.root.infolist() if not entry.is_dir()]
-    # links and pipes are no files of an archive either, and are named here
+    # links and pipes are named too: an archive has none
     return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 

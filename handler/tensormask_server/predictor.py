@@ -1,20 +1,22 @@
 """Images in, detections with masks out: the class that a Python user needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.checkpoint import check_fit, load_checkpoint, load_weights
+from tensormask_server.checkpoint import load_checkpoint
 from tensormask_server.config import TensorMaskConfig, load_config
 from tensormask_server.cpu import warn_if_emulated
 from tensormask_server.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
 from tensormask_server.image_masks import paste_masks
 from tensormask_server.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.network.detection import Selection
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.loading import build_network
+from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.strategies import strategy_for
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.precision import DTYPES, exact_float32
@@ -49,18 +51,6 @@ def load_predictor(
     return Predictor(network, torch.device(device), DTYPES[precision])
 
 
-def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> TensorMask:
-    """
-    Raises:
-        CheckpointError: the weights don't fit; told before any memory is taken, as a configuration can ask for much.
-    """
-    with torch.device("meta"):
-        check_fit(TensorMask(config), weights)
-    network = TensorMask(config)
-    load_weights(network, weights)
-    return network
-
-
 class Predictor:
     """A TensorMask network with all that it needs to detect instances on images of any size.
 
@@ -87,8 +77,7 @@ class Predictor:
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
         if winograd and device.type == "cpu" and dtype == torch.float32:
             use_winograd(network)
-        # on a GPU a few large convolutions are faster than many small ones
-        network.only_where_needed = device.type == "cpu"
+        network.strategy = strategy_for(device)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
@@ -160,7 +149,7 @@ class Predictor:
 def _detections_on_image(
     output: NetworkOutput, mask_threshold: float, resized_shape: tuple[int, ...], image_shape: tuple[int, ...]
 ) -> Detections:
-    """Maps boxes and masks from the resized image to the original one (specification, sections 7 and 8).
+    """Maps boxes and masks from the resized image to the original one (docs/NETWORK.md, sections 7 and 8).
 
     Boxes that have no area within the image are dropped.
 

@@ -1,6 +1,6 @@
-"""Text from files, servers and requests, made safe to show on a terminal or in a log.
+"""Makes text from files, servers and requests safe to print on a terminal or in a log.
 
-Such text can hold escape sequences that rewrite the terminal, line ends that forge further log lines, or a megabyte.
+Such text can have escape sequences that rewrite the terminal, line ends that forge log lines, or a megabyte.
 """
 
 import contextlib
@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import TextIO
 
 LINE = 1000  # bytes of a whole message
-VALUE = 200  # bytes of one value in a message, so that a long value doesn't hide the rest of the sentence
+VALUE = 200  # bytes of one value in a message; a longer one would hide the rest of the sentence
 
 
 def printable(value: object, limit: int = VALUE) -> str:
-    """Escapes what a terminal or a log wouldn't show as itself, and cuts what is long.
+    """Escapes the characters that a terminal or a log wouldn't show as themselves, and cuts long text.
 
-    Escaped are control characters, line ends and separators, characters that change the direction of text or have no
-    width, and bytes of file names that aren't UTF-8. Text that is printable already stays as it is.
+    It escapes control characters, line ends and separators, characters that change the direction of text or have no
+    width, and bytes of file names that aren't UTF-8. Printable text stays as it is.
 
     Args:
         value: a string, or anything that `str` takes, such as a path.
-        limit: bytes of the result as UTF-8; at least 20.
+        limit: the most bytes of the result as UTF-8; at least 20.
 
     Returns:
-        One line. Where it was cut, "…" stands in its middle, so that the end of a path or of a sentence stays.
+        One line. Cut text has "…" in its middle, so that the end of a path or of a sentence remains.
     """
     text = str(value)
-    if len(text) > 2 * limit:  # no more is needed of either end
+    if len(text) > 2 * limit:  # more isn't needed of either end
         text = text[:limit] + text[-limit:]
     escaped = "".join(each if each.isprintable() else _escape(each) for each in text)
     content = escaped.encode()
@@ -39,39 +39,42 @@ def printable(value: object, limit: int = VALUE) -> str:
 
 
 def one_line(message: object, limit: int = LINE) -> str:
-    """An error's message on one line: line ends and runs of spaces become a space, the rest as in `printable`.
+    """An error's message on one line. Line ends and runs of spaces become one space; the rest is as in `printable`.
 
     Args:
         message: an exception, or anything that `str` takes.
-        limit: bytes of the result as UTF-8; at least 20.
+        limit: the most bytes of the result as UTF-8; at least 20.
     """
     text = str(message)
-    if len(text) > 4 * limit:  # `split` would take the time and memory of the whole
+    if len(text) > 4 * limit:  # splitting all of it would take time and memory
         text = f"{text[: 2 * limit]}…{text[-2 * limit :]}"
     return printable(" ".join(text.split()), limit)
 
 
 def quoted(value: object, limit: int = VALUE) -> str:
-    """A value as Python writes it, with a string's quotation marks, escaped and cut as by `printable`."""
+    """A value as Python writes it, strings in quotation marks, escaped and cut by `printable`."""
     try:
         return printable(repr(value), limit)
-    except (ValueError, RecursionError):  # a whole number of more digits than Python writes; a list within itself
+    except (
+        ValueError,
+        RecursionError,
+    ):  # too many digits for Python to write; a list that contains itself
         return f"a {type(value).__name__} that is too large to show"
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Prints a line at once. Where the stream is broken, as before a `head` that has ended, the program goes on.
+    """Prints a line and flushes it. If the stream is broken, for instance because `| head` has ended, nothing happens.
 
     Args:
-        line: as it is: `printable` has escaped what comes from elsewhere.
-        file: None: stdout.
+        line: printed as it is. Text from elsewhere in it has to be escaped by `printable`.
+        file: None means stdout.
     """
     with contextlib.suppress(OSError):
         print(line, file=file, flush=True)
 
 
 def give_up_unprinted() -> None:
-    """Drops what a broken stdout or stderr didn't take: otherwise Python reports it when it exits, with status 120."""
+    """Drops what a broken stdout or stderr didn't take. Otherwise Python exits with an error message and status 120."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -81,5 +84,5 @@ def give_up_unprinted() -> None:
 
 
 def _escape(character: str) -> str:
-    """As Python writes it in a string: \\n, \\x1b, \\u202e."""
+    """The character as Python writes it in a string: \\n, \\x1b, \\u202e."""
     return character.encode("unicode_escape").decode()

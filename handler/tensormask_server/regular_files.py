@@ -1,6 +1,6 @@
-"""Regular files alone, opened and read with a limit.
+"""Opens, reads and writes only regular files, and reads only up to a limit.
 
-A path from a command line or from another file can name a pipe, which blocks for ever, or a device without an end.
+A path from a command line or from another file can name a pipe, which blocks for ever, or an endless device.
 """
 
 import contextlib
@@ -12,44 +12,44 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-KINDS = {
+FILE_TYPES = {
     stat.S_IFIFO: "a FIFO (a pipe)",
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
     stat.S_IFDIR: "a folder",
     stat.S_IFSOCK: "a socket",
 }
-# their files look regular, and hold whatever the kernel makes up while they are read
+# their files look regular, and the kernel makes up their content while they are read
 KERNEL_FOLDERS = ("/proc", "/sys")
-# bytes of a file, by what is in it
+# the most bytes of a file, by its content
 MOST_TEXT = 1 << 20  # class names, properties, certificates, tokens
-MOST_IMAGE = 1 << 30  # the largest image that Pillow opens has half of it, uncompressed
+MOST_IMAGE = 1 << 30  # the largest image that Pillow opens has half of this, uncompressed
 MOST_ANNOTATIONS = 1 << 32  # COCO's training set has 0.45 GB
 MOST_WEIGHTS = 1 << 32  # the published ones have 0.2 to 0.5 GB
 MOST_ARCHIVE = 1 << 33
 
 
 class RefusedFileError(OSError):
-    """A path that names no regular file, or a file that is too large. `strerror` says what was found and expected."""
+    """A path that isn't a regular file's, or a file that is too large. `strerror` says what was found and expected."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
         super().__init__(errno.EINVAL, reason, os.fspath(path))
 
 
 def open_regular(path: str | os.PathLike[str], most: int) -> BufferedReader:
-    """Opens a file for reading, without waiting and without any effect where it isn't a regular one.
+    """Opens a regular file for reading. Anything else is refused at once, without a side effect.
 
-    What was opened is checked, not what the path named before, so it can't be exchanged in between.
+    The open file itself is checked, so nobody can exchange it between the check and the reading.
 
     Args:
         path: links are followed.
-        most: bytes that the file may have.
+        most: the most bytes that the file may have.
 
     Raises:
         RefusedFileError: it isn't a regular file, or has more bytes.
-        OSError: it isn't there, or can't be opened.
+        OSError: it doesn't exist, or can't be opened.
     """
-    _check(path, Path(path).stat(), most)  # so that not even opening does something to a device
+    _check(path, Path(path).stat(), most)  # before opening, which can have an effect on a device
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _check(path, os.fstat(descriptor), most)
@@ -60,24 +60,24 @@ def open_regular(path: str | os.PathLike[str], most: int) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
-    """The whole content.
+    """Reads the whole content of a regular file.
 
     Args:
         path, most: as in `open_regular`.
 
     Raises:
-        RefusedFileError, OSError: as `open_regular`; also where the file grows while it is read.
+        RefusedFileError, OSError: as `open_regular`, or the file grows while it is read.
     """
     with open_regular(path, most) as file:
-        size = os.fstat(file.fileno()).st_size  # `most` bytes would be taken from memory at once
+        size = os.fstat(file.fileno()).st_size  # a read of `most` bytes would allocate them all
         content = file.read(size + 1)
     if len(content) > size:
-        raise RefusedFileError(path, "it grows while it is read; try again when it is written")
+        raise RefusedFileError(path, "it grows while it is read; expected a file that is complete; try again later")
     return content
 
 
 def read_text(path: str | os.PathLike[str], most: int = MOST_TEXT) -> str:
-    """The whole content as UTF-8, without the byte order mark that some editors put at its start.
+    """Reads the whole content of a regular file as UTF-8, without a byte order mark at its start.
 
     Args:
         path, most: as in `open_regular`.
@@ -90,17 +90,17 @@ def read_text(path: str | os.PathLike[str], most: int = MOST_TEXT) -> str:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:
-    """Puts a file in place whole or not at all, by way of a new file beside it.
+    """Writes a file completely or not at all: first to a new file beside it, which then takes its place.
 
-    The new file's name can't be foreseen, and it is made by this call alone: a link that somebody planted at it isn't
-    followed. A link at `path` itself is replaced, not followed.
+    The new file's name is random, and the file must not exist before. So a link that somebody planted there isn't
+    followed. A link at `path` itself is replaced and not followed.
 
     Args:
-        write: is given the new file, to write to.
+        write: writes the content to the open file that it is given.
         mode: of the file, less the process's umask.
 
     Raises:
-        OSError: it can't be written; nothing is left beside it. Likewise with whatever `write` raises.
+        OSError: the file can't be written. The new file is removed then, and also after any error of `write`.
     """
     partial = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -116,8 +116,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
 
 def _check(path: str | os.PathLike[str], status: os.stat_result, most: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "no file")
-        raise RefusedFileError(path, f"it is {kind}; expected a regular file")
+        file_type = FILE_TYPES.get(stat.S_IFMT(status.st_mode), "no file")
+        raise RefusedFileError(path, f"it is {file_type}; expected a regular file")
     for folder in KERNEL_FOLDERS:
         if Path(folder).is_mount() and status.st_dev == Path(folder).stat().st_dev:
             raise RefusedFileError(path, f"it is a file of {folder}, made up by the kernel; expected a regular file")

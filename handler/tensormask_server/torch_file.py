@@ -1,8 +1,8 @@
-"""torch's own files (.pth), of today's zip format and of the one before it, read without torch.load.
+"""Reads torch's files (.pth) without torch.load, both today's zip format and the format before it.
 
-torch.load with `weights_only` runs no code of a file either, but a file of a kilobyte can have it allocate any number
-of bytes, or compute for years. Here the pickle in the file goes through ArrayUnpickler, and tensors are views of the
-bytes that the file has.
+torch.load with `weights_only` doesn't run code of a file either. But a file of a kilobyte can make it allocate any
+number of bytes, or compute for years. Here `ArrayUnpickler` reads the pickle in the file, and tensors are views of the
+file's own bytes.
 """
 
 import zipfile
@@ -33,13 +33,17 @@ DTYPES = {
 
 
 def read_torch_file(content: bytes) -> Any:
-    """What `torch.save` was given: dicts, lists, numbers, strings, tensors and numpy arrays.
+    """Reads the object that was given to `torch.save`. Time and memory grow only with the length of `content`.
 
-    Time and memory grow with the length of `content` alone, whatever it says.
+    Args:
+        content: of the whole file.
+
+    Returns:
+        Dicts, lists, numbers, strings, tensors and numpy arrays.
 
     Raises:
-        RefusedPickle: anything else is in it.
-        Exception: of any type, when it is broken or no such file.
+        RefusedPickle: the file holds anything else.
+        Exception: of any type, if the file is broken or isn't one of torch's.
     """
     return _read_zip(content) if content.startswith(b"PK\x03\x04") else _read_legacy(content)
 
@@ -48,21 +52,23 @@ def _read_zip(content: bytes) -> Any:
     with zipfile.ZipFile(BytesIO(content)) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise RefusedPickle("it is compressed, which torch's files are not")
+            raise RefusedPickle("it is compressed; expected a zip without compression, as torch.save writes it")
         if sum(entry.file_size for entry in entries) > len(content):
-            raise RefusedPickle("the files in it have more bytes together than it has itself")
+            raise RefusedPickle("the files in it have more bytes together than it has")
         pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise RefusedPickle(f"it has {len(pickles)} files data.pkl; expected one, as torch.save writes it")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-            raise RefusedPickle("its numbers are not little-endian, as those of all machines that torch runs on")
+            raise RefusedPickle(
+                "its numbers are big-endian; expected little-endian ones, as torch.save writes them on usual machines"
+            )
 
         def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
             data = archive.read(f"{root}data/{key}")
             if len(data) != count * dtype.itemsize:
                 raise RefusedPickle(
-                    f"its storage {printable(key)} has {len(data)} bytes, and not those of {count} numbers"
+                    f"its storage {printable(key)} has {len(data)} bytes; expected {count * dtype.itemsize}"
                 )
             return _numbers(bytearray(data), dtype)
 
@@ -70,7 +76,10 @@ def _read_zip(content: bytes) -> Any:
 
 
 def _read_legacy(content: bytes) -> Any:
-    """Five pickles (magic, protocol, system, content, keys of storages), and per storage its length and its bytes."""
+    """Reads the older format: five pickles, then each storage's length and bytes.
+
+    The pickles are the magic number, the protocol, facts of the system, the content, and the storages' keys.
+    """
     file = BytesIO(content)
     numbers: dict[str, bytearray] = {}
     bytes_left = len(content)
@@ -88,16 +97,22 @@ def _read_legacy(content: bytes) -> Any:
 
     magic, protocol, system = load(), load(), load()
     if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL or system.get("little_endian") is not True:
-        raise RefusedPickle("it doesn't begin as torch's files do")
+        raise RefusedPickle("it has another beginning than torch's files; expected what torch.save writes")
     loaded, keys = load(), load()
     for key in keys:
-        file.seek(8, 1)  # the storage's length, which the pickle has told
+        file.seek(8, 1)  # the storage's length, which is known from the pickle
         if file.readinto(numbers[key]) != len(numbers[key]):
             raise RefusedPickle(f"it ends within its storage {printable(key)}")
     return loaded
 
 
 class _TorchUnpickler(ArrayUnpickler):
+    """An `ArrayUnpickler` that also admits torch's tensors.
+
+    Args:
+        read_storage: from a storage's key, dtype and count to its numbers.
+    """
+
     def __init__(self, file: BytesIO, size: int, read_storage: Callable[[str, torch.dtype, int], Tensor]):
         super().__init__(file, size, _ADMITTED)
         self._read_storage = read_storage
@@ -105,23 +120,23 @@ class _TorchUnpickler(ArrayUnpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or not isinstance(pid[1], _StorageType):
-            raise RefusedPickle("it asks for a persistent object that is no storage of numbers")
-        _, kind, key, _, count, *views = pid  # left out: "storage" and the device
+            raise RefusedPickle("it asks for a persistent object other than a storage of numbers")
+        _, storage_type, key, _, count, *views = pid  # left out: "storage" and the device
         if not isinstance(key, str) or not isinstance(count, int) or count < 0 or views not in ([], [None]):
             raise RefusedPickle("it asks for a storage without a key or a length")
         if key not in self._storages:
-            self._storages[key] = _Storage(self._read_storage(key, kind.dtype, count))
+            self._storages[key] = _Storage(self._read_storage(key, storage_type.dtype, count))
         return self._storages[key]
 
 
 class _StorageType:
-    """torch.FloatStorage and the like: a name alone."""
+    """Stands for torch.FloatStorage and the like, of which only the dtype is needed."""
 
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
 
     def __call__(self, *_: Any) -> Any:
-        raise RefusedPickle("it makes a storage; only those that the file holds are admitted")
+        raise RefusedPickle("it makes a storage; only storages that the file holds are admitted")
 
 
 class _Storage:
@@ -139,7 +154,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     lengths = [offset, *size, *stride]
     good = isinstance(storage, _Storage) and all(isinstance(n, int) and 0 <= n < 1 << 62 for n in lengths)
     if not good or len(size) != len(stride):
-        raise RefusedPickle("it holds a tensor without numbers, or of a shape that there isn't")
+        raise RefusedPickle("it holds a tensor without numbers, or with an impossible shape")
     return torch.as_strided(storage.numbers, size, stride, offset)
 
 

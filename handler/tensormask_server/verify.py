@@ -1,4 +1,4 @@
-"""Our network beside detectron2's, on your own images: python -m tensormask_server.verify --help"""
+"""Compares our network with detectron2's on your own images: python -m tensormask_server.verify --help"""
 
 import argparse
 import sys
@@ -28,11 +28,11 @@ TOLERANCES = f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLER
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two engines' answers on one image."""
+    """Two engines' detections on one image."""
 
     answers: tuple[Detections, Detections]
     pairs: list[Pair]
-    alone: tuple[list[int], list[int]]  # of each answer what has no pair, but for what may come and go
+    alone: tuple[list[int], list[int]]  # of each engine: detections without a pair that need one
 
     @property
     def is_same(self) -> bool:
@@ -40,13 +40,13 @@ class Comparison:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 where both say the same, 1 where they don't, and 2 where that can't be told; stderr says why."""
+    """Exit status 0 if both agree, 1 if they don't, 2 if they can't be compared; stderr says why."""
     parsed = _parser().parse_args(arguments)
     try:
         return 0 if _verified(parsed) else 1
     except ValueError as error:  # every error of the files and of what is installed is one
         print(f"verify: {one_line(error)}", file=sys.stderr)
-    except Exception:  # of torch or detectron2: nothing of it is left out
+    except Exception:  # an error of torch or detectron2: its whole traceback is needed
         traceback.print_exc()
     return 2
 
@@ -61,28 +61,28 @@ def _verified(parsed: argparse.Namespace) -> bool:
         load_predictor(*files, parsed.device),
         load_detectron2(*files, parsed.device, min_score=threshold),
     )
-    print(f"{' and '.join(ENGINES)} on {parsed.device}, things with scores above {threshold:g}")
+    print(f"{' and '.join(ENGINES)} on {parsed.device}, detections with scores above {threshold:g}")
     return verify(engines, images, threshold)
 
 
 def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarray]], score_threshold: float) -> bool:
-    """Runs both engines on each image and prints what they say, pair by pair, and how they differ.
+    """Runs both engines on each image and prints their detections, pair by pair, with their differences.
 
     Args:
         images: names, and uint8 (H, W, 3), RGB.
 
     Returns:
-        Whether all is the same within the tolerances.
+        Whether all detections agree within the tolerances.
 
     Raises:
-        ValueError: neither finds anything on any image, which says nothing.
+        ValueError: neither engine detects anything on any image, so there is nothing to compare.
     """
     options = PredictionOptions(score_threshold=score_threshold)
     config = engines[0].config
     names = class_names(config.head.num_classes, None)
     comparisons, seconds = [], []
     for number, (name, image) in enumerate(images):
-        if number == 0:  # a first run takes what the next ones don't
+        if number == 0:  # the first run is slower than the next ones
             for engine in engines:
                 engine([image], options)
         runs = [_timed(engine, image, options) for engine in engines]
@@ -100,10 +100,10 @@ def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarra
 
 
 def compare(ours: Detections, theirs: Detections, score_threshold: float, max_detections: int) -> Comparison:
-    """Pairs two answers to the same question.
+    """Pairs the detections of two engines on the same image.
 
-    A detection without a pair doesn't count where its score is within the tolerance of what the other answer ends at:
-    the threshold, or its last score where it is full.
+    A detection without a pair doesn't count if its score is within the tolerance of the other engine's lowest possible
+    score: the threshold, or the score of its last detection if it has `max_detections`.
     """
     pairs = pair_detections(ours, theirs)
     with_pair = ({pair.detection for pair in pairs}, {pair.reference for pair in pairs})
@@ -119,7 +119,7 @@ def compare(ours: Detections, theirs: Detections, score_threshold: float, max_de
 
 
 def table(compared: Comparison, names: Sequence[str]) -> list[str]:
-    """One line per pair, and one per detection that only one of the two has."""
+    """One line for each pair, and one for each detection that only one engine has."""
     lines = [f"  {'class':<20} {'score':>7} {'differs':>9} {'box, px':>9} {'mask IoU':>9}"]
     ours, _ = compared.answers
     for pair in compared.pairs:
@@ -160,7 +160,7 @@ def _times(*seconds: float) -> str:
 
 
 def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tuple[Detections, float]:
-    """The answer and the seconds it took; it lies on the host, so that a GPU's work is done too."""
+    """The detections and the seconds that they took. They lie on the host, so a GPU has finished."""
     started = perf_counter()
     [detections] = engine([image], options)
     return detections, perf_counter() - started
@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
     add("images", type=Path, nargs="+", metavar="IMAGE")
-    add("-t", "--threshold", type=fraction, help="find things with scores above it (default: the configuration's)")
+    add("-t", "--threshold", type=fraction, help="only detections with higher scores (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"
     add("--device", type=_device, default=usual, help="as torch names it, for both (here: %(default)s)")
     return parser
@@ -186,7 +186,7 @@ def _device(text: str) -> torch.device:
     try:
         return torch.device(text)
     except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no device of torch; expected cpu, cuda or cuda:0") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device of torch; expected cpu, cuda or cuda:0") from error
 
 
 if __name__ == "__main__":

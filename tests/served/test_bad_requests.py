@@ -31,7 +31,7 @@ def black(height: int, width: int) -> bytes:
 
 BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
     "empty": (b"", "no body"),
-    "not JSON": (b"an image", "neither an image of a known kind nor JSON"),
+    "not JSON": (b"an image", "neither an image in a supported file format nor JSON"),
     "a JPEG's beginning": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the image"),
     "other bytes": (b"\x00\xff\xfe", "neither JSON nor an image"),
     "truncated": (b'{"img_data": [[[1, 2], [3', "not JSON"),
@@ -59,7 +59,7 @@ BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
     "true": (json.dumps({"img_data": [[[True]], [[2]], [[3]]]}), "is true"),
     "below 0": (json.dumps({"img_data": [[[-1]], [[2]], [[3]]]}), "is -1"),
     "above 255": (json.dumps({"img_data": [[[256]], [[2]], [[3]]]}), "is 256"),
-    "huge number": (b'{"img_data": ' + b"9" * 5000 + b"}", "too long"),
+    "huge number": (b'{"img_data": ' + b"9" * 5000 + b"}", "a number of too many digits"),
     "first row lies": (json.dumps({"img_data": [[[0] * 99999], *[[]] * 99999]}), "length 0"),
     "threshold": (json.dumps({"img_data": PIXEL, "threshold": 1.5}), "threshold is 1.5"),
     "threshold text": (json.dumps({"img_data": PIXEL, "threshold": "high"}), 'threshold is "high"'),

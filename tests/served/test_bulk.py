@@ -229,8 +229,8 @@ def test_a_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) ->
         Path(row["path"]).name: row["error"] for row in rows_of(complete) if row["error"] or row["instances"] is None
     }
     assert errors.keys() == {Path(name).name for name in BAD}
-    assert "is of no kind that is read" in errors["text.jpg"]
-    assert "is of no kind that is read" in errors["empty.png"]
+    assert "has no supported file format" in errors["text.jpg"]
+    assert "has no supported file format" in errors["empty.png"]
     assert "Truncated" in errors["cut.jpg"]
     assert "2002000 pixels (width 2000, height 1001), more than the 2000000 allowed" in errors["huge.png"]
 

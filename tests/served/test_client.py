@@ -80,7 +80,7 @@ def test_a_folder_is_answered_and_a_broken_image_does_not_stop_it(server: Server
     assert result.returncode == 1
     assert "broken.jpg: 400 " in result.stderr
     assert "phone.HEIC: 400 " in result.stderr
-    assert "of a kind that isn't read, HEIC" in result.stderr
+    assert "is HEIC, which isn't supported" in result.stderr
     assert "4/4" in result.stderr
     out = folder.parent / "out"
     assert json.loads((out / "one.png.json").read_text())["height"] == 150

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from tensormask_server import Detections, Predictor
-from tensormask_server.checkpoint import load_weights
 from tensormask_server.config import TensorMaskConfig, parse_config
+from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 
 from reference.synthetic_weights import synthetic_state

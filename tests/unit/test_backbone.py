@@ -1,5 +1,7 @@
-"""ResNets of every depth, with and without groups and dilation, and the pyramid on them, against section 4 written out
-with plain functions on the named weights."""
+"""ResNets of every depth, with and without groups and dilation, and the pyramid on them.
+
+They are compared with docs/NETWORK.md, section 4, written out with plain functions on the named weights.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tensormask_server.config import TensorMaskConfig
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.resnet import ResNetConfig
 from torch import Tensor
 
 from tests.unit.small_network import shapes, small_network
@@ -28,7 +31,8 @@ def normed(x: Tensor, weights: Weights, name: str, **options: int) -> Tensor:
 
 
 def resnet(x: Tensor, weights: Weights, config: TensorMaskConfig) -> dict[str, Tensor]:
-    options = config.resnet
+    options = config.backbone
+    assert isinstance(options, ResNetConfig)
     x = F.max_pool2d(normed(x, weights, "backbone.bottom_up.stem.conv1", stride=2, padding=3).relu(), 3, 2, 1)
     features = {}
     for stage, num_blocks in zip(STAGES, NUM_BLOCKS[options.depth], strict=True):

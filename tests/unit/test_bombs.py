@@ -196,7 +196,7 @@ BOMBS = {
     ),
     "a tensor from before its storage": Bomb(
         torch_zip(pickled(text("w"), tensor(storage("0", 4), 4, offset=-1)), {"weights/data/0": bytes(16)}),
-        "a shape that there isn't",
+        "an impossible shape",
         ".pth",
         unguarded=False,
     ),

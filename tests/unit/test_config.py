@@ -10,11 +10,11 @@ from tensormask_server.config import (
     FPNConfig,
     HeadConfig,
     InputConfig,
-    ResNetConfig,
     TensorMaskConfig,
     parse_config,
 )
 from tensormask_server.detectron2_yaml import ConfigError
+from tensormask_server.network.resnet import ResNetConfig
 
 from tests.unit.small_network import with_keys
 
@@ -34,8 +34,8 @@ def supported_with(changes: Mapping[str, Any]) -> TensorMaskConfig:
 
 def test_defaults_are_detectron2s() -> None:
     config = supported_with({})
-    assert config.resnet == ResNetConfig(50, 1, 64, True, 64, 256, 1)
-    assert config.fpn == FPNConfig(("res2", "res3", "res4", "res5"), 256, "sum")
+    assert config.backbone == ResNetConfig(50, 1, 64, True, 64, 256, 1)
+    assert config.fpn == FPNConfig(("res2", "res3", "res4", "res5"), 2, 256, "sum")
     assert config.anchors == AnchorConfig(((32.0, 64.0, 128.0, 256.0, 512.0),) * 6, ((0.5, 1.0, 2.0),) * 6)
     levels = ("p2", "p3", "p4", "p5", "p6", "p7")
     assert config.head == HeadConfig(levels, 80, 4, 256, 128, 128, False, False, False)
@@ -104,8 +104,8 @@ def test_a_dilated_res5_ends_the_pyramid_one_level_earlier() -> None:
     }
     config = supported_with(dilated)
     assert config.fpn.out_features == ("p2", "p3", "p4", "p5", "p6")
-    assert config.resnet.last_stage == 4
-    with pytest.raises(ConfigError, match=r"MODEL\.FPN\.IN_FEATURES .*RES5_DILATION 2"):
+    assert [each.stride for each in config.backbone.feature_maps] == [4, 8, 16, 16]
+    with pytest.raises(ConfigError, match=r"MODEL\.FPN\.IN_FEATURES .*RES5_DILATION"):
         supported_with(dilated | {"MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"]})
     with pytest.raises(ConfigError, match=r"MODEL\.TENSOR_MASK\.IN_FEATURES .*'p7'"):
         supported_with(dilated | {"MODEL.TENSOR_MASK.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6", "p7"]})

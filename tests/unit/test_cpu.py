@@ -1,4 +1,4 @@
-"""A precision that the CPU emulates is warned of, by what Linux lists of real processors."""
+"""A warning is given for a precision that the CPU emulates, on real processors as Linux lists them."""
 
 import warnings
 from pathlib import Path
@@ -28,7 +28,7 @@ POWER = "cpu\t\t: POWER9, altivec supported"
         pytest.param(None, set(), id="not Linux"),
     ],
 )
-def test_what_the_cpu_emulates_is_warned_of(
+def test_a_precision_that_the_cpu_emulates_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, emulated: set[torch.dtype]
 ) -> None:
     file = tmp_path / "cpuinfo"

@@ -1,4 +1,4 @@
-"""Which locations become detections, and where: section 6 and 7 of the specification, written out one by one."""
+"""Which locations become detections, and where: docs/NETWORK.md, sections 6 and 7, written out one by one."""
 
 import math
 from fractions import Fraction

@@ -13,13 +13,14 @@ from tensormask_server.precision import DTYPES
 WITHOUT_TORCH = (
     "agreement",
     "client",
-    "coco_instances",
     "detections",
-    "drawing",
+    "formats",
     "image_masks",
     "instances",
     "options",
-    "requests.options",
+    "requests.parsing",
+    "responses.encoding",
+    "responses.protocols",
     "run_lengths",
 )
 

@@ -1,6 +1,7 @@
 """The engine detectron2: how its output becomes `Detections`, its errors, and detectron2 itself if it is installed."""
 
 from collections.abc import Iterator
+from dataclasses import field, make_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -176,3 +177,10 @@ def test_the_engine_gives_detectron2s_result(weights_of_tiny: Path) -> None:
     [best, dogs] = engine([case.image] * 2, [PredictionOptions(max_detections=2), PredictionOptions(classes=(4,))])
     assert len(best) == 2
     assert set(dogs.classes.tolist()) == {4}
+
+
+def test_an_option_that_only_our_network_knows_is_refused_and_not_ignored() -> None:
+    later = make_dataclass("Later", [("min_area", int, field(default=0))], bases=(PredictionOptions,), frozen=True)
+    check_options(later(), small_config(), 0.0)
+    with pytest.raises(UnsupportedOption, match="min_area is 9, which the engine detectron2 doesn't support"):
+        check_options(later(min_area=9), small_config(), 0.0)

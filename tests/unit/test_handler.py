@@ -74,10 +74,10 @@ def context(model_dir: Path, requests: int = 1, **options: object) -> Context:
 def responses(model_dir: Path, data: list[Any], **options: object) -> list[tuple[int, str, bytes]]:
     """Per request the status, the content type and the body."""
     handler = TensorMaskHandler()
-    asked = context(model_dir, len(data), **options)
-    handler.initialize(asked)
-    bodies = handler.handle(data, asked)
-    states = [(asked.get_response_status(i)[0], asked.get_response_content_type(i)) for i in range(len(data))]
+    ts_context = context(model_dir, len(data), **options)
+    handler.initialize(ts_context)
+    bodies = handler.handle(data, ts_context)
+    states = [(ts_context.get_response_status(i)[0], ts_context.get_response_content_type(i)) for i in range(len(data))]
     return [(*state, body) for state, body in zip(states, bodies, strict=True)]
 
 
@@ -89,12 +89,12 @@ def test_each_request_of_a_batch_has_its_own_status_and_headers(model_dir: Path)
 
 
 def test_a_browser_gets_the_page_and_its_policy(model_dir: Path) -> None:
-    handler, asked = TensorMaskHandler(), context(model_dir)
-    handler.initialize(asked)
-    asked.request_processor = [RequestProcessor({"Accept": "text/html"})]
-    [body] = handler.handle([{}], asked)
+    handler, ts_context = TensorMaskHandler(), context(model_dir)
+    handler.initialize(ts_context)
+    ts_context.request_processor = [RequestProcessor({"Accept": "text/html"})]
+    [body] = handler.handle([{}], ts_context)
     assert body == handler.service.page.html
-    headers = asked.get_response_headers(0)
+    headers = ts_context.get_response_headers(0)
     assert headers["Content-Security-Policy"] == handler.service.page.content_security_policy
     assert headers["content-type"] == "text/html; charset=utf-8"
 
@@ -235,13 +235,13 @@ import numpy as np, torch
 from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
 limits = dict.fromkeys(("max_pixels", "max_request_pixels", "max_mask_pixels"), 1 << 40)
-handler, asked = TensorMaskHandler(), context(Path(sys.argv[1]), 3, score_threshold=0.01, **limits)
-handler.initialize(asked)
-handler.handle([GOOD], asked)
+handler, ts_context = TensorMaskHandler(), context(Path(sys.argv[1]), 3, score_threshold=0.01, **limits)
+handler.initialize(ts_context)
+handler.handle([GOOD], ts_context)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20,) * 2)
-bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"png"}, GOOD], asked)
-print(json.dumps([asked.get_response_status(i)[0] for i in range(3)]))
+bodies = handler.handle([GOOD, {"body": PNG_OF_64_MEGAPIXELS, "format": b"png"}, GOOD], ts_context)
+print(json.dumps([ts_context.get_response_status(i)[0] for i in range(3)]))
 print(json.loads(bodies[1])["error"])
 """
 

@@ -1,4 +1,4 @@
-"""A mask stretched over its anchor on the image, against torch's own grid_sample over the whole image."""
+"""Masks that are pasted over their anchors are compared with torch's grid_sample over the whole image."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ Anchor = tuple[float, float, float, float]
 
 
 def sampled(logits: Tensor, anchor: Anchor, height: int, width: int) -> Tensor:
-    """Section 8 of the specification, in float64: the mask's probability at the centre of every pixel, zero outside."""
+    """The mask's probability at each pixel's centre, 0 outside of it: docs/NETWORK.md, section 8, in float64."""
     x0, y0, x1, y1 = anchor
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1
@@ -30,7 +30,7 @@ def pasted(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: f
 
 def assert_as_sampled(logits: Tensor, anchor: Anchor, height: int, width: int, threshold: float = 0.5) -> None:
     expected = sampled(logits, anchor, height, width)
-    # float32 may round a value on either side of the threshold; everything else is decided
+    # float32 may round values near the threshold to either side
     decided = (expected - threshold).abs() > 1e-4
     assert torch.equal(pasted(logits, anchor, height, width, threshold)[decided], (expected >= threshold)[decided])
 
@@ -41,7 +41,7 @@ def random_logits(size: int, seed: int) -> Tensor:
 
 @st.composite
 def anchors(draw: st.DrawFn) -> Anchor:
-    """Anywhere around an image of about 40 pixels; from a twentieth of a pixel to 50 images."""
+    """Anchors anywhere around an image of about 40 pixels, with sides from 0.05 to 2000 pixels."""
     x, y = draw(st.floats(-80, 120)), draw(st.floats(-80, 120))
     width, height = (10 ** draw(st.floats(-1.3, 3.3)) for _ in range(2))
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
@@ -88,15 +88,15 @@ def test_a_probability_of_one_half_is_on() -> None:
     assert not pasted(torch.full((4, 4), -1e-3), (0.0, 0.0, 8.0, 8.0), 8, 8).any()
 
 
-def test_a_sure_mask_fills_its_anchor() -> None:
-    """And no pixel outside: at the anchor's edge the interpolation with the zeros around gives ½."""
+def test_a_mask_of_high_logits_fills_its_anchor() -> None:
+    """No pixel outside is on: at the anchor's edge the interpolation with the zeros outside gives ½."""
     expected = torch.zeros(20, 20, dtype=torch.bool)
     expected[4:12, 6:18] = True
     assert torch.equal(pasted(torch.full((8, 8), 50.0), (6.0, 4.0, 18.0, 12.0), 20, 20), expected)
 
 
 def test_a_large_image_is_as_exact_as_a_small_one() -> None:
-    """A thin strip at the far end, where float32 positions are coarsest."""
+    """A thin strip at the far end, where positions in float32 are coarsest."""
     assert_as_sampled(random_logits(15, seed=3), (19_000.3, 0.4, 19_950.8, 3.1), height=4, width=20_000)
 
 
@@ -105,7 +105,7 @@ def test_a_mask_of_many_blocks_is_exact(height: int, width: int) -> None:
     assert_as_sampled(random_logits(15, seed=5), (1.3, 0.4, width - 0.2, height - 1.1), height, width)
 
 
-def test_masks_of_several_sizes_are_pasted_together_as_each_alone() -> None:
+def test_masks_of_several_sizes_give_the_same_together_as_alone() -> None:
     logits = [random_logits(size, seed=number) for number, size in enumerate((15, 4, 15, 30, 4))]
     logits[2] -= 100  # nothing of it is on
     anchors = np.array([(3.3, 1.0, 20.2, 24.0), (-9, -9, 40, 40), (0, 0, 9, 9), (12, 3, 13, 9.5), (99, 0, 120, 9)])
@@ -115,20 +115,20 @@ def test_masks_of_several_sizes_are_pasted_together_as_each_alone() -> None:
     assert together.any(axis=(1, 2)).tolist() == [True, True, False, True, False]
 
 
-def test_no_masks_are_pasted_as_none() -> None:
+def test_an_image_may_have_no_masks() -> None:
     masks = paste_masks([], np.empty((0, 4)), 0.5, 24, 30)
     assert masks.dense().shape == (0, 24, 30)
 
 
 @given(mask=arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_a_mask_that_is_cropped_is_the_same_mask(mask: np.ndarray) -> None:
+def test_cropping_keeps_a_mask(mask: np.ndarray) -> None:
     crop = MaskCrop.of_mask(mask)
     height, width = mask.shape
     np.testing.assert_array_equal(ImageMasks(height, width, [crop]).dense_mask(0), mask)
     assert crop.height * crop.width <= mask.size
 
 
-def test_many_masks_on_a_large_image_take_their_bits_alone() -> None:
+def test_many_masks_on_a_large_image_take_one_bit_per_pixel_of_their_crops() -> None:
     """100 masks, each as large as a ninth of 2000×3000 pixels: 600 MB as bytes."""
     mask = np.full((60, 60), 0.9, np.float32)
     masks = paste_masks([mask] * 100, np.array([(100.0, 50.0, 1100.0, 717.0)] * 100), 0.5, 2000, 3000)

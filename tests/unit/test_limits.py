@@ -22,8 +22,8 @@ def png(height: int, width: int) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def parsed(body: dict[str, Any], limits: Limits = DEFAULTS, usual_masks: int = 100) -> Request:
-    return parse_request({"body": json.dumps(body).encode()}, {}, limits, ("cat",), usual_masks)
+def parsed(body: dict[str, Any], limits: Limits = DEFAULTS, max_masks: int = 100) -> Request:
+    return parse_request({"body": json.dumps(body).encode()}, {}, limits, ("cat",), max_masks)
 
 
 def instances(*sizes: tuple[int, int], **options: object) -> dict[str, Any]:
@@ -54,7 +54,7 @@ LIMITED = {
         2000,
         instances((1, 10), (1, 10)),
         instances((1, 10), (1, 11)),
-        "200 masks of 2 images are up to 2100 pixels",
+        "200 masks of 2 images have up to 2100 pixels",
     ),
 }
 
@@ -64,10 +64,10 @@ def test_a_limit_holds_and_the_error_says_what_was_found_what_is_allowed_and_wha
     value, within, beyond, found = LIMITED[option]
     limits = Limits(**{option: value})
     assert parsed(within, limits).items
-    with pytest.raises(BadRequest, match=re.escape(found)) as told:
+    with pytest.raises(BadRequest, match=re.escape(found)) as caught:
         parsed(beyond, limits)
-    assert f"more than the {value} allowed" in told.value.error
-    assert f"--{option.replace('_', '-')} " in told.value.expected
+    assert f"more than the {value} allowed" in caught.value.error
+    assert f"--{option.replace('_', '-')} " in caught.value.expected
     assert parsed(beyond).items
 
 
@@ -104,18 +104,20 @@ def test_pixels_in_json_count_as_those_of_files_do() -> None:
         parsed({"inputs": [flat]}, Limits(max_images=1))
 
 
-def test_masks_are_counted_by_what_is_asked_of_each_image() -> None:
+def test_masks_are_counted_by_the_options_of_each_image() -> None:
     limits = Limits(max_mask_pixels=1000)
     assert parsed({"image": png(1, 50), "max_detections": 20}, limits).items
-    assert parsed({"image": png(1, 50)}, limits, usual_masks=20).items
-    with pytest.raises(BadRequest, match=r"21 masks of 50 pixels \(width 50, height 1\) are up to 1050 pixels") as told:
+    assert parsed({"image": png(1, 50)}, limits, max_masks=20).items
+    with pytest.raises(
+        BadRequest, match=r"21 masks of 50 pixels \(width 50, height 1\) have up to 1050 pixels"
+    ) as caught:
         parsed({"image": png(1, 50), "max_detections": 21}, limits)
-    assert "max_detections of at most 20," in told.value.expected
+    assert "max_detections of at most 20," in caught.value.expected
 
 
 def test_a_network_without_masks_has_no_limit_of_masks() -> None:
     body = {"image": png(1, 50), "max_detections": 1000}
-    assert parsed(body, Limits(max_mask_pixels=1), usual_masks=0).items
+    assert parsed(body, Limits(max_mask_pixels=1), max_masks=0).items
 
 
 def test_the_defaults_take_the_largest_image_with_all_its_masks() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tensormask_server import load_predictor
-from tensormask_server.network.align import swap_align2nat
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
+from tests.unit.dense_align import swap_align2nat
 from tests.unit.small_network import assert_alike, noise, small_predictor
 
 ANCHORS = "MODEL.ANCHOR_GENERATOR"
@@ -38,7 +38,7 @@ def test_a_precision_that_is_none_is_refused_before_anything_is_read(tmp_path: P
 
 
 def dense_masks(network: TensorMask, features: list[Tensor], level: int, size: int) -> Tensor:
-    """Section 5 of the specification, for the masks of all cells of a level: (M, M, H, W)."""
+    """docs/NETWORK.md, section 5, for the masks of all cells of a level: (M, M, H, W)."""
     head, options = network.head, network.config.head
     mask_features = head.mask_subnet(features[level])
     scale = 1

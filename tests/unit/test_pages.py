@@ -15,8 +15,8 @@ COMMAND = re.compile(
     r"^ {4,}(\.venv/|\./|make |curl |docker |kubectl |git |python3? |apt-get |cp |bench/)", re.MULTILINE
 )
 NAMES = [str(page.relative_to(ROOT)) for page in (*PAGES, *OTHERS)]
-# pages that the index names and that are being written
-COMING = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/NETWORK.md")]
+# a page that the index names and that is being written
+COMING = [ROOT / "docs/ARCHITECTURE.md"]
 LONGEST_README = 180  # lines: a user with an image in hand reads it to the end
 
 

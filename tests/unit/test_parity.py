@@ -8,6 +8,7 @@ import torch
 from tensormask_server import Detections, Predictor, load_predictor
 from tensormask_server.agreement import pair_detections
 from tensormask_server.config import load_config
+from tensormask_server.network.strategies import Everywhere
 from tensormask_server.network.tensormask import TensorMask
 
 from reference.cases import CASES, FOLDER, Case, load_case, write_weights
@@ -71,7 +72,7 @@ def test_the_numbers_on_the_way_are_the_references(tiny: Predictor, monkeypatch:
     record(tiny.network, "features", "feature", tiny.config.head.in_features)
     record(tiny.network.head, "class_logits", "logits", levels)
     record(tiny.network.head, "box_deltas", "deltas", levels)
-    monkeypatch.setattr(tiny.network, "only_where_needed", False)
+    monkeypatch.setattr(tiny.network, "strategy", Everywhere())
     tiny([load_case("tiny").image])
     assert set(calculated) == set(expected.files)
     for name in expected.files:

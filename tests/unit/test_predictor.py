@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.network.strategies import Everywhere, OnlyWhereNeeded, Strategy
 from tensormask_server.timing import Stopwatch
 from torch import Tensor
 
@@ -21,12 +22,12 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
-@pytest.mark.parametrize("only_where_needed", [True, False])
-def test_an_image_has_the_same_detections_alone_or_in_a_batch(batch_size: int, only_where_needed: bool) -> None:
+@pytest.mark.parametrize("strategy", [OnlyWhereNeeded(), Everywhere()], ids=["only where needed", "everywhere"])
+def test_an_image_has_the_same_detections_alone_or_in_a_batch(batch_size: int, strategy: Strategy) -> None:
     """A GPU runs images together and computes boxes and masks everywhere. A CPU does neither."""
     predictor = small_predictor()
     predictor.batch_size = batch_size
-    predictor.network.only_where_needed = only_where_needed
+    predictor.network.strategy = strategy
     sizes = [(100, 140), (140, 100), (100, 140), (97, 131), (64, 64), (1, 1), (100, 139)]
     images = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = predictor(images)
@@ -201,13 +202,13 @@ def test_no_mask_is_computed_that_was_not_requested(less: str, monkeypatch: pyte
     predictor = small_predictor()
     image = noise(100, 140)
     cells: list[int] = []
-    mask_logits = predictor.network.mask_logits
+    mask_logits = predictor.network.head.mask_logits
 
     def counted(features: Tensor, level: int, size_index: int, y: Tensor, *others: Any) -> Tensor:
         cells.append(len(y))
         return mask_logits(features, level, size_index, y, *others)
 
-    monkeypatch.setattr(predictor.network, "mask_logits", counted)
+    monkeypatch.setattr(predictor.network.head, "mask_logits", counted)
     all_of_them = PredictionOptions(max_detections=1000, score_threshold=0.3)
     [everything] = predictor([image], all_of_them)
     every = sum(cells)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tensormask_server import PredictionOptions
 from tensormask_server.network import head
 from tensormask_server.network.regions import REGION_COST, Region, grouped, run_on_regions
+from tensormask_server.network.strategies import Everywhere
 from torch import Tensor, nn
 
 from tests.unit.small_network import assert_alike, noise, small_predictor
@@ -82,7 +83,7 @@ def test_what_is_found_is_the_same_around_the_detections_as_everywhere(
     images, options = [noise(500, 640), noise(300, 700, seed=1)], PredictionOptions(threshold, max_detections=12)
     found = predictor(images, options)
     assert min(computed) < 0.5
-    predictor.network.only_where_needed = False
+    predictor.network.strategy = Everywhere()
     for here, everywhere in zip(found, predictor(images, options), strict=True):
         assert len(here) > 0
         assert_alike(here, everywhere)

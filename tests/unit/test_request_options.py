@@ -32,12 +32,12 @@ def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> 
 def test_the_nearest_word_counts() -> None:
     body = json.dumps({"image": IMAGE, "threshold": 0.1}).encode()
     headers = {"X-Threshold": "0.3", "MAX_DETECTIONS": "5", "nms-threshold": "0.7"}
-    wanted = one(body, headers, score_threshold=b"0.2", max_detections=b"4").options.prediction
+    wanted = one(body, headers, score_threshold=b"0.2", max_detections=b"4").options
     assert (wanted.score_threshold, wanted.max_detections, wanted.nms_threshold) == (0.1, 4, 0.7)
 
 
 def test_headers_know_both_names_of_an_option() -> None:
-    assert one(PNG, {"Threshold": "0.3"}).options.prediction.score_threshold == 0.3
+    assert one(PNG, {"Threshold": "0.3"}).options.score_threshold == 0.3
     with pytest.raises(BadRequest, match="threshold and score_threshold are the same option"):
         one(PNG, {"Threshold": "0.3", "Score-Threshold": "0.2"})
 
@@ -85,22 +85,22 @@ BAD_OPTIONS: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "meant"), [(n, *pair) for n, pairs in GOOD_OPTIONS.items() for pair in pairs]
+    ("name", "value", "expected"), [(n, *pair) for n, pairs in GOOD_OPTIONS.items() for pair in pairs]
 )
-def test_good_options(name: str, value: Any, meant: Any) -> None:
+def test_good_options(name: str, value: Any, expected: Any) -> None:
     body = json.dumps({"image": IMAGE, name: value}).encode()
-    assert getattr(one(body).options.prediction, name) == meant
+    assert getattr(one(body).options, name) == expected
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in BAD_OPTIONS.items() for value in values])
 def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None:
-    with pytest.raises(BadRequest, match=name) as told:
+    with pytest.raises(BadRequest, match=name) as caught:
         one(json.dumps({"image": IMAGE, name: value}).encode())
-    assert told.value.expected.startswith(f"{name}: ")
+    assert caught.value.expected.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize(
-    ("names", "asked", "meant"),
+    ("names", "requested", "expected"),
     [
         (("1", "2", "0"), "2", (1,)),  # a name before a number
         (("1", "2", "0"), ["2"], (1,)),
@@ -113,13 +113,13 @@ def test_a_bad_option_is_named_with_what_it_takes(name: str, value: Any) -> None
         (("tv", "monitor, lcd"), ["Monitor, LCD", "tv"], (0, 1)),
     ],
 )
-def test_classes_of_unusual_names(names: tuple[str, ...], asked: Any, meant: tuple[int, ...]) -> None:
-    body = json.dumps({"image": IMAGE, "classes": asked}).encode()
+def test_classes_of_unusual_names(names: tuple[str, ...], requested: Any, expected: tuple[int, ...]) -> None:
+    body = json.dumps({"image": IMAGE, "classes": requested}).encode()
     [item] = parse_request({"body": body}, {}, Limits(), names).items
-    assert item.options.prediction.classes == meant
+    assert item.options.classes == expected
 
 
-def test_the_nearest_known_name_is_told() -> None:
+def test_the_nearest_known_name_is_suggested() -> None:
     with pytest.raises(BadRequest, match="did you mean max_detections"):
         one(PNG, max_detection=b"3")
     with pytest.raises(BadRequest, match="did you mean dog"):

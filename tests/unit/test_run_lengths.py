@@ -1,4 +1,4 @@
-"""Our run lengths against pycocotools', letter by letter."""
+"""Our run lengths are the same as pycocotools', character by character."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def assert_same(mask: np.ndarray) -> None:
 
 
 @given(mask=masks)
-def test_any_mask(mask: np.ndarray) -> None:
+def test_a_mask_has_pycocotools_run_lengths(mask: np.ndarray) -> None:
     assert_same(mask)
 
 
 @pytest.mark.parametrize("value", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (480, 640), (2000, 30)])
-def test_all_off_and_all_on(shape: tuple[int, int], value: bool) -> None:
+def test_masks_that_are_all_off_or_all_on(shape: tuple[int, int], value: bool) -> None:
     assert_same(np.full(shape, value))
 
 

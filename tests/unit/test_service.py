@@ -101,7 +101,7 @@ def test_responses_of_a_batch_that_are_too_large_together_are_a_503(service: Ser
     [response] = respond(service, good)
     responses = respond(service, good, good, good, max_response_bytes=2 * len(response.body) + 9)
     assert [each.status for each in responses] == [200, 200, 503]
-    assert json.loads(responses[2].body)["expected"].startswith("the same again in a moment")
+    assert json.loads(responses[2].body)["expected"].startswith("the same request again in a moment")
 
 
 def test_an_option_that_the_engine_can_not_honour_is_a_400_before_the_network_runs(service: Service) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tensormask_server.checkpoint import CheckpointError, load_weights
+from tensormask_server.checkpoint import CheckpointError
+from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 

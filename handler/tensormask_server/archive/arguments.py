@@ -1,4 +1,4 @@
-"""The options that archive.sh and tensormask-server share, and the archive that they ask for."""
+"""The options that archive.sh and tensormask-server share, and the archive that they describe."""
 
 import argparse
 import re
@@ -30,7 +30,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class ArchiveRequest:
-    """What goes into an archive."""
+    """What goes into an archive, and how it is served."""
 
     config: Path
     weights: Path
@@ -45,7 +45,7 @@ class ArchiveRequest:
 
 
 def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say how an archive's server answers."""
+    """Adds the options that `archive_request` reads, but for the files and the threshold."""
     defaults = ArchiveRequest(Path(), Path())
     options = defaults.options
     add = parser.add_argument
@@ -56,7 +56,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     for name, meaning in LIMITS.items():
         default = getattr(options.limits, name)
         add(_flag(name), type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
-    add("--workers", type=int, default=defaults.workers, help="how many answer at a time (default: %(default)s)")
+    add("--workers", type=int, default=defaults.workers, help="requests or batches at a time (default: %(default)s)")
     add("--batch-size", type=int, default=defaults.batch_size, help="images at once; for GPUs (default: %(default)s)")
     add(
         "--max-batch-delay",
@@ -70,12 +70,13 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.response_timeout,
         metavar="S",
-        help="seconds after which a request is given up and its worker started anew (default: %(default)s)",
+        help="seconds after which a request fails and its worker is restarted (default: %(default)s)",
     )
 
 
 def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
-    """
+    """The archive that the parsed options describe.
+
     Raises:
         ArchiveError: an option's value can't be used.
     """
@@ -108,7 +109,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
 
 
 def _as_typed(error: str) -> str:
-    """An error that names the handler's options, with their names on the command line."""
+    """An error with the command line's options in the place of the handler's."""
     for name in OPTION_NAMES:
         error = re.sub(rf"\b{name}\b", _flag(name), error)
     return error

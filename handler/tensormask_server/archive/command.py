@@ -35,7 +35,7 @@ def _content(made: Made, request: ArchiveRequest) -> list[str]:
     config, names = made.config, made.class_names
     shown = ", ".join(map(printable, names[:3])) + (", …" if len(names) > 3 else "")
     masks = "masks" if config.head.mask_on else "boxes only (MASK_ON is False)"
-    network = f"R{config.resnet.depth}, {config.head.num_classes} classes, {masks}"
+    network = f"{config.backbone.label}, {config.head.num_classes} classes, {masks}"
     return [
         f"{printable(made.path)}  ({made.path.stat().st_size / 1e6:.1f} MB)",
         f"  config.yaml          {printable(request.config)}: {network}",

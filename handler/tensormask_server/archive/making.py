@@ -23,9 +23,10 @@ from tensormask_server.detectron2_yaml import load_merged_yaml
 from tensormask_server.finite import NotFiniteError, finite_layers
 from tensormask_server.inputs import normalised_batch
 from tensormask_server.network.detection import Selection
+from tensormask_server.network.loading import build_network
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.precision import DTYPES
-from tensormask_server.predictor import Predictor, build_network
+from tensormask_server.predictor import Predictor
 
 
 @dataclass(frozen=True)

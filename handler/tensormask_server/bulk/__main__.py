@@ -8,28 +8,31 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.checkpoint import check_fit, check_sha256, load_checkpoint
+from tensormask_server.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.classes import class_names
 from tensormask_server.config import parse_config
 from tensormask_server.detectron2_yaml import load_merged_yaml
-from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.network.loading import checked_weights
 from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable
 
+if TYPE_CHECKING:  # they need packages that may not be installed
+    from tensormask_server.bulk.parts import Parts
+    from tensormask_server.bulk.places import Place
+
 NAME = "python -m tensormask_server.bulk"
 SHOWN_ERRORS = 3  # images
-MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, as strangers post to it
+MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, since strangers send images to it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a row for each image that has none yet.
 
     Returns:
-        0; 1 where rows hold an error instead of what was found; 2, with one line, where the run can't begin or go on;
+        0; 1 where rows hold an error instead of instances; 2, with one line, where the run can't begin or go on;
         130 after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # only here, since they need what may not be installed
+    # only here: they need packages that may not be installed
     from tqdm import tqdm
 
     from tensormask_server.bulk.listing import Settings, begin, check_same, is_begun
@@ -62,9 +65,7 @@ def _run(parsed: argparse.Namespace) -> int:
     tree = load_merged_yaml(parsed.config)
     config = parse_config(tree)
     check_sha256(parsed.weights)
-    weights = load_checkpoint(parsed.weights)
-    with torch.device("meta"):
-        check_fit(TensorMask(config), weights)
+    weights = checked_weights(config, load_checkpoint(parsed.weights))
     source, output = source_of(parsed.input), place_of(parsed.output)
     with parsed.weights.open("rb") as file:
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -86,7 +87,7 @@ def _run(parsed: argparse.Namespace) -> int:
     parts = Parts(output)
     damaged = parts.take_away_damaged()
     if damaged:
-        print(f"{damaged} of {len(parts)} parts are damaged, and are done again", file=sys.stderr)
+        print(f"{damaged} of {len(parts)} parts are damaged, and are made again", file=sys.stderr)
     if len(parts.finished()) < len(parts):
         with ray_cluster(parsed.address):
             pool = pool_of(parsed.actors, parsed.cores)
@@ -95,6 +96,11 @@ def _run(parsed: argparse.Namespace) -> int:
         rate = f"{done.images / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
         print(f"{done.images} images in {done.seconds:.0f} s: {rate}", file=sys.stderr)
     parts.tidy()
+    return _report(parts, output)
+
+
+def _report(parts: "Parts", output: "Place") -> int:
+    """Prints how many images have an error, with the first of them, and returns the exit status."""
     finished = parts.finished()
     errors = sum(finished.values())
     print(f"{parts.images} images in {output}, {errors} of them with an error{':' if errors else ''}")
@@ -109,17 +115,23 @@ def _run(parsed: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
-        description="Finds things on any number of images and writes them as Parquet, a row for each image. The "
-        "same command goes on where it was stopped.",
+        description="Detects instances on any number of images and writes Parquet, a row for each image. After a "
+        "stop, the same command continues.",
     )
     add, positive = parser.add_argument, whole_number(1)
     defaults = HandlerOptions()
     limits = defaults.limits
     add("--input", required=True, metavar="IMAGES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
-    add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to go on with; s3://… too")
+    add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to continue; s3://… too")
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
-    add("-t", "--threshold", type=fraction, default=defaults.score_threshold, help="of scores (default: %(default)s)")
+    add(
+        "-t",
+        "--threshold",
+        type=fraction,
+        default=defaults.score_threshold,
+        help="only instances with higher scores (default: %(default)s)",
+    )
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
     add("--max-pixels", type=positive, default=MAX_PIXELS, metavar="N", help="of an image (default: %(default)s)")
@@ -129,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of a Ray cluster: auto or HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere (default: "
         "this machine alone)",
     )
-    add("--actors", type=positive, metavar="N", help="networks at a time, at most (default: as many as fit)")
+    add("--actors", type=positive, metavar="N", help="networks at a time (default: as many as fit)")
     add("--cores", type=positive, default=1, metavar="N", help="of each network (default: %(default)s)")
     return parser
 

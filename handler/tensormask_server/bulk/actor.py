@@ -1,4 +1,4 @@
-"""What Ray runs many of: a network of its own, which takes the parts of a run one after the other."""
+"""The actor that Ray runs many of: each has a network, and writes one part of a run after the other."""
 
 import time
 from collections import deque
@@ -22,22 +22,23 @@ from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.config import TensorMaskConfig
 from tensormask_server.detections import Detections
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
+from tensormask_server.network.loading import build_network
 from tensormask_server.options import Limits
 from tensormask_server.precision import DTYPES
-from tensormask_server.predictor import Predictor, build_network
+from tensormask_server.predictor import Predictor
 from tensormask_server.requests.limits import Size, check_size
 from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch
 
 LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory
-READERS = 4  # threads that read and decode what comes next; a few, because object stores take their time
+READERS = 4  # threads that read and decode the next images; several, because object stores are slow to respond
 
-Image = np.ndarray | str  # uint8 (H, W, 3), or why there is none
+Image = np.ndarray | str  # uint8 (H, W, 3), RGB; or the error
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an actor is to do."""
+    """What an actor needs to write parts."""
 
     output: Place
     config: TensorMaskConfig
@@ -47,7 +48,7 @@ class Task:
 
 
 class PartActor:
-    """Called with the number of a part, it writes that part, in the same way however often it is called."""
+    """Writes the part whose number it is called with. A second call with the same number gives the same part."""
 
     def __init__(self, task: Task):
         """
@@ -79,22 +80,22 @@ class PartActor:
             row: {"part": its number}.
 
         Returns:
-            {"images": how many it has, "seconds": how long it took, "network_seconds": the network's part of that}.
+            {"images": of the part, "seconds": in all, "network_seconds": of these, those of the network}.
 
         Raises:
-            RunError: the part can't be written, as where the disk is full or no network runs on the GPU any more.
+            RunError: the part can't be written, for instance because the disk is full or the GPU no longer works.
         """
         part = int(row["part"])
         started = time.perf_counter()
         stopwatch = Stopwatch()
-        # else an actor that died afterwards had written it
+        # otherwise an actor that died afterwards wrote it
         if self.parts.is_damaged(part) or self.parts.errors(part) is None:
             try:
                 self._write(part, stopwatch)
             except Exception as error:
                 node = ray.util.get_node_ip_address()
                 raise RunError(
-                    f"the node {node} can't write part {part} of {self.parts.folder}: {_told(error)}"
+                    f"the node {node} can't write part {part} of {self.parts.folder}: {_message(error)}"
                 ) from error
         return {
             "images": self.parts.rows(part),
@@ -112,31 +113,31 @@ class PartActor:
         images = self._images(paths)
         remaining = iter(paths)
         while group := list(islice(images, self.predictor.batch_size)):
-            found = iter(self._found([each for each in group if not isinstance(each, str)], stopwatch))
+            results = iter(self._detected([each for each in group if not isinstance(each, str)], stopwatch))
             for path, image in zip(islice(remaining, len(group)), group, strict=True):
-                yield self._row(path, image, image if isinstance(image, str) else next(found))
+                yield self._row(path, image, image if isinstance(image, str) else next(results))
 
     def _careful_rows(self, tries: Tries, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
-        """The same, one image after the other, without those that this process would not survive."""
+        """As `_rows`, image by image; without the images at which earlier processes died."""
         for index, path in enumerate(paths):
             if tries.is_hopeless(index):
-                error = f"{MOST_DEATHS} processes died while they were at this image; is there enough memory for it?"
+                error = f"{MOST_DEATHS} processes died at this image; run fewer networks at a time, or shrink the image"
                 yield self._row(path, error, error)
             else:
                 tries.begin(index)
                 yield from self._rows([path], stopwatch)
                 tries.survived(index)
 
-    def _row(self, path: str, image: Image, found: Detections | str) -> dict[str, Any]:
+    def _row(self, path: str, image: Image, result: Detections | str) -> dict[str, Any]:
         row: dict[str, Any] = {"path": path, "weights_sha256": self.parts.settings.weights}
         if not isinstance(image, str):
             row["height"], row["width"] = image.shape[:2]
-        if isinstance(found, str):
-            return {**row, "error": found}
-        return {**row, "instances": coco_instances(found, self.parts.settings.classes)}
+        if isinstance(result, str):
+            return {**row, "error": result}
+        return {**row, "instances": coco_instances(result, self.parts.settings.classes)}
 
     def _images(self, paths: Iterable[str]) -> Iterator[Image]:
-        """In order; the next ones are read while the network runs."""
+        """The images in order. The next ones are read while the network runs."""
         waiting: deque[Future[Image]] = deque()
         for path in paths:
             waiting.append(self.readers.submit(self._read, path.removeprefix(self.source.prefix)))
@@ -149,32 +150,33 @@ class PartActor:
         try:
             return read_limited(self.source.filesystem, path, self.limits)
         except (ImageError, BadRequest, OSError, MemoryError) as error:
-            return _told(error)
+            return _message(error)
 
-    def _found(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
-        """All of them together; one by one where that fails, so that one alone fails."""
+    def _detected(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
+        """Detects on all images together; where that fails, one by one, so that only one fails."""
         try:
             return list(self.predictor(images, self.score_threshold, stopwatch))
         except Exception as error:
-            told = _told(error)
-        # outside of the except, as the error's traceback holds the tensors of what failed
+            message = _message(error)
+        # outside of the except: the error's traceback holds the tensors of what failed
         if self.predictor.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(images) > 1:
-            return [found for image in images for found in self._found([image], stopwatch)]
-        # where nothing works any more, the run has to stop, and not to note an error for each image left
+            return [result for image in images for result in self._detected([image], stopwatch)]
+        # where nothing works any more, the run has to stop instead of writing an error for each image
         self.predictor([np.zeros((32, 32, 3), np.uint8)])
-        return [told]
+        return [message]
 
 
 def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarray:
-    """
+    """Reads an image that is within the limits.
+
     Returns:
-        As `EncodedImage.decoded`.
+        As `EncodedImage.decoded`: uint8 (H, W, 3), RGB.
 
     Raises:
         ImageError: it isn't an image, or is damaged.
-        BadRequest: it is larger than the limits; nothing has been decoded.
+        BadRequest: it exceeds the limits; nothing was decoded.
         OSError: it can't be read.
     """
     with filesystem.open_input_stream(path, compression=None) as file:
@@ -186,6 +188,6 @@ def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarra
     return image.decoded()
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     kind = "" if isinstance(error, ImageError | BadRequest | OSError) else f"{type(error).__name__}: "
     return kind + " ".join(str(error).split())

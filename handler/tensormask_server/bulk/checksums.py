@@ -1,22 +1,22 @@
 """A file's SHA-256 within the file, so that any damage to it is found.
 
-Parquet's own checksums are those of its pages alone: a flipped bit in what says where the pages are and how they are to
-be read can give other rows, and no error.
+Parquet's own checksums only cover its pages. A flipped bit in the data that describes the pages can give other rows,
+and no error.
 """
 
 import hashlib
 
 MARK = b"tensormask-sha256:"
-PLACE = MARK + b"0" * 64  # what a file has to hold, once, for `with_checksum` to fill in
+PLACE = MARK + b"0" * 64  # a file holds it once, and `with_checksum` replaces its zeros
 
 
 def with_checksum(content: bytes) -> bytes:
     """
     Args:
-        content: of a file, with PLACE somewhere; of several the last one counts.
+        content: of a file that contains PLACE; the last occurrence counts.
 
     Returns:
-        The same with the SHA-256 of the content in that place.
+        The content with its SHA-256 in that place.
 
     Raises:
         ValueError: PLACE isn't in it.
@@ -26,7 +26,7 @@ def with_checksum(content: bytes) -> bytes:
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether the file is, byte by byte, as `with_checksum` gave it."""
+    """Whether each byte of the file is as `with_checksum` returned it."""
     start = content.rfind(MARK) + len(MARK)
     found = content[start : start + 64]
     empty = content[:start] + b"0" * 64 + content[start + 64 :]

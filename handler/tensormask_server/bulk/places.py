@@ -16,7 +16,7 @@ WILDCARD = re.compile(r"[*?\[]")
 
 
 class PlaceError(ValueError):
-    """A file or folder that can't be used, in one line."""
+    """A file or folder that can't be used; the message has one line."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Place:
 
     filesystem: FileSystem
     path: str  # as the filesystem names it
-    prefix: str  # of its paths, so that they are known anywhere: "s3://", and nothing for the machine's own files
+    prefix: str  # makes its paths names that hold anywhere: "s3://"; "" for the machine's own files
 
     def __truediv__(self, name: str) -> "Place":
         return Place(self.filesystem, f"{self.path}/{name}", self.prefix)
@@ -60,7 +60,7 @@ def place_of(name: str) -> Place:
 
 
 def full_name(name: str) -> str:
-    """The same place, from wherever it is looked at."""
+    """The name as an absolute path, or as the URI that it is."""
     return name if "://" in name else str(Path(name).absolute())
 
 
@@ -83,15 +83,15 @@ def replaced_whole(target: Place, unfinished: Place) -> Iterator[Place]:
 
 @dataclass(frozen=True)
 class Source:
-    """Where images are looked for."""
+    """Where a run takes its images from."""
 
     root: Place  # a folder, or one image
-    pattern: tuple[str, ...]  # of the names from there on; ** stands for any number of folders. Empty: no pattern
+    pattern: tuple[str, ...]  # of the names below the root; ** stands for any number of folders. Empty: no pattern
 
     def images(self) -> Iterator[str]:
-        """Their paths, each once, in one order; no more of them are kept in memory than a folder has.
+        """The images' paths, each once, always in the same order. Memory holds no more of them than one folder has.
 
-        A folder's are those whose names end as images' do, in its folders, too; a pattern's, all that it matches.
+        For a folder: all files in it and its folders whose names end like an image's. For a pattern: all matches.
 
         Raises:
             PlaceError: there is no such file or folder, or one that can't be read.
@@ -128,17 +128,17 @@ def source_of(name: str) -> Source:
 
 
 def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[str]:
-    """Those of a folder and its folders, and links to what isn't there: who reads one is told.
+    """The files in a folder and its folders. Links to nothing are among them: reading one gives an error.
 
     Args:
-        depth: of the folders to look at, counted from this one as 1; None: all.
+        depth: levels of folders to search; 1 is only this folder, None is all.
     """
-    # not a recursion: folders may lie in one another thousands deep. Each with what is left of it
+    # not a recursion: folders can be nested thousands deep. Each folder with its remaining entries
     open_folders: dict[str, Iterator[FileInfo]] = {}
 
     def enter(folder: str) -> None:
         here = _identity(folder) if isinstance(filesystem, LocalFileSystem) else folder
-        if here not in open_folders:  # else a link in it leads round in a circle
+        if here not in open_folders:  # otherwise a link would lead in a circle
             open_folders[here] = iter(_entries(filesystem, folder))
 
     enter(folder)
@@ -154,7 +154,7 @@ def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[s
 
 
 def _identity(folder: str) -> str:
-    """The same for all links to a folder."""
+    """A name that is the same for all links to a folder."""
     try:
         status = Path(folder).stat()
     except OSError:
@@ -175,7 +175,7 @@ def _entries(filesystem: FileSystem, folder: str) -> list[FileInfo]:
 
 
 def _dangling(folder: str) -> list[FileInfo]:
-    """A folder's links to what isn't there, which pyarrow leaves out."""
+    """A folder's links to nothing, which pyarrow leaves out."""
     links = (path for path in Path(folder).iterdir() if path.is_symlink())
     return [FileInfo(str(path), FileType.NotFound) for path in links if not path.exists()]
 

@@ -40,11 +40,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a run."""
+    """The result of a run."""
 
-    images: int  # that no earlier run had written
-    seconds: float  # from before the actors' start to the last part
-    outside_the_network: float  # 0…1, of the actors' time; 0 where they had nothing to do
+    images: int  # without those of earlier runs
+    seconds: float  # from the actors' start to the last part
+    outside_the_network: float  # 0…1, share of the actors' time; 0 where they had nothing to do
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         RunError: there is no cluster at this address, or it can't be used.
     """
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    # an error is told in a line of ours; what led to it stands in Ray's log files
+    # an error is reported in one line; its causes are in Ray's log files
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is not None:
@@ -67,7 +67,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         return
     folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))
     try:
-        # in a folder within it, since Ray lets everybody into the one that it is given
+        # in a folder within it, since Ray gives everybody access to its own folder
         with _connected(lambda: _start(f"{folder}/r", **quiet), "this machine"):
             yield
     except RunError as error:
@@ -98,8 +98,8 @@ def _connected(connect: Callable[[], None], place: str) -> Iterator[None]:
 
 
 def _start(folder: str, **options: object) -> None:
-    """Starts Ray for this run alone. Other machines can't reach it, other users of this one have neither its token nor
-    its sockets.
+    """Starts Ray only for this run. Other machines can't reach it. Other users of this machine have neither its token
+    nor its sockets.
 
     Args:
         folder: where Ray makes its sockets and log files, open to all who can reach it.
@@ -107,24 +107,24 @@ def _start(folder: str, **options: object) -> None:
     Raises:
         RunError: Ray would listen on other addresses than loopback.
     """
-    # Ray by itself listens on all addresses, and writes its token to ~/.ray/auth_token, which everybody can read
+    # by default Ray listens on all addresses, and writes its token to ~/.ray/auth_token, which everybody can read
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # whatever the system: Ray puts another address in the place of a loopback one where it takes others to be in use
+    # on every system: otherwise Ray may replace a loopback address by another one
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
-    ray_constants.ENABLE_RAY_CLUSTER = False  # what this process has read of that already
-    gpus = None if torch.cuda.is_available() else 0  # Ray also counts those that torch can't use
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read the variable already
+    gpus = None if torch.cuda.is_available() else 0  # Ray also counts GPUs that torch can't use
     ray.init("local", _node_ip_address="127.0.0.1", _temp_dir=folder, include_dashboard=False, num_gpus=gpus, **options)
     address = ray.util.get_node_ip_address()
     if not ip_address(address).is_loopback:
         ray.shutdown()
         raise RunError(
-            f"Ray {ray.__version__} listens on {address}, not on loopback alone; install the version in constraints.txt"
+            f"Ray {ray.__version__} listens on {address}, not only on loopback; install the version in constraints.txt"
         )
 
 
 def _connect(address: str, **options: object) -> None:
-    """Ray's client has the head start a process for it, and gives up where that process ends early: tried again."""
+    """Connects, and tries again where the process that the cluster's head starts for a client ends early."""
     for _ in range(2):
         try:
             ray.init(address, **options)
@@ -135,10 +135,10 @@ def _connect(address: str, **options: object) -> None:
 
 
 def pool_of(actors: int | None, cores: int) -> Pool:
-    """One actor for each GPU of the cluster; where it has none, for each `cores` cores of a node.
+    """One actor for each GPU of the cluster; where it has none, one for each `cores` cores of a node.
 
     Args:
-        actors: at most so many; None: as many as that.
+        actors: at most so many; None: no such limit.
 
     Raises:
         RunError: no node has so many cores.
@@ -152,12 +152,12 @@ def pool_of(actors: int | None, cores: int) -> Pool:
 
 
 def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], pool: Pool) -> Summary:
-    """Has every part written that isn't there; Ray is connected.
+    """Writes every part that is missing. Ray has to be connected.
 
     Raises:
-        RunError: parts can't be written; what is written stays.
+        RunError: parts can't be written. What is written stays.
     """
-    finished = parts.finished()  # anew: a run whose command was killed may have gone on in the cluster until now
+    finished = parts.finished()  # again: a run whose command was killed may have gone on in the cluster until now
     missing = [part for part in range(len(parts)) if part not in finished]
     task = Task(parts.folder, config, ray.put(weights), pool.cores, pool.gpus > 0)
     images, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
@@ -176,7 +176,7 @@ def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Te
 
 
 def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
-    """What the actors return, in the order in which they are done."""
+    """What the actors return, in the order in which they finish."""
     through_client = ray.util.client.ray.is_connected()
     try:
         yield from (_in_the_cluster if through_client else _by_ray_data)(missing, task, pool)
@@ -186,10 +186,10 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
 
 def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
     context = DataContext.get_current()
-    context.enable_progress_bars = False  # there is one of images
+    context.enable_progress_bars = False  # tqdm shows one of images
     context.print_on_execution_start = False
-    context.max_consecutive_actor_init_deaths = 3  # one may be that of a node
-    # a block for each part, so that each is a task, which is tried again where an actor or its node is lost
+    context.max_consecutive_actor_init_deaths = 3  # one may be a node's
+    # one block for each part: each is a task, which Ray tries again where an actor or its node is lost
     numbers = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing))
     written = numbers.map(
         PartActor,
@@ -202,9 +202,9 @@ def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[st
 
 
 def _in_the_cluster(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
-    """The same from outside: Ray Data doesn't work through Ray's client, but in a task that the client starts."""
+    """As `_by_ray_data`, through Ray's client: Ray Data only works in a task that the client starts."""
     written = Queue(actor_options={"num_cpus": 0})
-    # not tried again: what it has reported would be reported twice
+    # not tried again: it would report parts twice
     running = ray.remote(num_cpus=0, max_retries=0)(_report).remote(written, missing, task, pool)
     while not ray.wait([running], timeout=1)[0] or not written.empty():
         yield from written.get_nowait_batch(written.qsize())
@@ -217,7 +217,7 @@ def _report(written: Queue, missing: list[int], task: Task, pool: Pool) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """Of Ray's errors, which tell all that led to them and advise on retries at the end, the last one of ours."""
+    """Our own last line in an error of Ray, which also holds all causes, and advice on retries at its end."""
     name = f"{RunError.__module__}.{RunError.__name__}: "
     lines = str(error).strip().splitlines()
     ours = [line for line in lines if line.startswith(name)]

@@ -1,4 +1,4 @@
-"""Which images end the process that works on them, as those do that take more memory than there is."""
+"""Counts the processes that died at each image, for instance because it takes more memory than there is."""
 
 import contextlib
 import json
@@ -9,15 +9,15 @@ MOST_DEATHS = 3  # of processes at one image; a node or a whole run that is kill
 
 
 class Tries:
-    """A file beside a part, while it is worked on: what an earlier try at it came to that left the file behind.
+    """A file beside a part that is being written. A try that dies leaves the file behind.
 
-    Ray tries a part again for ever whose actor dies. The first try notes nothing but that there was one; those after
-    it note each image before they begin with it.
+    Ray tries a part again for ever where its actor dies. The first try only notes that it began. Each later try notes
+    an image before it begins with the image.
     """
 
     def __init__(self, file: Place):
         self._file = file
-        self._deaths: dict[str, int] = {}  # at each image that no try has survived
+        self._deaths: dict[str, int] = {}  # at each image that no try survived
         try:
             with file.filesystem.open_input_stream(file.path) as stream:
                 content = stream.read()
@@ -28,7 +28,7 @@ class Tries:
         self.is_first = False
         try:
             self._deaths = dict(json.loads(content))
-        except ValueError:  # half-written: a try more, and nothing else
+        except ValueError:  # half-written: counts as one more try
             self._deaths = {}
 
     def is_hopeless(self, index: int) -> bool:
@@ -43,7 +43,7 @@ class Tries:
         del self._deaths[str(index)]
 
     def end(self) -> None:
-        """The part is written, perhaps by another process too, which was first."""
+        """Deletes the file: the part is written. Another process may have written it first."""
         with contextlib.suppress(FileNotFoundError):
             self._file.filesystem.delete_file(self._file.path)
 

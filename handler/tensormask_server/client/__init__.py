@@ -7,7 +7,7 @@
 The command `python -m tensormask_server.client IMAGE… --out DIR` does this for whole folders.
 """
 
-from tensormask_server.client.connection import Answer, Client, Options
+from tensormask_server.client.connection import Answer, Client
 from tensormask_server.client.errors import (
     BadImage,
     Busy,
@@ -21,6 +21,7 @@ from tensormask_server.client.errors import (
     WrongToken,
 )
 from tensormask_server.client.images import encode_png, image_bytes
+from tensormask_server.client.options import Options
 
 __all__ = [
     "Answer",

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tensormask_server import __version__
-from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.client.connection import Client, Options
+from tensormask_server.arguments import whole_number
+from tensormask_server.client.connection import Client
 from tensormask_server.client.errors import Unreachable
 from tensormask_server.client.folder import Requests, UsageError, check_folder, find_images, request_all
+from tensormask_server.client.options import add_options, options_of
 from tensormask_server.formats import FORMATS
 from tensormask_server.printable import one_line
 from tensormask_server.same_options import OptionsChanged
@@ -27,15 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         that can't be reached, or responses that can't be written; 130 after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
-    options: Options = {
-        "score_threshold": parsed.score_threshold,
-        "max_detections": parsed.max_detections,
-        "classes": parsed.classes,
-        "nms_threshold": parsed.nms_threshold,
-        "mask_threshold": parsed.mask_threshold,
-    }
     try:
-        requests = Requests(Client(parsed.url, token_of(parsed)), parsed.format, options)
+        requests = Requests(Client(parsed.url, token_of(parsed)), parsed.format, options_of(parsed))
         images = find_images(parsed.images, parsed.out, parsed.format)
         check_folder(parsed.out, requests)
         failed = request_all(requests, images, parsed.out, parsed.at_once)
@@ -59,11 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--url", default=URL, help="of the model (default: %(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="one folder for each format and choice of options")
     add("--format", choices=tuple(FORMATS), default="coco", help="of the responses (default: %(default)s)")
-    add("--score-threshold", type=fraction, metavar="0…1", help="report only detections with higher scores")
-    add("--max-detections", type=int, metavar="N", help="report at most the best N on an image")
-    add("--classes", metavar="NAME,NAME", help="report only these: names, or the network's numbers from 0")
-    add("--nms-threshold", type=fraction, metavar="0…1", help="IoU of boxes above which the worse one is dropped")
-    add("--mask-threshold", type=fraction, metavar="0…1", help="least probability of a mask's pixels")
+    add_options(parser)
     add_token_options(parser)
     add("--at-once", type=whole_number(1), default=4, metavar="N", help="requests at a time (default: %(default)s)")
     add("--version", action="version", version=__version__)

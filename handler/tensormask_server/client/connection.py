@@ -3,11 +3,11 @@
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -27,6 +27,7 @@ from tensormask_server.client.errors import (
     may_pass,
 )
 from tensormask_server.client.images import image_bytes
+from tensormask_server.client.options import Options, option_headers
 from tensormask_server.exchange import Limits, Response, ResponseTooLarge, exchange
 from tensormask_server.formats import FORMATS
 from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
@@ -39,16 +40,6 @@ MAX_ANSWER_BYTES = 1 << 28  # the server's own limit is 60 MB unless --max-respo
 WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that died is back by then
 
 logger = logging.getLogger(__name__)
-
-
-class Options(TypedDict, total=False):
-    """What to detect. The server decides what is left out or None."""
-
-    score_threshold: float | None  # 0…1; only detections with higher scores
-    max_detections: int | None
-    classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
-    nms_threshold: float | None  # 0…1
-    mask_threshold: float | None  # above 0, at most 1
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,7 @@ class Client:
         body = image_bytes(image)
         media_type = FORMATS[format].media_type
         headers = {"Content-Type": "application/octet-stream", "Accept": media_type, "Format": format}
-        encoded = {name: value.encode() for name, value in {**headers, **_option_headers(options)}.items()}
+        encoded = {name: value.encode() for name, value in {**headers, **option_headers(options)}.items()}
         limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
         failures: list[ClientError] = []
         for wait in (*self.waits, None):
@@ -215,16 +206,3 @@ def _check_url(url: str) -> None:
     if parts.username is not None or parts.password is not None:
         expected = f"{EXPECTED_URL}, and a token by --token-file or TENSORMASK_TOKEN"
         raise Unreachable(f"the URL of the server at {parts.hostname} has a user name in it; expected {expected}")
-
-
-def _option_headers(options: Options) -> dict[str, str]:
-    headers = {}
-    for name, value in options.items():
-        if name not in Options.__annotations__:
-            raise TypeError(f"{name!r} is not an option; expected {', '.join(Options.__annotations__)}")
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            if not text.isprintable():
-                raise ValueError(f"{name} is {text!r}; expected a line of text")
-            headers[name.replace("_", "-").title()] = text
-    return headers

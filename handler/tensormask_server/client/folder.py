@@ -18,8 +18,9 @@ from tensormask_server.client.answer_files import (
     real,
     write_inside,
 )
-from tensormask_server.client.connection import Client, Options
+from tensormask_server.client.connection import Client
 from tensormask_server.client.errors import BadImage, NoAnswer
+from tensormask_server.client.options import Options
 from tensormask_server.client.progress import progress_bar
 from tensormask_server.formats import FORMATS
 from tensormask_server.image_files import READABLE, SUFFIXES

@@ -1,23 +1,23 @@
-"""Anchors and box deltas (specification, section 6)."""
+"""Anchors and box deltas (docs/NETWORK.md, section 6)."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# exp() of a size delta is clamped, so that a wild prediction gives a large box instead of infinity
+# a size delta is clamped before exp(), so that a wild prediction gives a large box and not an infinite one
 MAX_SIZE_DELTA = math.log(1000 / 16)
 
 
 def cell_anchors(sizes: tuple[float, ...], aspect_ratios: tuple[float, ...]) -> Tensor:
-    """The anchors of one cell around the origin: all ratios of the first size, then of the next.
+    """The anchors of one cell, centred on the origin: all ratios of the first size, then all of the next.
 
     Args:
         sizes: square roots of the areas, in pixels.
         aspect_ratios: height / width.
 
     Returns:
-        float32 (A, 4), x0 y0 x1 y1 in pixels.
+        float32 (A, 4), x0 y0 x1 y1 in pixels of the network's input.
     """
     anchors = []
     for size in sizes:
@@ -32,27 +32,29 @@ def anchors_at(cell_anchors: Tensor, y: Tensor, x: Tensor, stride: int) -> Tenso
     """Anchors centred on (x·stride, y·stride).
 
     Args:
-        cell_anchors: (N, 4), each already chosen from its cell's anchors.
+        cell_anchors: float32 (N, 4), for each location its anchor, from `cell_anchors`.
         y, x: (N,) int64, cells of the level.
+        stride: of the level, pixels of the network's input per cell.
 
     Returns:
-        (N, 4), x0 y0 x1 y1 in pixels of the network's input.
+        float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input.
     """
-    centre = torch.stack((x, y, x, y), dim=1) * stride
+    centre = torch.stack((x, y, x, y), dim=1) * stride  # (N, 4)
     return cell_anchors + centre
 
 
 def apply_deltas(anchors: Tensor, deltas: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
-    """Boxes from anchors and what the network predicts of them.
+    """Boxes from anchors and predicted deltas.
 
     Args:
         anchors: float32 (N, 4), x0 y0 x1 y1.
-        deltas: float32 (N, 4), dx dy dw dh in units of the anchor's size, times the weights.
+        deltas: float32 (N, 4), dx dy dw dh, relative to the anchor's size and multiplied by the weights.
+        weights: BBOX_REG_WEIGHTS.
 
     Returns:
-        float32 (N, 4), x0 y0 x1 y1, in the anchors' frame.
+        float32 (N, 4), x0 y0 x1 y1 in the anchors' frame.
     """
-    size = anchors[:, 2:] - anchors[:, :2]
+    size = anchors[:, 2:] - anchors[:, :2]  # (N, 2), width and height
     centre = anchors[:, :2] + 0.5 * size
     deltas = deltas / deltas.new_tensor(weights)
     centre = centre + deltas[:, :2] * size

@@ -1,4 +1,4 @@
-"""From class logits and box deltas to the detections of one image (specification, section 7)."""
+"""From class logits and box deltas to the detections of one image (docs/NETWORK.md, section 7)."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tensormask_server.network.anchors import anchors_at, apply_deltas
 
-# so many times as many locations as there may be detections are looked at first; the others seldom matter
+# boxes are first computed for this multiple of max_detections; further locations seldom matter
 TRIED_FIRST = 10
 
-# box deltas of chosen locations: levels, y, x and anchors, int64 (N,) each, to float32 (N, 4)
+# the box deltas of chosen locations: from levels, y, x and anchors, int64 (N,) each, to float32 (N, 4)
 DeltasAt = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -22,22 +22,22 @@ DeltasAt = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 class Selection:
     """Which locations of an image become detections."""
 
-    score_threshold: float  # scores strictly above it
+    score_threshold: float  # only scores strictly above it
     nms_threshold: float  # a box with an IoU strictly above it to a better one of its class is dropped
     max_detections: int
-    classes: tuple[int, ...] | None = None  # these alone, rising; None: all
+    classes: tuple[int, ...] | None = None  # only these, in rising order; None: all
 
 
 @dataclass(frozen=True)
 class Locations:
-    """Where one image's best scores are, best first, all of length N."""
+    """The N locations of one image with the best scores, best first."""
 
-    scores: Tensor  # float32, falling
-    classes: Tensor  # int64
-    levels: Tensor  # int64, 0 is the finest
-    y: Tensor  # int64, cell of the level
-    x: Tensor  # int64
-    anchors: Tensor  # int64, 0 … A-1
+    scores: Tensor  # float32 (N,), falling
+    classes: Tensor  # int64 (N,), 0 … K-1
+    levels: Tensor  # int64 (N,), 0 is the finest
+    y: Tensor  # int64 (N,), cell of the level
+    x: Tensor  # int64 (N,)
+    anchors: Tensor  # int64 (N,), 0 … A-1
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,7 +48,7 @@ class Locations:
 
 @dataclass(frozen=True)
 class Candidates(Locations):
-    """The same with the boxes that were predicted there."""
+    """Locations with the boxes that are predicted there."""
 
     anchor_boxes: Tensor  # float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input
     boxes: Tensor  # float32 (N, 4), likewise
@@ -60,12 +60,16 @@ class Candidates(Locations):
 
 
 def detect(locations: Locations, candidates_at: Callable[[Locations], Candidates], selection: Selection) -> Candidates:
-    """What non-maximum suppression leaves of locations, best score first.
+    """Non-maximum suppression of locations, with as few boxes as it needs.
 
-    A location is dropped for better ones alone: so where the best ones are enough, the others need no boxes.
+    Only a better location can drop another. So if the best locations are enough, the others need no boxes.
 
     Args:
+        locations: of one image.
         candidates_at: gives locations their boxes.
+
+    Returns:
+        At most max_detections of them, best score first.
     """
     first = TRIED_FIRST * selection.max_detections
     candidates = candidates_at(locations[:first])
@@ -77,11 +81,12 @@ def detect(locations: Locations, candidates_at: Callable[[Locations], Candidates
 
 
 def best_locations(class_logits: list[Tensor], num_anchors: int, selection: Selection, topk: int) -> Locations:
-    """The topk locations of the selection's classes and above its score threshold, over all levels together.
+    """The best locations of one image over all levels together, of the selection's classes and above its threshold.
 
     Args:
         class_logits: per level (A·K, H, W).
         num_anchors: A.
+        topk: the most locations.
     """
     classes = selection.classes
     if classes is not None:
@@ -98,10 +103,10 @@ def best_locations(class_logits: list[Tensor], num_anchors: int, selection: Sele
     cells, channel = indices // channels, indices % channels
     widths = torch.tensor([logits.shape[2] for logits in class_logits], device=levels.device)[levels]
     num_classes = channels // num_anchors
-    found = channel % num_classes
+    kept_classes = channel % num_classes
     if classes is not None:
-        found = torch.tensor(classes, dtype=torch.int64, device=found.device)[found]
-    return Locations(scores[:topk], found, levels, cells // widths, cells % widths, channel // num_classes)
+        kept_classes = torch.tensor(classes, dtype=torch.int64, device=kept_classes.device)[kept_classes]
+    return Locations(scores[:topk], kept_classes, levels, cells // widths, cells % widths, channel // num_classes)
 
 
 def candidates_at(
@@ -111,12 +116,13 @@ def candidates_at(
     strides: list[int],
     bbox_reg_weights: tuple[float, float, float, float],
 ) -> Candidates:
-    """Locations with their boxes.
+    """Gives locations their boxes.
 
     Args:
-        box_deltas: gives those of some locations.
+        box_deltas: gives the deltas of chosen locations.
         cell_anchors: per level float32 (A, 4).
         strides: per level, pixels of the network's input per cell.
+        bbox_reg_weights: of `apply_deltas`.
     """
     levels, y, x, anchors = locations.levels, locations.y, locations.x, locations.anchors
     anchor_boxes = _anchor_boxes(cell_anchors, strides, levels, y, x, anchors)
@@ -125,7 +131,7 @@ def candidates_at(
 
 
 def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_detections: int) -> Candidates:
-    """Greedy, within each class: drops a box whose IoU with a kept, higher-scored one is strictly above the threshold.
+    """Drops a box whose IoU with a kept box of its class and a higher score is strictly above the threshold; greedy.
 
     Args:
         candidates: best score first.
@@ -133,14 +139,14 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
     Returns:
         At most max_detections of them, best score first.
     """
-    # a few hundred steps, each depending on the one before: on the host, with one copy there and one back
+    # a few hundred steps, each of which depends on the one before: so on the host, with one copy there and one back
     classes = candidates.classes.cpu().numpy()
     by_class = np.argsort(classes, kind="stable")
-    ends = np.cumsum(np.bincount(classes))  # of each class, in this order
-    corners = np.ascontiguousarray(candidates.boxes.cpu().numpy()[by_class].T)
-    low, high = corners[:2], corners[2:]  # x and y of each
-    areas = np.multiply(*(high - low))
-    place = np.empty_like(by_class)  # of each candidate in this order
+    ends = np.cumsum(np.bincount(classes))  # (K,), where each class ends in this order
+    corners = np.ascontiguousarray(candidates.boxes.cpu().numpy()[by_class].T)  # (4, N)
+    low, high = corners[:2], corners[2:]  # (2, N) each, x and y
+    areas = np.multiply(*(high - low))  # (N,)
+    place = np.empty_like(by_class)  # (N,), of each candidate in this order
     place[by_class] = np.arange(len(by_class))
     alive = np.ones(len(classes), dtype=bool)
     kept: list[int] = []
@@ -149,28 +155,28 @@ def non_maximum_suppression(candidates: Candidates, iou_threshold: float, max_de
         kept.append(best)
         alive[best] = False
         here = place[best]
-        rivals = slice(here + 1, ends[classes[best]])  # of its class, with lower scores
+        rivals = slice(here + 1, ends[classes[best]])  # the boxes of its class with lower scores
         own = slice(here, here + 1)
         sides = np.minimum(high[:, rivals], high[:, own]) - np.maximum(low[:, rivals], low[:, own])
         intersection = np.multiply(*np.maximum(sides, 0))
         # an IoU above the threshold, written without a division that two empty boxes would make 0/0
         union = areas[rivals] + areas[here] - intersection
         alive[by_class[rivals][intersection > iou_threshold * union]] = False
-        best += int(alive[best:].argmax())  # where none is left, this one, which is no longer alive
+        best += int(alive[best:].argmax())  # if none is left, argmax gives this one, which isn't alive
         if not alive[best]:
             break
     return candidates[torch.tensor(kept, dtype=torch.int64, device=candidates.boxes.device)]
 
 
 def deltas_of(box_deltas: list[Tensor]) -> DeltasAt:
-    """Takes the deltas of locations from those of all, per level (A·4, H, W)."""
+    """From the deltas of all locations of one image, per level (A·4, H, W), those of chosen ones."""
 
     def deltas_at(levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor) -> Tensor:
         deltas = torch.empty(len(levels), 4, device=levels.device)
         for level, level_deltas in enumerate(box_deltas):
             here = (levels == level).nonzero(as_tuple=True)[0]
             if len(here):
-                by_anchor = level_deltas.view(-1, 4, *level_deltas.shape[1:])
+                by_anchor = level_deltas.view(-1, 4, *level_deltas.shape[1:])  # (A, 4, H, W)
                 deltas[here] = by_anchor[anchors[here], :, y[here], x[here]].float()
         return deltas
 
@@ -178,13 +184,16 @@ def deltas_of(box_deltas: list[Tensor]) -> DeltasAt:
 
 
 def _topk_above(logits: Tensor, threshold: float, topk: int) -> tuple[Tensor, Tensor]:
-    """Of all logits of a level, (N,), those with scores above the threshold, in order; of more than topk, those that
-    can be among the topk.
+    """The logits of a level with scores above the threshold. If more than topk are, those that can be among the topk.
+
+    Args:
+        logits: (N,), all of the level.
 
     Returns:
-        Their indices, int64, and scores, float32.
+        Their indices, int64, rising, and their scores, float32.
     """
-    # most logits are far below: they are dropped by a comparison with a logit that no rounding lifts to the threshold
+    # Most logits are far below the threshold. Comparing them with a logit drops them without a sigmoid. That logit is
+    # so low that rounding can't lift a score from there above the threshold.
     surely_below = threshold * (1 - 1e-5)
     cut = math.log(surely_below / (1 - surely_below)) if surely_below > 0 else -math.inf
     indices = _at_least(logits, cut)
@@ -198,7 +207,7 @@ def _topk_above(logits: Tensor, threshold: float, topk: int) -> tuple[Tensor, Te
 
 
 def _at_least(logits: Tensor, cut: float) -> Tensor:
-    """The indices of logits, (N,), that aren't below the cut, rising, int64."""
+    """The indices of the logits, (N,), that aren't below the cut: int64, rising."""
     if logits.device.type == "cpu":  # NumPy takes a fifth of torch's time
         return torch.from_numpy(np.flatnonzero(logits.float().numpy() >= cut))
     return (logits >= cut).nonzero(as_tuple=True)[0]
@@ -207,7 +216,7 @@ def _at_least(logits: Tensor, cut: float) -> Tensor:
 def _anchor_boxes(
     cell_anchors: list[Tensor], strides: list[int], levels: Tensor, y: Tensor, x: Tensor, anchors: Tensor
 ) -> Tensor:
-    """The anchors of chosen locations, float32 (N, 4)."""
+    """The anchors of chosen locations, float32 (N, 4), x0 y0 x1 y1 in pixels of the network's input."""
     anchor_boxes = cell_anchors[0].new_empty(len(levels), 4)
     for level, (level_anchors, stride) in enumerate(zip(cell_anchors, strides, strict=True)):
         here = (levels == level).nonzero(as_tuple=True)[0]

@@ -1,4 +1,4 @@
-"""Masks of the detections alone (specification, section 5)."""
+"""Masks of chosen cells, without those of all others (docs/NETWORK.md, section 5)."""
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +16,17 @@ def natural_masks(
     scale: int,
     corner: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """`swap_align2nat` of a 1×1 convolution of the features, at some cells only and without the convolution's output.
+    """SwapAlign2Nat of the 1×1 convolution of the features, at some cells only.
 
-    Both are linear, so they can change places: a window of the features, averaged between the neighbours that the op
-    samples, times the convolution's weights, interpolated between mask entries. What lies outside counts as PAD_VALUE:
-    measured from that, it is zero, and a channel of ones, zero outside too, carries the bias.
+    The convolution and SwapAlign2Nat are linear, so the order can change. First, a cell's window of the features is
+    averaged between the neighbours that the op samples. Then it is multiplied by the convolution's weights. Last, the
+    products are interpolated between mask entries. The convolution's output for the whole map is never made.
+
+    Taps outside count as PAD_VALUE. All values are taken relative to it, so that these taps are zero. The bias is the
+    weight of a further channel, which is one inside the map and zero outside.
 
     Args:
-        features: (C, H, W), a map or the part of it that holds the windows of all these cells.
+        features: (C, H, W), a map or the part of it with the windows of all these cells.
         weight, bias: of the 1×1 convolution, (V·V, C, 1, 1) and (V·V,).
         y, x: (N,) int64, cells of a map that is λ times coarser.
         scale: λ.
@@ -57,7 +60,7 @@ def natural_masks(
 def local_masks(
     features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, x: Tensor, corner: tuple[int, int] = (0, 0)
 ) -> Tensor:
-    """The masks of a network without the aligned representation: the 1×1 convolution's channels at the cells.
+    """Masks without the aligned representation: the 1×1 convolution's channels at the cells.
 
     Arguments as of `natural_masks`. Returns mask logits, float32 (N, V, V).
     """
@@ -68,16 +71,20 @@ def local_masks(
 
 
 def _overlap(start: int, window: int, length: int) -> tuple[slice, slice]:
-    """What a window that starts at `start` covers of an axis of `length`, and with which part of itself."""
+    """The part of an axis of `length` that a window from `start` on covers, and the part of the window on the axis."""
     low, high = min(max(start, 0), length), min(max(start + window, 0), length)
     return slice(low, high), slice(low - start, high - start)
 
 
 def _between_neighbours(features: Tensor, upper: float) -> Tensor:
-    """The features with a channel of ones, on zeros, halfway between neighbours where `upper` is ½.
+    """The features and a channel of ones, between zeros, sampled halfway between neighbours if `upper` is ½.
+
+    Args:
+        features: (C, H, W).
+        upper: the upper neighbour's weight along both axes, ½ or 0.
 
     Returns:
-        float32 (H+1, W+1, C+1): at index p+1 the mean of positions p and p+1, or position p alone.
+        float32 (H+1, W+1, C+1): at index p+1 the mean of positions p and p+1, or only position p.
     """
     channels, height, width = features.shape
     padded = features.new_empty(height + 2, width + 2, channels + 1, dtype=torch.float32)
@@ -87,14 +94,17 @@ def _between_neighbours(features: Tensor, upper: float) -> Tensor:
     padded[1:-1, 1:-1, channels] = 1
     if upper == 0:
         return padded[:-1, :-1]
-    by_row = padded[:-1] + padded[1:]
+    by_row = padded[:-1] + padded[1:]  # (H+1, W+2, C+1)
     return (by_row[:, :-1] + by_row[:, 1:]).mul_(0.25)
 
 
 def _padded_weights(weight: Tensor, bias: Tensor) -> Tensor:
-    """(V·V, C, 1, 1) and (V·V,) to (V+1, V+1, C+1), v and u first, the bias as the last channel.
+    """The convolution's weights by mask entry, (V+1, V+1, C+1), with the bias as the last channel.
 
-    Zeros stand for the entries around, both those at −1 and at V: at index V.
+    Index V holds zeros. It stands for the entries outside the mask, at V and (as Python's index −1) at −1.
+
+    Args:
+        weight, bias: (V·V, C, 1, 1) and (V·V,).
     """
     mask_size = round(len(bias) ** 0.5)
     with_bias = torch.cat((weight.float().flatten(1), bias.float()[:, None] - PAD_VALUE), dim=1)

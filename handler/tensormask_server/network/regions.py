@@ -1,4 +1,4 @@
-"""Rectangles of a feature map, to run convolutions only around the cells that something is wanted of."""
+"""Rectangles of a feature map, to run convolutions only around the cells whose outputs are needed."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# a region costs as much as this many cells more: its layers' start, and memory formats
+# the fixed cost of a region, in cells: starting its layers, and changing memory formats
 REGION_COST = 128
-# corners lie on multiples of it, so that few shapes occur: oneDNN prepares a convolution anew for each
+# corners lie on multiples of it, so that few shapes occur: oneDNN prepares a convolution for each shape
 GRID = 8
 
 
 class Region(NamedTuple):
-    """Rows and columns of a map, the last ones not included."""
+    """Rows and columns of a map. `bottom` and `right` aren't included."""
 
     top: int
     left: int
@@ -21,7 +21,7 @@ class Region(NamedTuple):
     right: int
 
     def grown(self, reach: int, height: int, width: int) -> "Region":
-        """With `reach` cells more on each side, but inside the map."""
+        """The region with `reach` cells more on each side, clipped to the map."""
         return Region(
             max(self.top - reach, 0),
             max(self.left - reach, 0),
@@ -30,26 +30,26 @@ class Region(NamedTuple):
         )
 
     def of(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) to its part inside, a view."""
+        """The part of a feature map, (N, C, H, W), inside the region: a view."""
         return feature[..., self.top : self.bottom, self.left : self.right]
 
     def inside(self, outer: "Region") -> "Region":
-        """The same cells, counted from the corner of `outer`."""
+        """The same region, relative to the corner of `outer`."""
         return Region(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
 
 def run_on_regions(layers: nn.Module, feature: Tensor, regions: list[Region], reach: int) -> Tensor:
-    """What convolutions that keep the size of their input give inside the regions, and zeros elsewhere.
+    """Runs convolutions, which keep the size of their input, only inside the regions.
 
-    A region is run with the cells that its own depend on. At the map's border the layers' padding is what it is on the
-    whole map; where the map goes on, what the padding spoils is left out.
+    Each region is run with the cells around it that its outputs depend on. Inside the map, padding makes the outermost
+    of these outputs wrong, and they are left out. At the map's border the padding is the same as on the whole map.
 
     Args:
         feature: (N, C, H, W).
-        reach: how many cells away the layers look.
+        reach: how many cells away an output's inputs are, at most.
 
     Returns:
-        (N, C', H, W); no channels where there are no regions.
+        (N, C', H, W), with zeros outside the regions. Without regions it has no channels.
     """
     height, width = feature.shape[-2:]
     whole = Region(0, 0, height, width)
@@ -68,15 +68,15 @@ def run_on_regions(layers: nn.Module, feature: Tensor, regions: list[Region], re
 
 
 def grouped(boxes: np.ndarray, reach: int, height: int, width: int) -> list[tuple[Region, np.ndarray]]:
-    """Puts boxes into groups whose regions together cost least: one is divided as long as its halves cost less.
+    """Groups boxes so that the groups' regions together cost little. A group is divided while its halves cost less.
 
     Args:
-        boxes: int64 (N, 4), top left bottom right, on the map.
+        boxes: int64 (N, 4), top left bottom right, cells of the map.
         reach: how many cells around a region have to be computed for it.
         height, width: of the map.
 
     Returns:
-        Each group's region, on the grid, which holds all its boxes, and their indices. Regions may overlap.
+        Per group a region on the grid that contains its boxes, and the boxes' indices. Regions may overlap.
     """
     groups = []
     open_groups = [np.arange(len(boxes))] if len(boxes) else []
@@ -91,8 +91,8 @@ def grouped(boxes: np.ndarray, reach: int, height: int, width: int) -> list[tupl
 
 
 def merged(boxes: np.ndarray, reach: int, height: int, width: int) -> list[Region]:
-    """The regions alone that `grouped` gives."""
-    on_grid = np.unique(_on_grid(boxes, height, width), axis=0)  # of thousands of cells some dozens of squares
+    """Only the regions of `grouped`, with the same arguments."""
+    on_grid = np.unique(_on_grid(boxes, height, width), axis=0)  # thousands of cells become some dozens of squares
     return [region for region, _ in grouped(on_grid, reach, height, width)]
 
 
@@ -101,7 +101,7 @@ def _region_around(boxes: np.ndarray, height: int, width: int) -> Region:
 
 
 def _cheapest_halves(boxes: np.ndarray, reach: int, height: int, width: int) -> list[np.ndarray] | None:
-    """The indices of both halves, or None where no cut along an axis costs less than the whole."""
+    """The indices of both halves, or None if no cut along an axis costs less than the whole."""
     least = _costs(_running(boxes)[-1], reach, height, width)
     best: list[np.ndarray] | None = None
     for axis in (0, 1):
@@ -116,14 +116,14 @@ def _cheapest_halves(boxes: np.ndarray, reach: int, height: int, width: int) -> 
 
 
 def _running(boxes: np.ndarray) -> np.ndarray:
-    """The box around the first 1, 2, … N boxes, (N, 4)."""
+    """The boxes around the first 1, 2, … N boxes, (N, 4)."""
     low = np.minimum.accumulate(boxes[:, :2])
     high = np.maximum.accumulate(boxes[:, 2:])
     return np.concatenate((low, high), axis=1)
 
 
 def _costs(boxes: np.ndarray, reach: int, height: int, width: int) -> np.ndarray:
-    """Of boxes (…, 4), the cells to be computed for the region around each."""
+    """The cost of the region around each of the boxes, (…, 4), in cells: (…)."""
     top, left, bottom, right = np.moveaxis(_on_grid(boxes, height, width), -1, 0)
     rows = np.minimum(bottom + reach, height) - np.maximum(top - reach, 0)
     columns = np.minimum(right + reach, width) - np.maximum(left - reach, 0)
@@ -131,7 +131,7 @@ def _costs(boxes: np.ndarray, reach: int, height: int, width: int) -> np.ndarray
 
 
 def _on_grid(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes (…, 4) grown to the next lines of the grid, or to the map's border."""
+    """The boxes, (…, 4), grown to the next lines of the grid or to the map's border."""
     low = boxes[..., :2] // GRID * GRID
     high = np.minimum(-(-boxes[..., 2:] // GRID) * GRID, (height, width))
     return np.concatenate((low, high), axis=-1)

@@ -1,10 +1,13 @@
-"""The ResNet and ResNeXt backbone, with detectron2's names (specification, section 4)."""
+"""The ResNet and ResNeXt backbone, with detectron2's names (docs/NETWORK.md, section 4)."""
 
-import torch
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tensormask_server.config import ResNetConfig
+from tensormask_server.detectron2_yaml import ConfigError, KeyReader, is_list
+from tensormask_server.network.backbone import FeatureMap, Hints
+from tensormask_server.network.norms import NormedConv2d
 
 BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
@@ -13,7 +16,89 @@ BLOCKS_PER_STAGE = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
+BASIC_DEPTHS = (18, 34)  # of basic blocks; the others have bottlenecks
 STAGES = ("res2", "res3", "res4", "res5")
+HINTS = Hints(
+    missing="MODEL.RESNETS.DEPTH",
+    out_channels="MODEL.RESNETS.DEPTH or RES2_OUT_CHANNELS",
+    strides="MODEL.RESNETS.RES5_DILATION",
+    shapes=(
+        (r"stem\..* 0", "MODEL.RESNETS.STEM_OUT_CHANNELS"),
+        (r"res.* [23]", "MODEL.RESNETS.DEPTH"),
+        (r"res.*conv2\..* 1", "MODEL.RESNETS.NUM_GROUPS"),
+        (r"res.*conv[12]\..* 0", "MODEL.RESNETS.WIDTH_PER_GROUP or DEPTH"),
+        (r"res", "MODEL.RESNETS.RES2_OUT_CHANNELS or DEPTH"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """MODEL.RESNETS: a `BackboneConfig`."""
+
+    depth: int
+    num_groups: int
+    width_per_group: int
+    stride_in_1x1: bool
+    stem_out_channels: int
+    res2_out_channels: int
+    res5_dilation: int  # 2: res5 keeps res4's stride
+
+    @property
+    def label(self) -> str:
+        return f"R{self.depth}"
+
+    @property
+    def feature_maps(self) -> tuple[FeatureMap, ...]:
+        strides = (4, 8, 16, 32 if self.res5_dilation == 1 else 16)
+        return tuple(
+            FeatureMap(stage, self.res2_out_channels << i, stride)
+            for i, (stage, stride) in enumerate(zip(STAGES, strides, strict=True))
+        )
+
+    @property
+    def hints(self) -> Hints:
+        return HINTS
+
+    def build(self) -> "ResNet":
+        return ResNet(self)
+
+
+def parse_resnet(reader: KeyReader) -> ResNetConfig:
+    """Reads MODEL.RESNETS. The defaults are detectron2's.
+
+    Raises:
+        ConfigError: a key isn't known, or has a value that isn't supported.
+    """
+    section = "MODEL.RESNETS"
+    known = "DEPTH NUM_GROUPS WIDTH_PER_GROUP STRIDE_IN_1X1 STEM_OUT_CHANNELS RES2_OUT_CHANNELS RES5_DILATION NORM"
+    ignored = "OUT_FEATURES DEFORM_ON_PER_STAGE DEFORM_MODULATED DEFORM_NUM_GROUPS"
+    reader.known_keys(section, (*known.split(), *ignored.split()))
+    reader.choice(f"{section}.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN"))  # the same at inference
+    reader.checked(
+        f"{section}.DEFORM_ON_PER_STAGE",
+        [False] * 4,
+        "[False, False, False, False] (no deformable convolutions)",
+        lambda v: is_list(v) and not any(v),
+    )
+    config = ResNetConfig(
+        depth=reader.choice(f"{section}.DEPTH", 50, tuple(BLOCKS_PER_STAGE)),
+        num_groups=reader.integer(f"{section}.NUM_GROUPS", 1),
+        width_per_group=reader.integer(f"{section}.WIDTH_PER_GROUP", 64),
+        stride_in_1x1=reader.boolean(f"{section}.STRIDE_IN_1X1", True),
+        stem_out_channels=reader.integer(f"{section}.STEM_OUT_CHANNELS", 64),
+        res2_out_channels=reader.integer(f"{section}.RES2_OUT_CHANNELS", 256),
+        res5_dilation=reader.choice(f"{section}.RES5_DILATION", 1, (1, 2)),
+    )
+    if config.depth in BASIC_DEPTHS:
+        for key, value, only in (
+            ("RES2_OUT_CHANNELS", config.res2_out_channels, 64),
+            ("NUM_GROUPS", config.num_groups, 1),
+            ("RES5_DILATION", config.res5_dilation, 1),
+        ):
+            if value != only:
+                raise ConfigError(f"{section}.{key} is {value}; supported with {section}.DEPTH {config.depth}: {only}")
+    return config
 
 
 class ResNet(nn.Module):
@@ -22,15 +107,14 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig):
         super().__init__()
         self.stem = Stem(config.stem_out_channels)
-        self.out_channels: dict[str, int] = {}
-        in_channels, out_channels = config.stem_out_channels, config.res2_out_channels
+        in_channels, previous_stride = config.stem_out_channels, 4
         bottleneck_channels = config.num_groups * config.width_per_group
-        for stage, num_blocks in zip(STAGES, BLOCKS_PER_STAGE[config.depth], strict=True):
-            dilation = config.res5_dilation if stage == "res5" else 1
-            stride = 1 if stage == "res2" or dilation > 1 else 2
+        for feature_map, num_blocks in zip(config.feature_maps, BLOCKS_PER_STAGE[config.depth], strict=True):
+            stage, out_channels, stage_stride = feature_map
+            stride = stage_stride // previous_stride  # of the stage's first block
             blocks: list[nn.Module] = []
             for _ in range(num_blocks):
-                if config.depth < 50:
+                if config.depth in BASIC_DEPTHS:
                     blocks.append(BasicBlock(in_channels, out_channels, stride))
                 else:
                     blocks.append(
@@ -41,13 +125,12 @@ class ResNet(nn.Module):
                             stride,
                             num_groups=config.num_groups,
                             stride_in_1x1=config.stride_in_1x1,
-                            dilation=dilation,
+                            dilation=config.res5_dilation if stage == "res5" else 1,
                         )
                     )
                 in_channels, stride = out_channels, 1
             self.add_module(stage, nn.Sequential(*blocks))
-            self.out_channels[stage] = out_channels
-            out_channels, bottleneck_channels = 2 * out_channels, 2 * bottleneck_channels
+            previous_stride, bottleneck_channels = stage_stride, 2 * bottleneck_channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """
@@ -58,70 +141,11 @@ class ResNet(nn.Module):
             "res2" … "res5": (N, C, H/S, W/S) with S = 4, 8, 16, 32 (16 for a dilated res5).
         """
         features = {}
-        x = self.stem(images)
+        x = self.stem(images)  # (N, 64, H/4, W/4)
         for stage in STAGES:
-            x = self.get_submodule(stage)(x)
+            x = self.get_submodule(stage)(x)  # (N, C, H/S, W/S)
             features[stage] = x
         return features
-
-
-class FrozenBatchNorm(nn.Module):
-    """y = (x − running_mean) / sqrt(running_var + eps) · weight + bias, with all four fixed."""
-
-    eps = 1e-5
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.register_buffer("weight", torch.ones(channels))
-        self.register_buffer("bias", torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    weight: Tensor
-    bias: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale, shift = _scale_and_shift(self)
-        return x * scale[:, None, None] + shift[:, None, None]
-
-
-class NormedConv2d(nn.Conv2d):
-    """A convolution without bias, then its norm (until `fold_norms` makes one convolution of the two)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, dilation: int):
-        padding = dilation * (kernel_size // 2)
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
-        self.norm: nn.Module = FrozenBatchNorm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(super().forward(x))
-        return y
-
-    @torch.no_grad()
-    def fold_norm(self) -> None:
-        """Moves the norm, also one that learnt, into the convolution's weight and bias; computed in float64."""
-        if isinstance(self.norm, FrozenBatchNorm | nn.BatchNorm2d | nn.SyncBatchNorm):
-            scale, shift = _scale_and_shift(self.norm.double())
-            dtype = self.weight.dtype
-            self.weight.copy_((self.weight.double() * scale[:, None, None, None]).to(dtype))
-            self.bias = nn.Parameter(shift.to(dtype), requires_grad=False)
-            self.norm = nn.Identity()
-
-
-def _scale_and_shift(norm: FrozenBatchNorm | nn.BatchNorm2d | nn.SyncBatchNorm) -> tuple[Tensor, Tensor]:
-    """The same map at inference as x · scale + shift, both (C,)."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return scale, norm.bias - norm.running_mean * scale
-
-
-def fold_norms(network: nn.Module) -> None:
-    """Folds the norm of every `NormedConv2d` in the network, for inference."""
-    for module in network.modules():
-        if isinstance(module, NormedConv2d):
-            module.fold_norm()
 
 
 class Stem(nn.Module):
@@ -132,7 +156,8 @@ class Stem(nn.Module):
         self.conv1 = NormedConv2d(3, out_channels, 7, stride=2, groups=1, dilation=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu_(self.conv1(images)), kernel_size=3, stride=2, padding=1)
+        x = F.relu_(self.conv1(images))  # (N, C, H/2, W/2)
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, C, H/4, W/4)
 
 
 class BasicBlock(nn.Module):
@@ -179,7 +204,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """A 1×1 where a block changes the channels; detectron2 decides by the channels alone."""
+    """A 1×1 where a block changes the number of channels. As in detectron2, a stride alone doesn't need one."""
     if in_channels == out_channels:
         return nn.Identity()
     return NormedConv2d(in_channels, out_channels, 1, stride, groups=1, dilation=1)

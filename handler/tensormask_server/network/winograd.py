@@ -1,10 +1,11 @@
 """3×3 convolutions in a quarter of the products: Winograd's minimal filtering F(4×4, 3×3), for CPUs.
 
-Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016. A tile of 4×4 outputs is made of 6×6
-inputs. The inputs and the weights are transformed to 36 numbers each, whose products, summed over the input channels,
-are transformed to the 16 outputs: 36 products for what takes 144. Each transform is one product of matrices, both
-axes at once: more operations than along one axis after the other, and fewer passes over memory. All of it is done for
-a strip of the map at a time, so that it stays in the processor's cache.
+Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
+
+A tile of 4×4 outputs depends on 6×6 inputs. The inputs and the weights are transformed to 36 numbers each. Their
+products are summed over the input channels and transformed to the 16 outputs: 36 products instead of 144. Each
+transform is one product of matrices for both axes at once. This takes more operations than one axis after the other,
+but fewer passes over memory. One strip of the map is done at a time, so that it stays in the processor's cache.
 """
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 TILE = 4  # outputs on a side
 READ = TILE + 2  # inputs on a side
 TILES_AT_ONCE = 128  # of a strip
-# with fewer channels the transforms take longer than the products that they save; with more the weights are too large
+# with fewer channels the transforms take longer than the products that they save; with more, the weights are too large
 FEWEST_CHANNELS = 128
 MOST_CHANNELS = 256
 
@@ -43,7 +44,7 @@ OUTPUT_TRANSFORM = (
 
 
 def use_winograd(network: nn.Module) -> None:
-    """Replaces the 3×3 convolutions for which it pays; for inference in float32 on a CPU, with norms folded."""
+    """Replaces the 3×3 convolutions that become faster, for inference in float32 on a CPU with norms folded."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d) and _pays(child):
@@ -51,7 +52,7 @@ def use_winograd(network: nn.Module) -> None:
 
 
 class WinogradConv2d(nn.Module):
-    """The same map as a 3×3 convolution of stride 1 and padding 1, but for the rounding."""
+    """The same function as a 3×3 convolution of stride 1 and padding 1, except for rounding."""
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
@@ -65,10 +66,10 @@ class WinogradConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(convolution.weight)) if bias is None else bias.detach())  # (K,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32 (N, C, H, W) to (N, K, H, W), in memory with channels last."""
+        """From float32 (N, C, H, W) to (N, K, H, W), with channels last in memory."""
         num, channels, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
-        y = x.new_empty(num, down, TILE, across, TILE, len(self.bias))
+        y = x.new_empty(num, down, TILE, across, TILE, len(self.bias))  # (N, ⌈H/4⌉, 4, ⌈W/4⌉, 4, K)
         strip = _Strip(_rows_at_once(down, across), across, channels, len(self.bias))
         for inputs, outputs in zip(x.permute(0, 2, 3, 1), y, strict=True):
             for begin in range(0, down, strip.down):
@@ -80,14 +81,14 @@ class WinogradConv2d(nn.Module):
 
 
 class _Strip:
-    """Some rows of tiles; the buffers are used again for each strip of a map."""
+    """The buffers for some rows of tiles, which all strips of a map use."""
 
     def __init__(self, down: int, across: int, channels: int, num_filters: int):
         self.down = down
         self.padded = torch.zeros(down * TILE + 2, across * TILE + 2, channels)
         row, column, _ = self.padded.stride()
         shape, strides = (READ, READ, down, across, channels), (row, column, TILE * row, TILE * column, 1)
-        self.tiles = self.padded.as_strided(shape, strides)  # which overlap
+        self.tiles = self.padded.as_strided(shape, strides)  # a view, in which tiles overlap
         self.inputs = torch.empty(shape)
         self.transformed = torch.empty(READ**2, down * across, channels)
         self.products = torch.empty(READ**2, down * across, num_filters)
@@ -109,7 +110,7 @@ class _Strip:
 
     def multiply(self, weight: Tensor, bias: Tensor) -> None:
         torch.bmm(self.transformed, weight, out=self.products)
-        self.products[READ + 1] += bias  # which the transform adds to each output
+        self.products[READ + 1] += bias  # the transform adds this product to each output
 
     def write(self, out: Tensor) -> None:
         """Transforms the products to the outputs, (down, 4, across, 4, K)."""
@@ -118,7 +119,7 @@ class _Strip:
 
 
 def _rows_at_once(down: int, across: int) -> int:
-    """How many rows of tiles a strip has: as many in each, where that can be."""
+    """How many rows of tiles a strip has, so that strips are equal if possible."""
     most = max(TILES_AT_ONCE // across, 1)
     return -(-down // -(-down // most))
 

@@ -1,4 +1,7 @@
-"""JSON with an image's pixels in it: fast where it is well-formed, and able to say what is wrong where it isn't."""
+"""JSON with an image's pixels in it.
+
+A fast parser reads what is well-formed. Where it gives up, a slow one finds out what is wrong.
+"""
 
 import json
 import math
@@ -8,41 +11,42 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from tensormask_server.bad_request import BadRequest, json_type, shown
+from tensormask_server.bad_request import BadRequest, json_type, preview
 
-# What the slow way takes memory and time for, up to 100 bytes each. An image of 1333×1333, (H, W, 3), has 1.8 million.
+# The slow parser takes up to 100 bytes for each part. An image of 1333×1333, (H, W, 3), has 1.8 million parts.
 MOST_PARTS = 2_000_000
-MOST_KEYS = 100  # beside img_data; simdjson looks for each from the first one on
+MOST_KEYS = 100  # beside img_data; simdjson searches for each key from the first one on
 EXPECTED_PIXELS = "(3, H, W), RGB, whole numbers from 0 to 255"
 
 
 def parse_json(body: bytes, expected: str) -> dict[str, Any]:
-    """
+    """Parses a request's body.
+
     Args:
-        expected: what an error says would be accepted in place of this body.
+        expected: what would be accepted instead of this body, for errors.
 
     Returns:
-        The object's keys and values, of `img_data` a uint8 array, (3, H, W) or (H, W, 3) as it was sent.
+        The object's keys and values. The value of `img_data` is a uint8 array, (3, H, W) or (H, W, 3) as it was sent.
 
     Raises:
-        BadRequest: it isn't a JSON object, or has an `img_data` that isn't an image.
+        BadRequest: the body isn't a JSON object, or its `img_data` isn't an image.
     """
     try:
         request = _fast(body)
     except (ValueError, TypeError, RuntimeError, OverflowError):
-        request = None  # what is wrong is told by the slow way
+        request = None  # the slow parser finds out what is wrong
     return _diagnosed(body, expected) if request is None else request
 
 
 def pixels_of_lists(planes: Any) -> np.ndarray:
-    """Nested lists to uint8, of the same shape.
+    """Converts nested lists to uint8, of the same shape.
 
     Raises:
-        BadRequest: with the first fault in them and where it is.
+        BadRequest: the lists aren't an image; it names the first fault and its place.
     """
     shape = _shape_of_first(planes)
     if not isinstance(planes, list):
-        raise BadRequest(f"img_data is {shown(planes)}, not a list", EXPECTED_PIXELS)
+        raise BadRequest(f"img_data is {preview(planes)}, not a list", EXPECTED_PIXELS)
     if 0 in shape:
         raise BadRequest("img_data is empty", EXPECTED_PIXELS)
     if len(shape) != 3:
@@ -53,15 +57,15 @@ def pixels_of_lists(planes: Any) -> np.ndarray:
             _check_list(row, shape[2], f"img_data[{i}][{j}]")
             for k, value in enumerate(row):
                 if type(value) is not int or not 0 <= value <= 255:
-                    raise BadRequest(f"img_data[{i}][{j}][{k}] is {shown(value)}", EXPECTED_PIXELS)
+                    raise BadRequest(f"img_data[{i}][{j}][{k}] is {preview(value)}", EXPECTED_PIXELS)
     return np.array(planes, np.uint8)
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """(3, H, W) to (H, W, 3); (H, W, 3) is told by its last axis, where the first isn't 3 too.
+    """Converts (3, H, W) to (H, W, 3). An array whose last axis has length 3 and whose first hasn't stays as it is.
 
     Raises:
-        BadRequest: there aren't three channels.
+        BadRequest: neither axis has length 3.
     """
     if array.shape[0] == 3:
         return array.transpose(1, 2, 0)
@@ -71,7 +75,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
 
 
 def _fast(body: bytes) -> dict[str, Any] | None:
-    """A well-formed request straight into a buffer; None where that isn't certain."""
+    """Parses a well-formed body straight into a buffer. None: the body may not be well-formed."""
     document = simdjson.Parser().parse(body)
     if not isinstance(document, simdjson.Object):
         return None
@@ -88,7 +92,7 @@ def _fast(body: bytes) -> dict[str, Any] | None:
     planes: Any = document["img_data"]
     num_rows = {len(plane) for plane in planes}
     lengths = {len(row) for plane in planes for row in plane}
-    # as_buffer flattens any nesting; with this many lists and one length each, there is only one shape
+    # as_buffer flattens lists however they are nested; only one shape has this many lists of these lengths
     if len(num_rows) != 1 or len(lengths) != 1 or body.count(b"[") != 1 + len(planes) * (1 + min(num_rows)):
         return None
     values = np.frombuffer(planes.as_buffer(of_type="u"), dtype=np.uint64)
@@ -99,7 +103,7 @@ def _fast(body: bytes) -> dict[str, Any] | None:
 
 
 def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
-    """The same by the standard library: slower, and able to say what is wrong."""
+    """Parses the body with the standard library, which is slower and names what is wrong."""
     parts = sum(body.count(each) for each in (b"[", b"{", b'"'))
     if parts > MOST_PARTS:
         found = f"the body has {parts} lists, objects and quotation marks in all, more than the {MOST_PARTS} allowed"
@@ -107,16 +111,16 @@ def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
     try:
         request = json.loads(body, object_pairs_hook=_without_duplicates)
     except _DuplicateKeyError as error:
-        raise BadRequest(f"the body has the key {shown(error.args[0])} twice", expected) from error
+        raise BadRequest(f"the body has the key {preview(error.args[0])} twice", expected) from error
     except RecursionError as error:
         raise BadRequest("the body is nested too deep", expected) from error
     except UnicodeDecodeError as error:
-        raise BadRequest("the body is neither JSON nor an image of a known kind", expected) from error
+        raise BadRequest("the body is neither JSON nor an image in a supported file format", expected) from error
     except json.JSONDecodeError as error:
-        kind = "not JSON" if body.lstrip().startswith(b"{") else "neither an image of a known kind nor JSON"
-        raise BadRequest(f"the body is {kind}: {error}", expected) from error
+        found = "not JSON" if body.lstrip().startswith(b"{") else "neither an image in a supported file format nor JSON"
+        raise BadRequest(f"the body is {found}: {error}", expected) from error
     except ValueError as error:  # Python's own limit, thousands of digits
-        raise BadRequest("the body has a number that is too long", expected) from error
+        raise BadRequest("the body has a number of too many digits", expected) from error
     if not isinstance(request, dict):
         raise BadRequest(f"the body is a JSON {json_type(request)}, not an object", expected)
     if "img_data" in request:
@@ -125,7 +129,7 @@ def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
 
 
 class _DuplicateKeyError(Exception):
-    """A JSON object has a key twice, and which one is meant nobody knows."""
+    """A JSON object has a key twice."""
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,6 +149,6 @@ def _shape_of_first(value: Any) -> tuple[int, ...]:
 
 def _check_list(value: Any, length: int, name: str) -> None:
     if not isinstance(value, list):
-        raise BadRequest(f"{name} is {shown(value)}, not a list", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} is {preview(value)}, not a list", EXPECTED_PIXELS)
     if len(value) != length:
         raise BadRequest(f"{name} has length {len(value)}, where the first such list has {length}", EXPECTED_PIXELS)

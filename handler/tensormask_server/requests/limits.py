@@ -1,4 +1,4 @@
-"""How much one request may ask for, checked before any of it is done."""
+"""Checks that a request is within the server's limits, before any image is decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from tensormask_server.options import Limits
 
 @dataclass(frozen=True)
 class Size:
-    """What an image will be once decoded, and what is asked of it."""
+    """The size of an image once it is decoded, and of its response."""
 
     height: int
     width: int
-    masks: int  # at most so many
+    masks: int  # at most
 
     @property
     def pixels(self) -> int:
@@ -21,22 +21,24 @@ class Size:
 
 
 def check_number(images: int, limits: Limits) -> None:
-    """
+    """Checks how many images a request has.
+
     Raises:
-        BadRequest: a request has too many images.
+        BadRequest: there are too many.
     """
     if images > limits.max_images:
         raise BadRequest(
             f"the request has {images} images, more than the {limits.max_images} allowed",
-            f"at most {limits.max_images} images in one request: send several {_set_by('max-images')}",
+            f"at most {limits.max_images} images in one request: send several requests {_set_by('max-images')}",
             "pixels",
         )
 
 
 def check_size(size: Size, limits: Limits) -> None:
-    """
+    """Checks the size of one image.
+
     Raises:
-        BadRequest: an image is too large.
+        BadRequest: it has too many pixels, or too long a side.
     """
     shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
@@ -54,13 +56,15 @@ def check_size(size: Size, limits: Limits) -> None:
 
 
 def expected_size(limits: Limits) -> str:
+    """The size that would be accepted, for an error about an image of too many pixels."""
     return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
 
 
 def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
-    """
+    """Checks all images of a request together.
+
     Raises:
-        BadRequest: all images of a request together are too much.
+        BadRequest: they have too many pixels, or their masks can have.
     """
     pixels = sum(size.pixels for size in sizes)
     if pixels > limits.max_request_pixels:
@@ -74,7 +78,7 @@ def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
     mask_pixels = sum(size.masks * size.pixels for size in sizes)
     if mask_pixels > limits.max_mask_pixels:
         raise BadRequest(
-            f"{_masks(sizes)} are up to {mask_pixels} pixels of masks, more than the {limits.max_mask_pixels} allowed",
+            f"{_masks(sizes)} have up to {mask_pixels} pixels, more than the {limits.max_mask_pixels} allowed",
             f"max_detections of at most {limits.max_mask_pixels // pixels}, smaller images, or fewer in one request "
             f"{_set_by('max-mask-pixels')}",
             "pixels",

@@ -1,99 +1,109 @@
-"""What a request may ask for, by the same names wherever it says so: JSON keys, form fields, the query or headers."""
+"""The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
+
+A new option is a field of `PredictionOptions` and a line in OPTIONS.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from tensormask_server.bad_request import BadRequest, shown
-from tensormask_server.detections import PredictionOptions
+from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.formats import FORMATS, format_of_media_type
 from tensormask_server.spelling import did_you_mean
 
-ALIASES = {"threshold": "score_threshold"}  # what the first server's clients say
+ALIASES = {"threshold": "score_threshold"}  # of the first server's clients
 MOST_DETECTIONS = 1000
-MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many
+MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
 
 
-@dataclass(frozen=True)
-class RequestOptions:
-    """The options of one image."""
+def parse_options(
+    requested_options: Mapping[str, Any], class_names: Sequence[str], defaults: PredictionOptions = DEFAULT_OPTIONS
+) -> tuple[PredictionOptions, str | None]:
+    """Checks and converts the options that are requested for an image.
 
-    prediction: PredictionOptions
-    format: str | None = None  # one of FORMATS; None: by the kind of request
-
-
-def parse_options(asked: Mapping[str, Any], class_names: Sequence[str]) -> RequestOptions:
-    """
     Args:
-        asked: option names (no aliases) and their values, of JSON's types; a text that is a number counts as one, but
-            for the classes one that is a name.
+        requested_options: values by the names of OPTIONS, without aliases. Values have JSON's types. A string that
+            holds a number counts as the number, unless it is the name of a class in the option `classes`. None stands
+            for the default.
+        class_names: the network's.
+        defaults: the values of options that aren't requested.
+
+    Returns:
+        The options, and the requested format: one of FORMATS, or None if the request leaves it to the server.
 
     Raises:
-        BadRequest: an option isn't known, or has a value that can't be used.
+        BadRequest: an option is unknown, or has a value that can't be used.
     """
     values: dict[str, Any] = {}
-    for name, value in asked.items():
+    for name, value in requested_options.items():
         if name not in OPTIONS:
-            near = did_you_mean(name, (*OPTIONS, *ALIASES))
-            raise BadRequest(f"{shown(name)} is not a known option{near}", ", ".join(OPTIONS), "option")
+            hint = did_you_mean(name, (*OPTIONS, *ALIASES))
+            raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
-    chosen = values.pop("format", None)
-    return RequestOptions(PredictionOptions(**values), chosen)
+    format = values.pop("format", None)
+    return replace(defaults, **values), format
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that are options: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case.
+    """The options among the headers: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case.
+
+    Without an option `format`, the header Accept requests the format.
 
     Raises:
-        BadRequest: an option is there under both of its names.
+        BadRequest: an option has a header for both of its names.
     """
-    asked = {}
+    requested_options = {}
     for header, value in headers.items():
-        if not isinstance(value, str):  # TorchServe puts the query there, too
+        if not isinstance(value, str):  # TorchServe adds the query's parameters here, as another type
             continue
         name = header.lower().removeprefix("x-").replace("-", "_")
-        if name in OPTIONS or name in ALIASES:
-            asked[name] = _as_utf8(value)
+        if is_option(name):
+            requested_options[name] = _as_utf8(value)
         elif name == "accept":
-            asked_for = _format_of(value)
-            if asked_for is not None:
-                asked.setdefault("format", asked_for)
-    return unaliased(asked)
+            format = _format_of_accept(value)
+            if format is not None:
+                requested_options.setdefault("format", format)
+    return without_aliases(requested_options)
 
 
-def _format_of(accept: str) -> str | None:
+def is_option(name: str) -> bool:
+    return name in OPTIONS or name in ALIASES
+
+
+def without_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options with their names in place of aliases, so that one mapping can override another.
+
+    Raises:
+        BadRequest: an option has both its name and its alias.
+    """
+    for alias, name in ALIASES.items():
+        if alias in options and name in options:
+            raise BadRequest(f"{alias} and {name} are the same option", f"only {name}", "option")
+    return {ALIASES.get(name, name): value for name, value in options.items()}
+
+
+def _format_of_accept(accept: str) -> str | None:
     """The format whose media type has the highest q in an Accept header; the first one, if several have it.
 
     None: no format has a media type of the header, and the server chooses.
     """
     qualities: dict[str, float] = {}
     for part in accept.lower().split(","):
-        content_type, *parameters = (each.strip() for each in part.split(";"))
-        format = format_of_media_type(content_type)
+        media_type, *parameters = (each.strip() for each in part.split(";"))
+        format = format_of_media_type(media_type)
         if format is not None:
-            said = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), 1)
-            quality = _number_of_text(said)
+            q = next((each.removeprefix("q=") for each in parameters if each.startswith("q=")), 1)
+            quality = _number_of_text(q)
             qualities.setdefault(format.name, quality if _is_number(quality) else 1)
-    liked = [name for name, quality in qualities.items() if quality > 0]
-    return max(liked, key=qualities.__getitem__, default=None)
-
-
-def unaliased(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Under one name each, so that what is said nearer to the image replaces what is said farther away.
-
-    Raises:
-        BadRequest: an option is there under both of its names.
-    """
-    for alias, name in ALIASES.items():
-        if alias in options and name in options:
-            raise BadRequest(f"{alias} and {name} are the same option", f"{name} alone", "option")
-    return {ALIASES.get(name, name): value for name, value in options.items()}
+    acceptable = [name for name, quality in qualities.items() if quality > 0]
+    return max(acceptable, key=qualities.__getitem__, default=None)
 
 
 def _as_utf8(header: str) -> str:
-    """TorchServe reads headers as Latin-1; clients that write other letters write UTF-8."""
+    """TorchServe reads headers as Latin-1; clients that send letters beyond ASCII send UTF-8."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:
@@ -101,7 +111,7 @@ def _as_utf8(header: str) -> str:
 
 
 def _number_of_text(value: Any) -> Any:
-    """Queries, forms and headers hold texts alone."""
+    """The number that a string holds; any other value unchanged. Queries, forms and headers have only strings."""
     if not isinstance(value, str):
         return value
     for number in (int, float):
@@ -112,77 +122,82 @@ def _number_of_text(value: Any) -> Any:
     return value
 
 
-def _probability(name: str, value: Any, _: Sequence[str]) -> float:
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)  # only of a float: a whole number of hundreds of digits raises OverflowError
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# --- one function for each kind of value: its name, the value and the class names, to the checked value ---------------
+
+
+def _fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = _number_of_text(value)
     if not _is_number(value) or not 0 <= value <= 1:
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number from 0 to 1", "option")
+        raise BadRequest(f"{name} is {preview(value)}", f"{name}: a number from 0 to 1", "option")
     return float(value)
 
 
-def _mask_threshold(name: str, value: Any, _: Sequence[str]) -> float:
+def _positive_fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = _number_of_text(value)
     if not _is_number(value) or not 0 < value <= 1:
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a number above 0, at most 1", "option")
+        raise BadRequest(f"{name} is {preview(value)}", f"{name}: a number above 0, at most 1", "option")
     return float(value)
 
 
 def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     value = _number_of_text(value)
     if not _is_number(value) or not 0 <= value <= MOST_DETECTIONS or value != int(value):
-        raise BadRequest(f"{name} is {shown(value)}", f"{name}: a whole number from 0 to {MOST_DETECTIONS}", "option")
+        expected = f"{name}: a whole number from 0 to {MOST_DETECTIONS}"
+        raise BadRequest(f"{name} is {preview(value)}", expected, "option")
     return int(value)
 
 
 def _format(name: str, value: Any, _: Sequence[str]) -> str:
     if not isinstance(value, str) or value.lower() not in FORMATS:
-        near = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
-        raise BadRequest(f"{name} is {shown(value)}{near}", f"{name}: one of {', '.join(FORMATS)}", "option")
+        hint = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
+        raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(FORMATS)}", "option")
     return value.lower()
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
-    """Names and numbers, in a list or with commas between; a name may have commas, too."""
+    """Class names and numbers, in a list or separated by commas. A name can contain commas itself."""
     if isinstance(value, str) and value not in class_names:
         value = [part.strip() for part in value.split(",") if part.strip()]
     elif not isinstance(value, list):
         value = [value]
-    if not value:  # a field of a form that nothing was written into
-        raise BadRequest(f"{name} is empty", f"{name}: names or numbers of classes; leave it out for all", "option")
+    if not value:  # a form's field that was left empty
+        expected = f"{name}: names or numbers of classes; leave the option out for all classes"
+        raise BadRequest(f"{name} is empty", expected, "option")
     if len(value) > MOST_CLASSES:
         raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
-    by_name: dict[str, int] = {}
-    for number, each in enumerate(class_names):
-        by_name[each] = number
-        by_name.setdefault(each.lower(), number)
-    return tuple(sorted({_class(name, each, class_names, by_name) for each in value}))
+    numbers_by_name: dict[str, int] = {}
+    for number, class_name in enumerate(class_names):
+        numbers_by_name[class_name] = number
+        numbers_by_name.setdefault(class_name.lower(), number)
+    return tuple(sorted({_class(name, each, class_names, numbers_by_name) for each in value}))
 
 
-def _class(name: str, value: Any, class_names: Sequence[str], by_name: Mapping[str, int]) -> int:
+def _class(name: str, value: Any, class_names: Sequence[str], numbers_by_name: Mapping[str, int]) -> int:
     if isinstance(value, str):
         for spelling in (value, value.lower()):
-            if spelling in by_name:
-                return by_name[spelling]
+            if spelling in numbers_by_name:
+                return numbers_by_name[spelling]
     number = _number_of_text(value)
     if _is_number(number) and number in range(len(class_names)):
         return int(number)
-    near = did_you_mean(value, by_name) if isinstance(value, str) else ""
-    some = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
+    hint = did_you_mean(value, class_names) if isinstance(value, str) else ""
+    examples = ", ".join(class_names[:5]) + (", …" if len(class_names) > 5 else "")
     numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"
-    expected = f"{name}: class names, or {numbers}, with commas between: {some}"
-    raise BadRequest(f"{name} has {shown(value)}, which is no class of this network{near}", expected, "option")
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)  # of a whole number with hundreds of digits it would be an OverflowError
-    return isinstance(value, int) and not isinstance(value, bool)
+    expected = f"{name}: class names, or {numbers}, separated by commas: {examples}"
+    raise BadRequest(f"{name} has {preview(value)}, which is no class of this network{hint}", expected, "option")
 
 
 OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
-    "score_threshold": _probability,
+    "score_threshold": _fraction,
     "max_detections": _max_detections,
     "classes": _classes,
-    "nms_threshold": _probability,
-    "mask_threshold": _mask_threshold,
+    "nms_threshold": _fraction,
+    "mask_threshold": _positive_fraction,
     "format": _format,
 }

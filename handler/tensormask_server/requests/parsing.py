@@ -1,4 +1,4 @@
-"""What came over the wire to images and options, or a BadRequest that teaches."""
+"""A request's fields and headers to its images and options, or to an error that says what would be accepted."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, shown
-from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, other_kind
+from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
 from tensormask_server.options import Limits
-from tensormask_server.requests.json_bodies import EXPECTED_BODY, Asked, JsonReader, told_of
+from tensormask_server.requests.json_bodies import EXPECTED_BODY, JsonReader, UndecodedImage, errors_name
 from tensormask_server.requests.json_pixels import parse_json
 from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
-from tensormask_server.requests.options import (
-    ALIASES,
-    OPTIONS,
-    RequestOptions,
-    options_of_headers,
-    parse_options,
-    unaliased,
-)
+from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
-FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and what a form may say
+FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
 EXPECTED_CALL = (
     "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
@@ -35,22 +29,18 @@ FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """One image and what is asked of it."""
+    """One image and the options for it."""
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
-    options: RequestOptions
-    default_format: str = "coco"
-
-    @property
-    def format(self) -> str:
-        return self.options.format or self.default_format
+    options: PredictionOptions
+    format: str  # of the response: one of FORMATS
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one HTTP request asks."""
+    """The content of one HTTP request."""
 
-    items: list[SegmentationRequest]
+    items: list[SegmentationRequest]  # at least one
     protocol: InferenceProtocol  # of the response, too
 
 
@@ -59,66 +49,69 @@ def parse_request(
     headers: Mapping[str, str],
     limits: Limits,
     class_names: Sequence[str],
-    usual_masks: int = 0,
+    max_masks: int = 0,
+    defaults: PredictionOptions = DEFAULT_OPTIONS,
 ) -> Request:
-    """Reads a request of any kind. Nothing is decoded before all of its images are known to be within the limits.
+    """Reads a request of any protocol. It decodes no image until all images are known to be within the limits.
 
     Args:
-        fields: the body under "body", or a form's fields; and what the query says.
+        fields: the body under "body", or a form's fields; and the parameters of the query.
         headers: the request's own.
         class_names: the network's.
-        usual_masks: of an image at most, where the request doesn't say; 0 where the network makes none.
+        max_masks: the most masks of an image for which the request has no max_detections; 0: the network makes none.
+        defaults: the values of options that aren't requested.
 
     Raises:
-        BadRequest: whatever is wrong with it.
+        BadRequest: the request is wrong.
     """
-    asked, protocol = _asked(fields, headers, limits, class_names)
-    images, sizes = [], []
-    for each in asked:
-        with told_of(each.name):
-            image = each.image if isinstance(each.image, np.ndarray) else _opened(each.image, limits)
-            sizes.append(_size(image, each.options, usual_masks))
-            check_size(sizes[-1], limits)
-            images.append(image)
+    limited: list[tuple[UndecodedImage, EncodedImage | np.ndarray]] = []
+    sizes = []
+    undecoded_images, protocol = _undecoded(fields, headers, JsonReader(limits, class_names, defaults))
+    for each in undecoded_images:
+        with errors_name(each.name):
+            image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
+            size = _size(image, each.options, max_masks)
+            check_size(size, limits)
+        limited.append((each, image))
+        sizes.append(size)
     check_sum(sizes, limits)
     items = []
-    for each, image in zip(asked, images, strict=True):
-        with told_of(each.name):
-            items.append(SegmentationRequest(_decoded(image), each.options, each.default_format))
+    for each, image in limited:
+        with errors_name(each.name):
+            items.append(SegmentationRequest(_decode(image), each.options, each.format))
     return Request(items, protocol)
 
 
-def _asked(
-    fields: Mapping[str, Any], headers: Mapping[str, str], limits: Limits, class_names: Sequence[str]
-) -> tuple[list[Asked], InferenceProtocol]:
-    """As `JsonReader.asked`."""
+def _undecoded(
+    fields: Mapping[str, Any], headers: Mapping[str, str], reader: JsonReader
+) -> tuple[list[UndecodedImage], InferenceProtocol]:
+    """The images of a body of any kind, as `JsonReader.read` gives them."""
     name = next((each for each in FILE_FIELDS if each in fields), None)
     if name is None:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
-    said = {key: _text(key, value) for key, value in fields.items() if key != name}
-    outer = {**options_of_headers(headers), **unaliased(said)}
+    other_fields = {key: _text(key, value) for key, value in fields.items() if key != name}
+    outer_options = {**options_of_headers(headers), **without_aliases(other_fields)}
     body = fields[name]
     content = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        return [Asked(content, parse_options(outer, class_names))], OneImage()
+        options, format = reader.options(outer_options)
+        return [UndecodedImage(content, options, format)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
-    if kind := other_kind(content):
-        raise BadRequest(
-            f"the body is of a kind that isn't read, {kind}", f"converted to one of these: {EXPECTED_BODY}"
-        )
+    if file_type := unsupported_type(content):
+        raise BadRequest(f"the body is {file_type}, which isn't supported", f"converted to {EXPECTED_BODY}")
     if name != "body" and FILE_NAME.fullmatch(content):
         raise BadRequest(
-            f"the form's field {name} has a file's name, {shown(content.decode(errors='replace'))}, and not the file",
+            f"the form's field {name} has a file's name, {preview(content.decode(errors='replace'))}, and not the file",
             f"an @ before the name: curl -F {name}=@image.jpg",
         )
     tree = parse_json(content, EXPECTED_BODY)
-    return JsonReader(limits, class_names).asked(tree, outer)
+    return reader.read(tree, outer_options)
 
 
-def _opened(content: bytes, limits: Limits) -> EncodedImage:
+def _open(content: bytes, limits: Limits) -> EncodedImage:
     try:
         return EncodedImage(content, tuple(SIGNATURES))
     except TooManyPixelsError as error:
@@ -129,13 +122,14 @@ def _opened(content: bytes, limits: Limits) -> EncodedImage:
         raise BadRequest(str(error), EXPECTED_BODY, "image") from error
 
 
-def _size(image: EncodedImage | np.ndarray, options: RequestOptions, usual_masks: int) -> Size:
+def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int) -> Size:
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-    asked_for = options.prediction.max_detections
-    return Size(height, width, usual_masks if asked_for is None or usual_masks == 0 else asked_for)
+    if max_masks > 0 and options.max_detections is not None:
+        max_masks = options.max_detections
+    return Size(height, width, max_masks)
 
 
-def _decoded(image: EncodedImage | np.ndarray) -> np.ndarray:
+def _decode(image: EncodedImage | np.ndarray) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return np.ascontiguousarray(image)
     try:
@@ -145,26 +139,28 @@ def _decoded(image: EncodedImage | np.ndarray) -> np.ndarray:
 
 
 def _text(name: str, value: Any) -> Any:
+    """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
     if not isinstance(value, bytes | bytearray):
         return value
     if value.startswith(ALL_SIGNATURES):
         raise BadRequest(
-            f"the form has one more image in its field {shown(name)}",
+            f"the form has a second image in its field {preview(name)}",
             'one image in a form; several as JSON: {"instances": [{"image": base64}, …]}',
         )
     if len(value) > LONGEST_OPTION:
         raise BadRequest(
-            f"the form's field {shown(name)} has {len(value)} bytes, more than an option has", EXPECTED_CALL
+            f"the form's field {preview(name)} has {len(value)} bytes, more than the {LONGEST_OPTION} of an option",
+            EXPECTED_CALL,
         )
     return value.decode(errors="replace")
 
 
 def _without_a_body(fields: Mapping[str, Any]) -> str:
+    """What is wrong with a request without any of FILE_FIELDS."""
     for name, value in fields.items():
         if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
-            return (
-                f"the form has an image in its field {shown(name)}; expected it in one of {', '.join(FILE_FIELDS[1:])}"
-            )
-    if fields.keys() and fields.keys() <= OPTIONS.keys() | ALIASES.keys():
+            known_fields = ", ".join(FILE_FIELDS[1:])
+            return f"the form has an image in its field {preview(name)}; expected it in one of {known_fields}"
+    if fields and all(map(is_option, fields)):
         return "the form has options and no file"
-    return "the request came as a form, and its body was lost: curl -d sends one unless told otherwise"
+    return "the body was lost, because its Content-Type says that it is a form; curl -d says so by default"

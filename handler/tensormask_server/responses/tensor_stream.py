@@ -1,4 +1,7 @@
-"""Writes the zip of torch.save part by part, so that no tensor is ever in memory as a whole."""
+"""Writes the zip of torch.save part by part, so that no tensor is ever in memory as a whole.
+
+torch is imported when a file is written: everything else about requests and responses does without it.
+"""
 
 import math
 import pickle
@@ -10,14 +13,6 @@ from io import BytesIO
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-
-# by the array's type
-STORAGES = {
-    np.dtype(bool): torch.BoolStorage,
-    np.dtype(np.int64): torch.LongStorage,
-    np.dtype(np.float32): torch.FloatStorage,
-}
 
 
 class Sink(Protocol):
@@ -32,7 +27,7 @@ class Sink(Protocol):
 class StreamedTensor:
     """A tensor whose bytes come in parts."""
 
-    dtype: np.dtype[Any]  # of STORAGES
+    dtype: np.dtype[Any]  # bool, int64 or float32
     shape: tuple[int, ...]
     parts: Iterable[np.ndarray]  # of this type and contiguous; together they are the tensor, in row-major order
 
@@ -84,12 +79,20 @@ class _TensorPickler(pickle.Pickler):
     """Pickles a StreamedTensor as torch pickles a contiguous tensor on the CPU."""
 
     def __init__(self, file: BytesIO, numbers: Mapping[int, str]):
+        import torch
+
         super().__init__(file, protocol=2)
         self._numbers = numbers
+        self._rebuild = torch._utils._rebuild_tensor_v2
+        self._storage_types = {
+            np.dtype(bool): torch.BoolStorage,
+            np.dtype(np.int64): torch.LongStorage,
+            np.dtype(np.float32): torch.FloatStorage,
+        }
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, _Storage):
-            storage_type = STORAGES[obj.tensor.dtype]
+            storage_type = self._storage_types[obj.tensor.dtype]
             return "storage", storage_type, obj.number, "cpu", math.prod(obj.tensor.shape)
         return None
 
@@ -98,7 +101,7 @@ class _TensorPickler(pickle.Pickler):
             return NotImplemented
         strides = tuple(math.prod(obj.shape[axis + 1 :]) for axis in range(len(obj.shape)))
         storage = _Storage(obj, self._numbers[id(obj)])
-        return torch._utils._rebuild_tensor_v2, (storage, 0, obj.shape, strides, False, OrderedDict())
+        return self._rebuild, (storage, 0, obj.shape, strides, False, OrderedDict())
 
 
 class _OneWay:

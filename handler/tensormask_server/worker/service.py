@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
 from tensormask_server.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.engine import Engine
 from tensormask_server.options import HandlerOptions
-from tensormask_server.requests.parsing import SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
 from tensormask_server.responses.protocols import JSON, Content
 from tensormask_server.responses.result import Model, Result
@@ -67,12 +67,15 @@ class Service:
         if job.asks_for_page:
             return job
         config = self.engine.config
-        usual_masks = config.detection.max_detections if config.head.mask_on else 0
+        max_masks = config.detection.max_detections if config.head.mask_on else 0
+        defaults = PredictionOptions(score_threshold=self.options.score_threshold)
         try:
             with job.stopwatch("decode"):
-                job.request = parse_request(fields, headers, self.options.limits, self.model.class_names, usual_masks)
+                job.request = parse_request(
+                    fields, headers, self.options.limits, self.model.class_names, max_masks, defaults
+                )
             for item in job.request.items:
-                self.engine.check(item.options.prediction)
+                self.engine.check(item.options)
         except BadRequest as error:
             job.fail(error)
         except UnsupportedOption as error:
@@ -96,8 +99,8 @@ class Service:
     def _detect(self, jobs: Sequence[Job]) -> None:
         items = [item for job in jobs if job.request for item in job.request.items]
         stopwatch = Stopwatch()
-        options = [self._prediction_options(item) for item in items]
-        detections = iter(self.engine([item.image for item in items], options, stopwatch))
+        images, options = [item.image for item in items], [item.options for item in items]
+        detections = iter(self.engine(images, options, stopwatch))
         for job in jobs:
             assert job.request is not None
             job.results = [Result(item.image, next(detections), self.model) for item in job.request.items]
@@ -110,12 +113,6 @@ class Service:
         except Exception as error:
             logger.exception("a request failed")
             job.fail(fault_of(error))
-
-    def _prediction_options(self, item: SegmentationRequest) -> PredictionOptions:
-        requested_options = item.options.prediction
-        if requested_options.score_threshold is None:
-            return replace(requested_options, score_threshold=self.options.score_threshold)
-        return requested_options
 
     def _encoded(self, job: Job, room: int) -> Response:
         """

@@ -14,7 +14,7 @@ from tensormask_server import load_predictor
 from tensormask_server.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.config import load_config
 from tensormask_server.detectron2_yaml import ConfigError
-from tensormask_server.network.resnet import fold_norms
+from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.same_options import OptionsChanged
 from torch import nn

@@ -1,0 +1,57 @@
+"""The options of a request, as the client's Python arguments, headers and command-line arguments."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TypedDict, cast
+
+from tensormask_server.arguments import fraction, whole_number
+
+
+class Options(TypedDict, total=False):
+    """What to detect. The server decides what is left out or None."""
+
+    score_threshold: float | None  # 0…1; only detections with higher scores
+    max_detections: int | None
+    classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
+    nms_threshold: float | None  # 0…1
+    mask_threshold: float | None  # above 0, at most 1
+
+
+# type, example and help of each option on the command line
+ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
+    "score_threshold": (fraction, "0…1", "report only detections with higher scores"),
+    "max_detections": (whole_number(0), "N", "report at most the best N on an image"),
+    "classes": (str, "NAME,NAME", "report only these: names, or the network's numbers from 0"),
+    "nms_threshold": (fraction, "0…1", "IoU of boxes above which the worse one is dropped"),
+    "mask_threshold": (fraction, "0…1", "least probability of a mask's pixels"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds an argument for each option: --score-threshold and so on."""
+    for name, (type_, metavar, help_) in ARGUMENTS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type_, metavar=metavar, help=help_)
+
+
+def options_of(parsed: argparse.Namespace) -> Options:
+    """The options among parsed arguments; None for those that weren't given."""
+    return cast(Options, {name: getattr(parsed, name) for name in ARGUMENTS})
+
+
+def option_headers(options: Options) -> dict[str, str]:
+    """The headers that request these options, such as Score-Threshold.
+
+    Raises:
+        TypeError: an option is unknown.
+        ValueError: a value isn't a line of printable text.
+    """
+    headers = {}
+    for name, value in options.items():
+        if name not in ARGUMENTS:
+            raise TypeError(f"{name!r} is not an option; expected {', '.join(ARGUMENTS)}")
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            if not text.isprintable():
+                raise ValueError(f"{name} is {text!r}; expected a line of text")
+            headers[name.replace("_", "-").title()] = text
+    return headers

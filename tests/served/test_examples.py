@@ -1,0 +1,72 @@
+"""The files of examples/, each run on the demo's network."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+from tests.served.conftest import ROOT, Server, launched
+from tests.waiting import PATIENCE
+
+EXAMPLES = ROOT / "examples"
+MODEL = ROOT / "demo" / "model"
+NETWORK = ["--config", MODEL / "config.yaml", "--weights", MODEL / "weights.pkl", "--classes", MODEL / "classes.txt"]
+IMAGE = ROOT / "demo" / "images" / "composed.jpg"
+
+
+def run(*words: object) -> str:
+    """What a Python command prints; a failure shows all of it."""
+    command = [sys.executable, *map(str, words)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with launched(tmp_path_factory.mktemp("demo"), *NETWORK, "--name", "demo", PATH="") as running:
+        yield running
+
+
+def test_the_notebook_finds_and_draws_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):  # else files in the user's home
+        monkeypatch.setenv(variable, str(tmp_path))
+    notebook = nbformat.read(EXAMPLES / "predictor.ipynb", as_version=4)
+    NotebookClient(
+        notebook, timeout=int(PATIENCE), kernel_name="python3", resources={"metadata": {"path": str(EXAMPLES)}}
+    ).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert int(printed.split()[0]) > 3, printed
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_a_servers_answer_is_drawn_by_supervision(demo_server: Server, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn.png"
+    printed = run(EXAMPLES / "client_to_supervision.py", demo_server.url, IMAGE, drawn, "--threshold", 0.45)
+    assert int(printed.split()[0]) > 3, printed
+    image = np.array(Image.open(IMAGE).convert("RGB"))
+    assert np.any(np.array(Image.open(drawn)) != image, axis=-1).mean() > 0.05
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra bulk isn't installed")
+def test_a_bulk_run_becomes_a_table_of_counts(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("one.jpg", "other.jpg"):  # the same image twice: each count is twice the number of its images
+        (images / name).write_bytes(IMAGE.read_bytes())
+    run("-m", "tensormask_server.bulk", "--input", images, "--output", tmp_path / "found", *NETWORK, "--actors", 1)
+    [title, *rows] = run(EXAMPLES / "count_instances.py", tmp_path / "found").splitlines()
+    assert title.split() == ["class", "instances", "images"]
+    assert rows
+    for row in rows:
+        _, instances, count = row.rsplit(maxsplit=2)
+        assert int(count) == 2
+        assert int(instances) % 2 == 0
