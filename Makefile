@@ -10,8 +10,9 @@ OPTIONS ?=
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
 
+# exec: SIGTERM, which make passes on, has to reach the server and not a shell around it
 serve: $(VENV)/.serve
-	$(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
+	exec $(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint

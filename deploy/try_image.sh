@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tries on a bare Debian what README.md promises about containers and its first two commands:
+# Tries on a bare Debian what docs/DEPLOYMENT.md promises about containers, and make demo and make test:
 #   deploy/try_image.sh image    builds deploy/Dockerfile with the demo's model, runs it as Kubernetes would (an
 #                                ordinary user without rights, a read-only root, no network but loopback), waits for
 #                                its HEALTHCHECK, posts images, and stops it during requests

@@ -1,4 +1,4 @@
-"""Certificates of the tests' own, by the command that the README gives."""
+"""Certificates of the tests' own, by the command of docs/DEPLOYMENT.md."""
 
 import shutil
 import subprocess

@@ -33,7 +33,7 @@ def test_bfloat16_is_close() -> None:
 
 
 def test_a_precision_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="precision is 'int8'; supported: float32, bfloat16, float16"):
+    with pytest.raises(ValueError, match="precision is 'int8'; expected one of float32, bfloat16, float16"):
         load_predictor(tmp_path / "missing.yaml", tmp_path / "missing.pkl", precision="int8")
 
 
