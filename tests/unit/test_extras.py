@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tensormask_server.launcher.command import __main__ as server_command
+from tensormask_server.launcher import __main__ as server_command
 
 from tests.waiting import PATIENCE
 
@@ -46,7 +46,7 @@ def test_what_brings_an_absent_package_is_told(how: str, what: str, absent: str,
 BARE = """
 import sys
 sys.path[:] = [path for path in sys.path if "site-packages" not in path and path] + [sys.argv.pop(1)]
-from tensormask_server.launcher.command.__main__ import main
+from tensormask_server.launcher.__main__ import main
 sys.exit(main())
 """
 
@@ -89,7 +89,7 @@ def test_ctrl_c_before_it_has_begun_is_no_traceback(
         def __getattr__(self, _name: str) -> object:
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "tensormask_server.launcher.command.command", Interrupted("launcher"))
-    monkeypatch.delattr("tensormask_server.launcher.command.command", raising=False)
+    monkeypatch.setitem(sys.modules, "tensormask_server.launcher.command", Interrupted("launcher"))
+    monkeypatch.delattr("tensormask_server.launcher.command", raising=False)
     assert server_command.main([]) == 130
     assert capsys.readouterr().out == "stopped\n"

@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import tensormask_server
-from tensormask_server.launcher.command import command as launcher
+from tensormask_server.launcher import command as launcher
 from tensormask_server.torchserve.frontend import STOP_SECONDS
 
 from tests.manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tensormask-server: {', '.join(missing)} not installed; {INSTALL} {brings}", file=sys.stderr)
         return 1
     try:
-        from tensormask_server.launcher.command import command
+        from tensormask_server.launcher import command
 
         return command.main(arguments)
     except KeyboardInterrupt:  # before the launcher handles it: importing torch takes a second
