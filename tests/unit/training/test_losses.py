@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from tensormask_server.network.masks import natural_masks
 
-from tests.unit.dense_align import swap_align2nat
+from tests.unit.network.dense_align import swap_align2nat
 from tests.unit.training.small_training import write_config
 from training.data import Batch, Instances
 from training.losses import Losses, focal_loss

@@ -10,7 +10,7 @@ import pytest
 from bench import capacity
 from bench.capacity import Machine, Use, Workload
 
-PAGE = Path(__file__).parents[2] / "docs" / "SCALING.md"
+PAGE = Path(__file__).parents[3] / "docs" / "SCALING.md"
 WORKLOAD = Workload(
     "any",
     "480×640",

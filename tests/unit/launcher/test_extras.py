@@ -12,7 +12,7 @@ from tensormask_server.launcher import __main__ as server_command
 
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # run as a package or a file, as if a module weren't installed
 WITHOUT = """
 import runpy, sys

@@ -19,7 +19,7 @@ from tensormask_server.torchserve.memory_sizes import machine_memory, memory_siz
 from tensormask_server.torchserve.properties import PropertiesError, read_properties
 from tensormask_server.torchserve.served_archive import ServedModel, served_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ALONE = ServedModel()
 GIB = 1 << 30
 SIZES = {"max_request_size": str(64 * MIB), "max_response_size": str(64 * MIB)}

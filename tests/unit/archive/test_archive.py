@@ -20,9 +20,9 @@ from tensormask_server.archive.__main__ import main
 
 from reference.cases import load_case, write_weights
 from reference.synthetic_weights import synthetic_state
-from tests.unit.opcodes import called, pickled, text, torch_zip
+from tests.unit.model_files.opcodes import called, pickled, text, torch_zip
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = load_case("tiny").config
 
 

@@ -26,7 +26,7 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from reference.cases import load_case, write_weights
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def _png(side: int) -> bytes:
@@ -233,7 +233,7 @@ SCARCE_MEMORY = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np, torch
-from tests.unit.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
+from tests.unit.worker.test_handler import GOOD, PNG_OF_64_MEGAPIXELS, TensorMaskHandler, context
 torch.set_num_threads(1)
 limits = dict.fromkeys(("max_pixels", "max_request_pixels", "max_mask_pixels"), 1 << 40)
 handler, ts_context = TensorMaskHandler(), context(Path(sys.argv[1]), 3, score_threshold=0.01, **limits)

@@ -12,7 +12,7 @@ from tensormask_server.network.detection import Selection
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
-from tests.unit.dense_align import swap_align2nat
+from tests.unit.network.dense_align import swap_align2nat
 from tests.unit.small_network import assert_alike, noise, small_predictor
 
 ANCHORS = "MODEL.ANCHOR_GENERATOR"

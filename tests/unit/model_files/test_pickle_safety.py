@@ -21,8 +21,8 @@ import pytest
 import torch
 from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 
-from tests.unit import opcodes
-from tests.unit.opcodes import text
+from tests.unit.model_files import opcodes
+from tests.unit.model_files.opcodes import text
 from tests.waiting import PATIENCE
 
 READER = """

@@ -17,7 +17,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from tests.unit.opcodes import (
+from tests.unit.model_files.opcodes import (
     SHARED,
     called,
     number,

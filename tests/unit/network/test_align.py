@@ -13,9 +13,9 @@ from tensormask_server.network import masks
 from tensormask_server.network.align import PAD_VALUE
 from torch import Tensor
 
-from tests.unit.dense_align import swap_align2nat
+from tests.unit.network.dense_align import swap_align2nat
 
-REFERENCE = np.load(Path(__file__).parents[2] / "reference" / "swap_align2nat.npz")
+REFERENCE = np.load(Path(__file__).parents[3] / "reference" / "swap_align2nat.npz")
 NUM_REFERENCES = len({name.partition("_")[0] for name in REFERENCE.files})
 
 
