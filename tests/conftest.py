@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import signal
 from collections import Counter
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 # the same examples on each run, so that a failure comes from the change at hand; no deadline: the machine may be busy
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
 settings.load_profile("same-everywhere")
+
+# a shell that runs tests in the background has them ignore Ctrl-C, and what they start would ignore it as well
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # small networks gain nothing from more threads, which on a busy machine wait for each other: five times slower there
 torch.set_num_threads(1)

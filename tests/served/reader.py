@@ -15,13 +15,13 @@ from tests.pages import blocks
 from tests.served.conftest import Server, free_ports
 from tests.waiting import PATIENCE, wait_for
 
-# what a reader's own would be: shorter names, classes and trainings than those of the pages
+# what a reader's own would be: shorter names, classes and trainings, and smaller images, than those of the pages
 REPLACED = {
     "configs/tensormask_R_50_FPN_6x.yaml": "config.yaml",
     "model_final_e8df31.pkl": "weights.pkl",
     "classes=cat,dog": "classes=0,1",
     "IMS_PER_BATCH: 8": "IMS_PER_BATCH: 1",
-    "MAX_ITER: 3000": "MAX_ITER: 2",
+    "MAX_ITER: 3000": "MAX_ITER: 1\nINPUT:\n  MIN_SIZE_TRAIN: [128]",
 }
 TORCHSERVE = ".venv/bin/torchserve"
 
@@ -45,8 +45,8 @@ class Reader:
         self.environment = {
             **os.environ,
             "JAVA_HOME": str(java_home()),
-            "TMPDIR": str(folder),
-            "TEMP": str(folder),
+            "TMPDIR": self.state.name,  # nor can Python's own, between the processes of a training
+            "TEMP": self.state.name,
             "RAY_TMPDIR": "/tmp",  # nor can Ray's
             "XDG_STATE_HOME": self.state.name,
         }
@@ -83,16 +83,14 @@ class Reader:
         if command.startswith(TORCHSERVE):
             return self._torchserve(command)
         self._have_server_for(command)
-        environment = self.environment
         if command.startswith("curl"):
             command = command.replace("curl", "curl -sS --fail-with-body", 1)
         elif command.startswith("make"):
             command += " -o .venv/.serve"  # what is installed stays: it isn't this copy's
-            environment = {**environment, "TMPDIR": "/tmp"}
         elif command.endswith("tensormask_server.health"):
             command += f" --management-port {self.ports[1]}"
         result = subprocess.run(
-            command, shell=True, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
         return result.stdout
@@ -151,11 +149,10 @@ class Reader:
         self.stop()
         ports = f"-p {self.ports[0]} --management-port {self.ports[1]} --metrics-port {self.ports[2]}"
         options = f"-o .venv/.serve OPTIONS='{ports}'" if command.startswith("make") else ports
-        environment = {**self.environment, "TMPDIR": "/tmp"}
         printed = self.folder / "printed"
         with printed.open("w") as file:
             self.serving = subprocess.Popen(
-                f"exec {command} {options}", shell=True, cwd=self.folder, env=environment, stdout=file, stderr=file
+                f"exec {command} {options}", shell=True, cwd=self.folder, env=self.environment, stdout=file, stderr=file
             )
         wait_for(
             lambda: re.search("^READY", printed.read_text(), re.MULTILINE), f"READY of {command}", unless=self._ended

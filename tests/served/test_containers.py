@@ -118,7 +118,7 @@ def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest
     [frontend] = [process for process in started if "org.pytorch.serve.ModelServer" in process.cmdline()]
     frontend.send_signal(signal.SIGSTOP)
     try:
-        assert not is_live(contained, timeout=1)
+        wait_for(lambda: not is_live(contained, timeout=1), "the stopped frontend to answer no more")
         assert not is_ready(contained)
     finally:
         frontend.send_signal(signal.SIGCONT)

@@ -113,7 +113,7 @@ def test_with_tokens_on_the_health_check_reads_them_or_says_what_it_wants(opened
         ready_workers(port, tmp_path / "absent.json")
     expired = tmp_path / "expired.json"
     expired.write_text(json.dumps({"management": {"key": "of yesterday"}}))
-    with pytest.raises(NotReady, match="that one isn't good, or is older than 60 minutes"):
+    with pytest.raises(NotReady, match="that key isn't valid, or is older than 60 minutes"):
         ready_workers(port, expired)
 
 
@@ -214,7 +214,7 @@ def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
     status, _, said = asked(opened.server.url, headers=opened.bearer("inference"))
     assert status == 403
     assert "only accepts HTTPS" in said.decode()
-    with pytest.raises(WrongServer, match=r"answers by TLS alone: .*; expected https://$"):
+    with pytest.raises(WrongServer, match=r"answers only by TLS: .*; expected https://$"):
         Client(opened.server.url).predict(case.image)
 
 
