@@ -34,7 +34,7 @@ def parsed(sent: Sent) -> str:
         said = json.loads(error_json(error.error, error.expected))
         assert said["error"] and said["expected"], said
         assert len(said["error"]) < 1000, said
-        return str(error.status[0])
+        return str(int(error.status))
     assert 0 < len(request.items) <= LIMITS.max_images
     for item in request.items:
         assert item.image.dtype == np.uint8
