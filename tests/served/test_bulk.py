@@ -346,7 +346,7 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU")
-def test_a_gpu_that_torch_can_not_use_is_told(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_gpu_that_torch_can_not_use_is_reported(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     try:
         process = bulk.start(tmp_path, "--address", cluster.address)
@@ -427,7 +427,7 @@ def test_without_images_or_a_place_for_rows_there_is_no_run(
     ("address", "said"),
     [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:1", "can't start Ray at ray://127.0.0.1:1")],
 )
-def test_a_cluster_that_can_not_be_used_is_told(
+def test_a_cluster_that_can_not_be_used_is_reported(
     bulk: Bulk,
     tmp_path: Path,
     address: str,
@@ -440,6 +440,6 @@ def test_a_cluster_that_can_not_be_used_is_told(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_image_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
+def test_a_image_that_is_gone_since_it_was_listed_is_reported(bulk: Bulk) -> None:
     with pytest.raises(OSError, match=r"absent\.jpg"):
         read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), Limits())

@@ -1,4 +1,4 @@
-"""Closes the connections that TorchServe would keep for ever: idle ones, half-sent requests, answers nobody reads.
+"""Closes the connections that TorchServe would keep for ever: idle ones, half-sent requests, responses nobody reads.
 
 A thread reads the kernel's state of each connection every 0.2 s, and closes those that the judge names.
 """
@@ -39,7 +39,7 @@ def guarded(process: psutil.Process, port: int, metrics_port: int, limits: Guard
             say(
                 f"connections have no time limits here, as this system doesn't allow pidfd_getfd or sock_diag "
                 f"({error.strerror or error}): let a proxy in front close those without traffic for "
-                f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read answers at once"
+                f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read responses at once"
             )
         yield
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tensormask_server.torchserve.java_memory import DEFAULT_SIZE, JavaMemory
 from tensormask_server.torchserve.served_archive import ServedModel
 
-SHORT = 5.0  # seconds that an answer, or an unanswered request, has even where memory is short
+SHORT = 5.0  # seconds that a response, or an unanswered request, has even where memory is short
 MOST_FILES = 65536  # file descriptors that are requested
 OTHER_FILES = 300  # file descriptors of Java's that are no connections
 MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
@@ -19,11 +19,11 @@ class GuardLimits:
     """What a connection may take."""
 
     idle_seconds: float  # without a byte in either direction, where no request is in hand
-    answer_seconds: float  # from a request's last byte to its answer: the longest that the queue can take
-    in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for an answer
-    held_bytes: int  # of requests and unread answers together
+    response_seconds: float  # from a request's last byte to its response: the longest that the queue can take
+    in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for a response
+    held_bytes: int  # of requests and unread responses together
     request_bytes: int  # of one request that TorchServe puts together, at most
-    answer_bytes: int  # of one answer, at most
+    response_bytes: int  # of one response, at most
     connections: int  # at a time
 
     def __post_init__(self) -> None:
@@ -47,11 +47,11 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
     batches = 1 + math.ceil(memory.queue / parallel)
     return GuardLimits(
         idle_seconds=idle_seconds,
-        answer_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
+        response_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
         in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
         held_bytes=memory.held_bytes,
         request_bytes=int(memory.properties.get("max_request_size", DEFAULT_SIZE)),
-        answer_bytes=memory.answer_bytes,
+        response_bytes=memory.response_bytes,
         connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
     )
 

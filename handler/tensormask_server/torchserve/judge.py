@@ -1,8 +1,8 @@
 """Decides which connections are to be closed, from what the kernel says about each of them.
 
-TorchServe has no time limits for its clients. It holds each request's body while it arrives, and each answer until the
-client has read it. So a connection is closed when it is idle, when it is too slow, or when the memory that it holds is
-needed for others.
+TorchServe has no time limits for its clients. It holds each request's body while it arrives, and each response until
+the client has read it. So a connection is closed when it is idle, when it is too slow, or when the memory that it holds
+is needed for others.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from tensormask_server.torchserve.guard_limits import SHORT, GuardLimits
 from tensormask_server.torchserve.socket_states import SocketState
 
 INTERVAL = 0.2  # seconds between two looks, each of which takes about 1 ms
-LEAST_RATE = 10_000  # bytes a second, over all the time that a request arrives or an answer is read
+LEAST_RATE = 10_000  # bytes a second, over all the time that a request arrives or a response is read
 LARGE = 1 << 20  # bytes: closing a smaller request leaves no room for others
 SCRAPE = 1 << 16  # bytes of a request to the metrics port: a scrape has no body
 
@@ -81,17 +81,17 @@ class Judge:
         if history.answering_at is not None:
             lasting = now - history.answering_at
             rate = (state.acknowledged - history.read) / max(lasting, INTERVAL)
-            look.held[state.cookie] += limits.answer_bytes if state.is_full else state.waiting
+            look.held[state.cookie] += limits.response_bytes if state.is_full else state.waiting
             if now - history.moved > limits.idle_seconds:
-                return "its answer isn't read"
+                return "its response isn't read"
             if lasting > limits.idle_seconds and rate < LEAST_RATE:
-                return "its answer is read too slowly"
-            if lasting > SHORT or history.size >= LARGE:  # the latter came before the answer was read
+                return "its response is read too slowly"
+            if lasting > SHORT or history.size >= LARGE:  # the latter came before the response was read
                 look.answering.append((rate, state))
         elif history.asked_at is not None:
             quiet = state.received_before / 1000
             lasting = now - quiet - history.asked_at
-            if quiet > (limits.idle_seconds if is_scrape else limits.answer_seconds):
+            if quiet > (limits.idle_seconds if is_scrape else limits.response_seconds):
                 return "its request didn't come to an end"
             if lasting > limits.idle_seconds and history.size < LEAST_RATE * lasting:
                 return "its request comes too slowly"
@@ -132,7 +132,7 @@ def _victims(look: _Look, surplus: list[tuple[float, SocketState]]) -> Iterator[
     for _, state in sorted(look.idle, key=lambda each: -look.held[each[1].cookie]):
         yield state, "memory is short, and it was idle after large requests"
     for _, state in sorted(look.answering, key=_first):
-        yield state, "memory is short, and its answer is read slowly"
+        yield state, "memory is short, and its response is read slowly"
     for _, state in surplus:
         yield state, "memory is short, and its request didn't come to an end"
     for _, state in sorted(look.arriving, key=_first, reverse=True):  # the older ones are nearer to their end

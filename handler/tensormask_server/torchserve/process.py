@@ -94,7 +94,7 @@ class TorchServe:
     def __enter__(self) -> "TorchServe":
         """
         Raises:
-            TorchServeError: a port is taken, the archive isn't there or isn't whole, its answers may be too large, or
+            TorchServeError: a port is taken, the archive isn't there or isn't whole, its responses may be too large, or
                 the logs can't be written.
             JavaNotFound: there is no Java.
         """

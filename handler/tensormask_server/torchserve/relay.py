@@ -24,16 +24,16 @@ from tensormask_server.torchserve.unix_http import UnixConnection
 
 CONNECTIONS = 100  # at a time; for one more, the oldest one whose request hasn't come is closed
 ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
-READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
-SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
+READ_SECONDS = 30  # in which a client has to take the response, and TorchServe to give it
+SCALING_SECONDS = 600  # with synchronous=true, the response to a scaling comes when the workers are ready
 TURN_SECONDS = 60  # in which a change may wait for the one before it
 SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
 LARGEST_BODY = 1 << 16  # bytes of a request's body, which is ignored
-LARGEST_ANSWER = 1 << 24  # bytes
+LARGEST_RESPONSE = 1 << 24  # bytes
 
 
 class ManagementRelay(ThreadingMixIn, HTTPServer):
-    """Listens from the moment it is made; answers while it is used as a context manager.
+    """Listens from the moment it is made. It responds while it is used as a context manager.
 
     Changes are passed on one after the other, each when the workers of the change before it are ready. None is passed
     on before `takes_changes` is set. TorchServe can lose count of workers that come and go quickly; then none is
@@ -84,7 +84,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """As HTTPServer's, without a name server's answer for the host's name."""
+        """As HTTPServer's, without a name server's response for the host's name."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
@@ -124,7 +124,7 @@ def _shut(connection: socket.socket) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection, with one request: it is closed after the answer."""
+    """One connection, with one request: it is closed after the response."""
 
     server: ManagementRelay
     protocol_version = "HTTP/1.1"
@@ -164,12 +164,12 @@ class _Handler(BaseHTTPRequestHandler):
                     "disable_token_authorization=false in FILE",
                 )
             if self.command == "GET":
-                self._answer(*self._upstream_answer(target, READ_SECONDS))
+                self._send_response(*self._upstream_response(target, READ_SECONDS))
             else:
                 self._change(target)
         except Refused as refused:
             content = {"error": refused.error, "expected": refused.expected}
-            self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
+            self._send_response(refused.status, "application/json", json.dumps(content).encode() + b"\n")
 
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -185,12 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(target).path
         try:
             self._check_count(path)
-            answer = self._upstream_answer(target, SCALING_SECONDS)
+            response = self._upstream_response(target, SCALING_SECONDS)
         except Refused:
             self.server.change.release()
             raise
         threading.Thread(target=self._settle, args=[path], daemon=True).start()
-        self._answer(*answer)
+        self._send_response(*response)
 
     def _check_count(self, path: str) -> None:
         described = self._described(path)
@@ -223,19 +223,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _described(self, path: str) -> dict[str, Any] | None:
         """TorchServe's description of the model; None if it gives none."""
         with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
-            described: dict[str, Any] = json.loads(self._upstream_answer(path, READ_SECONDS, "GET")[2])[0]
+            described: dict[str, Any] = json.loads(self._upstream_response(path, READ_SECONDS, "GET")[2])[0]
             if isinstance(described["workers"], list):
                 return described
         return None
 
-    def _upstream_answer(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
+    def _upstream_response(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
         upstream = UnixConnection(self.server.upstream, seconds)
         try:
             upstream.request(method or self.command, target, headers=headers)
-            answer = upstream.getresponse()
-            content = answer.read(LARGEST_ANSWER)
-            return answer.status, answer.headers.get("Content-Type", "application/json"), content
+            response = upstream.getresponse()
+            content = response.read(LARGEST_RESPONSE)
+            return response.status, response.headers.get("Content-Type", "application/json"), content
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't answer now", "the same request in a moment"
@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _answer(self, status: int, content_type: str, content: bytes) -> None:
+    def _send_response(self, status: int, content_type: str, content: bytes) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -260,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with contextlib.suppress(OSError):
             content = {"error": message or HTTPStatus(code).phrase, "expected": f"one of {ROUTES}"}
-            self._answer(code, "application/json", json.dumps(content).encode() + b"\n")
+            self._send_response(code, "application/json", json.dumps(content).encode() + b"\n")
 
     def log_message(self, *_: object) -> None:
         """Logs nothing: TorchServe's own access log has what was passed on."""

@@ -68,7 +68,7 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
         folder: the archive will be unpacked on its disk.
 
     Raises:
-        ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
+        ArchiveUnusable: it isn't there or isn't whole, its responses may be too large, or the disk is too small for it.
     """
     _check_is_there(archive)
     shown = printable(archive)
@@ -76,7 +76,7 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
             check_entries(content)
-            _check_answers_fit(content, properties)
+            _check_responses_fit(content, properties)
             _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
         raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
@@ -95,8 +95,8 @@ def _check_is_there(archive: Path) -> None:
     raise ArchiveUnusable(f"there is no archive {printable(archive)}; {hint}")
 
 
-def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
-    """Checks that TorchServe passes on the largest answers: a larger one would cost its worker."""
+def _check_responses_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
+    """Checks that TorchServe passes on the largest responses: a larger one would cost its worker."""
     try:
         settings = yaml.safe_load(content.read("model-config.yaml"))
         largest = handler_options(settings["handler"]).limits.max_response_bytes

@@ -13,7 +13,7 @@ ERROR, DONE = 2, 3  # types of a netlink message
 ESTABLISHED, CLOSE_WAIT = 1, 8  # TCP's states in which a server holds something for a client
 INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: the two descriptions that are requested
 INFO_SIZE = 136  # bytes of struct tcp_info up to the last field read here
-BUFFER = 1 << 18  # bytes, of a part of the answer; the kernel fills at most 32 KiB
+BUFFER = 1 << 18  # bytes, of a part of the response; the kernel fills at most 32 KiB
 
 
 @dataclass(frozen=True)

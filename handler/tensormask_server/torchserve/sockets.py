@@ -65,7 +65,7 @@ def _filter_of_nothing() -> bytes:
 
 
 def count_in_hand(process: psutil.Process, port: int) -> int:
-    """Counts the connections on a port that have a request without its whole answer.
+    """Counts the connections on a port that have a request without its whole response.
 
     If the system denies access to the sockets, counts all connections.
     """

@@ -124,7 +124,7 @@ def test_a_flipped_bit_in_the_pages_is_found_by_other_readers_too(parts: Parts, 
 
 
 @pytest.mark.attack(14, "flipped bits in what a bulk run wrote")
-def test_a_flipped_bit_in_the_list_of_images_is_told(folder: Place, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_list_of_images_is_reported(folder: Place, tmp_path: Path) -> None:
     begin(folder, SETTINGS, (f"/images/{i}.jpg" for i in range(50)))
     path = tmp_path / "_images.parquet"
     content = path.read_bytes()

@@ -37,7 +37,7 @@ def test_the_known_keys_are_those_that_torchserve_reads() -> None:
     assert keys_in_torchserve() - values_of_headers == KNOWN_KEYS - OF_THE_WRAPPER
 
 
-def test_a_misspelt_key_is_told_with_the_one_it_stands_for(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_with_the_one_it_stands_for(tmp_path: Path) -> None:
     path = tmp_path / "own.properties"
     path.write_text("job_queue_size=5\ndisable_token_authorisation=false\n")
     with pytest.raises(PropertiesError) as caught:
