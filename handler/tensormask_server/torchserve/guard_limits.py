@@ -1,4 +1,4 @@
-"""What the clients' connections may take: limits that follow from a server's memory, queue and file descriptors."""
+"""The limits of the clients' connections. They follow from a server's memory, queue and file descriptors."""
 
 import math
 import resource
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from tensormask_server.torchserve.java_memory import DEFAULT_SIZE, JavaMemory
 from tensormask_server.torchserve.served_archive import ServedModel
 
-SHORT = 5.0  # seconds that a response, or an unanswered request, has even where memory is short
+SHORT = 5.0  # seconds that a response, or a request without one, has even if memory is short
 MOST_FILES = 65536  # file descriptors that are requested
-OTHER_FILES = 300  # file descriptors of Java's that are no connections
-MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
-MORE_WORKERS = 8  # that the management API may have added
+OTHER_FILES = 300  # Java's file descriptors that aren't connections
+MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and some time at each look
+MORE_WORKERS = 8  # workers that the management API may have added
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """What a connection may take."""
+    """The limits of one connection, and of all together."""
 
-    idle_seconds: float  # without a byte in either direction, where no request is in hand
+    idle_seconds: float  # without a byte in either direction, and without a request in hand
     response_seconds: float  # from a request's last byte to its response: the longest that the queue can take
     in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for a response
     held_bytes: int  # of requests and unread responses together
@@ -32,7 +32,7 @@ class GuardLimits:
 
 
 def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, files: int) -> GuardLimits:
-    """The limits that follow from a server's settings.
+    """Computes the limits from a server's settings.
 
     Args:
         memory: how Java's memory is shared.

@@ -1,8 +1,8 @@
-"""Shares out Java's memory: from one budget in bytes follow the heap, direct memory, the queue and the largest request.
+"""Divides Java's memory. The heap, direct memory, the queue and the largest request follow from one budget in bytes.
 
-TorchServe holds a body in direct memory while it arrives, and in the heap while it waits for a worker. It holds an
-response in both on its way, and in direct memory until the client has read it. If direct memory is full, Java waits
-half a second for each allocation, and loses a worker.
+TorchServe holds a body in direct memory while it arrives, and in the heap while it waits for a worker. It holds a
+response in both while it sends it, and in direct memory until the client has read it. If direct memory is full, Java
+waits half a second for each allocation, and loses a worker.
 
 Only the workers that the archive starts with are counted. Those that the management API adds have no share.
 """
@@ -21,9 +21,9 @@ HEAP_SHARE = 3 / 8  # of the rest; direct memory has the remainder
 HEAP_BASE = 128 * MIB  # of the heap: TorchServe's own objects
 HEAP_WASTE = 1.25  # large arrays take whole regions of the heap, next to each other
 DIRECT_WASTE = 1.35  # Netty's pieces of a body (measured: 5.4 GB for 4.2 GB of bodies)
-FILLED = 0.85  # of the clients' direct memory; the rest is for what comes between two looks of the guard
+FILLED = 0.85  # of the clients' direct memory; the rest is for what arrives between two looks of the guard
 LEAST_QUEUE, MOST_QUEUE = 4, 100  # requests; MOST_QUEUE is TorchServe's own default
-LEAST_CLIENTS = 4  # direct memory has room for so many bodies or responses of the largest size
+LEAST_CLIENTS = 4  # bodies or responses of the largest size for which direct memory has room
 LEAST_REQUEST = MIB
 MOST_MEMORY = 32 << 30  # bytes: room for 100 waiting requests of 64 MiB and 190 that arrive
 DEFAULT_SIZE = 6_553_500  # bytes, TorchServe's own max_request_size and max_response_size
@@ -35,13 +35,13 @@ CHUNKS = (
 
 @dataclass(frozen=True)
 class JavaMemory:
-    """How a budget is shared."""
+    """How a budget is divided."""
 
     properties: dict[str, str]  # of config.properties, with the sizes
     queue: int  # requests
     held_bytes: int  # of all bodies that arrive and all responses that aren't read yet, together
-    response_bytes: int
-    note: str = ""  # says in one line what is smaller than in config.properties
+    response_bytes: int  # of one response, at most
+    note: str = ""  # one line about what is smaller than in config.properties
 
 
 def has_memory(properties: Mapping[str, str]) -> bool:
@@ -57,12 +57,12 @@ def without_memory(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | None, *, is_ours: bool) -> JavaMemory:
-    """Decides on the budget, and shares it out as `within_memory` does.
+    """Decides on the budget, and divides it as `within_memory` does.
 
     Args:
         properties: of config.properties.
         model: the settings of the model that is served.
-        budget: bytes that the user lets Java take; None if the user gives no number.
+        budget: bytes that the user lets Java take. None: the user gives no number.
         is_ours: whether the properties are this project's own, whose sizes are for plain torchserve.
 
     Returns:
@@ -79,12 +79,12 @@ def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | 
 
 
 def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int | None) -> JavaMemory:
-    """Shares out Java's memory.
+    """Divides Java's memory.
 
     Args:
         properties: of config.properties.
         model: the settings of the model that is served.
-        budget: bytes that Java may take; None: what `vmargs` in the properties says.
+        budget: bytes that Java may take. None: the sizes in `vmargs` of the properties count.
 
     Returns:
         The properties with `vmargs` and `job_queue_size`. A `job_queue_size` that they had is kept. With a budget
@@ -189,7 +189,7 @@ def _fitting_request(heap: int, direct: int, response: int, model: ServedModel) 
     in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, response, model)) / (LEAST_QUEUE + parallel)
     free = direct / DIRECT_WASTE - _at_work(0, response, model)
     in_direct = min(
-        (free - LEAST_CLIENTS * response / FILLED) / parallel,  # responses are the larger
+        (free - LEAST_CLIENTS * response / FILLED) / parallel,  # if responses are larger than requests
         free / (LEAST_CLIENTS / FILLED + parallel),
     )
     return int(min(in_heap, in_direct))
@@ -207,12 +207,12 @@ def _size(properties: Mapping[str, str], key: str) -> int:
 
 
 def _option(vmargs: list[str], name: str) -> int | None:
-    """The bytes of the last option of this name, which Java uses; None if there is none."""
-    found = [each.removeprefix(name) for each in vmargs if each.startswith(name)]
-    if not found:
+    """The bytes of the last option of this name, which Java uses. None: there is no such option."""
+    sizes = [each.removeprefix(name) for each in vmargs if each.startswith(name)]
+    if not sizes:
         return None
     try:
-        return memory_size(found[-1])
+        return memory_size(sizes[-1])
     except ValueError as error:
         raise PropertiesError(f"{name} in vmargs of TorchServe's properties: {error}") from error
 

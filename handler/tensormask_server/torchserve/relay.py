@@ -1,7 +1,7 @@
 """The management port: a small relay to TorchServe's own management API, which listens on a private Unix socket.
 
-TorchServe's API also registers workflows, which are code, and answers any page that a browser on this machine shows.
-The relay passes on only the documented routes, and nothing that a page of another origin has sent.
+TorchServe's API also registers workflows, which are code. It responds to any page in a browser on this machine. The
+relay passes on only the documented routes, and no request from a page of another origin.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from urllib.parse import urlsplit
 from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, checked_target
 from tensormask_server.torchserve.unix_http import UnixConnection
 
-CONNECTIONS = 100  # at a time; for one more, the oldest one whose request hasn't come is closed
-ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
-READ_SECONDS = 30  # in which a client has to take the response, and TorchServe to give it
+CONNECTIONS = 100  # at a time; for one more, the oldest connection without a whole request is closed
+ARRIVAL_SECONDS = 5  # in which a whole request has to arrive
+READ_SECONDS = 30  # in which TorchServe has to send a response, and a client has to read it
 SCALING_SECONDS = 600  # with synchronous=true, the response to a scaling comes when the workers are ready
 TURN_SECONDS = 60  # in which a change may wait for the one before it
-SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
+SETTLING_SECONDS = 120  # after which a change counts as done, even if the workers aren't ready
 LARGEST_BODY = 1 << 16  # bytes of a request's body, which is ignored
 LARGEST_RESPONSE = 1 << 24  # bytes
 
@@ -84,12 +84,12 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """As HTTPServer's, without a name server's response for the host's name."""
+        """As in HTTPServer, but without asking a name server for the host's name."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Whether there is room for one more connection. Closes one whose request hasn't come, to make room."""
+        """Whether there is room for one more connection. To make room, it closes one without a whole request."""
         del request, client_address
         if self._free.acquire(blocking=False):
             return True
@@ -115,7 +115,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Prints nothing: a client that has gone away is no error, and the launcher's terminal isn't a log."""
+        """Prints nothing, because a client that has gone away is no error, and the launcher's terminal isn't a log."""
 
 
 def _shut(connection: socket.socket) -> None:
@@ -124,7 +124,7 @@ def _shut(connection: socket.socket) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection, with one request: it is closed after the response."""
+    """One connection with one request. It is closed after the response."""
 
     server: ManagementRelay
     protocol_version = "HTTP/1.1"
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(
                     HTTPStatus.NOT_FOUND,
                     "this server has no tokens",
-                    "requests without a token; to want tokens, start it with --ts-config FILE, and "
+                    "requests without a token; to require tokens, start it with --ts-config FILE, and "
                     "disable_token_authorization=false in FILE",
                 )
             if self.command == "GET":
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _settle(self, path: str) -> None:
-        """Admits the next change when this one's workers are ready, or the time is up."""
+        """Admits the next change when this one's workers are ready, or after SETTLING_SECONDS."""
         end = time.monotonic() + SETTLING_SECONDS
         try:
             while time.monotonic() < end and not self._is_settled(path):
@@ -221,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
         return is_wanted and ready == len(workers) == self.server.worker_processes()
 
     def _described(self, path: str) -> dict[str, Any] | None:
-        """TorchServe's description of the model; None if it gives none."""
+        """TorchServe's description of the model. None: it gives none now."""
         with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
             described: dict[str, Any] = json.loads(self._upstream_response(path, READ_SECONDS, "GET")[2])[0]
             if isinstance(described["workers"], list):
@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             return response.status, response.headers.get("Content-Type", "application/json"), content
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't answer now", "the same request in a moment"
+                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't respond now", "the same request in a moment"
             ) from error
         finally:
             upstream.close()
@@ -253,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The errors that http.server itself answers, as for malformed HTTP, in the form of ours."""
+        """Sends an error of http.server, such as one for malformed HTTP, in the form of our own errors."""
         del explain
         self.close_connection = True
         if self.request_version == "HTTP/0.9":

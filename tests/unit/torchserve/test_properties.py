@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tensormask_server.torchserve.properties import PropertiesError, read_properties, wants_tokens, write_properties
+from tensormask_server.torchserve.properties import PropertiesError, read_properties, requires_tokens, write_properties
 from tensormask_server.torchserve.property_keys import KNOWN_KEYS
 
 OF_THE_WRAPPER = {"vmargs", "plugins_path"}  # which TorchServe's Python command reads, not its Java
@@ -54,4 +54,4 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "wanted"), [("false", True), ("true", False), ("TRUE", False), ("", True)])
 def test_tokens_are_off_where_java_reads_it_so(value: str, wanted: bool) -> None:
-    assert wants_tokens({"disable_token_authorization": value}) is wanted
+    assert requires_tokens({"disable_token_authorization": value}) is wanted
