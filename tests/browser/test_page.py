@@ -245,8 +245,9 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, image: Path) 
                 const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
                 const data = new DataTransfer();
                 data.items.add(new File([bytes], event + ".png", { type: "image/png" }));
-                const kind = event === "paste" ? ClipboardEvent : DragEvent;
-                document.body.dispatchEvent(new kind(event, { [transfer]: data, bubbles: true, cancelable: true }));
+                const eventClass = event === "paste" ? ClipboardEvent : DragEvent;
+                const options = { [transfer]: data, bubbles: true, cancelable: true };
+                document.body.dispatchEvent(new eventClass(event, options));
             }""",
             [event, transfer, base64.b64encode(image.read_bytes()).decode()],
         )

@@ -89,7 +89,7 @@ def test_one_pixel_is_a_image(server: Server) -> None:
     assert server.post(json.dumps({"img_data": PIXEL}).encode()).tensors()["pred_masks"].shape[1:] == (1, 1)
 
 
-def test_channels_last_is_reported_apart(server: Server, case: Case) -> None:
+def test_channels_last_is_recognised(server: Server, case: Case) -> None:
     channels_last = server.post(json.dumps({"img_data": case.image.tolist()}).encode()).tensors()
     np.testing.assert_array_equal(
         channels_last["pred_masks"], server.post(request_body(case.image)).tensors()["pred_masks"]
@@ -107,7 +107,7 @@ def test_in_a_batch_only_the_bad_request_fails(server: Server, case: Case) -> No
         np.testing.assert_array_equal(response.tensors()["pred_masks"], alone["pred_masks"])
 
 
-def test_a_form_is_answered_with_the_right_command(server: Server, case: Case) -> None:
+def test_the_error_for_a_form_has_the_right_command(server: Server, case: Case) -> None:
     command = ["curl", "-sS", "-w", "%{http_code}", "-d", "@-", server.url]
     printed = subprocess.run(command, input=request_body(case.image), capture_output=True).stdout.decode()
     assert printed.endswith("400")

@@ -1,4 +1,4 @@
-"""What Prometheus gets to see, and that the dashboard asks for nothing else."""
+"""The metrics that Prometheus gets. The dashboard uses no others."""
 
 import json
 import re

@@ -55,11 +55,11 @@ def test_the_page_shows_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
     ("arguments", "said"),
     [
         (["--cores", "0"], "'0' is not a whole number, 1 or more"),
-        (["--gpu-ms", "-3"], "'-3' is too little"),
-        (["--load", "1.5"], "'1.5' is no share; expected a number above 0, to 1"),
+        (["--gpu-ms", "-3"], "'-3' is too small"),
+        (["--load", "1.5"], "'1.5' is no share; expected a number above 0, at most 1"),
         (["--load", "0"], "'0' is no share"),
         (["--peak", "many"], "'many' is not a number"),
-        (["--images", "nan"], "'nan' is not a number"),
+        (["--images", "nan"], "'nan' is not finite"),
     ],
 )
 def test_what_can_not_be_is_refused(

@@ -1,4 +1,4 @@
-"""Accuracy: what counts as right, which category a class is, and what is told of what can't be measured."""
+"""Accuracy: the scores, the categories of classes, and the errors about data that can't be measured."""
 
 import io
 import json
@@ -30,7 +30,7 @@ OTHER_LINE = '{{"image_id": 7, "threshold": 0.05, "results": {}}}\n'
 RIGHT = np.array([15, 0, 15, 0], np.float32)
 
 
-def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
+def detections_of(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
     """Squares of these sides, one of each class."""
     random = np.random.default_rng(seed)
     boxes = np.array(
@@ -56,14 +56,14 @@ def annotated(found: dict[int, Detections]) -> dict[str, Any]:
 
 @pytest.fixture
 def found() -> dict[int, Detections]:
-    return {image_id: things(image_id) for image_id in (7, 9, 40)}
+    return {image_id: detections_of(image_id) for image_id in (7, 9, 40)}
 
 
 def results_of(found: dict[int, Detections]) -> list[dict[str, Any]]:
     return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
 
 
-def test_a_perfect_response_scores_one_at_every_size(found: dict[int, Detections]) -> None:
+def test_perfect_results_score_one_at_every_size(found: dict[int, Detections]) -> None:
     scores = evaluate(annotated(found), results_of(found))
     for part in (scores.boxes, scores.masks):
         assert (part.ap, part.ap50, part.ap75, part.small, part.medium, part.large) == pytest.approx((1,) * 6)
@@ -81,7 +81,7 @@ def test_shifted_boxes_lower_the_box_scores_alone(found: dict[int, Detections]) 
 
 
 def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
-    """A thin thing with a large box is a small thing; COCO's tools look at the box when a result has one."""
+    """A thin instance with a large box is a small instance. COCO's tools use a result's box if it has one."""
     mask = np.zeros((1, HEIGHT, WIDTH), bool)
     mask[0, np.arange(110), np.arange(110)] = True
     thin = Detections.of_masks(
@@ -118,9 +118,9 @@ def test_evaluation_leaves_its_arguments_as_they_were(found: dict[int, Detection
 
 def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detections]) -> None:
     assert category_ids(annotated(found)) == [3, 18, 70]
-    assert [each["category_id"] for each in coco_results(1, things(0), [3, 18, 70])] == [3, 18, 70]
-    with pytest.raises(EvaluationError, match="class 2, where the annotation file has only 2 categories"):
-        coco_results(1, things(0), [3, 18])
+    assert [each["category_id"] for each in coco_results(1, detections_of(0), [3, 18, 70])] == [3, 18, 70]
+    with pytest.raises(EvaluationError, match="class 2, and the annotation file has only 2 categories"):
+        coco_results(1, detections_of(0), [3, 18])
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
         ({"area": None}, r"annotation 4 has no 'bbox' \[x, y, w, h\] or no 'area'"),
         ({"bbox": []}, "annotation 4 has no 'bbox'"),
         ({"bbox": [1, 2, 3, "4"]}, "annotation 4 has no 'bbox'"),
-        ({"segmentation": None}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": []}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": [[]]}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": None}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": []}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": [[]]}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, although others do"),
         ({"segmentation": "x"}, "the segmentation of annotation 4 is x; expected a list of polygons"),
         ({"segmentation": {"counts": 7}}, "the segmentation of annotation 4 is {'counts': 7}; expected"),
         (
@@ -159,8 +159,8 @@ def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Dete
     assert scores.masks is None
 
 
-def test_a_response_is_read_as_it_was_meant() -> None:
-    expected = things(3)
+def test_a_response_is_read_back() -> None:
+    expected = detections_of(3)
     response = detections.read_detections(npz(expected))
     for name in ("boxes", "scores", "classes", "masks"):
         np.testing.assert_array_equal(getattr(response, name), getattr(expected, name))
@@ -173,7 +173,7 @@ def zipped(**arrays: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"PK\x03\x04", zipped(), zipped(scores=np.array([None]))])
-def test_something_else_than_a_response_is_reported(body: bytes) -> None:
+def test_another_body_is_an_error(body: bytes) -> None:
     with pytest.raises(WrongServer, match="something else than detections"):
         detections.read_detections(body)
 
@@ -189,7 +189,7 @@ def bomb() -> bytes:
 
 def header(name: str, text: str) -> bytes:
     """A response of which one array has this header, and nothing else."""
-    packed = io.BytesIO(npz(things(3)))
+    packed = io.BytesIO(npz(detections_of(3)))
     with zipfile.ZipFile(packed) as archive:
         entries = {each: archive.read(each) for each in archive.namelist()}
     entries[f"{name}.npy"] = b"\x93NUMPY\x01\x00" + (len(text) + 1).to_bytes(2, "little") + text.encode() + b"\n"
@@ -223,7 +223,7 @@ def shaped(descr: str, shape: str) -> str:
     ],
     ids=range(13),
 )
-def test_a_response_that_means_ill_takes_no_memory(body: bytes) -> None:
+def test_a_hostile_response_takes_no_memory(body: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(WrongServer, match="something else than detections"):
@@ -288,7 +288,7 @@ class StubHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.tokens.append(self.headers["Authorization"])
-        response = self.server.responses.pop(0) if self.server.responses else (200, npz(things(0)))
+        response = self.server.responses.pop(0) if self.server.responses else (200, npz(detections_of(0)))
         if response is not None:
             self.send_response(response[0])
             self.send_header("Content-Type", "application/zip" if response[0] == 200 else "application/json")
@@ -316,7 +316,7 @@ def client(stub: Stub) -> Client:
 
 
 def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = write_folder(tmp_path, {7: things(7)})
+    arguments = write_folder(tmp_path, {7: detections_of(7)})
     assert command.main([*arguments, "--url", "http://127.0.0.1:1/predictions/any"]) == 2
     assert last_line(capsys).startswith("evaluate.py: no server answers at http://127.0.0.1:1/predictions/any: ")
 
@@ -346,9 +346,9 @@ def test_an_error_on_one_image_is_reported_and_counted(
     printed = capsys.readouterr()
     assert "7.png: 500 worker died" in printed.err
     assert "40.png: has 121×160 pixels, and annotations for 120×160" in printed.err
-    assert "2 of 3 images had no response" in printed.err.splitlines()[-1]
+    assert "2 of 3 images got no response" in printed.err.splitlines()[-1]
     assert [line.split()[0] for line in printed.out.splitlines()] == ["AP", "box", "mask"]
-    # and only those are asked for again
+    # only those are requested again
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "40.png")
     stub.tokens.clear()
     assert command.main(arguments) == 0

@@ -20,15 +20,21 @@ from reference.cases import Case, load_case, write_weights
 from tests.unit.small_network import small_config, small_network
 
 
-def instances(answer: Detections) -> Instances:
+def instances(detections: Detections) -> Instances:
     """A result as detectron2 gives it, but in another order."""
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(answer)))
-    boxes, scores, classes = (torch.from_numpy(each)[order] for each in (answer.boxes, answer.scores, answer.classes))
-    return Instances(boxes, scores, classes, None if answer.masks is None else torch.from_numpy(answer.masks)[order])
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(detections)))
+    boxes, scores, classes = (
+        torch.from_numpy(each)[order] for each in (detections.boxes, detections.scores, detections.classes)
+    )
+    return Instances(
+        boxes, scores, classes, None if detections.masks is None else torch.from_numpy(detections.masks)[order]
+    )
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-boxes-only"])
-def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Predictor]:
+def case_and_predictor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Case, Predictor]:
     case = load_case(request.param)
     return case, load_predictor(case.config, write_weights(case, tmp_path_factory.mktemp("weights") / "weights.pkl"))
 
@@ -46,9 +52,9 @@ def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     ],
 )
 def test_options_select_from_the_references_result_what_our_network_detects_with_them(
-    answered: tuple[Case, Predictor], options: PredictionOptions
+    case_and_predictor: tuple[Case, Predictor], options: PredictionOptions
 ) -> None:
-    case, predictor = answered
+    case, predictor = case_and_predictor
     check_options(options, predictor.config, 0.0)
     found = select_detections(instances(case.expected), predictor.config, options, *case.image.shape[:2])
     [ours] = predictor([case.image], options)

@@ -1,4 +1,4 @@
-"""Whether a server still gets a worker, told from its processes and the management API."""
+"""Whether a server will get a worker again, decided by its processes and the management API."""
 
 from dataclasses import dataclass
 
