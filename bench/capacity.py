@@ -108,7 +108,7 @@ def shares(workloads: Sequence[Workload]) -> Table:
     stages = ("network", *AROUND)
     table = Table(
         "shares",
-        "Where an image's time goes, on cores alone",
+        "Where an image's time goes, with cores only",
         ("network", "pixels", "images/s a core", *(f"{stage}, %" for stage in stages)),
         "with TorchServe's part as a lone client waits for it",
     )

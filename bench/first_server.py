@@ -1,7 +1,7 @@
 """The steps of the first Flask server for this network, written again, to measure what a request cost.
 
 json.loads and numpy in; the reference network; torch.save and gzip's level 9 out. The reference's network can't be
-installed from a registry, so its time is the product of two that can be measured: that of its convolutions alone
+installed from a registry, so its time is the product of two that can be measured: that of its convolutions
 (backbone and three towers, float32, channels first) and 1.6, what the whole of it took over them where it was measured.
 """
 

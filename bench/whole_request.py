@@ -43,7 +43,7 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     predictors = {
         "float32, everywhere, channels first": channels_first(published_predictor(min_size=0, winograd=False)),
         "+ channels last": everywhere,
-        "+ only around what the class tower found": published_predictor(min_size=0, winograd=False),
+        "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False),
         "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
         "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
     }

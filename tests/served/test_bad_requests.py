@@ -85,7 +85,7 @@ def test_no_bad_body_costs_a_worker(server: Server) -> None:
     assert server.worker_pids() == before
 
 
-def test_one_pixel_is_a_image(server: Server) -> None:
+def test_one_pixel_is_an_image(server: Server) -> None:
     assert server.post(json.dumps({"img_data": PIXEL}).encode()).tensors()["pred_masks"].shape[1:] == (1, 1)
 
 
@@ -115,7 +115,7 @@ def test_the_error_for_a_form_has_the_right_command(server: Server, case: Case) 
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
-def test_another_method_is_no_harm(server: Server, method: str) -> None:
+def test_another_method_does_no_harm(server: Server, method: str) -> None:
     command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, server.url]
     assert subprocess.run(command, capture_output=True).stdout == b"400"
 

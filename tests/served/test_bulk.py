@@ -159,7 +159,7 @@ def test_each_image_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: P
 
 
 @pytest.mark.attack(14, "Ray's ports and tokens on one machine")
-def test_ray_on_this_machine_alone_is_open_to_nobody_else(
+def test_ray_on_only_this_machine_is_open_to_nobody_else(
     bulk: Bulk, complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -224,7 +224,7 @@ def test_the_rows_hold_what_the_predictor_finds(bulk: Bulk, complete: Path, pred
     assert compared > 100
 
 
-def test_a_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
+def test_an_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
     errors = {
         Path(row["path"]).name: row["error"] for row in rows_of(complete) if row["error"] or row["instances"] is None
     }
@@ -407,9 +407,7 @@ def test_an_option_out_of_its_range_is_refused(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_without_images_or_a_place_for_rows_there_is_no_run(
-    bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_needs_images_and_a_folder(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, found = tmp_path / "images", tmp_path / "found"
     arguments = bulk.arguments(found, "--input", images)
     assert main(arguments) == 2

@@ -42,7 +42,7 @@ def test_the_ap_over_http_is_the_ap_in_process(server: Server, folder: Folder) -
     assert done.stdout.strip() == table(folder.in_process).strip()
 
 
-def test_a_run_that_was_killed_goes_on(server: Server, folder: Folder, complete: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues(server: Server, folder: Folder, complete: Path, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     options = ("--results", path, "--concurrency", 1)
     with gate(server.url, 4) as url:

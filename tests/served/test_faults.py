@@ -106,7 +106,7 @@ def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: 
     assert server.worker_pids() == pids
 
 
-def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
+def test_after_sigterm_requests_in_hand_get_their_responses_and_new_ones_are_refused(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
     body = request_body(case.image)

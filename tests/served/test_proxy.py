@@ -96,7 +96,7 @@ def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[
 
 
 @pytest.mark.attack(7, "pipelined requests behind nginx and HAProxy")
-def test_pipelined_requests_are_answered_in_their_order(proxy: Proxy) -> None:
+def test_pipelined_requests_get_their_responses_in_order(proxy: Proxy) -> None:
     """By several clients at once, who ask for images of their own."""
 
     def sizes(order: str) -> list[tuple[int, int]]:
@@ -250,7 +250,7 @@ def test_what_is_documented_is_let_through(proxy: Proxy, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", CLOSED, ids=lambda raw: raw.partition(b" HTTP")[0].decode())
-def test_nothing_else_is(proxy: Proxy, raw: bytes) -> None:
+def test_what_is_not_documented_is_refused(proxy: Proxy, raw: bytes) -> None:
     [response] = proxy.exchange(closing(raw))
     assert 400 <= response.status < 500, response
     assert b'"code"' not in response.body  # TorchServe's own errors have it, so TorchServe didn't get the request

@@ -25,10 +25,10 @@ def test_our_detections_are_detectron2s(name: str, tmp_path: Path) -> None:
     case = load_case(name)
     predictor = load_predictor(case.config, write_weights(case, tmp_path / "weights.pkl"))
     own = predictor.config.detection
-    [found] = predictor([case.image])
-    compared = compare(found, case.expected, own.score_threshold, own.max_detections)
+    [detections] = predictor([case.image])
+    compared = compare(detections, case.expected, own.score_threshold, own.max_detections)
     assert compared.is_same
-    assert len(compared.pairs) == len(found) == len(case.expected)
+    assert len(compared.pairs) == len(detections) == len(case.expected)
 
 
 def without(detections: Detections, index: int) -> Detections:

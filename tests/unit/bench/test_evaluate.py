@@ -43,11 +43,13 @@ def detections_of(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detectio
     return Detections.of_masks(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
 
 
-def annotated(found: dict[int, Detections]) -> dict[str, Any]:
+def annotated(by_image: dict[int, Detections]) -> dict[str, Any]:
     """Annotations that are these detections, numbered from 0."""
     content: dict[str, Any] = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
-    content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in found]
-    results = [each for i, detections in found.items() for each in coco_results(i, detections, category_ids(content))]
+    content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in by_image]
+    results = [
+        each for i, detections in by_image.items() for each in coco_results(i, detections, category_ids(content))
+    ]
     content["annotations"] = [
         {**each, "id": number, "area": int(rle.area(each["segmentation"]))} for number, each in enumerate(results)
     ]
@@ -55,24 +57,24 @@ def annotated(found: dict[int, Detections]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def found() -> dict[int, Detections]:
+def by_image() -> dict[int, Detections]:
     return {image_id: detections_of(image_id) for image_id in (7, 9, 40)}
 
 
-def results_of(found: dict[int, Detections]) -> list[dict[str, Any]]:
-    return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
+def results_of(by_image: dict[int, Detections]) -> list[dict[str, Any]]:
+    return [each for image_id, one in by_image.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
 
 
-def test_perfect_results_score_one_at_every_size(found: dict[int, Detections]) -> None:
-    scores = evaluate(annotated(found), results_of(found))
+def test_perfect_results_score_one_at_every_size(by_image: dict[int, Detections]) -> None:
+    scores = evaluate(annotated(by_image), results_of(by_image))
     for part in (scores.boxes, scores.masks):
         assert (part.ap, part.ap50, part.ap75, part.small, part.medium, part.large) == pytest.approx((1,) * 6)
 
 
-def test_shifted_boxes_lower_the_box_scores_alone(found: dict[int, Detections]) -> None:
+def test_shifted_boxes_lower_only_the_box_scores(by_image: dict[int, Detections]) -> None:
     """By 15 pixels: a side of 20 then overlaps by 1/7 of the union, one of 50 by 7/13, and one of 100 by 17/23."""
-    shifted = {image_id: replace(one, boxes=one.boxes + RIGHT) for image_id, one in found.items()}
-    scores = evaluate(annotated(found), results_of(shifted))
+    shifted = {image_id: replace(one, boxes=one.boxes + RIGHT) for image_id, one in by_image.items()}
+    scores = evaluate(annotated(by_image), results_of(shifted))
     assert scores.boxes.ap50 == pytest.approx(2 / 3)
     assert scores.boxes.ap75 == pytest.approx(0)
     # IoU 0.5 alone is reached by the second; 0.5, 0.55 … 0.7 by the third
@@ -95,29 +97,29 @@ def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
     assert np.isnan(scores.masks.large)
 
 
-def test_images_without_results_count_as_empty(found: dict[int, Detections]) -> None:
-    assert evaluate(annotated(found), []).masks.ap == 0
-    half = {image_id: one for image_id, one in found.items() if image_id != 9}
-    assert 0.5 < evaluate(annotated(found), results_of(half)).boxes.ap < 0.7
+def test_images_without_results_count_as_empty(by_image: dict[int, Detections]) -> None:
+    assert evaluate(annotated(by_image), []).masks.ap == 0
+    half = {image_id: one for image_id, one in by_image.items() if image_id != 9}
+    assert 0.5 < evaluate(annotated(by_image), results_of(half)).boxes.ap < 0.7
 
 
-def test_a_network_without_masks_has_box_scores(found: dict[int, Detections]) -> None:
-    without = {image_id: replace(one, image_masks=None) for image_id, one in found.items()}
-    scores = evaluate(annotated(found), results_of(without))
+def test_a_network_without_masks_has_box_scores(by_image: dict[int, Detections]) -> None:
+    without = {image_id: replace(one, image_masks=None) for image_id, one in by_image.items()}
+    scores = evaluate(annotated(by_image), results_of(without))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
     assert command.table(scores).splitlines()[1].split() == ["box", *["100.00"] * 6]
 
 
-def test_evaluation_leaves_its_arguments_as_they_were(found: dict[int, Detections]) -> None:
-    annotations, results = annotated(found), results_of(found)
+def test_evaluation_leaves_its_arguments_as_they_were(by_image: dict[int, Detections]) -> None:
+    annotations, results = annotated(by_image), results_of(by_image)
     before = json.dumps([annotations, results])
     evaluate(annotations, results)
     assert json.dumps([annotations, results]) == before
 
 
-def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detections]) -> None:
-    assert category_ids(annotated(found)) == [3, 18, 70]
+def test_class_k_is_the_kth_of_the_sorted_category_ids(by_image: dict[int, Detections]) -> None:
+    assert category_ids(annotated(by_image)) == [3, 18, 70]
     assert [each["category_id"] for each in coco_results(1, detections_of(0), [3, 18, 70])] == [3, 18, 70]
     with pytest.raises(EvaluationError, match="class 2, and the annotation file has only 2 categories"):
         coco_results(1, detections_of(0), [3, 18])
@@ -142,19 +144,19 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
     ],
 )
 def test_an_annotation_that_can_not_be_measured_on_is_named(
-    found: dict[int, Detections], changed: dict[str, object], said: str
+    by_image: dict[int, Detections], changed: dict[str, object], said: str
 ) -> None:
-    annotations = annotated(found)
+    annotations = annotated(by_image)
     annotations["annotations"][4] |= changed
     with pytest.raises((EvaluationError, DataError), match=said):
-        evaluate(annotations, results_of(found))
+        evaluate(annotations, results_of(by_image))
 
 
-def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Detections]) -> None:
-    annotations = annotated(found)
+def test_annotations_without_any_outline_score_only_boxes(by_image: dict[int, Detections]) -> None:
+    annotations = annotated(by_image)
     for annotation in annotations["annotations"]:
         annotation["segmentation"] = []
-    scores = evaluate(annotations, results_of(found))
+    scores = evaluate(annotations, results_of(by_image))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
 
@@ -246,11 +248,11 @@ def test_a_response_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeyp
 
 
 def test_masks_of_another_size_than_the_image_are_reported(
-    tmp_path: Path, stub: "Stub", client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: "Stub", client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = np.zeros((1, 2, 2), bool)
     stub.responses = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
-    assert command.main([*write_folder(tmp_path, found), "--url", client.url]) == 2
+    assert command.main([*write_folder(tmp_path, by_image), "--url", client.url]) == 2
     assert "masks of 2×2 pixels on an image of 120×160" in last_line(capsys)
 
 
@@ -259,11 +261,11 @@ def test_an_annotation_file_names_no_image_outside_of_the_folder(
     tmp_path: Path,
     stub: "Stub",
     client: Client,
-    found: dict[int, Detections],
+    by_image: dict[int, Detections],
     name: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = write_folder(tmp_path, found)
+    arguments = write_folder(tmp_path, by_image)
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "secret.png")
     annotations = json.loads((tmp_path / "instances.json").read_text())
     annotations["images"][0]["file_name"] = name
@@ -321,9 +323,9 @@ def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert last_line(capsys).startswith("evaluate.py: no server answers at http://127.0.0.1:1/predictions/any: ")
 
 
-def write_folder(folder: Path, found: dict[int, Detections]) -> list[str]:
+def write_folder(folder: Path, by_image: dict[int, Detections]) -> list[str]:
     """The command's arguments for a folder of black images with these annotations."""
-    annotations = annotated(found)
+    annotations = annotated(by_image)
     (folder / "instances.json").write_text(json.dumps(annotations))
     (folder / "images").mkdir()
     for image in annotations["images"]:
@@ -336,9 +338,9 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_an_error_on_one_image_is_reported_and_counted(
-    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: Stub, client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*write_folder(tmp_path, found), "--url", client.url, "--concurrency", "1"]
+    arguments = [*write_folder(tmp_path, by_image), "--url", client.url, "--concurrency", "1"]
     arguments += ["--results", str(tmp_path / "results.jsonl")]
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(tmp_path / "images" / "40.png")
     stub.responses = [(500, b'{"message": "worker died"}')]
@@ -385,9 +387,9 @@ def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, conten
 
 
 def test_what_can_not_be_measured_is_reported_before_anything_is_sent(
-    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: Stub, client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*write_folder(tmp_path, found), "--url", client.url]
+    arguments = [*write_folder(tmp_path, by_image), "--url", client.url]
     results = tmp_path / "results.jsonl"
     kept = command.ResultsFile(results, 0.05)
     results.write_text(kept.line(8, []))

@@ -296,10 +296,10 @@ def test_a_response_of_another_form_is_taken_for_another_servers(body: bytes) ->
 
 def test_the_instance_that_the_wrong_ones_are_made_of_is_right() -> None:
     with talking(sending(http(response(instances=[INSTANCE])))) as url:
-        found = Client(url, waits=()).predict(PIXEL)
-    assert (found.names, found.scores.tolist(), found.boxes.tolist()) == (("ant",), [0.5], [[0, 0, 1, 1]])
-    assert found.masks is not None
-    assert found.masks.tolist() == [[[True, True]]]
+        instances = Client(url, waits=()).predict(PIXEL)
+    assert (instances.names, instances.scores.tolist(), instances.boxes.tolist()) == (("ant",), [0.5], [[0, 0, 1, 1]])
+    assert instances.masks is not None
+    assert instances.masks.tolist() == [[[True, True]]]
 
 
 @pytest.mark.parametrize(

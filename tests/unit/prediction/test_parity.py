@@ -26,17 +26,17 @@ def case_and_detections(request: pytest.FixtureRequest, tmp_path_factory: pytest
 
 
 def test_the_references_detections_are_found_and_no_others(case_and_detections: CaseAndDetections) -> None:
-    case, found = case_and_detections
-    same = [pair for pair in pair_detections(found, case.expected) if pair.is_same]
+    case, detections = case_and_detections
+    same = [pair for pair in pair_detections(detections, case.expected) if pair.is_same]
     assert len(same) >= 0.98 * len(case.expected)
-    assert len(same) >= 0.98 * len(found)
+    assert len(same) >= 0.98 * len(detections)
 
 
 def test_masks_are_the_references(case_and_detections: CaseAndDetections) -> None:
-    case, found = case_and_detections
-    assert (found.masks is None) == (case.expected.masks is None)
-    ious = [pair.mask_iou for pair in pair_detections(found, case.expected) if pair.mask_iou is not None]
-    assert found.masks is None or len(ious) > 0
+    case, detections = case_and_detections
+    assert (detections.masks is None) == (case.expected.masks is None)
+    ious = [pair.mask_iou for pair in pair_detections(detections, case.expected) if pair.mask_iou is not None]
+    assert detections.masks is None or len(ious) > 0
     assert min(ious, default=1) >= 0.998
 
 

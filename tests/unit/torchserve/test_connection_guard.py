@@ -114,7 +114,7 @@ def test_the_body_after_a_continue_is_a_request_in_hand() -> None:
     assert not kernel.closed_after(900)
 
 
-def test_more_unanswered_requests_than_the_queue_has_are_half_sent_and_those_are_the_longest() -> None:
+def test_requests_beyond_the_queue_are_half_sent_and_are_the_most_silent() -> None:
     kernel = Kernel()
     for number in range(10):
         kernel.connect(f"half {number}")
@@ -149,7 +149,7 @@ def test_a_slow_but_steady_upload_and_download_pass() -> None:
     assert not kernel.closed_after(600, lambda: kernel.response("slow", read=20_000, waiting=MIB, is_full=True))
 
 
-def test_who_does_not_read_and_who_reads_a_byte_a_second_are_closed() -> None:
+def test_clients_that_do_not_read_or_read_a_byte_a_second_are_closed() -> None:
     kernel = Kernel()
     kernel.connect("stopped", "drip")
     for name in ("stopped", "drip"):

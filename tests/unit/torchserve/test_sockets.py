@@ -57,7 +57,7 @@ def test_a_request_is_in_hand_until_its_response(process: subprocess.Popen[str])
         wait_for(lambda: not count_in_hand(watched, place[1]), "the response to be acknowledged")
 
 
-def test_where_the_kernel_refuses_all_connections_count(
+def test_if_the_kernel_refuses_all_connections_count(
     process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process.stdout is not None
