@@ -91,8 +91,8 @@ try_image() {
         done
         if command -v gcc cc g++ ld; then echo "there is a compiler"; exit 1; fi'
     url=http://127.0.0.1:8080/predictions/tensormask
-    podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/answers
-    podman exec server sh -c 'ls -l /tmp/answers; head -c 300 /tmp/answers/*; echo'
+    podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/responses
+    podman exec server sh -c 'ls -l /tmp/responses; head -c 300 /tmp/responses/*; echo'
     # half of an image is sent, the server is stopped, and the other half is sent: it is answered
     podman exec server python -P -c "
 import http.client, pathlib, time
@@ -101,12 +101,12 @@ connection = http.client.HTTPConnection('127.0.0.1', 8080)
 connection.putrequest('POST', '/predictions/tensormask')
 connection.putheader('Content-Length', str(len(image)))
 connection.endheaders(image[:1000])
-pathlib.Path('/tmp/asked').touch()
+pathlib.Path('/tmp/half-sent').touch()
 time.sleep(5)
 connection.send(image[1000:])
-print('asked before SIGTERM, answered after it:', connection.getresponse().status)" > "$place/answered" &
+print('sent before SIGTERM, response after it:', connection.getresponse().status)" > "$place/answered" &
     asking=$!
-    until podman exec server test -e /tmp/asked; do sleep 0.2; done
+    until podman exec server test -e /tmp/half-sent; do sleep 0.2; done
     podman stop server > /dev/null
     wait $asking
     podman logs server | tee "$place/printed"

@@ -36,26 +36,26 @@ class Request:
 def mixed_request(number: int) -> Request:
     """Always the same for the same number: one in five is bad, one in five JSON's pixels, the others image files."""
     random = np.random.default_rng(number)
-    kind = number % 5
+    variant = number % 5
     headers = {"Content-Type": "application/octet-stream", "Format": str(random.choice(list(FORMATS)))}
-    if kind == 0:
+    if variant == 0:
         return Request(BAD[int(random.integers(len(BAD)))], headers, 400)
     width, height = (int(side) for side in random.integers(40, 640, 2))
-    if kind == 1:
+    if variant == 1:
         image = Image.fromarray(CASE.image).resize((width // 3 + 1, height // 3 + 1))
         return Request(request_body(np.asarray(image)), {**headers, "Content-Type": "application/json"}, 200)
     content = io.BytesIO()
-    Image.fromarray(CASE.image).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[kind - 2])
+    Image.fromarray(CASE.image).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[variant - 2])
     return Request(content.getvalue(), headers, 200)
 
 
 def ask(server: Server, number: int) -> str:
-    """What was wrong with the answer; "" where nothing was."""
+    """What was wrong with the response; "" where nothing was."""
     request = mixed_request(number)
-    answer = send(urllib.request.Request(server.url, request.body, request.headers, method="POST"))
-    if answer.status != request.status:
-        return f"{answer.status} instead of {request.status}"
-    if answer.status == 400 and set(answer.error()) != {"error", "expected"}:
+    response = send(urllib.request.Request(server.url, request.body, request.headers, method="POST"))
+    if response.status != request.status:
+        return f"{response.status} instead of {request.status}"
+    if response.status == 400 and set(response.error()) != {"error", "expected"}:
         return "a 400 without a text"
     return ""
 
@@ -66,7 +66,7 @@ def resident(pid: int) -> float:
 
 
 def main() -> int:
-    """Prints the memory every 250 requests; 1 where it grew by more than 3 % or an answer was wrong."""
+    """Prints the memory every 250 requests; 1 where it grew by more than 3 % or a response was wrong."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=5000, help="(default: %(default)s)")
     count = parser.parse_args().requests

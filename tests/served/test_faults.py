@@ -47,7 +47,7 @@ def paused(server: Server) -> Iterator[psutil.Process]:
             worker.resume()
 
 
-def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
+def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_response(
     server: Server, predictor: Predictor, case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tensormask_server.client")
@@ -55,12 +55,12 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
     client = Client(server.url, waits=(0.1,) * 60, timeout=20)
     with ThreadPoolExecutor(6) as pool:
         with paused(server) as worker:
-            founds = [pool.submit(client.predict, case.image) for _ in range(6)]
+            futures = [pool.submit(client.predict, case.image) for _ in range(6)]
             wait_for(lambda: taken(server) == before + 6, "six requests in TorchServe's hands")
             worker.kill()
         [expected] = predictor([case.image], THRESHOLD)
-        for found in founds:
-            np.testing.assert_array_equal(found.result().masks, expected.masks)
+        for future in futures:
+            np.testing.assert_array_equal(future.result().masks, expected.masks)
     assert "trying again" in caplog.text
     assert worker.pid not in server.worker_pids()
 
@@ -72,10 +72,12 @@ def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, arc
     before = taken(server)
     with ThreadPoolExecutor(queue + BATCH + more) as pool:
         with paused(server):
-            answers = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
-            wait_for(lambda: sum(answer.done() for answer in answers) >= more, "the answers to what no longer fits")
+            responses = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
+            wait_for(
+                lambda: sum(response.done() for response in responses) >= more, "the responses to what no longer fits"
+            )
             wait_for(lambda: taken(server) == before + queue + BATCH + more, "all requests in TorchServe's hands")
-        statuses = [answer.result().status for answer in answers]
+        statuses = [response.result().status for response in responses]
     assert set(statuses) == {503, 400}
     assert more <= statuses.count(503) < more + BATCH  # the worker may have had less than a batch
 
@@ -104,7 +106,7 @@ def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: 
     assert server.worker_pids() == pids
 
 
-def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
+def test_after_sigterm_requests_in_hand_get_their_responses_and_new_ones_are_refused(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
     body = request_body(case.image)
@@ -119,7 +121,7 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
         assert idle.getresponse().read()
         ahead = socket.create_connection(("127.0.0.1", server.ports[0]))
         with paused(server):
-            answers = [pool.submit(server.post, body) for _ in range(6)]
+            responses = [pool.submit(server.post, body) for _ in range(6)]
             wait_for(lambda: taken(server) == 7, "seven requests in TorchServe's hands")
             server.process.terminate()
             while "stopping when" not in (line := server.process.stdout.readline()):
@@ -127,7 +129,7 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
             assert "stopping when 6 requests" in line
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", server.ports[0]))
-        assert [answer.result().status for answer in answers] == [200] * 6
+        assert [response.result().status for response in responses] == [200] * 6
         assert server.process.wait(timeout=PATIENCE) == 0
         ahead.close()
         idle.close()

@@ -1,12 +1,27 @@
-"""What an engine is asked for and what it gives: `PredictionOptions` in, `Detections` out. Needs NumPy only."""
+"""The input and the output of an engine beside the images: `PredictionOptions` and `Detections`. Needs NumPy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensormask_server.prediction.image_masks import ImageMasks
+
+if TYPE_CHECKING:  # the network's modules import torch
+    from tensormask_server.network.config import DetectionConfig
+
+
+@dataclass(frozen=True)
+class CompleteOptions:
+    """As `PredictionOptions`, with each value known."""
+
+    score_threshold: float
+    nms_threshold: float
+    max_detections: int
+    classes: tuple[int, ...] | None  # None: all classes
+    mask_threshold: float
 
 
 @dataclass(frozen=True)
@@ -18,6 +33,16 @@ class PredictionOptions:
     max_detections: int | None = None  # the best ones are returned
     classes: tuple[int, ...] | None = None  # only these classes, in ascending order; None: all classes
     mask_threshold: float = 0.5  # above 0: a pixel belongs to a mask if its probability is this or more
+
+    def completed(self, configured: "DetectionConfig") -> CompleteOptions:
+        """Replaces each None by the value in the model's configuration."""
+        return CompleteOptions(
+            configured.score_threshold if self.score_threshold is None else self.score_threshold,
+            configured.nms_threshold if self.nms_threshold is None else self.nms_threshold,
+            configured.max_detections if self.max_detections is None else self.max_detections,
+            self.classes,
+            self.mask_threshold,
+        )
 
 
 DEFAULT_OPTIONS = PredictionOptions()
