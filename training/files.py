@@ -20,6 +20,14 @@ from training.settings import TrainingConfig
 STATE = "state.pth"
 WEIGHTS = "weights.pkl"
 CONFIG = "config.yaml"
+# how a training went that is older than these options
+OLDER = {
+    "--name-weight": 0.0,
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
+    "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
+    "DATALOADER.REPEAT_THRESHOLD": 0.0,
+    "DATALOADER.REPEAT_SQRT": True,
+}
 MOST_STATE = 1 << 34  # bytes: the weights, and what the optimizer keeps of each
 
 
@@ -74,8 +82,7 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options:
     try:
         with open_regular(out / STATE, MOST_STATE) as file:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        # a training that is older than the name loss had none
-        before, done = {"--name-weight": 0.0, **state["asked"]}, int(state["iteration"])
+        before, done = OLDER | state["asked"], int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{printable(out / STATE)} is damaged: {_short(error)}; name another --out") from error
     check_same_options(out, before, options, "--out")

@@ -14,6 +14,10 @@ READ = """BASE_LR MOMENTUM WEIGHT_DECAY WEIGHT_DECAY_NORM MAX_ITER LR_SCHEDULER_
     WARMUP_ITERS WARMUP_FACTOR IMS_PER_BATCH CHECKPOINT_PERIOD CLIP_GRADIENTS"""
 FIXED = "NESTEROV BASE_LR_END BIAS_LR_FACTOR WEIGHT_DECAY_BIAS REFERENCE_WORLD_SIZE AMP"
 UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
+# of detectron2's DATALOADER; the last two change how fast batches are made, and not what is learnt
+SAMPLING = "SAMPLER_TRAIN REPEAT_THRESHOLD REPEAT_SQRT RANDOM_SUBSET_RATIO FILTER_EMPTY_ANNOTATIONS"
+SPEED = "NUM_WORKERS ASPECT_RATIO_GROUPING"
+REPEATING = "RepeatFactorTrainingSampler"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """DATALOADER"""
+
+    keep_empty: bool  # whether images without instances are trained on
+    repeat_threshold: float | None  # a share of the images, as of `repeat_factors`; None: each epoch shows each once
+    repeat_square_root: bool
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that a training depends on, from a detectron2 configuration."""
 
@@ -65,6 +78,7 @@ class TrainingConfig:
     losses: LossConfig
     solver: SolverConfig
     images: ImageConfig
+    sampling: SamplingConfig
 
 
 def load_training_config(path: str | Path) -> TrainingConfig:
@@ -83,6 +97,7 @@ def load_training_config(path: str | Path) -> TrainingConfig:
         losses=_losses(reader),
         solver=_solver(reader),
         images=_images(reader),
+        sampling=_sampling(reader),
     )
 
 
@@ -146,6 +161,23 @@ def _images(reader: KeyReader) -> ImageConfig:
         min_sizes=min_sizes,
         max_size=reader.integer("INPUT.MAX_SIZE_TRAIN", 1333),
         flip=reader.choice("INPUT.RANDOM_FLIP", "horizontal", ("horizontal", "none")) == "horizontal",
+    )
+
+
+def _sampling(reader: KeyReader) -> SamplingConfig:
+    reader.known_keys("DATALOADER", (*SAMPLING.split(), *SPEED.split()))
+    sampler = reader.choice("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", ("TrainingSampler", REPEATING))
+    threshold = reader.number("DATALOADER.REPEAT_THRESHOLD", 0.0, 0, 1)
+    if threshold and sampler != REPEATING:
+        raise ConfigError(
+            f"DATALOADER.REPEAT_THRESHOLD is {threshold:g}, which has no effect with the SAMPLER_TRAIN {sampler}; set "
+            f"SAMPLER_TRAIN to {REPEATING}, or REPEAT_THRESHOLD to 0"
+        )
+    reader.choice("DATALOADER.RANDOM_SUBSET_RATIO", 1.0, (1.0, 1))
+    return SamplingConfig(
+        keep_empty=not reader.boolean("DATALOADER.FILTER_EMPTY_ANNOTATIONS", True),
+        repeat_threshold=threshold if sampler == REPEATING else None,
+        repeat_square_root=reader.boolean("DATALOADER.REPEAT_SQRT", True),
     )
 
 

@@ -7,20 +7,26 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tensormask_server.model_files.detectron2_yaml import ConfigError
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.printable import printable
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from training import files
-from training.data import Batch, Batches, CocoFolder
+from training.coco_folder import CocoFolder
+from training.data import Batch, Batches
+from training.image_files import check_image_files
 from training.losses import Losses
 from training.network import build_network, in_channels_last
+from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
-from training.settings import TrainingConfig
+from training.settings import REPEATING, SamplingConfig, TrainingConfig
+from training.summary import data_table
 from training.unmatched import warning_of_unmatched
 
 REPORT_PERIOD = 20  # iterations
@@ -59,13 +65,14 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         raise ConfigError(
             "MODEL.RESNETS.NORM is SyncBN, which torch has for GPUs alone; supported on CPUs: BN, FrozenBN"
         )
+    data = CocoFolder(run.data, config.sampling.keep_empty)
+    _check_number_of_classes(config, data)
     network = build_network(config, run.weights).to(device)
     if run.weights is None and config.norm == "FrozenBN" and _is_first():
         print(
             "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn",
             file=sys.stderr,
         )
-    data = CocoFolder(run.data)
     in_channels_last(network)
     losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
@@ -76,12 +83,17 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         "--name-weight": run.name_weight,
         "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
+        **_sampling_options(config.sampling),
     }
     done = files.resume(run.out, losses, optimizer, options)
     if done and _is_first():
         print(
             f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
         )
+    if _is_first():
+        if not done:
+            check_image_files(data.all_entries, run.data / "images")
+        print(data_table(data, config.images, config.network.input), file=sys.stderr)
     if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)):
         print(said, file=sys.stderr)
     learner: nn.Module = losses
@@ -124,18 +136,48 @@ def _step(
 
 
 def _batches(config: TrainingConfig, run: Run, data: CocoFolder, stride: int) -> Batches:
-    if len(data.category_ids) != config.network.head.num_classes:
-        raise ConfigError(
-            f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "
-            f"{run.data / 'instances.json'} has {len(data.category_ids)} categories"
-        )
     rank, world_size = (
         (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     )
     per_batch = config.solver.images_per_batch
     if per_batch % world_size:
         raise ConfigError(f"SOLVER.IMS_PER_BATCH is {per_batch}; supported: a multiple of the {world_size} processes")
-    return Batches(data, config.images, config.network.input, stride, per_batch, run.seed, rank, world_size)
+    return Batches(
+        data,
+        config.images,
+        config.network.input,
+        stride,
+        per_batch,
+        run.seed,
+        rank,
+        world_size,
+        _repeat_factors(config.sampling, data),
+    )
+
+
+def _repeat_factors(sampling: SamplingConfig, data: CocoFolder) -> np.ndarray | None:
+    if sampling.repeat_threshold is None:
+        return None
+    return repeat_factors(data.classes_of_images(), sampling.repeat_threshold, sampling.repeat_square_root)
+
+
+def _sampling_options(sampling: SamplingConfig) -> dict[str, object]:
+    """What changes the order of images, by the configuration's keys."""
+    return {
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": not sampling.keep_empty,
+        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
+        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
+        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
+    }
+
+
+def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:
+    if len(data.category_ids) != config.network.head.num_classes:
+        raise ConfigError(
+            f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "
+            f"{printable(data.folder / 'instances.json')} has {len(data.category_ids)} categories; set NUM_CLASSES to "
+            "their number"
+        )
 
 
 def _is_first() -> bool:

@@ -20,7 +20,7 @@ from tensormask_server.same_options import OptionsChanged
 from torch import nn
 
 from tests.unit.training.small_training import write_config, write_data
-from training.data import CocoFolder
+from training.coco_folder import CocoFolder
 from training.network import build_network
 from training.settings import load_training_config
 from training.trainer import Run, train
