@@ -23,6 +23,9 @@ except ModuleNotFoundError as error:
     sys.exit(f"python -m training: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
 
+LONGEST_REPORT = 4000  # bytes, of ten images and what is wrong with each
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description="Trains a TensorMask network.")
     parser.add_argument("--config", type=Path, required=True, help="a detectron2 configuration")
@@ -74,7 +77,8 @@ def main() -> None:
         parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]
-        parser.exit(2, f"{one_line(last.removeprefix(f'{DataError.__module__}.{DataError.__name__}: '))}\n")
+        text = last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")
+        parser.exit(2, f"{one_line(text, LONGEST_REPORT)}\n")
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

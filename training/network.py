@@ -1,28 +1,34 @@
 """A network to be trained: of random weights or a file's, with norms that learn where the configuration says so."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.model_files.detectron2_yaml import ConfigError
-from tensormask_server.network.loading import load_weights
 from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.printable import quoted
 from torch import Tensor, nn
 
-from training.backbones import backbone_entries, check_suits_torchvision, is_torchvision_resnet
+from training.backbones import start_from
 from training.settings import TrainingConfig
 
 PRIOR = 0.01  # the score that an untrained network gives to each class everywhere, as of RetinaNet
 
 
-def build_network(config: TrainingConfig, weights: Path | None = None) -> TensorMask:
-    """A network in training mode.
+def build_network(
+    config: TrainingConfig, weights: Path | None = None, say: Callable[[str], object] = lambda _: None
+) -> TensorMask:
+    """Builds a network to train.
 
     Args:
-        weights: a .pkl, .pth or .safetensors file to start from: a TensorMask, or a ResNet or ResNeXt of torchvision's
-            names, for the backbone. A class layer for other classes stays random.
+        config: of the network.
+        weights: a file to start from, as `start_from` takes it; None: random weights.
+        say: gets the lines that say which weights were taken.
+
+    Returns:
+        The network, in training mode.
 
     Raises:
         CheckpointError: the weights can't be read or don't fit.
@@ -30,14 +36,14 @@ def build_network(config: TrainingConfig, weights: Path | None = None) -> Tensor
     """
     if weights is None and config.starting_weights:
         raise ConfigError(
-            f"MODEL.WEIGHTS is {config.starting_weights!r}, which isn't read; name a trained TensorMask or one of "
-            "torchvision's ResNets with --weights, "
-            'or set it to "", and MODEL.RESNETS.NORM to "BN", so that the norms learn, for random weights'
+            f"MODEL.WEIGHTS is {quoted(config.starting_weights)}, which a training doesn't fetch; give the file with "
+            '--weights, or set MODEL.WEIGHTS to "" for random weights, and MODEL.RESNETS.NORM to "BN" so that the '
+            "norms learn"
         )
     network = TensorMask(config.network)
     initialise(network)
     if weights is not None:
-        load_starting_weights(network, weights)
+        say(start_from(network, weights))
     if config.norm != "FrozenBN":
         learn_norms(network, nn.SyncBatchNorm if config.norm == "SyncBN" else nn.BatchNorm2d)
     return network.train()
@@ -58,25 +64,6 @@ def initialise(network: TensorMask) -> None:
             nn.init.zeros_(module.bias)
     assert network.head.cls_score.bias is not None
     nn.init.constant_(network.head.cls_score.bias, -math.log((1 - PRIOR) / PRIOR))
-
-
-def load_starting_weights(network: TensorMask, path: Path) -> None:
-    """Copies a file's weights into the network; those of the class layer only if they are for as many classes."""
-    weights = load_checkpoint(path)
-    own = network.state_dict()
-    if is_torchvision_resnet(weights):
-        check_suits_torchvision(network.config)
-        others = {name: tensor for name, tensor in own.items() if not name.startswith("backbone.bottom_up.")}
-        load_weights(network, others | backbone_entries(weights))
-        return
-    for name in ("head.cls_score.weight", "head.cls_score.bias"):
-        if name not in weights:
-            raise CheckpointError(
-                f"{path} has no entry {name}; expected a TensorMask's, or one of torchvision's ResNets"
-            )
-        if weights[name].shape != own[name].shape:
-            weights[name] = own[name]
-    load_weights(network, weights)
 
 
 def learn_norms(network: nn.Module, norm: type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]) -> None:

@@ -67,7 +67,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         )
     data = CocoFolder(run.data, config.sampling.keep_empty)
     _check_number_of_classes(config, data)
-    network = build_network(config, run.weights).to(device)
+    said_of_weights: list[str] = []
+    network = build_network(config, run.weights, said_of_weights.append).to(device)
     if run.weights is None and config.norm == "FrozenBN" and _is_first():
         print(
             "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn",
@@ -92,6 +93,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         )
     if _is_first():
         if not done:
+            print(*said_of_weights, sep="\n", end="\n" if said_of_weights else "", file=sys.stderr)
             check_image_files(data.all_entries, run.data / "images")
         print(data_table(data, config.images, config.network.input), file=sys.stderr)
     if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)):

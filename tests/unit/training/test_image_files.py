@@ -43,8 +43,9 @@ def test_missing_damaged_and_resized_images_are_reported_together(data: Path) ->
     with pytest.raises(DataError) as error:
         _check(data)
     said = str(error.value)
-    assert said.startswith("4 of the 16 images can't be used: ")
+    assert said.startswith(f"4 of the 16 images of {data / 'images'} can't be used: ")
     assert [f"{number}.png" in said for number in range(1, 7)] == [False, True, True, True, True, False]
+    assert "2.png is missing" in said
     assert f"has {SIZE + 1}×{SIZE} pixels" in said
     assert "\n" not in said
 
@@ -52,13 +53,13 @@ def test_missing_damaged_and_resized_images_are_reported_together(data: Path) ->
 def test_the_first_ten_are_named_and_the_others_counted(data: Path) -> None:
     for number in range(2, 16):
         (data / "images" / f"{number}.png").unlink()
-    with pytest.raises(DataError, match=r"14 of the 16 images can't be used: .*11\.png.*; and 4 more$") as error:
+    with pytest.raises(DataError, match=r"14 of the 16 images of .* can't be used: .*11\.png.*; and 4 more$") as error:
         _check(data)
     assert "12.png" not in str(error.value)
 
 
 def test_a_training_checks_them_before_its_first_step(tmp_path: Path, data: Path) -> None:
     (data / "images" / "15.png").unlink()
-    with pytest.raises(DataError, match=r"1 of the 16 images can't be used"):
+    with pytest.raises(DataError, match=r"1 of the 16 images of .* can't be used"):
         train(load_training_config(write_config(tmp_path / "config.yaml")), Run(data, tmp_path / "out", workers=0))
     assert not (tmp_path / "out").exists()
