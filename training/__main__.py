@@ -18,7 +18,7 @@ try:
     from training.annotations import DataError
     from training.schedule import OPTIMIZERS
     from training.settings import load_training_config
-    from training.trainer import Run, train
+    from training.trainer import Run, TrainingStopped, train
 except ModuleNotFoundError as error:
     sys.exit(f"python -m training: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
@@ -73,7 +73,7 @@ def main() -> None:
         parser.exit(2, f"can't write to {printable(args.out)}: {error.strerror}\n")
     try:
         train(load_training_config(args.config), run)
-    except (ConfigError, CheckpointError, OptionsChanged) as error:
+    except (ConfigError, CheckpointError, OptionsChanged, TrainingStopped) as error:
         parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]

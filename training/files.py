@@ -60,11 +60,23 @@ def save(
             f"after {done} iterations the weights aren't finite numbers, and {printable(out)} keeps what it has; "
             "lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS"
         )
-    content = {"model": weights, "__author__": "tensormask-segmentation-server"}
-    write_whole(out / WEIGHTS, lambda file: file.write(pickle.dumps(content, protocol=4)))
+    write_weights(out / WEIGHTS, weights)
     write_whole(out / CONFIG, lambda file: file.write(yaml.safe_dump(dict(config.tree)).encode()))
     # last, so that a training that is killed before it makes the weights again
     write_whole(out / STATE, lambda file: torch.save(state, file))
+
+
+def write_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Writes a file of weights as detectron2 does.
+
+    Args:
+        weights: float32 arrays by the entries' names.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    content = {"model": dict(weights), "__author__": "tensormask-segmentation-server"}
+    write_whole(path, lambda file: file.write(pickle.dumps(content, protocol=4)))
 
 
 def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options: Mapping[str, object]) -> int:

@@ -1,5 +1,6 @@
 """Training as a whole: it fits, goes on where it was stopped, and is the same in one process or two."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from tests.unit.training.small_training import write_config, write_data
 from training.coco_folder import CocoFolder
 from training.network import build_network
 from training.settings import load_training_config
-from training.trainer import Run, train
+from training.trainer import Run, TrainingStopped, train
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
@@ -142,7 +143,7 @@ def test_it_says_what_it_goes_on_from(tmp_path: Path, data: Path, capsys: pytest
     config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
     for _ in range(2):
         train(config, Run(data, tmp_path / "out", workers=0))
-    assert f"going on from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
+    assert f"continues from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
 
 
 def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_path: Path, data: Path) -> None:
@@ -151,9 +152,31 @@ def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_p
     files = [tmp_path / "out" / name for name in ("weights.pkl", "state.pth")]
     before = [file.read_bytes() for file in files]
     wild = load_training_config(write_config(tmp_path / "wild.yaml", MAX_ITER=8, BASE_LR=90))
-    with pytest.raises(ConfigError, match=r"iterations the weights aren't finite numbers.*; lower SOLVER.BASE_LR"):
+    with pytest.raises((ConfigError, TrainingStopped), match=r"[Ll]ower SOLVER\.BASE_LR"):
         train(wild, Run(data, tmp_path / "out", workers=0))
     assert [file.read_bytes() for file in files] == before
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    weights = build_network(config).state_dict()
+    weights["head.cls_score.weight"] *= 1e38
+    torch.save(weights, tmp_path / "huge.pth")
+    said = (
+        r"iteration 1: the class loss is \w+, on the images [01]\.png, [01]\.png\. .* has no weights yet\. Lower"
+    )
+    with pytest.raises(TrainingStopped, match=said):
+        train(config, Run(data, tmp_path / "out", workers=0, weights=tmp_path / "huge.pth"))
+    assert not (tmp_path / "out" / "weights.pkl").exists()
+
+
+def test_the_metrics_have_all_iterations(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=3))
+    train(config, Run(data, tmp_path / "out", workers=0, name_weight=1.0))
+    [line] = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    metrics = json.loads(line)
+    assert set(metrics) == {"iteration", "lr", "class", "box", "mask", "name", "seconds"}
+    assert metrics["iteration"] == 3
 
 
 def test_the_state_is_not_ahead_of_the_weights(tmp_path: Path, data: Path) -> None:
