@@ -136,7 +136,7 @@ def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[s
         "--name-weight": run.name_weight,
         "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
-        **_sampling_options(config.sampling),
+        **_sampling_options(config.sampling, data),
     }
 
 
@@ -197,10 +197,11 @@ def _repeat_factors(sampling: SamplingConfig, data: CocoFolder) -> np.ndarray | 
     return repeat_factors(data.classes_of_images(), sampling.repeat_threshold, sampling.repeat_square_root)
 
 
-def _sampling_options(sampling: SamplingConfig) -> dict[str, object]:
+def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
     """What changes the order of images, by the configuration's keys."""
     return {
-        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": not sampling.keep_empty,
+        # without images to leave out, the key changes nothing
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
         "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
         "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
         "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
