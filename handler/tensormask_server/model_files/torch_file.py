@@ -5,6 +5,7 @@ number of bytes, or compute for years. Here `ArrayUnpickler` reads the pickle in
 file's own bytes.
 """
 
+import contextlib
 import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -74,7 +75,10 @@ def read_pickle(content: bytes) -> Any:
         if not isinstance(data, bytes):
             raise RefusedPickle("it holds a storage without bytes")
         bytes_left -= len(data)
-        storage = _read_legacy(data) if bytes_left >= 0 else None
+        try:
+            storage = _read_legacy(data) if bytes_left >= 0 else None
+        except CutShort as error:  # its bytes are not those of the file
+            raise RefusedPickle("it holds a storage whose bytes end too early") from error
         if not isinstance(storage, _Storage):
             raise RefusedPickle("it holds a storage of something else than numbers, or more than it has bytes for")
         return storage
@@ -126,10 +130,8 @@ def _least_of_zip(content: bytes) -> int | None:
         least += count * dtype.itemsize
         return torch.empty(count, dtype=dtype, device="meta")
 
-    try:
+    with contextlib.suppress(Exception):  # cut within this file: the storages that it names up to there count
         _TorchUnpickler(MeasuredBytes(content[start:]), len(content), storage).load()
-    except Exception:  # broken, or cut within this file
-        return None
     return least if least > len(content) else None
 
 
@@ -143,10 +145,11 @@ def _read_legacy(content: bytes) -> Any:
     bytes_left = len(content)
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        """Zeros to be filled, at most as many as the file has bytes for."""
         nonlocal bytes_left
         bytes_left -= count * dtype.itemsize
         if bytes_left < 0:
-            raise RefusedPickle(f"its storage {printable(key)} has {count} numbers, more than the file has bytes for")
+            raise CutShort(len(content) - bytes_left)
         numbers[key] = bytearray(count * dtype.itemsize)
         return _numbers(numbers[key], dtype)
 
