@@ -222,7 +222,7 @@ def _name_other_kind(path: str, content: bytes) -> None:
     if kind is not None:
         raise ConfigError(f"{path} is {kind.value}; expected a configuration (YAML). Are -cp and -tp swapped?")
     words = known_description(content)
-    if words is not None:
+    if words is not None and not words.startswith("JSON"):  # which is YAML
         what, _, to_do = words.replace("; expected weights", "").partition(";")
         raise ConfigError(f"{path} is {what}; expected a configuration (YAML){';' if to_do else ''}{to_do}")
 

@@ -67,7 +67,7 @@ def _make_plain(node: yaml.Node, done: set[yaml.Node]) -> None:
 
 def _refusal(python_type: str) -> str:
     tag = f"!!python/{python_type}"
-    if python_type.startswith("object") and "apply:" not in python_type:
+    if python_type.endswith((".CfgNode", ".Namespace")):
         return _DUMPED.format(tag=tag)
     return (
         f"holds Python code ({tag}), which reading would run; expected the value itself in its place, as cfg.dump() "

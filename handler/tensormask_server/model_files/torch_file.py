@@ -117,12 +117,12 @@ def _read_zip(content: bytes) -> Any:
         return _TorchUnpickler(MeasuredBytes(archive.read(pickles[0])), len(content), storage).load()
 
 
-def _least_of_zip(content: bytes) -> int | None:
+def _least_of_zip(content: bytes) -> int:
     """How many bytes a zip of torch's has at least, from its first file, which says how long the storages are."""
     name_length, extra_length = (int.from_bytes(content[at : at + 2], "little") for at in (26, 28))
     start = 30 + name_length + extra_length
     if not content[30 : 30 + name_length].endswith(b"/data.pkl"):
-        return None
+        return len(content) + 1
     least = start
 
     def storage(_key: str, dtype: torch.dtype, count: int) -> Tensor:
@@ -132,7 +132,7 @@ def _least_of_zip(content: bytes) -> int | None:
 
     with contextlib.suppress(Exception):  # cut within this file: the storages that it names up to there count
         _TorchUnpickler(MeasuredBytes(content[start:]), len(content), storage).load()
-    return least if least > len(content) else None
+    return max(least, len(content) + 1)
 
 
 def _read_legacy(content: bytes) -> Any:

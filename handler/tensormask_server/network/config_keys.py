@@ -39,6 +39,7 @@ _READ: Mapping[str, str] = {
 _OF_OTHERS = frozenset({"MODEL.MASKIOU_ON", *(f"MODEL.{name}" for name in _MODEL_OF_OTHER_NETWORKS.split())})
 _SECTION_SIMILARITY = 0.85  # of difflib's ratio; names of other projects' sections are often alike
 _VALUE_SIMILARITY = 0.75
+_SHORTEST_ABBREVIATION = 5  # characters
 
 
 def check_keys(reader: KeyReader) -> None:
@@ -66,6 +67,10 @@ def _check_unknown(section: str, name: str, value: Any) -> None:
         raise _mistake(section, name, _dotted(section, alike[0]))
     _check_place(section, name)
     cutoff = _SECTION_SIMILARITY if isinstance(value, Mapping) else _VALUE_SIMILARITY
+    if not isinstance(value, Mapping) and len(name) >= _SHORTEST_ABBREVIATION:
+        alike = [known for known in _SECTIONS[section] if known.startswith(name.upper())]
+        if alike:
+            raise _mistake(section, name, _dotted(section, alike[0]))
     near = difflib.get_close_matches(name[:100].upper(), _SECTIONS[section], n=1, cutoff=cutoff)
     if near:
         raise _mistake(section, name, _dotted(section, near[0]))

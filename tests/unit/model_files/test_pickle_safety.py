@@ -135,7 +135,7 @@ ATTACKS = {
     ),
     "torch-storage": Attack(
         pickle.dumps(model(Call(torch.storage._load_from_bytes, torch_file(Call(exec, CODE), zipped=False)))),
-        "builtins.exec",
+        "builtin__.exec",
     ),
     "torch-storage-in-a-torch-file": Attack(
         torch_file(model(Call(torch.storage._load_from_bytes, torch_file(torch.ones(2))))),
