@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.starting_weights import BOTTOM_UP
 from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import quoted
@@ -44,8 +45,7 @@ def build_network(
     initialise(network)
     if weights is not None:
         say(start_from(network, weights))
-    if config.norm != "FrozenBN":
-        learn_norms(network, nn.SyncBatchNorm if config.norm == "SyncBN" else nn.BatchNorm2d)
+    learn_norms(network, config.norm, config.pyramid_norm)
     return network.train()
 
 
@@ -66,12 +66,20 @@ def initialise(network: TensorMask) -> None:
     nn.init.constant_(network.head.cls_score.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
-def learn_norms(network: nn.Module, norm: type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]) -> None:
-    """Puts a norm that learns in the place of each frozen one, with its values and entry names."""
-    for module in network.modules():
-        if isinstance(module, NormedConv2d) and isinstance(module.norm, FrozenBatchNorm):
+def learn_norms(network: nn.Module, norm: str, pyramid_norm: str) -> None:
+    """Puts a norm that learns in the place of each frozen one, with its values and entry names.
+
+    Args:
+        network: with frozen norms.
+        norm: of the backbone, as in `TrainingConfig`. "FrozenBN" and "GN" stay as they are.
+        pyramid_norm: of the layers behind it, likewise.
+    """
+    norms: dict[str, type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]] = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
+    for name, module in network.named_modules():
+        kind = norms.get(norm if name.startswith(BOTTOM_UP) else pyramid_norm)
+        if kind is not None and isinstance(module, NormedConv2d) and isinstance(module.norm, FrozenBatchNorm):
             frozen = module.norm
-            learning = norm(module.out_channels, eps=frozen.eps).to(frozen.weight.device)
+            learning = kind(module.out_channels, eps=frozen.eps).to(frozen.weight.device)
             learning.load_state_dict(frozen.state_dict(), strict=False)  # but for the number of batches seen
             module.norm = learning
 
@@ -90,5 +98,8 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def norm_parameters(network: nn.Module) -> set[nn.Parameter]:
-    norms = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm))
+    """The weights and biases of the norms that learn."""
+    norms = (
+        module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm | nn.GroupNorm)
+    )
     return {parameter for norm in norms for parameter in norm.parameters()}

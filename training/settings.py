@@ -17,6 +17,11 @@ UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
 # of detectron2's DATALOADER; the last two change how fast batches are made, and not what is learnt
 SAMPLING = "SAMPLER_TRAIN REPEAT_THRESHOLD REPEAT_SQRT RANDOM_SUBSET_RATIO FILTER_EMPTY_ANNOTATIONS"
 SPEED = "NUM_WORKERS ASPECT_RATIO_GROUPING"
+# by detectron2's name, how a norm learns; torch's SyncBN is used for detectron2's own kinds of it
+LEARNING_NORMS: Mapping[str, str] = {
+    **{name: name for name in ("FrozenBN", "BN", "SyncBN", "GN")},
+    **dict.fromkeys(("nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"), "SyncBN"),
+}
 REPEATING = "RepeatFactorTrainingSampler"
 
 
@@ -74,7 +79,8 @@ class TrainingConfig:
     tree: Mapping[str, Any]  # the merged configuration itself
     starting_weights: str  # MODEL.WEIGHTS, which detectron2 would start from; "": none
     network: TensorMaskConfig
-    norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN" or "SyncBN"
+    norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN", "SyncBN" or "GN"
+    pyramid_norm: str  # MODEL.FPN.NORM: one of these, or "" for none
     losses: LossConfig
     solver: SolverConfig
     images: ImageConfig
@@ -89,12 +95,13 @@ def load_training_config(path: str | Path) -> TrainingConfig:
     """
     tree = load_merged_yaml(path)
     reader = KeyReader(tree)
-    reader.choice("MODEL.FPN.NORM", "", ("",))
+    pyramid_norms = {"": "", **LEARNING_NORMS}
     return TrainingConfig(
         tree=tree,
         starting_weights=str(reader.get("MODEL.WEIGHTS", "")),
         network=parse_config(tree),
-        norm=reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN")),
+        norm=LEARNING_NORMS[reader.choice("MODEL.RESNETS.NORM", "FrozenBN", tuple(LEARNING_NORMS))],
+        pyramid_norm=pyramid_norms[reader.choice("MODEL.FPN.NORM", "", tuple(pyramid_norms))],
         losses=_losses(reader),
         solver=_solver(reader),
         images=_images(reader),

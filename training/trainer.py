@@ -66,9 +66,10 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     """
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
-    if config.norm == "SyncBN" and device.type == "cpu" and distributed.is_initialized():
+    if "SyncBN" in (config.norm, config.pyramid_norm) and device.type == "cpu" and distributed.is_initialized():
         raise ConfigError(
-            "MODEL.RESNETS.NORM is SyncBN, which torch has for GPUs alone; supported on CPUs: BN, FrozenBN"
+            "MODEL.RESNETS.NORM or MODEL.FPN.NORM is SyncBN, which torch has only for GPUs; supported on CPUs: BN, "
+            "FrozenBN, GN"
         )
     data = CocoFolder(run.data, config.sampling.keep_empty)
     _check_number_of_classes(config, data)
@@ -148,7 +149,7 @@ def _losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tenso
 
 def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: Path) -> None:
     """Checks the losses before a step is made with them, which would spoil the weights."""
-    values = {name: float(loss) for name, loss in losses.items()}
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
     wrong = [f"the {name} loss is {value}" for name, value in values.items() if not math.isfinite(value)]
     if not wrong:
         return

@@ -22,7 +22,7 @@ from torch import nn
 
 from tests.unit.training.small_training import write_config, write_data
 from training.coco_folder import CocoFolder
-from training.network import build_network
+from training.network import build_network, norm_parameters
 from training.settings import load_training_config
 from training.trainer import Run, TrainingStopped, train
 
@@ -162,9 +162,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, data: Path)
     weights = build_network(config).state_dict()
     weights["head.cls_score.weight"] *= 1e38
     torch.save(weights, tmp_path / "huge.pth")
-    said = (
-        r"iteration 1: the class loss is \w+, on the images [01]\.png, [01]\.png\. .* has no weights yet\. Lower"
-    )
+    said = r"iteration 1: the class loss is \w+, on the images [01]\.png, [01]\.png\. .* has no weights yet\. Lower"
     with pytest.raises(TrainingStopped, match=said):
         train(config, Run(data, tmp_path / "out", workers=0, weights=tmp_path / "huge.pth"))
     assert not (tmp_path / "out" / "weights.pkl").exists()
@@ -279,6 +277,41 @@ def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: P
     other.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32\n", "OUT_CHANNELS: 16\n", 1))
     with pytest.raises(CheckpointError, match="OUT_CHANNELS"):
         build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+
+
+@pytest.mark.parametrize(
+    ("norm", "pyramid_norm", "learning"),
+    [
+        ("GN", "GN", 61),
+        ("FrozenBN", "GN", 8),
+        ("FrozenBN", "BN", 8),
+        ("BN", "", 53),
+        ("naiveSyncBN", "nnSyncBN", 61),
+    ],
+)
+def test_the_norms_of_backbone_and_pyramid_learn(
+    tmp_path: Path, data: Path, norm: str, pyramid_norm: str, learning: int
+) -> None:
+    """A ResNet-50 has 53 norms, and the pyramid 8, each with a weight and a bias."""
+    config_path = write_config(tmp_path / "config.yaml", MAX_ITER=1)
+    tree = yaml.safe_load(config_path.read_text())
+    tree["MODEL"]["RESNETS"] |= {"NORM": norm, "STEM_OUT_CHANNELS": 64, "RES2_OUT_CHANNELS": 32, "WIDTH_PER_GROUP": 32}
+    tree["MODEL"]["FPN"]["NORM"] = pyramid_norm
+    config_path.write_text(yaml.safe_dump(tree))
+    config = load_training_config(config_path)
+    network = build_network(config)
+    assert len(norm_parameters(network)) == 2 * learning
+    if "SyncBN" in norm:  # which torch has only for GPUs
+        return
+    trained = train(config, Run(data, tmp_path / "out", workers=0))
+    load_predictor(tmp_path / "out" / "config.yaml", tmp_path / "out" / "weights.pkl")
+    torch.manual_seed(0)
+    before = build_network(config).state_dict()
+    changed = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert any(name.startswith("backbone.bottom_up") and ".norm.weight" in name for name in changed) == (
+        norm != "FrozenBN"
+    )
+    assert any(name.startswith("backbone.fpn_") and ".norm.weight" in name for name in changed) == bool(pyramid_norm)
 
 
 @torch.no_grad()
