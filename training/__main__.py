@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,6 +27,9 @@ except ModuleNotFoundError as error:
 LONGEST_REPORT = 4000  # bytes, of ten images and what is wrong with each
 
 
+LONGEST_WAIT = timedelta(hours=12)  # of processes for the one that checks the images or validates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description="Trains a TensorMask network.")
     parser.add_argument("--config", type=Path, required=True, help="a detectron2 configuration")
@@ -44,7 +48,13 @@ def main() -> None:
     parser.add_argument(
         "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete where a thing is"
     )
+    parser.add_argument("--validate", type=Path, metavar="FOLDER", help="measures AP on its images/ and instances.json")
+    parser.add_argument(
+        "--every", type=whole_number(1), metavar="N", help="iterations between validations; left out: each checkpoint"
+    )
     args = parser.parse_args()
+    if args.every and not args.validate:
+        parser.error("--every has no effect without --validate; give --validate FOLDER")
     if args.threads:
         torch.set_num_threads(args.threads)
     device: torch.device = args.device
@@ -54,7 +64,7 @@ def main() -> None:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     run = Run(
         data=args.data,
         out=args.out,
@@ -66,6 +76,8 @@ def main() -> None:
         seed=args.seed,
         semantic_weight=args.semantic_weight,
         name_weight=args.name_weight,
+        validate=args.validate,
+        every=args.every,
     )
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -184,7 +184,7 @@ def _number_annotations(content: dict[str, Any], shown: str) -> None:
             raise DataError(f"{name} has the category_id {quoted(annotation.get('category_id'))}, which is none")
         annotation["category_id"] = category
         if "iscrowd" in annotation:
-            crowd = flag(annotation["iscrowd"] or 0)
+            crowd = False if annotation["iscrowd"] is None else flag(annotation["iscrowd"])
             if crowd is None:
                 name = f"{annotation_name(annotation, images[image_id])} of {shown}"
                 raise DataError(f"{name} has the iscrowd {quoted(annotation['iscrowd'])}; expected 0 or 1")

@@ -28,6 +28,7 @@ from training.schedule import build_optimizer, learning_rate, set_learning_rate
 from training.settings import REPEATING, SamplingConfig, TrainingConfig
 from training.summary import data_table
 from training.unmatched import warning_of_unmatched
+from training.validation import Validation, keep_best
 
 MOST_IMAGES = 8  # named for a loss that is no number
 
@@ -50,6 +51,8 @@ class Run:
     seed: int = 0
     semantic_weight: float = 0.0  # of the loss that sees every pixel
     name_weight: float = 0.0  # of the loss by which classes compete
+    validate: Path | None = None  # a folder in COCO's format, on which the network is scored
+    every: int | None = None  # iterations between these scores; None: at each checkpoint
 
 
 def train(config: TrainingConfig, run: Run) -> TensorMask:
@@ -89,6 +92,9 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             ]
         for line in (*start_lines, *_description(config, run, data, network)):
             say(line, sys.stderr)
+    # in one process; the others wait for its next gradients
+    validation = Validation(run.validate, data.category_ids) if run.validate and _is_first() else None
+    every = run.every or config.solver.checkpoint_period
     learner: nn.Module = losses
     if distributed.is_initialized():
         learner = DistributedDataParallel(
@@ -115,6 +121,10 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
             if due and _is_first():
                 files.save(run.out, config, losses, optimizer, iteration + 1, options)
+            is_last = iteration + 1 == config.solver.max_iter
+            if validation is not None and (is_last or (iteration + 1) % every == 0):
+                scores = validation(network, device)
+                report.add_scores(scores, keep_best(run.out, network, scores, iteration + 1))
     return network
 
 

@@ -117,7 +117,7 @@ def test_an_id_as_it_stands_has_precedence_over_another_spelling(path: Path) -> 
     assert [annotation["image_id"] for annotation in read_annotations(path)["annotations"]] == ["7", 7, 7]
 
 
-@pytest.mark.parametrize("iscrowd", [2, "yes", [1], float("nan")])
+@pytest.mark.parametrize("iscrowd", [2, "yes", "", [], [1], float("nan")])
 def test_other_flags_are_named(path: Path, iscrowd: object) -> None:
     content = json.loads(path.read_text())
     content["annotations"][0]["iscrowd"] = iscrowd
