@@ -34,19 +34,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description="Trains a TensorMask network.")
     parser.add_argument("--config", type=Path, required=True, help="a detectron2 configuration")
     parser.add_argument("--data", type=Path, required=True, help="a folder with images/ and instances.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights; goes on from what is there")
-    parser.add_argument("--weights", type=Path, help="a .pkl or .pth file to start from")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the weights; a training that is there continues"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="a file to start from: a TensorMask, another network of detectron2, or a ResNet"
+    )
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read images")
-    parser.add_argument("--threads", type=whole_number(1), help="of each process on the CPU; left out: torch's choice")
+    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read and decode images")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="threads of each process on the CPU; left out: torch's choice"
+    )
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(
-        "--semantic-weight", type=weight, default=0.0, help="of a loss that names every pixel; for random weights"
+        "--semantic-weight", type=weight, default=0.0, help="of a loss on the class of every pixel; for random weights"
     )
     parser.add_argument(
-        "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete where a thing is"
+        "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete at each instance"
     )
     parser.add_argument("--validate", type=Path, metavar="FOLDER", help="measures AP on its images/ and instances.json")
     parser.add_argument(
