@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,30 +19,48 @@ try:
     from training.annotations import DataError
     from training.schedule import OPTIMIZERS
     from training.settings import load_training_config
-    from training.trainer import Run, train
+    from training.trainer import Run, TrainingStopped, train
 except ModuleNotFoundError as error:
     sys.exit(f"python -m training: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
+
+
+LONGEST_REPORT = 4000  # bytes, of ten images and what is wrong with each
+
+
+LONGEST_WAIT = timedelta(hours=12)  # of processes for the one that checks the images or validates
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description="Trains a TensorMask network.")
     parser.add_argument("--config", type=Path, required=True, help="a detectron2 configuration")
     parser.add_argument("--data", type=Path, required=True, help="a folder with images/ and instances.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights; goes on from what is there")
-    parser.add_argument("--weights", type=Path, help="a .pkl or .pth file to start from")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the weights; a training that is there continues"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="a file to start from: a TensorMask, another network of detectron2, or a ResNet"
+    )
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read images")
-    parser.add_argument("--threads", type=whole_number(1), help="of each process on the CPU; left out: torch's choice")
+    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read and decode images")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="threads of each process on the CPU; left out: torch's choice"
+    )
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(
-        "--semantic-weight", type=weight, default=0.0, help="of a loss that names every pixel; for random weights"
+        "--semantic-weight", type=weight, default=0.0, help="of a loss on the class of every pixel; for random weights"
     )
     parser.add_argument(
-        "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete where a thing is"
+        "--name-weight", type=weight, default=0.0, help="of a loss by which the classes compete at each instance"
+    )
+    parser.add_argument("--validate", type=Path, metavar="FOLDER", help="measures AP on its images/ and instances.json")
+    parser.add_argument(
+        "--every", type=whole_number(1), metavar="N", help="iterations between validations; left out: each checkpoint"
     )
     args = parser.parse_args()
+    if args.every and not args.validate:
+        parser.error("--every has no effect without --validate; give --validate FOLDER")
     if args.threads:
         torch.set_num_threads(args.threads)
     device: torch.device = args.device
@@ -51,7 +70,7 @@ def main() -> None:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     run = Run(
         data=args.data,
         out=args.out,
@@ -63,6 +82,8 @@ def main() -> None:
         seed=args.seed,
         semantic_weight=args.semantic_weight,
         name_weight=args.name_weight,
+        validate=args.validate,
+        every=args.every,
     )
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -70,11 +91,12 @@ def main() -> None:
         parser.exit(2, f"can't write to {printable(args.out)}: {error.strerror}\n")
     try:
         train(load_training_config(args.config), run)
-    except (ConfigError, CheckpointError, OptionsChanged) as error:
+    except (ConfigError, CheckpointError, OptionsChanged, TrainingStopped) as error:
         parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]
-        parser.exit(2, f"{one_line(last.removeprefix(f'{DataError.__module__}.{DataError.__name__}: '))}\n")
+        text = last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")
+        parser.exit(2, f"{one_line(text, LONGEST_REPORT)}\n")
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

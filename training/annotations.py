@@ -8,19 +8,29 @@ from typing import Any
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 
+from training.segmentations import SegmentationError, checked_segmentation
+from training.spelled_numbers import flag, whole_number
+
+MOST_PIXELS = 178_956_970  # of an image: Pillow opens no larger one
+MOST_NAMES = 10  # of images in a message
+
 
 class DataError(ValueError):
-    """Images or annotations that can't be learnt from or measured on, in one line."""
+    """Images or annotations that can't be used for training or evaluation. The message is one line."""
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """
+    """Reads an annotation file in COCO's format.
+
+    Whole numbers may be written as 7, 7.0 or "7", and "iscrowd" as 0, "0" or false.
+
     Returns:
-        "images", each with "id", "file_name", "height" and "width" in pixels; "categories", each with "id"; and
-        "annotations", each with the "image_id" of one of them and the "category_id" of one of those.
+        The file's content. "images": each has "id" (int or str), "file_name", "height" and "width" in pixels.
+        "categories": each has "id". "annotations": each has the "image_id" of an image, the "category_id" of a
+        category, and "iscrowd" 0 or 1 where the file has it. All of these numbers are of type int.
 
     Raises:
-        DataError: it can't be read, or isn't an annotation file in COCO's format.
+        DataError: the file can't be read, or isn't an annotation file in COCO's format.
     """
     shown = printable(path)
     try:
@@ -33,21 +43,9 @@ def read_annotations(path: Path) -> dict[str, Any]:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f"{shown} has no list {key!r} of objects; expected an annotation file in COCO's format")
-    categories = _ids(path, content["categories"], "categories", {int: "whole numbers"})
-    images = _ids(path, content["images"], "images", {int: "whole numbers", str: "texts"})
-    for image in content["images"]:
-        if not isinstance(image.get("file_name"), str):
-            raise DataError(f"image {printable(image['id'])} of {shown} has no 'file_name'")
-        if not all(type(image.get(side)) is int and image[side] > 0 for side in ("height", "width")):
-            raise DataError(
-                f"image {printable(image['id'])} of {shown} has no 'height' and 'width'; expected its pixels"
-            )
-    for annotation in content["annotations"]:
-        for key, ids in (("image_id", images), ("category_id", categories)):
-            if type(annotation.get(key)) not in (int, str) or annotation[key] not in ids:
-                found = annotation.get(key)
-                name = f"annotation {printable(annotation.get('id'))} of {shown}"
-                raise DataError(f"{name} has the {key} {quoted(found)}, which is none")
+    _number_categories(content["categories"], shown)
+    _check_image_entries(content["images"], shown)
+    _number_annotations(content, shown)
     return content
 
 
@@ -61,46 +59,136 @@ def category_ids(annotations: Mapping[str, Any]) -> list[int]:
 
 
 def check_images(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """
+    """Checks that all images of an annotation file are in a folder.
+
     Args:
         images: of an annotation file.
 
     Raises:
         DataError: there are none, or some are not in the folder, or lead out of it.
     """
-    if not images:
-        raise DataError("the annotation file has no images")
-    for name in (image["file_name"] for image in images):
-        if Path(name).is_absolute() or ".." in Path(name).parts:  # else the file could name any image of the machine
-            raise DataError(
-                f"the annotation file names {printable(name)}; expected names within {printable(folder)}, without .."
-            )
+    check_image_names(images, folder)
     absent = [image["file_name"] for image in images if not _is_file_in(folder, image["file_name"])]
     if absent:
         raise DataError(
-            f"{len(absent)} of the annotation file's {len(images)} images are not in {printable(folder)}, "
-            f"{printable(absent[0])} for one"
+            f"{len(absent)} of the annotation file's {len(images)} images are not in {printable(folder)}: "
+            f"{first_names(absent)}"
         )
 
 
-def outline_of(annotation: Mapping[str, Any]) -> Any:
-    """
-    Returns:
-        The annotation's segmentation: RLE as it is; of polygons those of three points and more, as detectron2 takes
-        them; nothing where there is none.
+def check_image_names(images: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Checks the names of images, which could name any image of the machine.
 
     Raises:
-        DataError: it is something else.
+        DataError: there are no images, or a name leads out of the folder.
     """
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), list | str):
-        return segmentation
-    if not isinstance(segmentation, list | None) or not all(map(_is_polygon, segmentation or ())):
-        raise DataError(
-            f"the segmentation of annotation {printable(annotation.get('id'))} is {printable(str(segmentation)[:60])}; "
-            "expected a list of polygons [x, y, x, y, …], or RLE"
-        )
-    return [polygon for polygon in segmentation or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    if not images:
+        raise DataError("the annotation file has no images")
+    for name in (image["file_name"] for image in images):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(
+                f"the annotation file names {printable(name)}; expected names within {printable(folder)}, without .."
+            )
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(printable(name, 80) for name in names[:MOST_NAMES]) + more
+
+
+def outline_of(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Any:
+    """The annotation's segmentation, checked.
+
+    Args:
+        annotation, image: of `read_annotations`.
+
+    Returns:
+        As `checked_segmentation`; an empty list where there is none.
+
+    Raises:
+        DataError: as `checked_segmentation`. The message names the annotation and the image.
+    """
+    try:
+        return checked_segmentation(annotation.get("segmentation"), image["height"], image["width"])
+    except SegmentationError as error:
+        raise DataError(f"{annotation_name(annotation, image)}: {error}") from error
+
+
+def annotation_name(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> str:
+    """The annotation by its id and image, for messages."""
+    return f"annotation {printable(annotation.get('id'), 80)} (image {printable(image['file_name'], 80)})"
+
+
+# --- checking entries -------------------------------------------------------------------------------------------------
+
+
+def _number_categories(categories: list[dict[str, Any]], shown: str) -> None:
+    ids = set()
+    for category in categories:
+        number = whole_number(category.get("id"))
+        if number is None or number in ids:
+            raise DataError(
+                f"{shown} has categories with the id {quoted(category.get('id'))}; expected whole numbers, each once"
+            )
+        category["id"] = number
+        ids.add(number)
+
+
+def _check_image_entries(images: list[dict[str, Any]], shown: str) -> None:
+    ids = set()
+    for image in images:
+        found = image.get("id")
+        number = found if isinstance(found, str) else whole_number(found)  # a text stays, such as the file's name
+        if number is None or number in ids:
+            raise DataError(
+                f"{shown} has images with the id {quoted(found)}; expected whole numbers or texts, each once"
+            )
+        image["id"] = number
+        ids.add(number)
+        name = f"image {printable(number)} of {shown}"
+        if not isinstance(image.get("file_name"), str):
+            raise DataError(f"{name} has no 'file_name'")
+        for side in ("height", "width"):
+            pixels = whole_number(image.get(side))
+            if pixels is None or pixels < 1:
+                raise DataError(
+                    f"{name} has no 'height' and 'width'; expected its pixels, and found the {side} "
+                    f"{quoted(image.get(side))}"
+                )
+            image[side] = pixels
+        if image["height"] * image["width"] > MOST_PIXELS:
+            raise DataError(
+                f"{name} has {quoted(image['height'])}×{quoted(image['width'])} pixels (height × width); supported: "
+                f"{MOST_PIXELS} pixels"
+            )
+
+
+def _number_annotations(content: dict[str, Any], shown: str) -> None:
+    images = {image["id"]: image for image in content["images"]}
+    texts_first = sorted(images, key=lambda image_id: isinstance(image_id, int))  # so that 7 has precedence over "7"
+    by_number: dict[int | None, Any] = {whole_number(each): each for each in texts_first}
+    by_number.pop(None, None)  # of texts that are no numbers
+    categories = {category["id"] for category in content["categories"]}
+    for annotation in content["annotations"]:
+        found = annotation.get("image_id")
+        number = whole_number(found)
+        image_id = found if isinstance(found, str) and found in images else by_number.get(number)
+        if image_id is None:
+            name = f"annotation {printable(annotation.get('id'), 80)} of {shown}"
+            raise DataError(f"{name} has the image_id {quoted(found)}, which is none")
+        annotation["image_id"] = image_id
+        category = whole_number(annotation.get("category_id"))
+        if category not in categories:
+            name = f"{annotation_name(annotation, images[image_id])} of {shown}"
+            raise DataError(f"{name} has the category_id {quoted(annotation.get('category_id'))}, which is none")
+        annotation["category_id"] = category
+        if "iscrowd" in annotation:
+            crowd = False if annotation["iscrowd"] is None else flag(annotation["iscrowd"])
+            if crowd is None:
+                name = f"{annotation_name(annotation, images[image_id])} of {shown}"
+                raise DataError(f"{name} has the iscrowd {quoted(annotation['iscrowd'])}; expected 0 or 1")
+            annotation["iscrowd"] = int(crowd)
 
 
 def _is_file_in(folder: Path, name: str) -> bool:
@@ -108,18 +196,3 @@ def _is_file_in(folder: Path, name: str) -> bool:
         return (folder / name).is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and all(isinstance(number, int | float) for number in polygon)
-
-
-def _ids(path: Path, entries: list[dict[str, Any]], name: str, kinds: Mapping[type, str]) -> set[Any]:
-    ids = set()
-    for entry in entries:
-        found = entry.get("id")
-        if type(found) not in kinds or found in ids:
-            expected = " or ".join(kinds.values())
-            raise DataError(f"{printable(path)} has {name} with the id {quoted(found)}; expected {expected}, each once")
-        ids.add(found)
-    return ids

@@ -20,6 +20,14 @@ from training.settings import TrainingConfig
 STATE = "state.pth"
 WEIGHTS = "weights.pkl"
 CONFIG = "config.yaml"
+# how a training went that is older than these options
+OLDER = {
+    "--name-weight": 0.0,
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
+    "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
+    "DATALOADER.REPEAT_THRESHOLD": 0.0,
+    "DATALOADER.REPEAT_SQRT": True,
+}
 MOST_STATE = 1 << 34  # bytes: the weights, and what the optimizer keeps of each
 
 
@@ -52,11 +60,23 @@ def save(
             f"after {done} iterations the weights aren't finite numbers, and {printable(out)} keeps what it has; "
             "lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS"
         )
-    content = {"model": weights, "__author__": "tensormask-segmentation-server"}
-    write_whole(out / WEIGHTS, lambda file: file.write(pickle.dumps(content, protocol=4)))
+    write_weights(out / WEIGHTS, weights)
     write_whole(out / CONFIG, lambda file: file.write(yaml.safe_dump(dict(config.tree)).encode()))
     # last, so that a training that is killed before it makes the weights again
     write_whole(out / STATE, lambda file: torch.save(state, file))
+
+
+def write_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Writes a file of weights as detectron2 does.
+
+    Args:
+        weights: float32 arrays by the entries' names.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    content = {"model": dict(weights), "__author__": "tensormask-segmentation-server"}
+    write_whole(path, lambda file: file.write(pickle.dumps(content, protocol=4)))
 
 
 def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options: Mapping[str, object]) -> int:
@@ -74,8 +94,7 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options:
     try:
         with open_regular(out / STATE, MOST_STATE) as file:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        # a training that is older than the name loss had none
-        before, done = {"--name-weight": 0.0, **state["asked"]}, int(state["iteration"])
+        before, done = OLDER | state["asked"], int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{printable(out / STATE)} is damaged: {_short(error)}; name another --out") from error
     check_same_options(out, before, options, "--out")

@@ -16,10 +16,10 @@ from training.targets import Positives, assign, box_targets, mask_integrals, mas
 class Losses(nn.Module):
     """A network with its losses in one module, as DistributedDataParallel wants it.
 
-    Two losses beside the paper's say what things are called, of which the paper's learn little in a short training. The
-    semantic loss sees every pixel: which class it shows, by a 1×1 convolution of its own that inference never meets.
-    The name loss has the class logits at each foreground location compete with each other, where the focal loss asks
-    for each class alone whether it is there, and hardly looks at what is half right.
+    Two more losses teach the classes, of which the paper's losses teach little in a short training. The semantic loss
+    asks for the class of every pixel, by a 1×1 convolution of its own that inference doesn't have. The name loss is a
+    cross entropy over all classes at each foreground location. The focal loss asks for each class by itself, and gives
+    little weight to a class that is half right.
     """
 
     def __init__(self, network: TensorMask, config: LossConfig, semantic_weight: float = 0.0, name_weight: float = 0.0):

@@ -1,28 +1,35 @@
 """A network to be trained: of random weights or a file's, with norms that learn where the configuration says so."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
 from tensormask_server.model_files.detectron2_yaml import ConfigError
-from tensormask_server.network.loading import load_weights
+from tensormask_server.model_files.starting_weights import BOTTOM_UP
 from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.printable import quoted
 from torch import Tensor, nn
 
-from training.backbones import backbone_entries, check_suits_torchvision, is_torchvision_resnet
+from training.backbones import start_from
 from training.settings import TrainingConfig
 
 PRIOR = 0.01  # the score that an untrained network gives to each class everywhere, as of RetinaNet
 
 
-def build_network(config: TrainingConfig, weights: Path | None = None) -> TensorMask:
-    """A network in training mode.
+def build_network(
+    config: TrainingConfig, weights: Path | None = None, say: Callable[[str], object] = lambda _: None
+) -> TensorMask:
+    """Builds a network to train.
 
     Args:
-        weights: a .pkl, .pth or .safetensors file to start from: a TensorMask, or a ResNet or ResNeXt of torchvision's
-            names, for the backbone. A class layer for other classes stays random.
+        config: of the network.
+        weights: a file to start from, as `start_from` takes it; None: random weights.
+        say: gets the lines that say which weights were taken.
+
+    Returns:
+        The network, in training mode.
 
     Raises:
         CheckpointError: the weights can't be read or don't fit.
@@ -30,16 +37,15 @@ def build_network(config: TrainingConfig, weights: Path | None = None) -> Tensor
     """
     if weights is None and config.starting_weights:
         raise ConfigError(
-            f"MODEL.WEIGHTS is {config.starting_weights!r}, which isn't read; name a trained TensorMask or one of "
-            "torchvision's ResNets with --weights, "
-            'or set it to "", and MODEL.RESNETS.NORM to "BN", so that the norms learn, for random weights'
+            f"MODEL.WEIGHTS is {quoted(config.starting_weights)}, which a training doesn't fetch; give the file with "
+            '--weights, or set MODEL.WEIGHTS to "" for random weights, and MODEL.RESNETS.NORM to "BN" so that the '
+            "norms learn"
         )
     network = TensorMask(config.network)
     initialise(network)
     if weights is not None:
-        load_starting_weights(network, weights)
-    if config.norm != "FrozenBN":
-        learn_norms(network, nn.SyncBatchNorm if config.norm == "SyncBN" else nn.BatchNorm2d)
+        say(start_from(network, weights))
+    learn_norms(network, config.norm, config.pyramid_norm)
     return network.train()
 
 
@@ -60,31 +66,20 @@ def initialise(network: TensorMask) -> None:
     nn.init.constant_(network.head.cls_score.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
-def load_starting_weights(network: TensorMask, path: Path) -> None:
-    """Copies a file's weights into the network; those of the class layer only if they are for as many classes."""
-    weights = load_checkpoint(path)
-    own = network.state_dict()
-    if is_torchvision_resnet(weights):
-        check_suits_torchvision(network.config)
-        others = {name: tensor for name, tensor in own.items() if not name.startswith("backbone.bottom_up.")}
-        load_weights(network, others | backbone_entries(weights))
-        return
-    for name in ("head.cls_score.weight", "head.cls_score.bias"):
-        if name not in weights:
-            raise CheckpointError(
-                f"{path} has no entry {name}; expected a TensorMask's, or one of torchvision's ResNets"
-            )
-        if weights[name].shape != own[name].shape:
-            weights[name] = own[name]
-    load_weights(network, weights)
+def learn_norms(network: nn.Module, norm: str, pyramid_norm: str) -> None:
+    """Puts a norm that learns in the place of each frozen one, with its values and entry names.
 
-
-def learn_norms(network: nn.Module, norm: type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]) -> None:
-    """Puts a norm that learns in the place of each frozen one, with its values and entry names."""
-    for module in network.modules():
-        if isinstance(module, NormedConv2d) and isinstance(module.norm, FrozenBatchNorm):
+    Args:
+        network: with frozen norms.
+        norm: of the backbone, as in `TrainingConfig`. "FrozenBN" and "GN" stay as they are.
+        pyramid_norm: of the layers behind it, likewise.
+    """
+    norms: dict[str, type[nn.BatchNorm2d] | type[nn.SyncBatchNorm]] = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
+    for name, module in network.named_modules():
+        kind = norms.get(norm if name.startswith(BOTTOM_UP) else pyramid_norm)
+        if kind is not None and isinstance(module, NormedConv2d) and isinstance(module.norm, FrozenBatchNorm):
             frozen = module.norm
-            learning = norm(module.out_channels, eps=frozen.eps).to(frozen.weight.device)
+            learning = kind(module.out_channels, eps=frozen.eps).to(frozen.weight.device)
             learning.load_state_dict(frozen.state_dict(), strict=False)  # but for the number of batches seen
             module.norm = learning
 
@@ -103,5 +98,8 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def norm_parameters(network: nn.Module) -> set[nn.Parameter]:
-    norms = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm))
+    """The weights and biases of the norms that learn."""
+    norms = (
+        module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm | nn.GroupNorm)
+    )
     return {parameter for norm in norms for parameter in norm.parameters()}

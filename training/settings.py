@@ -14,6 +14,15 @@ READ = """BASE_LR MOMENTUM WEIGHT_DECAY WEIGHT_DECAY_NORM MAX_ITER LR_SCHEDULER_
     WARMUP_ITERS WARMUP_FACTOR IMS_PER_BATCH CHECKPOINT_PERIOD CLIP_GRADIENTS"""
 FIXED = "NESTEROV BASE_LR_END BIAS_LR_FACTOR WEIGHT_DECAY_BIAS REFERENCE_WORLD_SIZE AMP"
 UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
+# of detectron2's DATALOADER; the last two change how fast batches are made, and not what is learnt
+SAMPLING = "SAMPLER_TRAIN REPEAT_THRESHOLD REPEAT_SQRT RANDOM_SUBSET_RATIO FILTER_EMPTY_ANNOTATIONS"
+SPEED = "NUM_WORKERS ASPECT_RATIO_GROUPING"
+# by detectron2's name, how a norm learns; torch's SyncBN is used for detectron2's own kinds of it
+LEARNING_NORMS: Mapping[str, str] = {
+    **{name: name for name in ("FrozenBN", "BN", "SyncBN", "GN")},
+    **dict.fromkeys(("nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"), "SyncBN"),
+}
+REPEATING = "RepeatFactorTrainingSampler"
 
 
 @dataclass(frozen=True)
@@ -55,16 +64,27 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """DATALOADER"""
+
+    keep_empty: bool  # whether images without instances are trained on
+    repeat_threshold: float | None  # a share of the images, as of `repeat_factors`; None: each epoch shows each once
+    repeat_square_root: bool
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that a training depends on, from a detectron2 configuration."""
 
     tree: Mapping[str, Any]  # the merged configuration itself
     starting_weights: str  # MODEL.WEIGHTS, which detectron2 would start from; "": none
     network: TensorMaskConfig
-    norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN" or "SyncBN"
+    norm: str  # MODEL.RESNETS.NORM: "FrozenBN", "BN", "SyncBN" or "GN"
+    pyramid_norm: str  # MODEL.FPN.NORM: one of these, or "" for none
     losses: LossConfig
     solver: SolverConfig
     images: ImageConfig
+    sampling: SamplingConfig
 
 
 def load_training_config(path: str | Path) -> TrainingConfig:
@@ -75,14 +95,17 @@ def load_training_config(path: str | Path) -> TrainingConfig:
     """
     tree = load_merged_yaml(path)
     reader = KeyReader(tree)
+    pyramid_norms = {"": "", **LEARNING_NORMS}
     return TrainingConfig(
         tree=tree,
         starting_weights=str(reader.get("MODEL.WEIGHTS", "")),
         network=parse_config(tree),
-        norm=reader.choice("MODEL.RESNETS.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN")),
+        norm=LEARNING_NORMS[reader.choice("MODEL.RESNETS.NORM", "FrozenBN", tuple(LEARNING_NORMS))],
+        pyramid_norm=pyramid_norms[reader.choice("MODEL.FPN.NORM", "", tuple(pyramid_norms))],
         losses=_losses(reader),
         solver=_solver(reader),
         images=_images(reader),
+        sampling=_sampling(reader),
     )
 
 
@@ -146,6 +169,23 @@ def _images(reader: KeyReader) -> ImageConfig:
         min_sizes=min_sizes,
         max_size=reader.integer("INPUT.MAX_SIZE_TRAIN", 1333),
         flip=reader.choice("INPUT.RANDOM_FLIP", "horizontal", ("horizontal", "none")) == "horizontal",
+    )
+
+
+def _sampling(reader: KeyReader) -> SamplingConfig:
+    reader.known_keys("DATALOADER", (*SAMPLING.split(), *SPEED.split()))
+    sampler = reader.choice("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", ("TrainingSampler", REPEATING))
+    threshold = reader.number("DATALOADER.REPEAT_THRESHOLD", 0.0, 0, 1)
+    if threshold and sampler != REPEATING:
+        raise ConfigError(
+            f"DATALOADER.REPEAT_THRESHOLD is {threshold:g}, which has no effect with the SAMPLER_TRAIN {sampler}; set "
+            f"SAMPLER_TRAIN to {REPEATING}, or REPEAT_THRESHOLD to 0"
+        )
+    reader.choice("DATALOADER.RANDOM_SUBSET_RATIO", 1.0, (1.0, 1))
+    return SamplingConfig(
+        keep_empty=not reader.boolean("DATALOADER.FILTER_EMPTY_ANNOTATIONS", True),
+        repeat_threshold=threshold if sampler == REPEATING else None,
+        repeat_square_root=reader.boolean("DATALOADER.REPEAT_SQRT", True),
     )
 
 

@@ -1,29 +1,40 @@
 """The loop: batches in, weights out, resumable at every checkpoint."""
 
-import json
+import math
 import sys
-import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tensormask_server.model_files.detectron2_yaml import ConfigError
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.printable import printable, say
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from training import files
-from training.data import Batch, Batches, CocoFolder
+from training.coco_folder import CocoFolder
+from training.data import Batch, Batches
+from training.image_files import check_image_files
 from training.losses import Losses
 from training.network import build_network, in_channels_last
+from training.report import Report
+from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
-from training.settings import TrainingConfig
+from training.settings import REPEATING, SamplingConfig, TrainingConfig
+from training.summary import data_table
 from training.unmatched import warning_of_unmatched
+from training.validation import Validation, keep_best
 
-REPORT_PERIOD = 20  # iterations
+MOST_IMAGES = 8  # named for a loss that is no number
+
+
+class TrainingStopped(Exception):
+    """A training can't go on, because its losses aren't finite numbers. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,8 @@ class Run:
     seed: int = 0
     semantic_weight: float = 0.0  # of the loss that sees every pixel
     name_weight: float = 0.0  # of the loss by which classes compete
+    validate: Path | None = None  # a folder in COCO's format, on which the network is scored
+    every: int | None = None  # iterations between these scores; None: at each checkpoint
 
 
 def train(config: TrainingConfig, run: Run) -> TensorMask:
@@ -52,38 +65,36 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         ConfigError: the configuration doesn't suit the data or the device, or the folder has a training that can't go
             on with these options.
         DataError: an image or its annotations can't be learnt from.
+        TrainingStopped: a loss is no finite number.
     """
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
-    if config.norm == "SyncBN" and device.type == "cpu" and distributed.is_initialized():
+    if "SyncBN" in (config.norm, config.pyramid_norm) and device.type == "cpu" and distributed.is_initialized():
         raise ConfigError(
-            "MODEL.RESNETS.NORM is SyncBN, which torch has for GPUs alone; supported on CPUs: BN, FrozenBN"
+            "MODEL.RESNETS.NORM or MODEL.FPN.NORM is SyncBN, which torch has only for GPUs; supported on CPUs: BN, "
+            "FrozenBN, GN"
         )
-    network = build_network(config, run.weights).to(device)
-    if run.weights is None and config.norm == "FrozenBN" and _is_first():
-        print(
-            "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn",
-            file=sys.stderr,
-        )
-    data = CocoFolder(run.data)
+    data = CocoFolder(run.data, config.sampling.keep_empty)
+    _check_number_of_classes(config, data)
+    start_lines: list[str] = []
+    network = build_network(config, run.weights, start_lines.append).to(device)
     in_channels_last(network)
     losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(losses, config.solver, run.optimizer)
-    options = {
-        "--optimizer": run.optimizer,
-        "--seed": run.seed,
-        "--semantic-weight": run.semantic_weight,
-        "--name-weight": run.name_weight,
-        "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
-        "instances.json": data.sha256,
-    }
+    options = _fixed_options(config, run, data)
     done = files.resume(run.out, losses, optimizer, options)
-    if done and _is_first():
-        print(
-            f"going on from iteration {done} of {config.solver.max_iter}, from {run.out / files.STATE}", file=sys.stderr
-        )
-    if _is_first() and (said := warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)):
-        print(said, file=sys.stderr)
+    if _is_first():
+        if not done:
+            check_image_files(data.all_entries, run.data / "images")
+        if done:
+            start_lines = [
+                f"continues from iteration {done} of {config.solver.max_iter}, from {printable(run.out / files.STATE)}"
+            ]
+        for line in (*start_lines, *_description(config, run, data, network)):
+            say(line, sys.stderr)
+    # in one process; the others wait for its next gradients
+    validation = Validation(run.validate, data.category_ids) if run.validate and _is_first() else None
+    every = run.every or config.solver.checkpoint_period
     learner: nn.Module = losses
     if distributed.is_initialized():
         learner = DistributedDataParallel(
@@ -99,77 +110,123 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         num_workers=run.workers,
         prefetch_factor=4 if run.workers else None,
     )
-    with closing(_Report(run.out, done, config.solver.max_iter)) as report:
+    with closing(Report(run.out, done, config.solver.max_iter, is_shown=_is_first())) as report:
         for iteration, batch in enumerate(loader, start=done):
             rate = learning_rate(config.solver, iteration)
             set_learning_rate(optimizer, rate)
-            report(iteration, rate, _step(learner, optimizer, batch.to(device), run.precision, config.solver.clip_norm))
+            losses_of_batch = _losses(learner, batch.to(device), run.precision)
+            _check_finite(losses_of_batch, batch, iteration, run.out)
+            _step(learner, optimizer, losses_of_batch, config.solver.clip_norm)
+            report.add(rate, {name: loss.detach() for name, loss in losses_of_batch.items()})
             due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
             if due and _is_first():
                 files.save(run.out, config, losses, optimizer, iteration + 1, options)
+            is_last = iteration + 1 == config.solver.max_iter
+            if validation is not None and (is_last or (iteration + 1) % every == 0):
+                scores = validation(network, device)
+                report.add_scores(scores, keep_best(run.out, network, scores, iteration + 1))
     return network
 
 
-def _step(
-    learner: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, precision: str, clip_norm: float | None
-) -> dict[str, Tensor]:
+def _description(config: TrainingConfig, run: Run, data: CocoFolder, network: TensorMask) -> Iterator[str]:
+    """What a person should know before the first step."""
+    if run.weights is None and config.norm == "FrozenBN":
+        yield "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn"
+    yield data_table(data, config.images, config.network.input)
+    warning = warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)
+    if warning is not None:
+        yield warning
+
+
+def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[str, object]:
+    """What may not change when a training continues, by name."""
+    return {
+        "--optimizer": run.optimizer,
+        "--seed": run.seed,
+        "--semantic-weight": run.semantic_weight,
+        "--name-weight": run.name_weight,
+        "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
+        "instances.json": data.sha256,
+        **_sampling_options(config.sampling, data),
+    }
+
+
+def _losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        parts: dict[str, Tensor] = learner(batch)
+        losses: dict[str, Tensor] = learner(batch)
+    return losses
+
+
+def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: Path) -> None:
+    """Checks the losses before a step is made with them, which would spoil the weights."""
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    wrong = [f"the {name} loss is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if not wrong:
+        return
+    more = f" and {len(batch.names) - MOST_IMAGES} more" if len(batch.names) > MOST_IMAGES else ""
+    names = ", ".join(printable(name, 60) for name in batch.names[:MOST_IMAGES])
+    kept = "keeps the weights of its last checkpoint" if (out / files.WEIGHTS).exists() else "has no weights yet"
+    raise TrainingStopped(
+        f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}{more}. {printable(out)} {kept}. Lower "
+        "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENTS, or look at these images"
+    )
+
+
+def _step(
+    learner: nn.Module, optimizer: torch.optim.Optimizer, losses: dict[str, Tensor], clip_norm: float | None
+) -> None:
     optimizer.zero_grad()
-    torch.autograd.backward(list(parts.values()))
+    torch.autograd.backward(list(losses.values()))
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.parameters(), clip_norm)
     optimizer.step()
-    return {name: loss.detach() for name, loss in parts.items()}
 
 
 def _batches(config: TrainingConfig, run: Run, data: CocoFolder, stride: int) -> Batches:
-    if len(data.category_ids) != config.network.head.num_classes:
-        raise ConfigError(
-            f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "
-            f"{run.data / 'instances.json'} has {len(data.category_ids)} categories"
-        )
     rank, world_size = (
         (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     )
     per_batch = config.solver.images_per_batch
     if per_batch % world_size:
         raise ConfigError(f"SOLVER.IMS_PER_BATCH is {per_batch}; supported: a multiple of the {world_size} processes")
-    return Batches(data, config.images, config.network.input, stride, per_batch, run.seed, rank, world_size)
+    return Batches(
+        data,
+        config.images,
+        config.network.input,
+        stride,
+        per_batch,
+        run.seed,
+        rank,
+        world_size,
+        _repeat_factors(config.sampling, data),
+    )
+
+
+def _repeat_factors(sampling: SamplingConfig, data: CocoFolder) -> np.ndarray | None:
+    if sampling.repeat_threshold is None:
+        return None
+    return repeat_factors(data.classes_of_images(), sampling.repeat_threshold, sampling.repeat_square_root)
+
+
+def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
+    """What changes the order of images, by the configuration's keys."""
+    return {
+        # without images to leave out, the key changes nothing
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
+        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
+        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
+        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
+    }
+
+
+def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:
+    if len(data.category_ids) != config.network.head.num_classes:
+        raise ConfigError(
+            f"MODEL.TENSOR_MASK.NUM_CLASSES is {config.network.head.num_classes}; "
+            f"{printable(data.folder / 'instances.json')} has {len(data.category_ids)} categories; set NUM_CLASSES to "
+            "their number"
+        )
 
 
 def _is_first() -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
-
-
-class _Report:
-    """A progress bar with the losses and the time left, and the same as lines of metrics.jsonl."""
-
-    def __init__(self, out: Path, done: int, total: int):
-        self.shown = _is_first()
-        self.summed = 0
-        self.sums: dict[str, Tensor] = {}
-        self.started = time.monotonic()
-        if self.shown:
-            out.mkdir(parents=True, exist_ok=True)
-            self.path = out / "metrics.jsonl"
-            self.bar = tqdm(total=total, initial=done, unit="step", smoothing=0.05, dynamic_ncols=True)
-
-    def __call__(self, iteration: int, rate: float, losses: dict[str, Tensor]) -> None:
-        if not self.shown:
-            return
-        self.bar.update()
-        self.summed += 1
-        self.sums = {name: self.sums.get(name, 0) + loss for name, loss in losses.items()}
-        if (iteration + 1) % REPORT_PERIOD == 0:
-            means = {name: round(float(total) / self.summed, 4) for name, total in self.sums.items()}
-            self.bar.set_postfix(means)
-            seconds = round(time.monotonic() - self.started, 1)
-            line = {"iteration": iteration + 1, "lr": rate, **means, "seconds": seconds}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            self.summed, self.sums = 0, {}
-
-    def close(self) -> None:
-        if self.shown:
-            self.bar.close()

@@ -36,7 +36,7 @@ def warning_of_unmatched(
     unmatched = np.arange(len(boxes))
     for size in sorted(options.min_sizes):
         resizing = dataclasses.replace(normalisation, min_size=size, max_size=options.max_size)
-        scaled, scaled_shapes = _resized(boxes[unmatched], shapes[unmatched], resizing)
+        scaled, scaled_shapes = resized_boxes(boxes[unmatched], shapes[unmatched], resizing)
         if size == first_size:
             sides = (scaled[:, 2:] - scaled[:, :2]).max(axis=1)
         matched = _match(network, scaled)
@@ -52,8 +52,18 @@ def warning_of_unmatched(
     return _warning(network, sides, len(boxes), first_size)
 
 
-def _resized(boxes: np.ndarray, shapes: np.ndarray, resizing: InputConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes in whole pixels of the network's input, at least one each way, and the shapes of their images there."""
+def resized_boxes(boxes: np.ndarray, shapes: np.ndarray, resizing: InputConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes as they are in the network's input.
+
+    Args:
+        boxes: float64 (M, 4), x0 y0 x1 y1 in pixels of their images.
+        shapes: int64 (M, 2), height and width of each one's image.
+        resizing: to which sizes images are resized.
+
+    Returns:
+        float64 (M, 4), in whole pixels of the network's input, at least one each way; int64 (M, 2), height and width
+        of the resized images.
+    """
     distinct, places = np.unique(shapes, axis=0, return_inverse=True)
     distinct_resized = [resized_shape(int(height), int(width), resizing) for height, width in distinct]
     resized = np.array(distinct_resized, np.int64).reshape(-1, 2)[places.reshape(-1)]  # (M, 2)

@@ -24,17 +24,37 @@ class RefusedPickle(ValueError):
     """The pickle holds something else than arrays and plain containers. The message names it."""
 
 
-def unpickle_arrays(content: bytes) -> Any:
-    """Reads a pickle of protocol 0 to 5, from Python 2 or 3. Time and memory grow only with the length of `content`.
+class CutShort(ValueError):
+    """A file ends before its content does."""
 
-    Returns:
-        Dicts, lists, numbers, strings and numpy arrays.
+    def __init__(self, least: int):
+        """
+        Args:
+            least: how many bytes the whole file has at least.
+        """
+        super().__init__(f"expected at least {least} bytes")
+        self.least = least
 
-    Raises:
-        RefusedPickle: the pickle holds anything else.
-        Exception: of any type, as `pickle.load`, if the pickle is broken.
-    """
-    return ArrayUnpickler(BytesIO(content), len(content)).load()
+
+class MeasuredBytes(BytesIO):
+    """Bytes to read, which know how many of them a reader wanted."""
+
+    def __init__(self, content: bytes):
+        super().__init__(content)
+        self.wanted = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size >= 0:
+            self.wanted = max(self.wanted, self.tell() + size)
+        return super().read(size)
+
+    def check_whole(self) -> None:
+        """
+        Raises:
+            CutShort: a reader wanted more bytes than there are.
+        """
+        if self.wanted > len(self.getbuffer()):
+            raise CutShort(self.wanted)
 
 
 class ArrayUnpickler(pickle._Unpickler):
@@ -49,18 +69,38 @@ class ArrayUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: BytesIO, size: int, admitted: Mapping[str, Callable[..., Any]] = MappingProxyType({})):
+    def __init__(
+        self, file: MeasuredBytes, size: int, admitted: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    ):
         """
         Args:
+            file: where the pickle begins.
             size: of the whole file, bytes.
             admitted: from "module.name" to what it stands for, in addition to the names that numpy's arrays need.
         """
         super().__init__(file, encoding="latin1")
+        self._file = file
         self._admitted = _ADMITTED | dict(admitted)
         self._bytes_left = EXPANSION * size
 
     def load(self) -> Any:
-        return _plain(super().load(), {})
+        """Reads one pickle, of protocol 0 to 5, from Python 2 or 3. Time and memory grow only with the file's size.
+
+        Returns:
+            Dicts, lists, numbers, strings and numpy arrays.
+
+        Raises:
+            RefusedPickle: the pickle holds anything else.
+            CutShort: the file ends within the pickle.
+            Exception: of any type, as `pickle.load`, if the pickle is broken.
+        """
+        try:
+            return _plain(super().load(), {})
+        except RefusedPickle:
+            raise
+        except Exception:
+            self._file.check_whole()
+            raise
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)

@@ -1,10 +1,12 @@
 """Weight files to named tensors, without executing anything in a file (docs/NETWORK.md, section 2)."""
 
 import hashlib
+import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,51 +14,85 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from tensormask_server.model_files.array_pickle import RefusedPickle, unpickle_arrays
-from tensormask_server.model_files.torch_file import DTYPES, read_torch_file
+from tensormask_server.model_files.array_pickle import CutShort, RefusedPickle
+from tensormask_server.model_files.entries import EntriesError, find_entries
+from tensormask_server.model_files.file_kinds import HEAD, WeightsKind, description, weights_kind, zip_description
+from tensormask_server.model_files.torch_file import DTYPES, read_pickle, read_torch_file
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
 
-# entries of older detectron2 files, and of trainings, that inference doesn't need
-IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|.*\.num_batches_tracked)$")
+logger = logging.getLogger(__name__)
+
+SAVE_THE_WEIGHTS = 'if the file is yours, save the weights alone: torch.save({"model": network.state_dict()}, PATH)'
 
 
 class CheckpointError(ValueError):
     """Weights that can't be used. The message names the file or the entry, what was found and what is expected."""
 
 
+class WeightsFile(NamedTuple):
+    """What a file of weights holds."""
+
+    entries: dict[str, Tensor]  # by the names in the file, without a prefix that all of them share; float32, finite
+    is_caffe2: bool  # its "blobs", with Caffe2's names of a backbone
+    is_for_matching: bool  # matching_heuristics: names without the parts before the backbone's own
+    author: str  # "" if it doesn't say
+
+
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Reads a file of weights. Nothing in the file is executed.
 
     Args:
-        path: a .pkl or .pth file of detectron2, or a .safetensors file with the same entries.
+        path: weights as detectron2, torch or safetensors write them. The content tells which, not the name.
 
     Returns:
-        From each entry's name to its tensor, float32, finite. Entries that inference doesn't need are left out.
+        From each entry's name to its tensor, float32, finite. Entries that inference doesn't need are left out, and so
+        is a prefix that all names share. A log record reports what was taken off.
 
     Raises:
-        CheckpointError: the file can't be read, holds something else than named arrays, or would run code.
+        CheckpointError: the file can't be read, holds something else than named arrays, holds a backbone alone, or
+            would run code.
 
     Source: docs/NETWORK.md, section 2.
     """
+    file = read_weights(path)
+    is_backbone = file.is_caffe2 or (
+        file.is_for_matching and not any(name.startswith("head.") for name in file.entries)
+    )
+    if is_backbone:
+        raise CheckpointError(
+            f"{printable(path)} holds the weights of a backbone alone; expected a trained TensorMask. A training can "
+            "start from this file"
+        )
+    return file.entries
+
+
+def read_weights(path: str | Path) -> WeightsFile:
+    """Reads a file of weights of any network, or of a backbone alone. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: the file can't be read, holds something else than named arrays, or would run code.
+    """
     path = Path(path)
     path_text = printable(path)
-    readers: dict[str, Callable[[str, bytes], Mapping[str, Any]]] = {
-        ".pkl": _read_pkl,
-        ".pth": _read_pth,
-        ".safetensors": _read_safetensors,
-    }
-    if path.suffix not in readers:
-        found = f"has the ending {quoted(path.suffix)}" if path.exists() else "isn't there"
-        raise CheckpointError(f"{path_text} {found}; supported: {', '.join(readers)}")
+    content = _content(path)
+    kind = weights_kind(content)
+    if kind is None:
+        raise CheckpointError(f"{path_text} is {description(content)}")
+    loaded = _read(path_text, content, kind)
+    is_caffe2 = isinstance(loaded, dict) and isinstance(loaded.get("blobs"), dict)
     try:
-        content = read_regular(path, MOST_WEIGHTS)
-    except OSError as error:
-        raise CheckpointError(f"can't read the weights {path_text}: {error.strerror or error}") from error
-    entries = readers[path.suffix](path_text, content)
-    wanted = {name: value for name, value in entries.items() if not is_ignored(name)}
-    _check_size(path_text, wanted, len(content))
-    return {name: _tensor(path_text, name, value) for name, value in wanted.items()}
+        found = find_entries({"model": _caffe2_arrays(loaded["blobs"])} if is_caffe2 else loaded)
+    except EntriesError as error:
+        raise CheckpointError(f"{path_text} {error}") from error
+    _check_size(path_text, found.values, len(content))
+    entries = {name: _tensor(path_text, name, value) for name, value in found.values.items()}
+    for note in found.notes:
+        logger.warning("%s: %s", path_text, note)
+    about = loaded if isinstance(loaded, dict) else {}
+    is_for_matching = about.get("matching_heuristics") is True
+    author = about.get("__author__")
+    return WeightsFile(entries, is_caffe2, is_for_matching, author if isinstance(author, str) else "")
 
 
 def check_sha256(path: Path) -> None:
@@ -72,59 +108,78 @@ def check_sha256(path: Path) -> None:
         return
     try:
         with open_regular(path, MOST_WEIGHTS) as file:
+            head = file.read(HEAD)
+            file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"can't read the weights {printable(path)}: {error.strerror}") from error
     if not sha256.startswith(digits[1]):
+        if weights_kind(head) is None:
+            raise CheckpointError(f"{printable(path)} is {description(head)}")
         raise CheckpointError(
             f"{printable(path)} has the SHA-256 {sha256[:6]}…, and its name says {digits[1]}…: the file is damaged or "
             "not the published one; download it again (or rename it, if the digits mean something else)"
         )
 
 
-def is_ignored(name: Any) -> bool:
-    """Whether inference doesn't need an entry of this name."""
-    return isinstance(name, str) and IGNORED.match(name) is not None
-
-
 # --- reading files ----------------------------------------------------------------------------------------------------
 
 
-def _read_pkl(path: str, content: bytes) -> Mapping[str, Any]:
-    return _model_entries(path, _read(path, content, unpickle_arrays, "a pickle of arrays"))
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, MOST_WEIGHTS)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        hint = "; download the file that this URL names" if re.match(r"[a-z]\w+:/", str(path)) else ""
+        raise CheckpointError(f"can't read the weights {printable(path)}: {reason}{hint}") from error
 
 
-def _read_pth(path: str, content: bytes) -> Mapping[str, Any]:
-    return _model_entries(path, _read(path, content, read_torch_file, "a torch file"))
+def _read(path: str, content: bytes, kind: WeightsKind) -> Any:
+    readers: dict[WeightsKind, Callable[[bytes], Any]] = {
+        WeightsKind.PICKLE: read_pickle,
+        WeightsKind.TORCH: read_torch_file,
+        WeightsKind.SAFETENSORS: _read_safetensors,
+    }
+    other = zip_description(content) if kind is WeightsKind.TORCH else None
+    if other is not None:
+        raise CheckpointError(f"{path} is {other}")
+    try:
+        return readers[kind](content)
+    except RefusedPickle as error:
+        raise CheckpointError(f"{path} is refused: {one_line(error, 500)}; {SAVE_THE_WEIGHTS}") from error
+    except CutShort as error:
+        raise CheckpointError(
+            f"{path} is cut short: it has {len(content)} bytes, expected at least {error.least} of {kind.value}; "
+            "download or copy it again"
+        ) from error
+    except Exception as error:  # a broken file can raise anything
+        raise CheckpointError(f"{path} is not {kind.value}: {type(error).__name__}: {one_line(error, 300)}") from error
 
 
-def _read_safetensors(path: str, content: bytes) -> Mapping[str, Any]:
+def _read_safetensors(content: bytes) -> Mapping[str, Any]:
     try:
         return load(content)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {one_line(error, 300)}") from error
+    except SafetensorError:
+        length = int.from_bytes(content[:8], "little")
+        if 8 + length > len(content):
+            raise CutShort(8 + length) from None
+        least = max((each["data_offsets"][1] for each in _described_tensors(content[8 : 8 + length])), default=0)
+        if 8 + length + least > len(content):
+            raise CutShort(8 + length + least) from None
+        raise
 
 
-def _read(path: str, content: bytes, reader: Callable[[bytes], Any], expected: str) -> Any:
-    try:
-        return reader(content)
-    except RefusedPickle as error:
-        raise CheckpointError(f"{path} is refused: {one_line(error, 500)}") from error
-    except Exception as error:  # a broken file can raise anything
-        raise CheckpointError(f"{path} is not {expected}: {type(error).__name__}: {one_line(error, 300)}") from error
+def _described_tensors(header: bytes) -> list[dict[str, Any]]:
+    return [each for name, each in json.loads(header).items() if name != "__metadata__"]
 
 
-def _model_entries(path: str, content: Any) -> Mapping[str, Any]:
-    if not isinstance(content, dict):
-        raise CheckpointError(f'{path} holds a {type(content).__name__}, expected a dict such as {{"model": …}}')
-    if "blobs" in content or content.get("matching_heuristics") is True:
-        raise CheckpointError(
-            f"{path} holds the weights of a backbone alone (for the start of a training); expected a trained TensorMask"
-        )
-    entries = content.get("model", content)
-    if not isinstance(entries, dict) or not entries:
-        raise CheckpointError(f'{path} has no "model" with named arrays in it')
-    return entries
+def _caffe2_arrays(blobs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The network's blobs, without the solver's: its momenta, its learning rate and its count of iterations."""
+    return {
+        name: value
+        for name, value in blobs.items()
+        if not (isinstance(name, str) and re.fullmatch(r".*_momentum|lr|model_iter", name))
+    }
 
 
 def _check_size(path: str, entries: Mapping[Any, Any], size: int) -> None:

@@ -1,19 +1,27 @@
-"""Reads torch's files (.pth) without torch.load, both today's zip format and the format before it.
+"""Reads torch's files (.pth) without torch.load, both today's zip format and the format before it, and pickles.
 
 torch.load with `weights_only` doesn't run code of a file either. But a file of a kilobyte can make it allocate any
 number of bytes, or compute for years. Here `ArrayUnpickler` reads the pickle in the file, and tensors are views of the
 file's own bytes.
 """
 
+import contextlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tensormask_server.model_files.array_pickle import ArrayUnpickler, RefusedPickle
+from tensormask_server.model_files.array_pickle import (
+    EXPANSION,
+    ArrayUnpickler,
+    CutShort,
+    MeasuredBytes,
+    RefusedPickle,
+)
 from tensormask_server.printable import printable
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -43,9 +51,43 @@ def read_torch_file(content: bytes) -> Any:
 
     Raises:
         RefusedPickle: the file holds anything else.
+        CutShort: the file ends before its content does.
         Exception: of any type, if the file is broken or isn't one of torch's.
     """
-    return _read_zip(content) if content.startswith(b"PK\x03\x04") else _read_legacy(content)
+    if not content.startswith(b"PK\x03\x04"):
+        return _read_legacy(content)
+    if not zipfile.is_zipfile(BytesIO(content)):  # the table of its files is at its end
+        raise CutShort(_least_of_zip(content))
+    return _read_zip(content)
+
+
+def read_pickle(content: bytes) -> Any:
+    """Reads what `pickle.dump` wrote of numpy arrays, as detectron2's files are, or of torch's tensors.
+
+    Returns, Raises:
+        as `read_torch_file`.
+    """
+    bytes_left = EXPANSION * len(content)
+
+    def storage_of(data: Any) -> _Storage:
+        """Stands for torch's function: a storage in such a pickle is a file of its own, in the older format."""
+        nonlocal bytes_left
+        if not isinstance(data, bytes):
+            raise RefusedPickle("it holds a storage without bytes")
+        bytes_left -= len(data)
+        try:
+            storage = _read_legacy(data) if bytes_left >= 0 else None
+        except CutShort as error:  # its bytes are not those of the file
+            raise RefusedPickle("it holds a storage whose bytes end too early") from error
+        if not isinstance(storage, _Storage):
+            raise RefusedPickle("it holds a storage of something else than numbers, or more than it has bytes for")
+        return storage
+
+    def no_storage(key: str, _dtype: torch.dtype, _count: int) -> Tensor:
+        raise RefusedPickle(f"it asks for a storage {printable(key)} of another file")
+
+    file = MeasuredBytes(content)
+    return _TorchUnpickler(file, len(content), no_storage, {"torch.storage._load_from_bytes": storage_of}).load()
 
 
 def _read_zip(content: bytes) -> Any:
@@ -72,7 +114,25 @@ def _read_zip(content: bytes) -> Any:
                 )
             return _numbers(bytearray(data), dtype)
 
-        return _TorchUnpickler(BytesIO(archive.read(pickles[0])), len(content), storage).load()
+        return _TorchUnpickler(MeasuredBytes(archive.read(pickles[0])), len(content), storage).load()
+
+
+def _least_of_zip(content: bytes) -> int:
+    """How many bytes a zip of torch's has at least, from its first file, which says how long the storages are."""
+    name_length, extra_length = (int.from_bytes(content[at : at + 2], "little") for at in (26, 28))
+    start = 30 + name_length + extra_length
+    if not content[30 : 30 + name_length].endswith(b"/data.pkl"):
+        return len(content) + 1
+    least = start
+
+    def storage(_key: str, dtype: torch.dtype, count: int) -> Tensor:
+        nonlocal least
+        least += count * dtype.itemsize
+        return torch.empty(count, dtype=dtype, device="meta")
+
+    with contextlib.suppress(Exception):  # cut within this file: the storages that it names up to there count
+        _TorchUnpickler(MeasuredBytes(content[start:]), len(content), storage).load()
+    return max(least, len(content) + 1)
 
 
 def _read_legacy(content: bytes) -> Any:
@@ -80,15 +140,16 @@ def _read_legacy(content: bytes) -> Any:
 
     The pickles are the magic number, the protocol, facts of the system, the content, and the storages' keys.
     """
-    file = BytesIO(content)
+    file = MeasuredBytes(content)
     numbers: dict[str, bytearray] = {}
     bytes_left = len(content)
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        """Zeros to be filled, at most as many as the file has bytes for."""
         nonlocal bytes_left
         bytes_left -= count * dtype.itemsize
         if bytes_left < 0:
-            raise RefusedPickle(f"its storage {printable(key)} has {count} numbers, more than the file has bytes for")
+            raise CutShort(len(content) - bytes_left)
         numbers[key] = bytearray(count * dtype.itemsize)
         return _numbers(numbers[key], dtype)
 
@@ -102,7 +163,7 @@ def _read_legacy(content: bytes) -> Any:
     for key in keys:
         file.seek(8, 1)  # the storage's length, which is known from the pickle
         if file.readinto(numbers[key]) != len(numbers[key]):
-            raise RefusedPickle(f"it ends within its storage {printable(key)}")
+            raise CutShort(len(content) + 1)
     return loaded
 
 
@@ -111,10 +172,17 @@ class _TorchUnpickler(ArrayUnpickler):
 
     Args:
         read_storage: from a storage's key, dtype and count to its numbers.
+        admitted: as of `ArrayUnpickler`, in addition.
     """
 
-    def __init__(self, file: BytesIO, size: int, read_storage: Callable[[str, torch.dtype, int], Tensor]):
-        super().__init__(file, size, _ADMITTED)
+    def __init__(
+        self,
+        file: MeasuredBytes,
+        size: int,
+        read_storage: Callable[[str, torch.dtype, int], Tensor],
+        admitted: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+    ):
+        super().__init__(file, size, _ADMITTED | dict(admitted))
         self._read_storage = read_storage
         self._storages: dict[str, _Storage] = {}
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.model_files.checkpoint import CheckpointError, is_ignored, load_checkpoint
+from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
+from tensormask_server.model_files.entries import is_ignored
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.loading import checked_weights
 

@@ -135,11 +135,11 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(by_image: dict[int, Detec
         ({"segmentation": []}, "annotation 4 outlines nothing, although others do"),
         ({"segmentation": [[]]}, "annotation 4 outlines nothing, although others do"),
         ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, although others do"),
-        ({"segmentation": "x"}, "the segmentation of annotation 4 is x; expected a list of polygons"),
-        ({"segmentation": {"counts": 7}}, "the segmentation of annotation 4 is {'counts': 7}; expected"),
+        ({"segmentation": "x"}, r"annotation 4 \(image .*\): its segmentation is x; expected a list of polygons"),
+        ({"segmentation": {"counts": 7}}, r"annotation 4 \(image .*\): its segmentation is {'counts': 7}; expected"),
         (
             {"segmentation": {"counts": "", "size": [3, 4]}},
-            r"an RLE of the size \[3, 4\], on an image of \[120, 160\]",
+            r"RLE is of the size \[3, 4\], on an image of \[120, 160\]",
         ),
     ],
 )
@@ -403,7 +403,7 @@ def test_what_can_not_be_measured_is_reported_before_anything_is_sent(
             command.main([*arguments, *wrong])
     (tmp_path / "images" / "9.png").unlink()
     assert command.main(arguments) == 2
-    assert f"1 of the annotation file's 3 images are not in {tmp_path / 'images'}, 9.png for one" in last_line(capsys)
+    assert f"1 of the annotation file's 3 images are not in {tmp_path / 'images'}: 9.png" in last_line(capsys)
     emptied = json.loads((tmp_path / "instances.json").read_text())
     emptied["annotations"][2]["segmentation"] = []
     (tmp_path / "instances.json").write_text(json.dumps(emptied))

@@ -23,6 +23,7 @@ from training.__main__ import main
         (["--name-weight", "nan"], "'nan' is not a number, 0 or more"),
         (["--name-weight", "inf"], "'inf' is not a number, 0 or more"),
         (["--name-weight", "much"], "'much' is not a number, 0 or more"),
+        (["--every", "5"], "--every has no effect without --validate; give --validate FOLDER"),
         (["--device", "gpu"], "'gpu' isn't a device; expected cpu, cuda, or cuda:1 and so on"),
         (["--device", "cuda:99"], f"'cuda:99' isn't here: torch {torch.__version__} finds"),
     ],

@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.unit.training.small_training import DISC, SIZE, SQUARE, write_config, write_data
 from training.annotations import DataError
-from training.data import Batches, CocoFolder
+from training.coco_folder import CocoFolder
+from training.data import Batches
 from training.settings import load_training_config
 
 
@@ -59,24 +60,25 @@ def test_polygons_of_two_points_are_left_out(data: CocoFolder) -> None:
 
 def test_a_mask_of_another_size_than_its_image_is_named(data: CocoFolder) -> None:
     _annotate(data, {"size": [SIZE, SIZE + 1], "counts": [SIZE * (SIZE + 1)]})
-    with pytest.raises(DataError, match=rf"an RLE is of the size \[{SIZE}, {SIZE + 1}\], and its image of"):
-        CocoFolder(data.folder).classes_and_masks(0)
+    said = rf"annotation 1 \(image 0.png\): its RLE is of the size \[{SIZE}, {SIZE + 1}\], on an image of \[{SIZE}"
+    with pytest.raises(DataError, match=said):
+        CocoFolder(data.folder)
 
 
 @pytest.mark.parametrize("segmentation", ["a disc", [[0, 0, 1, 1, "2", 2]], [3, 4, 5], {"size": [9, 9]}])
 def test_what_is_no_segmentation_is_named(data: CocoFolder, segmentation: object) -> None:
     _annotate(data, segmentation)
-    with pytest.raises(DataError, match=r"the segmentation of annotation 1 is .*; expected a list of polygons"):
+    with pytest.raises(DataError, match=r"annotation 1 \(image 0.png\): its segmentation .*; expected a list of poly"):
         CocoFolder(data.folder)
 
 
-def test_a_image_of_another_size_than_its_annotations_is_named(data: CocoFolder) -> None:
+def test_an_image_of_another_size_than_its_annotations_is_named(data: CocoFolder) -> None:
     path = data.folder / "images" / data.entries[0]["file_name"]
     turned = Image.open(path).crop((0, 0, SIZE, SIZE // 2))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     turned.save(path, exif=exif)
-    with pytest.raises(DataError, match=f"has {SIZE}×{SIZE // 2} pixels .*; instances.json says {SIZE}×{SIZE}"):
+    with pytest.raises(DataError, match=f"has {SIZE}×{SIZE // 2} pixels .* the annotation file says {SIZE}×{SIZE}"):
         data.image(0)
 
 

@@ -1,5 +1,6 @@
 """Training as a whole: it fits, goes on where it was stopped, and is the same in one process or two."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -20,10 +21,10 @@ from tensormask_server.same_options import OptionsChanged
 from torch import nn
 
 from tests.unit.training.small_training import write_config, write_data
-from training.data import CocoFolder
-from training.network import build_network
+from training.coco_folder import CocoFolder
+from training.network import build_network, norm_parameters
 from training.settings import load_training_config
-from training.trainer import Run, train
+from training.trainer import Run, TrainingStopped, train
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
@@ -142,7 +143,7 @@ def test_it_says_what_it_goes_on_from(tmp_path: Path, data: Path, capsys: pytest
     config = load_training_config(write_config(tmp_path / "config.yaml", MAX_ITER=1))
     for _ in range(2):
         train(config, Run(data, tmp_path / "out", workers=0))
-    assert f"going on from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
+    assert f"continues from iteration 1 of 1, from {tmp_path / 'out' / 'state.pth'}\n" in capsys.readouterr().err
 
 
 def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_path: Path, data: Path) -> None:
@@ -151,9 +152,29 @@ def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_p
     files = [tmp_path / "out" / name for name in ("weights.pkl", "state.pth")]
     before = [file.read_bytes() for file in files]
     wild = load_training_config(write_config(tmp_path / "wild.yaml", MAX_ITER=8, BASE_LR=90))
-    with pytest.raises(ConfigError, match=r"iterations the weights aren't finite numbers.*; lower SOLVER.BASE_LR"):
+    with pytest.raises((ConfigError, TrainingStopped), match=r"[Ll]ower SOLVER\.BASE_LR"):
         train(wild, Run(data, tmp_path / "out", workers=0))
     assert [file.read_bytes() for file in files] == before
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml"))
+    weights = build_network(config).state_dict()
+    weights["head.cls_score.weight"] *= 1e38
+    torch.save(weights, tmp_path / "huge.pth")
+    said = r"iteration 1: the class loss is \w+, on the images [01]\.png, [01]\.png\. .* has no weights yet\. Lower"
+    with pytest.raises(TrainingStopped, match=said):
+        train(config, Run(data, tmp_path / "out", workers=0, weights=tmp_path / "huge.pth"))
+    assert not (tmp_path / "out" / "weights.pkl").exists()
+
+
+def test_the_metrics_have_all_iterations(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=3))
+    train(config, Run(data, tmp_path / "out", workers=0, name_weight=1.0))
+    [line] = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    metrics = json.loads(line)
+    assert set(metrics) == {"iteration", "lr", "class", "box", "mask", "name", "seconds"}
+    assert metrics["iteration"] == 3
 
 
 def test_the_state_is_not_ahead_of_the_weights(tmp_path: Path, data: Path) -> None:
@@ -169,13 +190,15 @@ def test_the_state_is_not_ahead_of_the_weights(tmp_path: Path, data: Path) -> No
 def test_the_published_configurations_want_weights_to_start_from(path: Path) -> None:
     config = load_training_config(path)
     assert config.solver.max_iter >= 90_000
-    with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is 'detectron2://.*', which isn't read; name a trained"):
+    with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is 'detectron2://.*', which a training doesn't fetch"):
         build_network(config)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_image_is_told_in_a_line(tmp_path: Path, workers: int) -> None:
+    """Also one that was damaged after the check at the start, which a process that makes batches reads."""
     data = write_data(tmp_path / "data")
+    train(load_training_config(write_config(tmp_path / "1.yaml", MAX_ITER=1)), Run(data, tmp_path / "out", workers=0))
     for image in (data / "images").iterdir():
         image.write_bytes(b"no image")
     config = write_config(tmp_path / "config.yaml")
@@ -183,7 +206,7 @@ def test_a_bad_image_is_told_in_a_line(tmp_path: Path, workers: int) -> None:
     command = [sys.executable, "-m", "training", *map(str, options), "--device", "cpu"]
     result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(str(data / "images"))
+    assert result.stderr.splitlines()[-1].startswith(f"an image of {data / 'images'} can't be used: ")
     assert "Traceback" not in result.stderr
 
 
@@ -254,6 +277,41 @@ def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: P
     other.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32\n", "OUT_CHANNELS: 16\n", 1))
     with pytest.raises(CheckpointError, match="OUT_CHANNELS"):
         build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+
+
+@pytest.mark.parametrize(
+    ("norm", "pyramid_norm", "learning"),
+    [
+        ("GN", "GN", 61),
+        ("FrozenBN", "GN", 8),
+        ("FrozenBN", "BN", 8),
+        ("BN", "", 53),
+        ("naiveSyncBN", "nnSyncBN", 61),
+    ],
+)
+def test_the_norms_of_backbone_and_pyramid_learn(
+    tmp_path: Path, data: Path, norm: str, pyramid_norm: str, learning: int
+) -> None:
+    """A ResNet-50 has 53 norms, and the pyramid 8, each with a weight and a bias."""
+    config_path = write_config(tmp_path / "config.yaml", MAX_ITER=1)
+    tree = yaml.safe_load(config_path.read_text())
+    tree["MODEL"]["RESNETS"] |= {"NORM": norm, "STEM_OUT_CHANNELS": 64, "RES2_OUT_CHANNELS": 32, "WIDTH_PER_GROUP": 32}
+    tree["MODEL"]["FPN"]["NORM"] = pyramid_norm
+    config_path.write_text(yaml.safe_dump(tree))
+    config = load_training_config(config_path)
+    network = build_network(config)
+    assert len(norm_parameters(network)) == 2 * learning
+    if "SyncBN" in norm:  # which torch has only for GPUs
+        return
+    trained = train(config, Run(data, tmp_path / "out", workers=0))
+    load_predictor(tmp_path / "out" / "config.yaml", tmp_path / "out" / "weights.pkl")
+    torch.manual_seed(0)
+    before = build_network(config).state_dict()
+    changed = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert any(name.startswith("backbone.bottom_up") and ".norm.weight" in name for name in changed) == (
+        norm != "FrozenBN"
+    )
+    assert any(name.startswith("backbone.fpn_") and ".norm.weight" in name for name in changed) == bool(pyramid_norm)
 
 
 @torch.no_grad()

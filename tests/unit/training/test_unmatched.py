@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tensormask_server.network.tensormask import TensorMask
 
 from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
-from training.data import CocoFolder
+from training.coco_folder import CocoFolder
 from training.network import build_network
 from training.settings import ImageConfig, TrainingConfig, load_training_config
 from training.trainer import Run, train

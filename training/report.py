@@ -1,0 +1,95 @@
+"""What a training shows while it runs: a bar with the losses, and lines of metrics.jsonl."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.evaluate import table
+from bench.scores import Scores
+
+METRICS = "metrics.jsonl"
+PERIOD = 20  # iterations over which losses are averaged
+
+
+class Report:
+    """A bar with the losses and the time left. The same numbers are appended to metrics.jsonl.
+
+    A line has "iteration" (how many are done), "lr", each loss as the mean since the line before, and "seconds" since
+    the command's start. A validation adds a line with "iteration", "box AP", "box AP50", "mask AP" and "mask AP50".
+    """
+
+    def __init__(self, out: Path, done: int, total: int, is_shown: bool):
+        """
+        Args:
+            out: the folder of metrics.jsonl.
+            done: iterations of earlier commands.
+            total: iterations of the whole training.
+            is_shown: False for the other processes of several, which report nothing.
+        """
+        self._is_shown = is_shown
+        self._done = done
+        self._rate = 0.0
+        self._summed = 0
+        self._sums: dict[str, Tensor] = {}
+        self._started = time.monotonic()
+        if is_shown:
+            out.mkdir(parents=True, exist_ok=True)
+            self._path = out / METRICS
+            self._bar = tqdm(total=total, initial=done, unit="step", smoothing=0.05, dynamic_ncols=True)
+
+    def add(self, rate: float, losses: Mapping[str, Tensor]) -> None:
+        """Counts one iteration.
+
+        Args:
+            rate: the learning rate.
+            losses: float32 scalars.
+        """
+        if not self._is_shown:
+            return
+        self._bar.update()
+        self._done += 1
+        self._rate = rate
+        self._summed += 1
+        self._sums = {name: self._sums.get(name, 0) + loss for name, loss in losses.items()}
+        if self._done % PERIOD == 0:
+            self._write()
+
+    def add_scores(self, scores: Scores, is_best: bool) -> None:
+        """Prints AP as bench/evaluate.py does, and writes it into a line of metrics.jsonl, in percent.
+
+        Args:
+            scores: on the validation images.
+            is_best: whether these weights are the best so far.
+        """
+        best = ", the best so far" if is_best else ""
+        self._bar.write(f"validation after iteration {self._done}{best}:\n{table(scores)}", sys.stderr)
+        line: dict[str, float | int | None] = {"iteration": self._done}
+        for kind, each in (("box", scores.boxes), ("mask", scores.masks)):
+            for name, value in () if each is None else ((f"{kind} AP", each.ap), (f"{kind} AP50", each.ap50)):
+                line[name] = None if math.isnan(value) else round(100 * value, 4)
+        self._append(line)
+
+    def close(self) -> None:
+        """Writes the line of the last iterations, and ends the bar."""
+        if self._is_shown:
+            if self._summed:
+                self._write()
+            self._bar.close()
+
+    def _write(self) -> None:
+        means = {name: round(float(total) / self._summed, 4) for name, total in self._sums.items()}
+        self._bar.set_postfix(means)
+        seconds = round(time.monotonic() - self._started, 1)
+        line = {"iteration": self._done, "lr": self._rate, **means, "seconds": seconds}
+        self._append(line)
+        self._summed, self._sums = 0, {}
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
