@@ -75,6 +75,7 @@ def load_training_config(path: str | Path) -> TrainingConfig:
     """
     tree = load_merged_yaml(path)
     reader = KeyReader(tree)
+    reader.choice("MODEL.FPN.NORM", "", ("",))
     return TrainingConfig(
         tree=tree,
         starting_weights=str(reader.get("MODEL.WEIGHTS", "")),

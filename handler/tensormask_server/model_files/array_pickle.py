@@ -27,10 +27,10 @@ class RefusedPickle(ValueError):
 class CutShort(ValueError):
     """A file ends before its content does."""
 
-    def __init__(self, least: int | None):
+    def __init__(self, least: int):
         """
         Args:
-            least: how many bytes the whole file has at least; None: nobody knows.
+            least: how many bytes the whole file has at least.
         """
         super().__init__(f"expected at least {least} bytes")
         self.least = least

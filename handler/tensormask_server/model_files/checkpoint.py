@@ -148,9 +148,8 @@ def _read(path: str, content: bytes, kind: WeightsKind) -> Any:
     except RefusedPickle as error:
         raise CheckpointError(f"{path} is refused: {one_line(error, 500)}; {SAVE_THE_WEIGHTS}") from error
     except CutShort as error:
-        expected = "more" if error.least is None else f"at least {error.least}"
         raise CheckpointError(
-            f"{path} is cut short: it has {len(content)} bytes, expected {expected} of {kind.value}; "
+            f"{path} is cut short: it has {len(content)} bytes, expected at least {error.least} of {kind.value}; "
             "download or copy it again"
         ) from error
     except Exception as error:  # a broken file can raise anything

@@ -8,15 +8,17 @@ from typing import Any
 
 import yaml
 
+from tensormask_server.model_files.file_kinds import HEAD, is_configuration, is_python, known_description, weights_kind
+from tensormask_server.model_files.plain_yaml import PythonInYamlError, parse_plain_yaml
 from tensormask_server.printable import one_line, printable, quoted
-from tensormask_server.regular_files import read_regular
+from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
 from tensormask_server.spelling import did_you_mean
 
 # Of all files together. detectron2's have some thousands of bytes, and PyYAML's parser can take 40 s for 1 MB. Its
 # faster parser, in C, can't be used: a deeply nested file ends the whole process there.
 MAX_BYTES = 1 << 16
-MAX_EXPANDED = 1 << 20  # characters and nodes, counting those of an alias at each of its places
 MAX_FILES = 100
+CFG_DUMP = "expected a configuration (YAML) with the key MODEL, as cfg.dump() writes it"
 
 
 class ConfigError(ValueError):
@@ -73,7 +75,9 @@ class KeyReader:
         """
         value = self.get(key, default)
         if not accepts(value):
-            raise ConfigError(f"{key} is {quoted(value)}; supported: {expected}")
+            section, _, name = key.rpartition(".")
+            found = "is" if name in self.section(section) else "is missing, and by default it is"
+            raise ConfigError(f"{key} {found} {quoted(value)}; supported: {expected}")
         return value
 
     def integer(self, key: str, default: int, least: int = 1, most: int = 1 << 16) -> int:
@@ -171,14 +175,20 @@ def _read_yaml(path: Path, bytes_left: list[int]) -> dict[str, Any]:
     path_text = printable(path)
     content = _content(path, bytes_left)
     try:
-        tree = _parsed(content.decode("utf-8-sig"))
+        tree = parse_plain_yaml(content.decode("utf-8-sig"))
+    except PythonInYamlError as error:
+        raise ConfigError(f"{path_text} {one_line(error, 500)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        _name_other_kind(path_text, content)
         reason = one_line(error, 500) or type(error).__name__
         raise ConfigError(f"{path_text} is not plain YAML: {reason}") from error
     if not isinstance(tree, dict):
+        _name_other_kind(path_text, content)
         raise ConfigError(
             f"{path_text} holds {_type_name(tree)}; expected a mapping such as detectron2's configurations"
         )
+    if "MODEL" not in tree and "_BASE_" not in tree and b"_target_:" in content:
+        raise ConfigError(f"{path_text} is a LazyConfig, written as YAML; {CFG_DUMP}")
     return tree
 
 
@@ -186,6 +196,8 @@ def _content(path: Path, bytes_left: list[int]) -> bytes:
     try:
         content = read_regular(path, MAX_BYTES)
     except OSError as error:
+        with contextlib.suppress(OSError), open_regular(path, MOST_WEIGHTS) as file:
+            _name_other_kind(printable(path), file.read(HEAD))
         raise ConfigError(f"can't read the configuration {printable(path)}: {error.strerror}") from error
     bytes_left[0] -= len(content)
     if bytes_left[0] < 0:
@@ -193,33 +205,26 @@ def _content(path: Path, bytes_left: list[int]) -> bytes:
     return content
 
 
-def _parsed(text: str) -> Any:
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _expanded(node, {}) > MAX_EXPANDED:
-            raise yaml.YAMLError(f"its aliases stand for more than {MAX_EXPANDED} characters")
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _expanded(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """The number of characters and nodes under a node. Those of an alias count at each of its places.
-
-    In memory an alias is only a reference. But `<<` merges what it stands for, an error message prints it, and a
-    child's mapping is merged over it.
+def _name_other_kind(path: str, content: bytes) -> None:
     """
-    if node not in known:
-        known[node] = MAX_EXPANDED  # until it is counted: a node that contains itself has no end
-        parts = node.value if isinstance(node, yaml.SequenceNode) else []
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in node.value for part in pair]
-        characters = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
-        known[node] = 1 + characters + sum(_expanded(part, known) for part in parts)
-    return known[node]
+    Args:
+        path: as error messages name it.
+        content: of a file that isn't a configuration, or the beginning of it.
+
+    Raises:
+        ConfigError: it is a file of a known kind.
+    """
+    if is_configuration(content):
+        return
+    if path.endswith(".py") or is_python(content):
+        raise ConfigError(f"{path} is Python source, such as a LazyConfig; {CFG_DUMP}")
+    kind = weights_kind(content) if content and not content.isascii() else None
+    if kind is not None:
+        raise ConfigError(f"{path} is {kind.value}; expected a configuration (YAML). Are -cp and -tp swapped?")
+    words = known_description(content)
+    if words is not None and not words.startswith("JSON"):  # which is YAML
+        what, _, to_do = words.replace("; expected weights", "").partition(";")
+        raise ConfigError(f"{path} is {what}; expected a configuration (YAML){';' if to_do else ''}{to_do}")
 
 
 def _merge(base: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ IGNORED = re.compile(r"^(pixel_mean|pixel_std|anchor_generator\..*|(.*\.)?num_ba
 _NETWORK_ROOTS = frozenset({"backbone", "head"})
 _ROOTS = _NETWORK_ROOTS | {"bottom_up", "stem", "res2", "conv1", "layer1", "roi_heads", "proposal_generator"}
 # what torch.compile and its parallel wrappers put into names, anywhere
-_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WRAPPERS = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 class Entries(NamedTuple):

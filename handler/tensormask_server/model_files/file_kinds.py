@@ -1,6 +1,6 @@
 """What a file holds, told by its content and not by its name: weights, or something that people take for weights."""
 
-import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Iterable
@@ -41,6 +41,8 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"(https?|ftp|s3|gs)://|\[internetshortcut\]", "a text with a URL; download the file that the URL names"),
     (r"[{\[]", "JSON; expected weights"),
 )
+_OPCODES = frozenset(ord(each.code) for each in pickletools.opcodes)
+_PROTOCOL_0 = re.compile(rb"\([dl][p.\n]|[}\]][q(.]|c[a-z_.]+\n")
 _YAML_SECTION = re.compile(rb"^(_BASE_|MODEL|INPUT|SOLVER|DATASETS|VERSION) *:", re.MULTILINE)
 
 
@@ -65,9 +67,9 @@ def weights_kind(content: bytes) -> WeightsKind | None:
         return WeightsKind.TORCH
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 1 << 40:
         return WeightsKind.SAFETENSORS
-    # protocols 2 and newer, then the beginnings of protocols 0 and 1: a dict, a list, or a name
-    is_pickle = content[:1] == b"\x80" and content[1:2] <= bytes([pickle.HIGHEST_PROTOCOL])
-    return WeightsKind.PICKLE if is_pickle or re.match(rb"\(d|\(l|\(i|\}[q(.r]|\][q(.r]|c[a-z_.]+\n", content) else None
+    if content[:1] == b"\x80":
+        return WeightsKind.PICKLE
+    return WeightsKind.PICKLE if known_description(content) is None and _may_be_old_pickle(content) else None
 
 
 def description(content: bytes) -> str:
@@ -76,14 +78,18 @@ def description(content: bytes) -> str:
     Args:
         content: at least the first `HEAD` bytes of the file, or all of it.
     """
+    known = known_description(content)
+    return known or f"not weights: it begins with {content[:16]!r}; expected a pickle, a torch file or safetensors"
+
+
+def known_description(content: bytes) -> str | None:
+    """As `description`, but None for a file of an unknown kind."""
     if not content:
         return "empty: it has 0 bytes; expected weights; download or copy it again"
     head = content[:HEAD]
     for magic, words in _MAGIC:
         if head.startswith(magic):
             return words
-    if head[:2] == b"\x08\x07" or (head[:1] == b"\x08" and b"pytorch" in head[:32]):
-        return "an ONNX network; expected the weights that it was made from"
     if content[257:262] == b"ustar":
         return "a tar archive; unpack it"
     text = head.removeprefix(b"\xef\xbb\xbf").decode("latin1").lstrip().lower()
@@ -98,7 +104,13 @@ def description(content: bytes) -> str:
         return "blank; expected weights; download or copy it again"
     if not head.strip(b"\x00"):
         return "not weights: it begins with zeros alone; download or copy it again"
-    return f"not weights: it begins with {head[:8]!r}; expected a pickle, a torch file or safetensors"
+    return None
+
+
+def _may_be_old_pickle(content: bytes) -> bool:
+    """Whether a file can be a pickle of protocol 0 or 1, which has no mark at its beginning."""
+    is_text = re.fullmatch(rb"[\t\n\r -~]*", content[:HEAD]) is not None
+    return content[0] in _OPCODES and (not is_text or content.endswith(b".") or _PROTOCOL_0.match(content) is not None)
 
 
 def is_configuration(head: bytes) -> bool:

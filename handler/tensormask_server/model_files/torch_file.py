@@ -5,6 +5,7 @@ number of bytes, or compute for years. Here `ArrayUnpickler` reads the pickle in
 file's own bytes.
 """
 
+import contextlib
 import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -74,7 +75,10 @@ def read_pickle(content: bytes) -> Any:
         if not isinstance(data, bytes):
             raise RefusedPickle("it holds a storage without bytes")
         bytes_left -= len(data)
-        storage = _read_legacy(data) if bytes_left >= 0 else None
+        try:
+            storage = _read_legacy(data) if bytes_left >= 0 else None
+        except CutShort as error:  # its bytes are not those of the file
+            raise RefusedPickle("it holds a storage whose bytes end too early") from error
         if not isinstance(storage, _Storage):
             raise RefusedPickle("it holds a storage of something else than numbers, or more than it has bytes for")
         return storage
@@ -113,12 +117,12 @@ def _read_zip(content: bytes) -> Any:
         return _TorchUnpickler(MeasuredBytes(archive.read(pickles[0])), len(content), storage).load()
 
 
-def _least_of_zip(content: bytes) -> int | None:
+def _least_of_zip(content: bytes) -> int:
     """How many bytes a zip of torch's has at least, from its first file, which says how long the storages are."""
     name_length, extra_length = (int.from_bytes(content[at : at + 2], "little") for at in (26, 28))
     start = 30 + name_length + extra_length
     if not content[30 : 30 + name_length].endswith(b"/data.pkl"):
-        return None
+        return len(content) + 1
     least = start
 
     def storage(_key: str, dtype: torch.dtype, count: int) -> Tensor:
@@ -126,11 +130,9 @@ def _least_of_zip(content: bytes) -> int | None:
         least += count * dtype.itemsize
         return torch.empty(count, dtype=dtype, device="meta")
 
-    try:
+    with contextlib.suppress(Exception):  # cut within this file: the storages that it names up to there count
         _TorchUnpickler(MeasuredBytes(content[start:]), len(content), storage).load()
-    except Exception:  # broken, or cut within this file
-        return None
-    return least if least > len(content) else None
+    return max(least, len(content) + 1)
 
 
 def _read_legacy(content: bytes) -> Any:
@@ -143,10 +145,11 @@ def _read_legacy(content: bytes) -> Any:
     bytes_left = len(content)
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        """Zeros to be filled, at most as many as the file has bytes for."""
         nonlocal bytes_left
         bytes_left -= count * dtype.itemsize
         if bytes_left < 0:
-            raise RefusedPickle(f"its storage {printable(key)} has {count} numbers, more than the file has bytes for")
+            raise CutShort(len(content) - bytes_left)
         numbers[key] = bytearray(count * dtype.itemsize)
         return _numbers(numbers[key], dtype)
 

@@ -11,6 +11,8 @@ from typing import Any
 from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list, is_number, load_merged_yaml
 from tensormask_server.network.backbone import BackboneConfig
 from tensormask_server.network.backbones import parse_backbone
+from tensormask_server.network.config_keys import check_keys
+from tensormask_server.network.norms import NORMS, check_groups
 from tensormask_server.printable import quoted
 
 
@@ -22,6 +24,7 @@ class FPNConfig:
     finest_level: int  # log2 of the first one's stride
     out_channels: int
     fuse_type: str  # "sum" or "avg"
+    norm: str = ""  # of lateral and output convolutions, in place of a bias: "", "BN" with fixed statistics, or "GN"
 
     @property
     def out_features(self) -> tuple[str, ...]:
@@ -116,6 +119,7 @@ def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
         ConfigError: a key has a value that isn't supported, or isn't known in a section whose keys are all known.
     """
     reader = KeyReader(tree)
+    check_keys(reader)
     _refuse_unsupported(reader)
     backbone = parse_backbone(reader)
     fpn = _fpn(reader, backbone)
@@ -134,12 +138,12 @@ def parse_config(tree: Mapping[str, Any]) -> TensorMaskConfig:
 
 
 def _refuse_unsupported(reader: KeyReader) -> None:
-    """Checks keys that would change inference and have only one supported value."""
+    """Checks keys that would change inference and have only one supported value, and those without a section here."""
     reader.choice("VERSION", 2, (2,))
     reader.choice("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", ("TensorMask",))
-    reader.choice("MODEL.FPN.NORM", "", ("",))
-    reader.choice("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator", ("DefaultAnchorGenerator",))
-    reader.checked("MODEL.ANCHOR_GENERATOR.OFFSET", 0.0, "0.0", lambda v: is_number(v) and v == 0)
+    # the reference's TensorMask makes its anchors itself, and ignores both
+    reader.checked("MODEL.ANCHOR_GENERATOR.NAME", "", "a name", lambda v: isinstance(v, str))
+    reader.checked("MODEL.ANCHOR_GENERATOR.OFFSET", 0.0, "a number from 0 to 1", lambda v: is_number(v) and 0 <= v < 1)
 
 
 def _fpn(reader: KeyReader, backbone: BackboneConfig) -> FPNConfig:
@@ -154,12 +158,16 @@ def _fpn(reader: KeyReader, backbone: BackboneConfig) -> FPNConfig:
     in_features = reader.checked(
         key, [], expected, lambda v: is_list(v) and len(v) > 0 and tuple(v) == names[-len(v) :]
     )
-    return FPNConfig(
+    norms = {"": "", **NORMS}
+    fpn = FPNConfig(
         in_features=tuple(in_features),
         finest_level=list(levels)[-len(in_features)],
         out_channels=reader.integer("MODEL.FPN.OUT_CHANNELS", 256),
         fuse_type=reader.choice("MODEL.FPN.FUSE_TYPE", "sum", ("sum", "avg")),
+        norm=norms[reader.choice("MODEL.FPN.NORM", "", tuple(norms))],
     )
+    check_groups(fpn.norm, {"MODEL.FPN.OUT_CHANNELS": fpn.out_channels})
+    return fpn
 
 
 def _anchors(reader: KeyReader, head: HeadConfig) -> AnchorConfig:

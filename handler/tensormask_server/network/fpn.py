@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tensormask_server.network.backbone import BackboneConfig, FeatureMap
 from tensormask_server.network.config import FPNConfig
+from tensormask_server.network.norms import NormedConv2d
 
 
 def build_backbone(backbone: BackboneConfig, fpn: FPNConfig) -> "FPN":
@@ -31,8 +32,10 @@ class FPN(nn.Module):
         self.fuse_type = config.fuse_type
         in_channels = {each.name: each.channels for each in feature_maps}
         for level, name in self.in_levels:
-            self.add_module(f"fpn_lateral{level}", nn.Conv2d(in_channels[name], config.out_channels, 1))
-            self.add_module(f"fpn_output{level}", nn.Conv2d(config.out_channels, config.out_channels, 3, padding=1))
+            self.add_module(f"fpn_lateral{level}", _convolution(in_channels[name], config.out_channels, 1, config.norm))
+            self.add_module(
+                f"fpn_output{level}", _convolution(config.out_channels, config.out_channels, 3, config.norm)
+            )
         self.top_block = TopBlock(in_channels[self.last_feature], config.out_channels)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -55,6 +58,13 @@ class FPN(nn.Module):
             inner = lateral
             outputs.insert(0, self.get_submodule(f"fpn_output{level}")(inner))  # (N, C, H/S, W/S)
         return dict(zip(self.names, outputs, strict=True))
+
+
+def _convolution(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> nn.Conv2d:
+    """A convolution with a bias or, as in detectron2, with a norm in place of it."""
+    if norm:
+        return NormedConv2d(in_channels, out_channels, kernel_size, norm=norm)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
 def _add_upsampled(fine: Tensor, coarse: Tensor) -> None:

@@ -10,13 +10,15 @@ from torch import Tensor
 from tensormask_server.model_files.checkpoint import CheckpointError
 from tensormask_server.network.backbone import Hints
 from tensormask_server.network.config import TensorMaskConfig
+from tensormask_server.network.other_networks import other_network
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable
 
 # the keys for an entry that is missing, or has no place
 _KEY_OF_MISSING: tuple[tuple[str, str], ...] = (
+    (r"backbone\.fpn_\w+\.(norm\.|bias)", "MODEL.FPN.NORM"),
     (r"backbone\.fpn_", "MODEL.FPN.IN_FEATURES"),
-    (r"head\.mask_subnet\.0\.", "MODEL.MASK_ON"),
+    (r"head\.mask_subnet\.0\.", "MODEL.MASK_ON (unless the weights are a RetinaNet's)"),
     (r"head\..*_subnet\.", "MODEL.TENSOR_MASK.NUM_CONVS"),
     (r"head\.mask_pred_", "MODEL.ANCHOR_GENERATOR.SIZES"),
     (r"head\.mask_fuse\.", "MODEL.TENSOR_MASK.BIPYRAMID_ON"),
@@ -75,7 +77,18 @@ def load_weights(network: TensorMask, weights: Mapping[str, Tensor]) -> None:
 def _fitting(network: TensorMask, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     hints = network.config.backbone.hints
     expected = network.state_dict()
-    for name, tensor in expected.items():
+    other = other_network(weights, expected)
+    if other is not None:
+        found = ", ".join(printable(name, 60) for name in [name for name in weights if name not in expected][:2])
+        raise CheckpointError(
+            f"the weights are those of {other}{f' (entries {found}, …)' if found else ''}; expected a trained "
+            "TensorMask's"
+        )
+    names = list(expected)
+    if not any(name.startswith("head.mask_") for name in weights):  # of all that is missing, this says the most
+        names.sort(key=lambda name: not name.startswith("head.mask_"))
+    for name in names:
+        tensor = expected[name]
         if name not in weights:
             complaint = f"the weights have no entry {name}, expected with shape {_shape(tensor)}"
             raise CheckpointError(f"{complaint}; {_hint(hints, name, None, tensor)}")

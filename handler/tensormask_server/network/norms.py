@@ -1,9 +1,12 @@
-"""Norms with fixed statistics, and convolutions that take their norm in before inference."""
+"""Norms with fixed statistics or of groups, and convolutions that take a fixed norm in before inference."""
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from tensormask_server.model_files.detectron2_yaml import ConfigError
 
 
 @runtime_checkable
@@ -18,6 +21,37 @@ def fold_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, Foldable):
             module.fold_norm()
+
+
+GROUPS = 32  # of a GroupNorm, as in detectron2
+# by detectron2's name, what a norm is at inference
+NORMS: Mapping[str, str] = {
+    **dict.fromkeys(("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"), "BN"),
+    "GN": "GN",
+}
+
+
+def check_groups(norm: str, channels: Mapping[str, int]) -> None:
+    """Checks that the channels of each layer with this norm can be put into groups.
+
+    Args:
+        norm: a value of `NORMS`, or "" for none.
+        channels: by the keys of the configuration that they follow from.
+
+    Raises:
+        ConfigError: the norm is a GroupNorm, and a number of channels isn't a multiple of 32.
+    """
+    for key, count in channels.items():
+        if norm == "GN" and count % GROUPS:
+            raise ConfigError(f"{key} is {count}; supported with the norm GN: a multiple of {GROUPS}, its groups")
+
+
+def new_norm(norm: str, channels: int) -> nn.Module:
+    """
+    Args:
+        norm: "BN" with fixed statistics, or "GN", whose statistics come from each image.
+    """
+    return nn.GroupNorm(GROUPS, channels, eps=FrozenBatchNorm.eps) if norm == "GN" else FrozenBatchNorm(channels)
 
 
 class FrozenBatchNorm(nn.Module):
@@ -43,12 +77,28 @@ class FrozenBatchNorm(nn.Module):
 
 
 class NormedConv2d(nn.Conv2d):
-    """A convolution without bias, then its norm. After `fold_norm` it is one convolution with a bias."""
+    """A convolution without bias, then its norm. After `fold_norm` it is one convolution with a bias.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, dilation: int):
+    A GroupNorm can't be folded, as its statistics come from the image. It stays behind the convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        norm: str = "BN",
+    ):
+        """
+        Args:
+            norm: as of `new_norm`.
+        """
         padding = dilation * (kernel_size // 2)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
-        self.norm: nn.Module = FrozenBatchNorm(out_channels)
+        self.norm = new_norm(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(super().forward(x))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list
 from tensormask_server.network.backbone import FeatureMap, Hints
-from tensormask_server.network.norms import NormedConv2d
+from tensormask_server.network.norms import NORMS, NormedConv2d, check_groups
 
 BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
@@ -43,6 +43,7 @@ class ResNetConfig:
     stem_out_channels: int
     res2_out_channels: int
     res5_dilation: int  # 2: res5 keeps res4's stride
+    norm: str = "BN"  # at inference: "BN", with fixed statistics, or "GN"
 
     @property
     def label(self) -> str:
@@ -74,7 +75,6 @@ def parse_resnet(reader: KeyReader) -> ResNetConfig:
     known = "DEPTH NUM_GROUPS WIDTH_PER_GROUP STRIDE_IN_1X1 STEM_OUT_CHANNELS RES2_OUT_CHANNELS RES5_DILATION NORM"
     ignored = "OUT_FEATURES DEFORM_ON_PER_STAGE DEFORM_MODULATED DEFORM_NUM_GROUPS"
     reader.known_keys(section, (*known.split(), *ignored.split()))
-    reader.choice(f"{section}.NORM", "FrozenBN", ("FrozenBN", "BN", "SyncBN"))  # the same at inference
     reader.checked(
         f"{section}.DEFORM_ON_PER_STAGE",
         [False] * 4,
@@ -89,7 +89,13 @@ def parse_resnet(reader: KeyReader) -> ResNetConfig:
         stem_out_channels=reader.integer(f"{section}.STEM_OUT_CHANNELS", 64),
         res2_out_channels=reader.integer(f"{section}.RES2_OUT_CHANNELS", 256),
         res5_dilation=reader.choice(f"{section}.RES5_DILATION", 1, (1, 2)),
+        norm=NORMS[reader.choice(f"{section}.NORM", "FrozenBN", tuple(NORMS))],
     )
+    channels = {f"{section}.STEM_OUT_CHANNELS": config.stem_out_channels}
+    if config.depth not in BASIC_DEPTHS:
+        width = config.num_groups * config.width_per_group
+        channels |= {f"{section}.NUM_GROUPS * WIDTH_PER_GROUP": width}
+    check_groups(config.norm, channels | {f"{section}.RES2_OUT_CHANNELS": config.res2_out_channels})
     if config.depth in BASIC_DEPTHS:
         for key, value, only in (
             ("RES2_OUT_CHANNELS", config.res2_out_channels, 64),
@@ -106,7 +112,7 @@ class ResNet(nn.Module):
 
     def __init__(self, config: ResNetConfig):
         super().__init__()
-        self.stem = Stem(config.stem_out_channels)
+        self.stem = Stem(config.stem_out_channels, config.norm)
         in_channels, previous_stride = config.stem_out_channels, 4
         bottleneck_channels = config.num_groups * config.width_per_group
         for feature_map, num_blocks in zip(config.feature_maps, BLOCKS_PER_STAGE[config.depth], strict=True):
@@ -115,7 +121,7 @@ class ResNet(nn.Module):
             blocks: list[nn.Module] = []
             for _ in range(num_blocks):
                 if config.depth in BASIC_DEPTHS:
-                    blocks.append(BasicBlock(in_channels, out_channels, stride))
+                    blocks.append(BasicBlock(in_channels, out_channels, stride, config.norm))
                 else:
                     blocks.append(
                         Bottleneck(
@@ -126,6 +132,7 @@ class ResNet(nn.Module):
                             num_groups=config.num_groups,
                             stride_in_1x1=config.stride_in_1x1,
                             dilation=config.res5_dilation if stage == "res5" else 1,
+                            norm=config.norm,
                         )
                     )
                 in_channels, stride = out_channels, 1
@@ -151,9 +158,9 @@ class ResNet(nn.Module):
 class Stem(nn.Module):
     """7×7 stride 2, norm, ReLU, 3×3 max pool stride 2."""
 
-    def __init__(self, out_channels: int):
+    def __init__(self, out_channels: int, norm: str):
         super().__init__()
-        self.conv1 = NormedConv2d(3, out_channels, 7, stride=2, groups=1, dilation=1)
+        self.conv1 = NormedConv2d(3, out_channels, 7, stride=2, norm=norm)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu_(self.conv1(images))  # (N, C, H/2, W/2)
@@ -163,11 +170,11 @@ class Stem(nn.Module):
 class BasicBlock(nn.Module):
     """3×3, 3×3: the blocks of depth 18 and 34."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str):
         super().__init__()
-        self.conv1 = NormedConv2d(in_channels, out_channels, 3, stride, groups=1, dilation=1)
-        self.conv2 = NormedConv2d(out_channels, out_channels, 3, 1, groups=1, dilation=1)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.conv1 = NormedConv2d(in_channels, out_channels, 3, stride, norm=norm)
+        self.conv2 = NormedConv2d(out_channels, out_channels, 3, norm=norm)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.relu_(self.conv1(x)))
@@ -187,13 +194,14 @@ class Bottleneck(nn.Module):
         num_groups: int,
         stride_in_1x1: bool,
         dilation: int,
+        norm: str,
     ):
         super().__init__()
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = NormedConv2d(in_channels, bottleneck_channels, 1, stride_1x1, groups=1, dilation=1)
-        self.conv2 = NormedConv2d(bottleneck_channels, bottleneck_channels, 3, stride_3x3, num_groups, dilation)
-        self.conv3 = NormedConv2d(bottleneck_channels, out_channels, 1, 1, groups=1, dilation=1)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.conv1 = NormedConv2d(in_channels, bottleneck_channels, 1, stride_1x1, norm=norm)
+        self.conv2 = NormedConv2d(bottleneck_channels, bottleneck_channels, 3, stride_3x3, num_groups, dilation, norm)
+        self.conv3 = NormedConv2d(bottleneck_channels, out_channels, 1, norm=norm)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu_(self.conv1(x))
@@ -203,8 +211,8 @@ class Bottleneck(nn.Module):
         return F.relu_(y)
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+def _shortcut(in_channels: int, out_channels: int, stride: int, norm: str) -> nn.Module:
     """A 1×1 where a block changes the number of channels. As in detectron2, a stride alone doesn't need one."""
     if in_channels == out_channels:
         return nn.Identity()
-    return NormedConv2d(in_channels, out_channels, 1, stride, groups=1, dilation=1)
+    return NormedConv2d(in_channels, out_channels, 1, stride, norm=norm)

@@ -88,10 +88,13 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
     [
         (["--config", "absent.yaml", "--weights", "{weights}"], "absent.yaml"),
         (["--config", "{config}", "--weights", "absent.pkl"], "absent.pkl"),
-        (["--config", "{config}", "--weights", "absent"], "absent isn't there; supported: .pkl, .pth"),
+        (["--config", "{config}", "--weights", "absent"], "can't read the weights absent: No such file"),
         (["--config", "{config}", "--weights", "{weights}", "--output", "{config}"], "can't write"),
         (["--config", "{r50}", "--weights", "{weights}"], "MODEL.RESNETS.DEPTH"),
-        (["--config", "{config}", "--weights", "{config}"], "'.yaml'"),
+        (
+            ["--config", "{config}", "--weights", "{config}"],
+            "is a configuration (YAML); expected weights. Are -cp and -tp swapped?",
+        ),
         (
             ["--config", "{config}", "--weights", "{weights}", "--threshold", "2"],
             "--threshold is 2.0; expected a number from 0 to 1",

@@ -121,6 +121,18 @@ def yaml_levels(first: str, level: str, use: str) -> bytes:
     return "\n".join([*lines, use.format(f"*a{SHARED}")]).encode()
 
 
+def in_bytes(content: bytes) -> bytes:
+    return pickle.BINBYTES + len(content).to_bytes(4, "little") + content
+
+
+def loaded_many_times(count: int) -> bytes:
+    """A storage of 200 kB from the same bytes again and again."""
+    content = in_bytes(torch_legacy(storage("0", 50_000, b"N") + b".", {"0": bytes(200_000)}))
+    first = content + pickle.BINPUT + b"\xff" + pickle.POP
+    return first + called("torch.storage", "_load_from_bytes", b"h\xff") * count
+
+
+HUGE_STORAGE = torch_legacy(storage("0", 1 << 40, b"N") + b".", {"0": bytes(16)})
 DTYPE = called("numpy", "dtype", text("f4"))
 RECONSTRUCT = "numpy.core.multiarray", "_reconstruct"
 NDARRAY = b"cnumpy\nndarray\n"
@@ -135,7 +147,7 @@ BOMBS = {
     "a tuple in a frozenset": Bomb(b"\x80\x04(" + YEARS + b"\x91.", "an object or a set"),
     "dicts that share dicts": Bomb(pickled(text("w"), shared_dicts()), "entry 'w' is a dict", unguarded=False),
     "dicts that share dicts beside the model": Bomb(
-        b"}" + text("x") + shared_dicts() + b"s.", "entry 'x' is a dict", unguarded=False
+        b"}" + text("x") + shared_dicts() + b"s.", 'no "model"', unguarded=False
     ),
     "a type that is a tuple": Bomb(called("numpy", "dtype", YEARS) + b".", "an array of type tuple", unguarded=False),
     "a codec that is a tuple": Bomb(called("_codecs", "encode", text("x"), YEARS) + b".", "a tuple", unguarded=False),
@@ -148,7 +160,7 @@ BOMBS = {
         pickled(text("w"), called(*RECONSTRUCT, NDARRAY, number(1 << 36) + b"\x85", text("b"))), "NoneType"
     ),
     "bytes of 1 TiB that are not there": Bomb(
-        b"\x80\x04" + pickle.BINBYTES8 + (1 << 40).to_bytes(8, "little") + b"x.", "EOFError"
+        b"\x80\x04" + pickle.BINBYTES8 + (1 << 40).to_bytes(8, "little") + b"x.", "is cut short"
     ),
     "a bytearray of 1 TiB that is not there": Bomb(
         b"\x80\x05" + pickle.BYTEARRAY8 + (1 << 40).to_bytes(8, "little") + b"x.", "MemoryError"
@@ -180,7 +192,7 @@ BOMBS = {
     ),
     "a storage longer than its old file": Bomb(
         torch_legacy(pickled(text("w"), tensor(storage("0", 1 << 40, b"N"), 1)), {"0": bytes(16)}),
-        "more than the file has bytes for",
+        "is cut short: it has ",
         ".pth",
     ),
     "a tensor longer than its storage": Bomb(
@@ -214,6 +226,14 @@ BOMBS = {
         "more bytes than the file",
         ".pth",
         unguarded=False,
+    ),
+    "a storage in a pickle longer than its bytes": Bomb(
+        pickled(text("w"), called("torch.storage", "_load_from_bytes", in_bytes(HUGE_STORAGE))),
+        "whose bytes end too early",
+    ),
+    "a storage in a pickle again and again": Bomb(
+        pickled(text("w") + pickle.EMPTY_LIST + pickle.MARK + loaded_many_times(20_000) + pickle.APPENDS),
+        "more than it has bytes for",
     ),
     "compressed": Bomb(
         torch_zip(pickled(), {"weights/data/0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED),

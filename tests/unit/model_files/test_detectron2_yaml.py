@@ -1,6 +1,7 @@
 """YAML files and their `_BASE_` files become one mapping, and what is no such file is refused by its name."""
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,11 @@ def test_a_base_that_cant_be_read_is_a_config_error(base: str, tmp_path: Path) -
     [
         (b"A: [1", "is not plain YAML"),
         (b"A: 1\n---\nB: 2\n", "is not plain YAML"),
-        (b"A: !!python/object/apply:os.getcwd []\n", "is not plain YAML"),
+        (b"A: !!python/object/apply:os.getcwd []\n", "holds Python code"),
         (b"\xff\xfe\x00\x01", "is not plain YAML"),
         (b"[" * 5000, "is not plain YAML"),
-        (b"", "holds nothing; expected a mapping"),
+        (b"", "is empty: it has 0 bytes; expected a configuration"),
+        (b"# nothing\n", "holds nothing; expected a mapping"),
         (b"- A\n", "holds a list; expected a mapping"),
         (b"just text", "holds a str; expected a mapping"),
     ],
@@ -111,17 +113,84 @@ def test_tags_of_python_run_nothing(tag: str, tmp_path: Path) -> None:
     text = f"MODEL: {tag.format(command=f'touch {mark}')}\n"
     base = write(tmp_path / "base.yaml", text)
     for path in (base, write(tmp_path / "child.yaml", "_BASE_: base.yaml")):
-        with pytest.raises(ConfigError, match=r"base\.yaml is not plain YAML: could not determine a constructor"):
+        with pytest.raises(ConfigError, match=r"base\.yaml holds Python code \(!!python/object/"):
             load_config(path)
     assert not mark.exists()
     yaml.unsafe_load(text)
     assert mark.exists()
 
 
-@pytest.mark.parametrize("tag", ["!!python/name:os.system", "!!python/module:os", "!!python/tuple [1]", "!own 1"])
-def test_tags_of_no_plain_yaml_are_refused(tag: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="could not determine a constructor for the tag"):
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        ("!!python/name:os.system", r"holds Python code \(!!python/name:os\.system\), which reading would run"),
+        ("!!python/module:os", r"holds Python code \(!!python/module:os\)"),
+        ("!own 1", "could not determine a constructor for the tag"),
+    ],
+)
+def test_tags_of_no_plain_yaml_are_refused(tag: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
         load_config(write(tmp_path / "tag.yaml", f"MODEL: {tag}"))
+
+
+def test_pythons_plain_types_are_read(tmp_path: Path) -> None:
+    text = """
+    T: !!python/tuple [1, !!python/tuple [a, b]]
+    U: !!python/unicode "text"
+    N: {i: !!python/int "3", l: !!python/long "4", f: !!python/float "0.5", b: !!python/bool "true"}
+    """
+    assert load_merged_yaml(write(tmp_path / "tags.yaml", text)) == {
+        "T": [1, ["a", "b"]],
+        "U": "text",
+        "N": {"i": 3, "l": 4, "f": 0.5, "b": True},
+    }
+
+
+class CfgNode(dict):  # type: ignore[type-arg]
+    """As yacs's and detectron2's."""
+
+
+ONES = (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(CfgNode({"MODEL": CfgNode({"MASK_ON": True})}), id="of a CfgNode"),
+        pytest.param({"MODEL": CfgNode({"MASK_ON": True})}, id="of a dict of CfgNodes"),
+        pytest.param({"RPN": {"W": ONES}, "RETINANET": {"W": ONES}}, id="of plain dicts with detectron2's tuples"),
+    ],
+)
+def test_a_yaml_dump_is_named_with_what_to_write(config: object, tmp_path: Path) -> None:
+    path = write(tmp_path / "dump.yaml", yaml.dump(config))
+    with pytest.raises(
+        ConfigError, match=r"dump\.yaml is what yaml\.dump\(cfg\) writes, .*write the conf.*cfg\.dump\(\)"
+    ):
+        load_config(path)
+
+
+LAZY = "from detectron2.config import LazyCall as L\n\nmodel = L(dict)(a=[1], b=dict(c=2))\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("lazy.py", LAZY.encode(), r"is Python source, such as a LazyConfig; expected .* as cfg\.dump\(\) writes it"),
+        ("renamed.yaml", LAZY.encode(), "is Python source, such as a LazyConfig"),
+        ("lazy.yaml", b"model:\n  _target_: detectron2.FPN\n  out_channels: 256\n", "is a LazyConfig, written as YAML"),
+        ("page.yaml", b"<!DOCTYPE html>\n<html></html>", "is an HTML page, .*; expected a configuration .*; download"),
+        ("lfs.yaml", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("w.pkl", pickle.dumps({"model": {"w": [1.5] * 9}}, 2), "is a pickle of arrays; .* Are -cp and -tp swapped"),
+        ("large.pkl", pickle.dumps({"w": [0.5] * 20_000}, 4), "is a pickle of arrays; .* Are -cp and -tp swapped"),
+        ("w.pth", b"PK\x03\x04\x00\xff" + bytes(99), "is a torch file; .* Are -cp and -tp swapped"),
+        ("w.safetensors", (9).to_bytes(8, "little") + b'{"w": 1  \xff', "is a safetensors file; .* swapped"),
+        ("image.yaml", b"\x89PNG\r\n", "is a PNG image; expected a configuration"),
+    ],
+)
+def test_what_is_no_configuration_is_named(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"{name} {said}"):
+        load_config(tmp_path / name)
 
 
 def test_bases_that_share_their_bases_are_each_read_once(tmp_path: Path) -> None:

@@ -134,10 +134,31 @@ ATTACKS = {
         "numpy.testing._private.utils.runstring",
     ),
     "torch-storage": Attack(
-        pickle.dumps(model(Call(torch.storage._load_from_bytes, torch_file(Call(exec, CODE))))),
+        pickle.dumps(model(Call(torch.storage._load_from_bytes, torch_file(Call(exec, CODE), zipped=False)))),
+        "builtin__.exec",
+    ),
+    "torch-storage-in-a-torch-file": Attack(
+        torch_file(model(Call(torch.storage._load_from_bytes, torch_file(torch.ones(2))))),
+        "torch.storage._load_from_bytes",
+        ".pth",
+        runs=False,
+    ),
+    "torch-storage-in-a-torch-storage": Attack(
+        pickle.dumps(
+            model(
+                Call(
+                    torch.storage._load_from_bytes,
+                    torch_file(Call(torch.storage._load_from_bytes, torch_file(Call(exec, CODE))), zipped=False),
+                )
+            )
+        ),
         "torch.storage._load_from_bytes",
     ),
-    "torch-tensor": Attack(pickle.dumps(model(torch.ones(2))), "torch._utils._rebuild_tensor_v2", runs=False),
+    "torch-tensor-as-a-storage": Attack(
+        pickle.dumps(model(Call(torch.storage._load_from_bytes, torch_file(torch.ones(2), zipped=False)))),
+        "a storage of something else",
+        runs=False,
+    ),
     "object-array": Attack(pickle.dumps(model(np.array([Call(exec, CODE)], dtype=object))), "type 'O8'"),
     "harmless-object-array": Attack(pickle.dumps(model(np.array([None, "text"]))), "type 'O8'", runs=False),
     "structured-objects": Attack(
@@ -174,7 +195,7 @@ ATTACKS = {
     "torch-file": Attack(torch_file({"model": Call(os.system, COMMAND)}), SYSTEM, ".pth"),
     "old-torch-file": Attack(torch_file({"model": Call(os.system, COMMAND)}, zipped=False), SYSTEM, ".pth"),
     "pickle-named-torch-file": Attack(called("os", "system", COMMAND), "os.system", ".pth"),
-    "pickle-named-safetensors": Attack(called("os", "system", COMMAND), "not a safetensors file", ".safetensors"),
+    "pickle-named-safetensors": Attack(called("os", "system", COMMAND), "os.system", ".safetensors"),
 }
 
 Outcome = tuple[str | None, bool, bool]  # the refusal, whether code ran, and whether it ran in the unguarded reader
@@ -299,7 +320,6 @@ def test_nothing_is_written_where_a_zip_says(tmp_path: Path) -> None:
         "_codecs.decode",
         "_codecs.lookup",
         "collections.namedtuple",
-        "collections.Counter",
         "torch.load",
         "tensormask_server.model_files.array_pickle._Array",
     ],

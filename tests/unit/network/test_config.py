@@ -60,6 +60,41 @@ def test_keys_without_effect_on_inference_are_ignored() -> None:
     assert config == supported_with({})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("MODEL.RESNETS.NORM", norm) for norm in ("BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")),
+        ("MODEL.ANCHOR_GENERATOR.NAME", "RotatedAnchorGenerator"),
+        ("MODEL.ANCHOR_GENERATOR.OFFSET", 0.5),
+    ],
+)
+def test_other_spellings_of_the_same_network_are_the_same(key: str, value: Any) -> None:
+    assert supported_with({key: value}) == supported_with({})
+
+
+def test_norms_of_the_pyramid_and_of_groups() -> None:
+    assert {supported_with({"MODEL.FPN.NORM": norm}).fpn.norm for norm in ("BN", "SyncBN", "FrozenBN")} == {"BN"}
+    assert supported_with({"MODEL.FPN.NORM": "GN"}).fpn.norm == "GN"
+    backbone = supported_with({"MODEL.RESNETS.NORM": "GN"}).backbone
+    assert isinstance(backbone, ResNetConfig)
+    assert backbone.norm == "GN"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("FPN", "OUT_CHANNELS", 48),
+        ("RESNETS", "STEM_OUT_CHANNELS", 16),
+        ("RESNETS", "RES2_OUT_CHANNELS", 100),
+        ("RESNETS", "WIDTH_PER_GROUP", 8),
+    ],
+)
+def test_channels_that_32_groups_cant_divide_are_refused(section: str, key: str, value: int) -> None:
+    changes = {f"MODEL.{section}.NORM": "GN", f"MODEL.{section}.{key}": value}
+    with pytest.raises(ConfigError, match=rf"{key} is {value}; supported with the norm GN: a multiple of 32"):
+        supported_with(changes)
+
+
 def test_strings_that_hold_python_literals_are_their_values() -> None:
     config = supported_with(
         {
@@ -118,19 +153,19 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("MODEL.META_ARCHITECTURE", "RetinaNet", "'TensorMask'"),
     ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "'build_retinanet_resnet_fpn_backbone'"),
     ("MODEL.RESNETS.DEPTH", 26, "18 or 34 or 50 or 101 or 152"),
-    ("MODEL.RESNETS.NORM", "GN", "'FrozenBN' or 'BN'"),
+    ("MODEL.RESNETS.NORM", "LN", "'FrozenBN' or 'BN'"),
     ("MODEL.RESNETS.NUM_GROUPS", 0, "a whole number from 1 to 65536"),
     ("MODEL.RESNETS.WIDTH_PER_GROUP", 1.5, "a whole number from 1 to 65536"),
     ("MODEL.RESNETS.STRIDE_IN_1X1", 1, "True or False"),
     ("MODEL.RESNETS.RES5_DILATION", 3, "1 or 2"),
     ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True], "no deformable convolutions"),
-    ("MODEL.FPN.NORM", "GN", "''"),
+    ("MODEL.FPN.NORM", "LN", "'' or 'FrozenBN'"),
     ("MODEL.FPN.FUSE_TYPE", "max", "'sum' or 'avg'"),
     ("MODEL.FPN.IN_FEATURES", [], "['res2', 'res3', 'res4', 'res5'] or the end of it"),
     ("MODEL.FPN.IN_FEATURES", ["res2", "res4", "res5"], "['res2', 'res3', 'res4', 'res5'] or the end of it"),
     ("MODEL.FPN.IN_FEATURES", ["res2", "res3"], "['res2', 'res3', 'res4', 'res5'] or the end of it"),
-    ("MODEL.ANCHOR_GENERATOR.NAME", "RotatedAnchorGenerator", "'DefaultAnchorGenerator'"),
-    ("MODEL.ANCHOR_GENERATOR.OFFSET", 0.5, "0.0"),
+    ("MODEL.ANCHOR_GENERATOR.NAME", 3, "a name"),
+    ("MODEL.ANCHOR_GENERATOR.OFFSET", 1.5, "a number from 0 to 1"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16]], "one per level (6) or one for all"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16], [32], [64], [128], [256, 512]], "of one length"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", [[8, -16]], "positive numbers"),
@@ -168,6 +203,25 @@ def test_an_unsupported_value_is_refused_by_key_value_and_what_is_supported(
     assert message.startswith(f"{key} is ")
     assert str(value)[:60] in message
     assert supported in expectation
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("MODEL.META_ARCHITECTURE", "MODEL.META_ARCHITECTURE is missing, and by default it is 'GeneralizedRCNN'; supp"),
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.NAME is missing, and by default it is 'build_resnet_backbone'; supp"),
+        ("MODEL.FPN.IN_FEATURES", r"MODEL.FPN.IN_FEATURES is missing, and by default it is \[\]; supported: "),
+    ],
+)
+def test_a_missing_key_is_refused_with_its_default(key: str, said: str) -> None:
+    *sections, name = key.split(".")
+    tree = with_keys(SUPPORTED, {})
+    section = tree
+    for each in sections:
+        section = section[each]
+    del section[name]
+    with pytest.raises(ConfigError, match=said):
+        parse_config(tree)
 
 
 @pytest.mark.parametrize(("key", "value"), [("RES2_OUT_CHANNELS", 256), ("NUM_GROUPS", 32), ("RES5_DILATION", 2)])

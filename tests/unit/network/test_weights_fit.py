@@ -149,3 +149,60 @@ def test_nothing_is_copied_when_anything_is_wrong() -> None:
     with pytest.raises(CheckpointError):
         load_weights(network, weights_of({f"{HEAD}.NUM_CLASSES": 7}))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def without(weights: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("names", "network"),
+    [
+        (["roi_heads.mask_head.deconv.weight", "proposal_generator.rpn_head.conv.weight"], "a Mask R-CNN"),
+        (["proposal_generator.rpn_head.conv.weight", "roi_heads.box_predictor.bbox_pred.bias"], "a Faster R-CNN"),
+        (["roi_heads.box_predictor.0.bbox_pred.bias"], "a Cascade R-CNN"),
+        (["sem_seg_head.predictor.query_feat.weight"], "a MaskFormer or Mask2Former"),
+        (["proposal_generator.fcos_head.cls_logits.bias"], "a network that only proposes boxes"),
+    ],
+)
+def test_another_network_of_detectron2_is_named(names: list[str], network: str) -> None:
+    """With a backbone and a pyramid as ours."""
+    weights = without(weights_of({}), "head.") | {name: torch.zeros(1) for name in names}
+    message = complaint(weights, {})
+    assert message.startswith(f"the weights are those of {network} (entries ")
+    assert names[0] in message
+
+
+@pytest.mark.parametrize(
+    ("names", "network"),
+    [
+        (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "a ResNet alone"),
+        (["stem.conv1.weight", "res2.0.conv1.weight"], "a ResNet alone"),
+        (["model.0.conv.weight", "model.22.dfl.conv.weight"], "a YOLO"),
+        (["class_embed.weight", "transformer.encoder.layers.0.norm1.bias"], "a DETR"),
+        (["backbone.body.conv1.weight", "rpn.head.conv.weight"], "a detector of torchvision"),
+        (["wte.weight"], "a network without any name of a TensorMask's"),
+    ],
+)
+def test_another_network_is_named(names: list[str], network: str) -> None:
+    message = complaint({name: torch.zeros(1) for name in names}, {})
+    assert message.startswith(f"the weights are those of {network}")
+    assert message.endswith("; expected a trained TensorMask's")
+
+
+def test_a_backbone_alone_is_named() -> None:
+    message = complaint(without(weights_of({}), "head."), {})
+    assert message.startswith("the weights are those of a backbone alone, from which only a training can start; expec")
+
+
+def test_weights_of_a_retinanet_are_refused_for_their_lack_of_masks() -> None:
+    """Its entries have our names, and its boxes as many channels as its classes."""
+    weights = without(weights_of({f"{HEAD}.BBOX_CHANNELS": 16}), "head.mask_")
+    assert "no entry head.mask_subnet.0.weight" in complaint(weights, {})
+    assert "MODEL.MASK_ON (unless the weights are a RetinaNet's)" in complaint(weights, {})
+
+
+@pytest.mark.parametrize("norms", [("GN", ""), ("", "GN"), ("BN", "GN"), ("GN", "BN")])
+def test_weights_with_another_norm_in_the_pyramid_are_refused_with_its_key(norms: tuple[str, str]) -> None:
+    weights, config = ({"MODEL.FPN.NORM": norm, "MODEL.FPN.OUT_CHANNELS": 32} for norm in norms)
+    assert "most likely MODEL.FPN.NORM in" in complaint(weights_of(weights), config)
