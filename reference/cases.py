@@ -1,4 +1,4 @@
-"""The reference's answers: seven networks with synthetic weights, and what detectron2's TensorMask found with them."""
+"""The reference's answers: eight networks with synthetic weights, and what detectron2's TensorMask found with them."""
 
 import json
 import pickle

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import Enum
 from io import BytesIO
 
-HEAD = 1024  # bytes of a file that are looked at
+HEAD = 4096  # bytes of a file that are looked at
 ZIP = b"PK\x03\x04"
 # the beginning of torch's format before the zip: a pickle of its magic number
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

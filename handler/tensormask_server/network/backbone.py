@@ -27,6 +27,7 @@ class Hints(NamedTuple):
     # "backbone.bottom_up.", then a space, then the first axis that differs: 0 is the outputs, 1 the inputs, 2 and 3 the
     # kernel. The first one that matches counts.
     shapes: tuple[tuple[str, str], ...]
+    norm: str = ""  # a norm's statistics are missing, or have no place
 
 
 class BackboneConfig(Protocol):

@@ -109,7 +109,8 @@ def _hint(hints: Hints, name: str, found: Tensor | None, expected: Tensor | None
     rules: list[tuple[str, str]]
     if found is None or expected is None:
         difference = name
-        rules = [(_BOTTOM_UP, hints.missing), *_KEY_OF_MISSING]
+        norm = [(_BOTTOM_UP + r".*\.norm\.running_", hints.norm)] if hints.norm else []
+        rules = [*norm, (_BOTTOM_UP, hints.missing), *_KEY_OF_MISSING]
     else:
         lengths = zip_longest(found.shape, expected.shape)
         axis = next(axis for axis, (length, wanted) in enumerate(lengths) if length != wanted)

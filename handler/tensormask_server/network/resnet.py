@@ -29,6 +29,7 @@ HINTS = Hints(
         (r"res.*conv[12]\..* 0", "MODEL.RESNETS.WIDTH_PER_GROUP or DEPTH"),
         (r"res", "MODEL.RESNETS.RES2_OUT_CHANNELS or DEPTH"),
     ),
+    norm="MODEL.RESNETS.NORM",
 )
 
 

@@ -54,7 +54,7 @@ def use_winograd(network: nn.Module) -> None:
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d) and _pays(child):
                 faster: nn.Module = WinogradConv2d(child)
-                if isinstance(child, NormedConv2d):
+                if isinstance(child, NormedConv2d) and not isinstance(child.norm, nn.Identity):
                     faster = nn.Sequential(faster, child.norm)
                 setattr(parent, name, faster)
 

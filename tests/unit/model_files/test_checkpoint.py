@@ -42,7 +42,7 @@ def transposed(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     "convert",
     [
@@ -62,7 +62,7 @@ def test_arrays_of_any_protocol_type_and_order_are_read(
     assert_read_as_arrays(write_pkl(tmp_path / "weights.pkl", {"model": model, "__author__": "someone"}, protocol))
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_what_stands_beside_the_model_does_no_harm(protocol: int, tmp_path: Path) -> None:
     content = {
         "model": OrderedDict(ARRAYS),

@@ -4,6 +4,7 @@ They are compared with docs/NETWORK.md, section 4, written out with plain functi
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,10 +25,18 @@ Weights = Mapping[str, Tensor]
 
 
 def normed(x: Tensor, weights: Weights, name: str, **options: int) -> Tensor:
-    weight, bias, mean, var = (
-        weights[f"{name}.norm.{each}"][:, None, None] for each in ("weight", "bias", "running_mean", "running_var")
-    )
-    return (F.conv2d(x, weights[f"{name}.weight"], **options) - mean) / (var + 1e-5).sqrt() * weight + bias
+    """A convolution and its norm; without fixed statistics those of each image's 32 groups of channels."""
+    weight, bias = (weights[f"{name}.norm.{each}"][:, None, None] for each in ("weight", "bias"))
+    y = F.conv2d(x, weights[f"{name}.weight"], **options)
+    if f"{name}.norm.running_mean" in weights:
+        mean, var = (weights[f"{name}.norm.running_{each}"][:, None, None] for each in ("mean", "var"))
+    else:
+        groups = y.unflatten(1, (32, -1))  # (N, 32, C/32, H, W)
+        mean, var = (
+            each(groups, dim=(2, 3, 4), keepdim=True).expand_as(groups).flatten(1, 2)
+            for each in (torch.mean, partial(torch.var, correction=0))
+        )
+    return (y - mean) / (var + 1e-5).sqrt() * weight + bias
 
 
 def resnet(x: Tensor, weights: Weights, config: TensorMaskConfig) -> dict[str, Tensor]:
@@ -62,6 +71,8 @@ def resnet(x: Tensor, weights: Weights, config: TensorMaskConfig) -> dict[str, T
 def pyramid(res: Mapping[str, Tensor], weights: Weights, config: TensorMaskConfig) -> dict[str, Tensor]:
     def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = weights[f"backbone.{name}.weight"]
+        if f"backbone.{name}.norm.weight" in weights:
+            return normed(x, weights, f"backbone.{name}", padding=weight.shape[-1] // 2)
         return F.conv2d(x, weight, weights[f"backbone.{name}.bias"], stride, padding=weight.shape[-1] // 2)
 
     levels = {}
@@ -111,6 +122,19 @@ def bottlenecks(depth: int = 50, **options: Any) -> dict[str, Any]:
             },
             id="50, from res3",
         ),
+        pytest.param(
+            {
+                "MODEL.RESNETS": {"NORM": "GN", "STEM_OUT_CHANNELS": 32, "RES2_OUT_CHANNELS": 64},
+                "MODEL.RESNETS.WIDTH_PER_GROUP": 32,
+            },
+            id="50, groups of channels",
+        ),
+        pytest.param(
+            {"MODEL.RESNETS": {"NORM": "GN", "DEPTH": 18, "STEM_OUT_CHANNELS": 32, "RES2_OUT_CHANNELS": 64}},
+            id="18, groups of channels",
+        ),
+        pytest.param({"MODEL.FPN.NORM": "GN", "MODEL.FPN.OUT_CHANNELS": 32}, id="groups of channels in the pyramid"),
+        pytest.param({"MODEL.FPN.NORM": "BN"}, id="fixed statistics in the pyramid"),
     ],
 )
 @torch.no_grad()
@@ -126,7 +150,7 @@ def test_the_pyramid_is_its_definition(changes: Mapping[str, Any]) -> None:
     assert list(features) == list(features_folded) == sorted(expected)
     for name in features:
         stride = 2 ** int(name[1:])
-        assert features[name].shape == (2, 16, -(-64 // stride), -(-96 // stride))
+        assert features[name].shape == (2, network.config.fpn.out_channels, -(-64 // stride), -(-96 // stride))
         torch.testing.assert_close(features[name], expected[name], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(features_folded[name], expected[name], rtol=1e-9, atol=1e-9)
 

@@ -202,6 +202,13 @@ def test_weights_of_a_retinanet_are_refused_for_their_lack_of_masks() -> None:
     assert "MODEL.MASK_ON (unless the weights are a RetinaNet's)" in complaint(weights, {})
 
 
+@pytest.mark.parametrize("norms", [("GN", "BN"), ("BN", "GN")])
+def test_weights_with_another_norm_in_the_backbone_are_refused_with_its_key(norms: tuple[str, str]) -> None:
+    wide = {"DEPTH": 18, "STEM_OUT_CHANNELS": 32, "RES2_OUT_CHANNELS": 64}
+    weights, config = ({"MODEL.RESNETS": {**wide, "NORM": norm}} for norm in norms)
+    assert "most likely MODEL.RESNETS.NORM in" in complaint(weights_of(weights), config)
+
+
 @pytest.mark.parametrize("norms", [("GN", ""), ("", "GN"), ("BN", "GN"), ("GN", "BN")])
 def test_weights_with_another_norm_in_the_pyramid_are_refused_with_its_key(norms: tuple[str, str]) -> None:
     weights, config = ({"MODEL.FPN.NORM": norm, "MODEL.FPN.OUT_CHANNELS": 32} for norm in norms)

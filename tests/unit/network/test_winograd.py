@@ -1,5 +1,6 @@
 """Winograd's convolutions are the plain ones, rounded otherwise."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +8,7 @@ from tensormask_server import Predictor
 from tensormask_server.network.winograd import WinogradConv2d, use_winograd
 from torch import Tensor, nn
 
-from tests.unit.small_network import small_network
+from tests.unit.small_network import assert_alike, noise, small_network
 
 SHAPES = [(1, 1), (1, 9), (4, 4), (5, 3), (6, 25), (40, 100), (101, 7), (3, 700)]
 
@@ -65,6 +66,35 @@ def test_only_where_it_pays() -> None:
     use_winograd(network)
     assert {name: type(network[name]) for name in plain} == dict.fromkeys(plain, nn.Conv2d)
     assert isinstance(network["pays"][0], WinogradConv2d)
+
+
+def test_a_group_norm_stays_behind_its_convolution() -> None:
+    """In the backbone and the pyramid: the detections are those of torch's own convolutions."""
+    changes = {
+        "MODEL.RESNETS": {"DEPTH": 18, "NORM": "GN", "STEM_OUT_CHANNELS": 32, "RES2_OUT_CHANNELS": 64},
+        "MODEL.FPN.NORM": "GN",
+        "MODEL.FPN.OUT_CHANNELS": 128,
+        "MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.0,
+    }
+    fast, plain = (
+        Predictor(small_network(changes), torch.device("cpu"), torch.float32, winograd) for winograd in (True, False)
+    )
+    replaced = [name for name, module in fast.network.named_modules() if isinstance(module, WinogradConv2d)]
+    assert {"backbone.fpn_output2.0", "backbone.bottom_up.res3.1.conv1.0"} <= set(replaced)
+    norms = [sum(isinstance(m, nn.GroupNorm) for m in each.network.modules()) for each in (fast, plain)]
+    assert norms == [29, 29]  # 21 of the backbone and 8 of the pyramid
+    [found], [expected] = fast([noise(90, 120)]), plain([noise(90, 120)])
+    assert len(expected) > 0
+    assert_alike(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:this CPU emulates")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_group_norms_run_in_half_precision(dtype: torch.dtype) -> None:
+    network = small_network({"MODEL.FPN.NORM": "GN", "MODEL.FPN.OUT_CHANNELS": 32})
+    predictor = Predictor(network, torch.device("cpu"), dtype)
+    [found] = predictor([noise(90, 120)])
+    assert np.isfinite(found.scores).all()
 
 
 @pytest.mark.parametrize(
