@@ -68,6 +68,7 @@ class ArrayUnpickler(pickle._Unpickler):
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
 
     def __init__(
         self, file: MeasuredBytes, size: int, admitted: Mapping[str, Callable[..., Any]] = MappingProxyType({})
@@ -161,7 +162,13 @@ class ArrayUnpickler(pickle._Unpickler):
         if self._bytes_left < 0:
             raise RefusedPickle(f"its arrays have more than {EXPANSION} times the bytes of the file")
 
+    def _bytearray(self) -> None:
+        """Reads as the base class does, which allocates and clears all bytes before it reads the first one."""
+        count = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(count)))
+
     dispatch |= {
+        pickle.BYTEARRAY8[0]: _bytearray,
         pickle.REDUCE[0]: _call,
         pickle.BUILD[0]: _build,
         pickle.DICT[0]: _dict,

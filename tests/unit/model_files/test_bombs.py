@@ -163,7 +163,10 @@ BOMBS = {
         b"\x80\x04" + pickle.BINBYTES8 + (1 << 40).to_bytes(8, "little") + b"x.", "is cut short"
     ),
     "a bytearray of 1 TiB that is not there": Bomb(
-        b"\x80\x05" + pickle.BYTEARRAY8 + (1 << 40).to_bytes(8, "little") + b"x.", "MemoryError"
+        b"\x80\x05" + pickle.BYTEARRAY8 + (1 << 40).to_bytes(8, "little") + b"x.", "is cut short"
+    ),
+    "a bytearray of 2 GiB that is not there": Bomb(
+        b"\x80\x05" + pickle.BYTEARRAY8 + (1 << 31).to_bytes(8, "little") + b"x.", "is cut short"
     ),
     "a frame of 1 TiB": Bomb(b"\x80\x04" + pickle.FRAME + (1 << 40).to_bytes(8, "little") + b"}.", 'no "model"'),
     "an array under many names": Bomb(many_times(20_000), "more bytes than the file", unguarded=False),
