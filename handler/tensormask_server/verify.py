@@ -9,6 +9,14 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+
+from tensormask_server.extras import exit_without
+
+NAME = "python -m tensormask_server.verify"
+if __name__ == "__main__":  # before the imports that need the extra
+    exit_without("predict", NAME)
+
+# ruff: noqa: E402
 import torch
 
 from tensormask_server.arguments import fraction
@@ -168,7 +176,7 @@ def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tup
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tensormask_server.verify",
+        prog=NAME,
         description="Runs our network and detectron2's on the same images and shows how their answers differ. "
         f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
     )

@@ -27,6 +27,7 @@ LEFT_OUT = (
     "client",
     "launcher",
     "torchserve",
+    "config_properties.py",
     "config.properties",  # a wheel has a copy in the package, and one of the configurations
     "configs",
     "py.typed",

@@ -12,8 +12,8 @@ from typing import Any
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.archive.making import make_archive
 from tensormask_server.arguments import parsed_arguments
+from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.torchserve.certificate import with_certificate
@@ -27,8 +27,6 @@ from tensormask_server.torchserve.properties import PropertiesError, read_proper
 from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-INSTALLED = Path(__file__).parents[1] / "config.properties"  # where a wheel has it
-PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[3] / "config.properties"
 
 
 class _Stopped(BaseException):
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("starting; READY follows when the server answers (Ctrl-C stops)")
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
-            archive = parsed.archive or make_archive(archive_request(parsed))
+            archive = parsed.archive or _made_archive(parsed)
             _serve(archive, parsed)
     except _Stopped:
         say("stopped")
@@ -78,6 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         give_up_unprinted()
     return 1
+
+
+def _made_archive(parsed: argparse.Namespace) -> Path:
+    request = archive_request(parsed)
+    from tensormask_server.archive.making import make_archive  # only here: importing torch takes seconds
+
+    return make_archive(request)
 
 
 def _serve(archive: Path, parsed: argparse.Namespace) -> None:
