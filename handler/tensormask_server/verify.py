@@ -27,6 +27,7 @@ from tensormask_server.options import ENGINES
 from tensormask_server.prediction.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
 from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.prediction.detectron2_engine import load_detectron2
+from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.predictor import load_predictor
 from tensormask_server.printable import one_line, printable
@@ -192,9 +193,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _device(text: str) -> torch.device:
     try:
-        return torch.device(text)
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device of torch; expected cpu, cuda or cuda:0") from error
+        return checked_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""make: what is installed, from where, and how the server is given options. The environment's programs are stand-ins."""
+"""make: what it installs, from where, and how it gives the server options. Stand-ins take the programs' places."""
 
 import os
 import subprocess

@@ -12,6 +12,7 @@ from tensormask_server.archive.arguments import ArchiveRequest, add_archive_argu
 from tensormask_server.archive.content import HANDLER, WEIGHTS, model_config
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.archive.making import Made, make
+from tensormask_server.classes import unnamed_classes
 from tensormask_server.integrity import SUMS
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import LINE, one_line, printable, say
@@ -28,6 +29,8 @@ def run(arguments: Sequence[str] | None) -> int:
         return 2
     for line in (*_content(made, request), "", *_how_to_serve(made.path, request)):
         say(line)
+    if note := unnamed_classes(made.config.head.num_classes, request.classes):
+        say(f"\nNote: {note}")
     return 0
 
 

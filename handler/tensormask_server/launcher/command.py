@@ -13,6 +13,7 @@ from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import parsed_arguments
+from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
@@ -23,7 +24,7 @@ from tensormask_server.torchserve.java import JavaNotFound
 from tensormask_server.torchserve.java_memory import MIB, memory_for
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.process import TorchServe, TorchServeError
-from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_addresses
+from tensormask_server.torchserve.properties import PropertiesError, is_loopback, read_properties, with_addresses
 from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -80,9 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _made_archive(parsed: argparse.Namespace) -> Path:
     request = archive_request(parsed)
-    from tensormask_server.archive.making import make_archive  # only here: importing torch takes seconds
+    from tensormask_server.archive.making import make  # only here: importing torch takes seconds
 
-    return make_archive(request)
+    made = make(request)
+    if note := unnamed_classes(made.config.head.num_classes, request.classes):
+        say(f"Note:  {note}")
+    return made.path
 
 
 def _serve(archive: Path, parsed: argparse.Namespace) -> None:
@@ -105,7 +109,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
         server.wait_until_ready()
         limits = guard_limits(memory, model, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
-            _print_ready(server)
+            _print_ready(server, parsed.host)
             try:
                 server.wait()
             except _Stopped:
@@ -113,18 +117,21 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
                 raise
 
 
-def _print_ready(server: TorchServe) -> None:
+def _print_ready(server: TorchServe, host: str) -> None:
     here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
-    say(f"Try:   curl {trusted}{token}-T IMAGE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
+    curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
+    say(f"Try:   {curl} -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")
     else:
         say(f"       or open {url} in a browser")
+        if server.url.startswith("http:") and not is_loopback(host):
+            say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
     if server.slow_precision:
         say(f"Slow:  {server.slow_precision}")
 

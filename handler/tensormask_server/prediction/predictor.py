@@ -17,6 +17,7 @@ from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
+from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
@@ -40,15 +41,16 @@ def load_predictor(
     Raises:
         ConfigError: the configuration can't be read, or sets something that isn't supported.
         CheckpointError: the weights can't be read, aren't safe to read, or don't fit the configuration.
-        ValueError: the precision isn't one of these.
+        ValueError: the precision isn't one of these, or there is no such device.
 
     Warns:
         SlowPrecisionWarning: the device is a CPU that emulates the precision.
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}")
+    checked = checked_device(device)
     network = build_network(load_config(config), load_checkpoint(weights))
-    return Predictor(network, torch.device(device), DTYPES[precision])
+    return Predictor(network, checked, DTYPES[precision])
 
 
 class Predictor:
