@@ -1,4 +1,4 @@
-"""How much two networks' answers on an image are alike: pairs of detections, and the overlap of their masks."""
+"""How much two networks' responses on an image are alike: pairs of detections, and the overlap of their masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class Workload:
     network: str
     pixels: str
     milliseconds: Mapping[str, float]  # of one core, by stage
-    kilobytes: float  # of request and answer together
+    kilobytes: float  # of request and response together
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read_workloads(results: Path) -> list[Workload]:
             row["pixels"],
             {name.removesuffix(", ms"): float(value) for name, value in row.items() if name.endswith(", ms")}
             | {"TorchServe": min(served)},
-            float(row["request, kB"]) + float(row["answer, kB"]),
+            float(row["request, kB"]) + float(row["response, kB"]),
         )
         for row in rows
     ]

@@ -40,7 +40,7 @@ def measure(rounds: int = 3) -> Table:
     table = Table(
         "core_time",
         "What an image costs one core",
-        ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "answer, kB"),
+        ("network", "pixels", *(f"{stage}, ms" for stage in STAGES), "request, kB", "response, kB"),
         f"the process's own time with one thread, JPEG in, COCO out, at most {MASKS} masks, median of {rounds}; "
         f"images are resized as the configuration says, the demo's to {demo_size} pixels, the published one's to 800",
     )
@@ -56,7 +56,7 @@ def measure(rounds: int = 3) -> Table:
 
 
 def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
-    """Milliseconds of each stage, and kilobytes of request and answer."""
+    """Milliseconds of each stage, and kilobytes of request and response."""
     tile = image_of(512, 512)  # its own size: enlarged it would be smooth, and a JPEG of it small
     jpeg = jpeg_of(np.tile(tile, (height // 512 + 1, width // 512 + 1, 1))[:height, :width])
     options = PredictionOptions(score_threshold=0.05, max_detections=MASKS)
@@ -67,9 +67,9 @@ def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[flo
             [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
         [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            answer = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            body = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
         spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
-    return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(answer) / 1000]
+    return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(body) / 1000]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Detections read from an answer in the format npz, whatever the server sends as one."""
+"""Detections read from a response in the format npz, whatever the server sends as one."""
 
 import io
 import math
@@ -21,7 +21,7 @@ ARRAYS = {"pred_boxes": ("f", 2), "scores": ("f", 1), "pred_classes": ("iu", 1),
 def read_detections(npz: bytes) -> Detections:
     """
     Args:
-        npz: an answer in this format.
+        npz: a response in this format.
 
     Raises:
         WrongServer: it isn't one of this server's, or its arrays are larger than MAX_BYTES. No memory has been taken
@@ -44,7 +44,7 @@ def read_detections(npz: bytes) -> Detections:
             raise ValueError("numbers that aren't finite, or negative classes")
         return Detections.of_masks(boxes, scores, classes, masks)
     except Exception as error:  # numpy reads headers by Python's tokenizer and parser, so that there are many
-        raise WrongServer(f"an answer with something else than detections, {npz[:60]!r}: {error}") from error
+        raise WrongServer(f"a response with something else than detections, {npz[:60]!r}: {error}") from error
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from tensormask_server.arguments import fraction, whole_number
-from tensormask_server.client import Client, NoAnswer, Unreachable, WrongServer
+from tensormask_server.client import Client, RequestError, Unreachable, WrongServer
 from tensormask_server.images import ImageError, read_image
 from tensormask_server.printable import one_line, printable
 from tensormask_server.same_options import OptionsChanged, check_same_options
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints box and mask AP.
 
     Returns:
-        0; 1 where images had no answer; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
+        0; 1 where images had no response; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -57,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def results_of(entry: ImageEntry) -> list[Result]:
             image = _image(entry, parsed.images)
             # npz: boxes and scores as the network gave them, where COCO's format rounds
-            answer = client.answer(image, "npz", score_threshold=parsed.threshold)
-            detections = read_detections(answer.body)
+            response = client.request(image, "npz", score_threshold=parsed.threshold)
+            detections = read_detections(response.body)
             masks = detections.image_masks
             if masks is not None and (masks.height, masks.width) != image.shape[:2]:
                 sizes = f"{masks.height}×{masks.width} pixels on an image of {image.shape[0]}×{image.shape[1]}"
-                raise WrongServer(f"an answer with masks of {sizes}")
+                raise WrongServer(f"a response with masks of {sizes}")
             return coco_results(entry["id"], detections, ids)
 
         errors = gather(images, results_of, answered, kept, parsed.concurrency)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if errors:
         count = f"{errors} of {len(images)} images"
-        print(f"evaluate.py: {count} had no answer, and count as if nothing was found on them", file=sys.stderr)
+        print(f"evaluate.py: {count} had no response, and count as if nothing was found on them", file=sys.stderr)
     return 1 if errors else 0
 
 
@@ -130,7 +130,7 @@ def gather(
     """Has the images answered that aren't yet, and adds each to `answered` and, as a line, to the file.
 
     Returns:
-        How many had no answer; why is told on stderr.
+        How many had no response; why is told on stderr.
     """
     errors = 0
     with (
@@ -144,7 +144,7 @@ def gather(
                 entry = futures[future]
                 try:
                     results = future.result()
-                except (NoAnswer, ImageError) as error:
+                except (RequestError, ImageError) as error:
                     errors += 1
                     progress.write(f"{printable(entry['file_name'])}: {one_line(error)}", file=sys.stderr)
                 else:

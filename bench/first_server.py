@@ -42,17 +42,17 @@ def convolutions(network: TensorMask, image: np.ndarray) -> None:
         network.head.mask_subnet(feature)
 
 
-def request_seconds(network: TensorMask, body: bytes, answer: Detections) -> float:
+def request_seconds(network: TensorMask, body: bytes, response: Detections) -> float:
     """The time of all of it, without pasting the masks, which the reference does on the way.
 
     Args:
         network: in float32, its weights channels first.
-        answer: what the network would have found.
+        response: what the network would have found.
     """
     start = time.perf_counter()
     image = image_of_json(body)
     before = time.perf_counter()
     convolutions(network, image)
     after = time.perf_counter()
-    gzipped_masks(answer)
+    gzipped_masks(response)
     return time.perf_counter() - start + (WHOLE_OVER_CONVOLUTIONS - 1) * (after - before)

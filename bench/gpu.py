@@ -1,4 +1,4 @@
-"""What only a GPU can show: the reference's answers in every precision, then speed: python -m bench.gpu
+"""What only a GPU can show: the reference's responses in every precision, then speed: python -m bench.gpu
 
 Needs torch, numpy, Pillow, PyYAML and safetensors, and neither a network nor Java; bench/gpu.sh calls it.
 """
@@ -55,8 +55,8 @@ def main() -> int:
 
 
 def parity_table(device: str) -> tuple[Table, bool]:
-    """The reference's answers in float32, and whether all of them are found."""
-    table = Table("gpu_parity", "The reference's answers, float32", ("case", "expected", "paired"), device)
+    """The reference's responses in float32, and whether all of them are found."""
+    table = Table("gpu_parity", "The reference's responses, float32", ("case", "expected", "paired"), device)
     for name in CASES:
         case = load_case(name)
         network = TensorMask(load_config(case.config))

@@ -1,6 +1,6 @@
 """Images per second and waiting times through a real TorchServe: python -m bench.served
 
-The demo's network; JPEG in, COCO out; clients that send their next request when they have the answer to the last.
+The demo's network; JPEG in, COCO out; clients that send their next request when they have the response to the last.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A whole request, JSON in and torch out, each optimisation switched on after the other: python -m bench.whole_request
 
 The first row is the first server's steps over a stand-in for the reference network (see `bench.first_server`). All rows
-see the same image, weights and detections; beside the speed stands how much the answer is like that of float32.
+see the same image, weights and detections; beside the speed stands how much the response is like that of float32.
 """
 
 import argparse
@@ -47,8 +47,8 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
         "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
         "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
     }
-    answers = {name: answered(predictor, body) for name, predictor in predictors.items()}
-    exact = next(iter(answers.values()))
+    responses = {name: answered(predictor, body) for name, predictor in predictors.items()}
+    exact = next(iter(responses.values()))
     plain = published_network(min_size=0).eval()
     fold_norms(plain)
     first: list[float] = []
@@ -68,8 +68,8 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     base = float(np.median(times[0]))
     table.rows.append(("first server (network: 1.6 × its convolutions)", base, float(np.quantile(times[0], 0.9)), "1×"))
     table.rows[0] = (*table.rows[0], "", "")
-    for spent, (name, answer) in zip(times[1:], answers.items(), strict=True):
-        alike, middle = agreement(answer, exact), float(np.median(spent))
+    for spent, (name, response) in zip(times[1:], responses.items(), strict=True):
+        alike, middle = agreement(response, exact), float(np.median(spent))
         pairs = f"{alike.paired} of {alike.expected}"
         row = (name, middle, float(np.quantile(spent, 0.9)), f"{base / middle:.1f}×", pairs, f"{alike.mask_iou:.4f}")
         table.rows.append(row)

@@ -64,11 +64,11 @@ def _run_all() -> None:
             _curl("-T", image, "-o", results, f"{server.url}/predictions/demo")
             print(f"   {_detections(results)}")
         print("4. The same as JSON, answered with a gzip of torch's bytes")
-        request, answer = OUTPUT / "image.json", OUTPUT / "masks.gz"
+        request, response = OUTPUT / "image.json", OUTPUT / "masks.gz"
         _run(sys.executable, "prepare_input.py", IMAGES[0], request)
         json_type = ("-H", "Content-Type: application/json")
-        _curl(*json_type, "--data-binary", f"@{request}", "-o", answer, f"{server.url}/predictions/demo")
-        with gzip.open(answer) as file:
+        _curl(*json_type, "--data-binary", f"@{request}", "-o", response, f"{server.url}/predictions/demo")
+        with gzip.open(response) as file:
             masks = torch.load(io.BytesIO(file.read()), weights_only=True)["pred_masks"]
         print(f"   pred_masks {tuple(masks.shape)}, {masks.dtype}")
     print("\nLook at")

@@ -21,7 +21,7 @@ def main() -> int:
         packages = json.loads(result.stdout)["dependencies"]
     except (ValueError, KeyError):
         reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
-        print(f"NOTHING WAS CHECKED: pip-audit has no answer: {reason}")
+        print(f"NOTHING WAS CHECKED: pip-audit has no response: {reason}")
         return 0
     checked = [package for package in packages if "skip_reason" not in package]
     found = [(package, fault) for package in checked for fault in package["vulns"]]

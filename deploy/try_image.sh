@@ -91,8 +91,8 @@ try_image() {
         done
         if command -v gcc cc g++ ld; then echo "there is a compiler"; exit 1; fi'
     url=http://127.0.0.1:8080/predictions/tensormask
-    podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/answers
-    podman exec server sh -c 'ls -l /tmp/answers; head -c 300 /tmp/answers/*; echo'
+    podman exec server python -P -m tensormask_server.client /images/composed.jpg --url $url --out /tmp/responses
+    podman exec server sh -c 'ls -l /tmp/responses; head -c 300 /tmp/responses/*; echo'
     # half of an image is sent, the server is stopped, and the other half is sent: it is answered
     podman exec server python -P -c "
 import http.client, pathlib, time

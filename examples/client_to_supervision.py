@@ -20,13 +20,13 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.5, help="of scores (default: %(default)s)")
     parsed = parser.parse_args()
 
-    found = Client(parsed.url).predict(parsed.image, score_threshold=parsed.threshold)
+    instances = Client(parsed.url).predict(parsed.image, score_threshold=parsed.threshold)
     detections = sv.Detections(
-        xyxy=found.boxes,  # float32 (N, 4): x0 y0 x1 y1 in the image's pixels
-        mask=found.masks,  # bool (N, H, W)
-        confidence=found.scores,
-        class_id=found.category_ids,
-        data={"class_name": [*found.names]},
+        xyxy=instances.boxes,  # float32 (N, 4): x0 y0 x1 y1 in the image's pixels
+        mask=instances.masks,  # bool (N, H, W)
+        confidence=instances.scores,
+        class_id=instances.category_ids,
+        data={"class_name": [*instances.names]},
     )
     image = np.array(Image.open(parsed.image).convert("RGB"))
     drawn = sv.MaskAnnotator().annotate(image.copy(), detections)

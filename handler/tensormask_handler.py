@@ -1,4 +1,4 @@
-"""TorchServe's entry point: its context and fields in, its context and bodies out. `worker.service` does the rest."""
+"""TorchServe's entry point: it converts between TorchServe and `worker.service`, which does the rest."""
 
 import logging
 import os
@@ -70,7 +70,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         return service
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """Answers each request of a batch. Unlike BaseHandler's, it ignores requests for "describe" in headers."""
+        """Returns the response bodies of a batch. Unlike BaseHandler, it ignores requests for "describe" in headers."""
         self.context = context
         bodies: list[bytes] = self.postprocess(self.inference(self.preprocess(data)))
         return bodies

@@ -1,21 +1,22 @@
 """The errors that a client gets in place of results."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 
 class BadRequest(ValueError):
-    """A request gets no results. The error says what was found, and what would be accepted."""
+    """The reason why a request gets no results. It says what was found, and what would be accepted."""
 
-    status = (400, "Bad Request")
+    status = HTTPStatus.BAD_REQUEST
 
     def __init__(self, error: str, expected: str, reason: str = "body"):
         """
         Args:
             error: what was found.
             expected: what would be accepted, and what to do.
-            reason: for the metrics. The client's: "body", "option", "image", "pixels" (too many) or "answer" (too
-                large). The server's: "memory", "batch" or "server".
+            reason: the label of the metric. The client can change "body", "option", "image", "pixels" (too many) and
+                "response" (too large). The others are the server's: "memory", "batch" and "server".
         """
         super().__init__(error)
         self.error = error
@@ -26,7 +27,7 @@ class BadRequest(ValueError):
 class OutOfMemoryError(BadRequest):
     """The server has too little memory for an image."""
 
-    status = (507, "Insufficient Storage")
+    status = HTTPStatus.INSUFFICIENT_STORAGE
 
     def __init__(self) -> None:
         expected = "a smaller image, a higher score_threshold or fewer max_detections"
@@ -34,9 +35,9 @@ class OutOfMemoryError(BadRequest):
 
 
 class FullBatchError(BadRequest):
-    """A response is too large beside the other responses of its batch. It would not be too large by itself."""
+    """A response is too large beside the other responses of its batch. By itself it would not be too large."""
 
-    status = (503, "Service Unavailable")
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, size: int) -> None:
         found = f"the response has {size} bytes, too many beside the other responses of the same batch"
@@ -44,9 +45,9 @@ class FullBatchError(BadRequest):
 
 
 class ServerFaultError(BadRequest):
-    """The server failed on an image. Its log says why; the response doesn't, as strangers read it."""
+    """The server failed on an image. The log says why. The response doesn't, because strangers read it."""
 
-    status = (500, "Internal Server Error")
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
     def __init__(self) -> None:
         super().__init__("the server failed on this image", "any other image; the server's log says why", "server")
@@ -60,7 +61,7 @@ def fault_of(error: Exception) -> BadRequest:
 
 
 def preview(value: Any) -> str:
-    """A value for an error message: as JSON, at most 60 characters. Of arrays and objects only the type."""
+    """Writes a value for an error message: as JSON, at most 60 characters. Arrays and objects show only their type."""
     if isinstance(value, list | dict):
         return f"a JSON {json_type(value)}"
     text = json.dumps(value[:60] if isinstance(value, str) else value)

@@ -1,4 +1,4 @@
-"""One HTTP request and its response, with limits of bytes and time that hold whatever the server sends."""
+"""Sends one HTTP request and reads its response, with limits of bytes and time that hold whatever the server sends."""
 
 import io
 import socket
@@ -11,12 +11,12 @@ from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from typing import cast
 
 HEAD_BYTES = 1 << 18  # of the status line and the headers; ours have less than 1 kB
-ERROR_BYTES = 1 << 16  # of the body of a response that isn't a 200; only a sentence of it is shown
-PIECE = 1 << 16  # bytes that are sent or read between two looks at the time
+ERROR_BYTES = 1 << 16  # of the body of an error response; only a sentence of it is shown
+PIECE = 1 << 16  # bytes that are sent or read before the time is checked again
 
 
-class ResponseTooLarge(Exception):
-    """The response has more bytes than the limits allow; the message has one line."""
+class TooManyBytes(Exception):
+    """The response has more bytes than the limits allow. The message has one line."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Limits:
     body_bytes: int  # of a response with the status 200
 
     def seconds(self) -> float:
-        """How long to wait for the next byte.
+        """How many seconds to wait for the next byte.
 
         Raises:
             TimeoutError: the deadline has passed.
@@ -40,8 +40,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Response:
-    """What a server sent. Redirects aren't followed."""
+class RawResponse:
+    """A server's response as it came. Redirects aren't followed."""
 
     status: int
     reason: str
@@ -51,17 +51,20 @@ class Response:
 
 def exchange(
     connection: HTTPConnection, method: str, target: str, body: bytes, headers: Mapping[str, bytes], limits: Limits
-) -> Response:
+) -> RawResponse:
     """Sends a request and reads its response.
 
     Args:
         connection: connected; the caller closes it.
-        target: path and query.
+        target: path and query of the URL.
+        body: the whole body of the request.
+        headers: the request's headers, except Content-Length.
+        limits: of time, and of the response's size.
 
     Raises:
-        ResponseTooLarge: the response has more bytes than allowed.
-        TimeoutError: nothing came for `limits.silence`, or not all before `limits.deadline`.
-        HTTPException, ValueError: something else than HTTP came.
+        TooManyBytes: the response has more bytes than allowed.
+        TimeoutError: no byte came for `limits.silence` seconds, or the response wasn't complete at `limits.deadline`.
+        HTTPException, ValueError: the server doesn't speak HTTP.
         OSError: the connection ended.
     """
     sock: socket.socket = connection.sock
@@ -72,7 +75,7 @@ def exchange(
             yield memoryview(body)[start : start + PIECE]
 
     sock.settimeout(limits.seconds())
-    with suppress(BrokenPipeError, ConnectionResetError):  # a server that ends it early may have sent the reason
+    with suppress(BrokenPipeError, ConnectionResetError):  # a server that closes early may have sent an error first
         connection.request(method, target, pieces(), {**headers, "Content-Length": b"%d" % len(body)})
     received = _Received(sock, limits)
     # HTTPResponse only calls makefile() of a socket
@@ -82,7 +85,7 @@ def exchange(
         is_good = response.status == 200
         received.allow_body(limits.body_bytes if is_good else ERROR_BYTES)
         content = _read(response, limits.body_bytes if is_good else None)
-        return Response(response.status, response.reason, response.headers, content)
+        return RawResponse(response.status, response.reason, response.headers, content)
     finally:
         response.close()
 
@@ -91,17 +94,17 @@ def _read(response: HTTPResponse, most: int | None) -> bytes:
     """Reads a body.
 
     Args:
-        most: bytes; more are an error. None: the first ERROR_BYTES are enough.
+        most: the most bytes that the body may have. None: the first ERROR_BYTES are read and the rest is ignored.
     """
-    # in pieces: http.client would allocate as much as the header says, whether or not it comes
+    # in pieces, because http.client would allocate as much as the header says before it comes
     content = bytearray()
     while piece := response.read(PIECE):
         content += piece
         if most is None and len(content) >= ERROR_BYTES:
             return bytes(content[:ERROR_BYTES])
         if most is not None and len(content) > most:
-            raise ResponseTooLarge(f"a response of more than {most} bytes")
-    if response.length:  # read(PIECE) doesn't complain where read() does
+            raise TooManyBytes(f"a response of more than {most} bytes")
+    if response.length:  # read() would raise this itself; read(PIECE) doesn't
         raise IncompleteRead(bytes(content[:PIECE]), response.length)
     return bytes(content)
 
@@ -119,7 +122,7 @@ class _Received(io.RawIOBase):
         self._limit = f"headers of more than {HEAD_BYTES} bytes"
 
     def allow_body(self, size: int) -> None:
-        """From now on allows the body, and as much again for what frames its chunks."""
+        """Allows a body of `size` bytes from now on, and as many bytes again for the frames of its chunks."""
         self._left += 2 * size
         self._limit = f"a response of more than {size} bytes, with its chunks' frames"
 
@@ -134,5 +137,5 @@ class _Received(io.RawIOBase):
         count = self._socket.recv_into(cast(bytearray, buffer))
         self._left -= count
         if self._left < 0:
-            raise ResponseTooLarge(self._limit)
+            raise TooManyBytes(self._limit)
         return count

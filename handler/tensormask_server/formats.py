@@ -8,10 +8,10 @@ class Format:
     """One format of a response."""
 
     name: str  # the value of the option `format`
-    media_type: str  # of the header Content-Type; Accept asks for the first format of its type
+    media_type: str  # of the header Content-Type; Accept requests the first format of a media type
     suffix: str  # of a file that holds such a response
     is_json: bool = False  # only these fit into a response about several images
-    needs_masks: bool = False  # a network with MASK_ON False can't be asked for these
+    needs_masks: bool = False  # networks with MASK_ON False can't give these
 
 
 # by name
@@ -29,7 +29,7 @@ FORMATS = {
 
 
 def format_of_media_type(media_type: str) -> Format | None:
-    """The first format of this type, in lower case; None where no format has it."""
+    """The first format of a media type, which is in lower case. None: no format has it."""
     return next((each for each in FORMATS.values() if each.media_type == media_type), None)
 
 

@@ -1,9 +1,9 @@
-"""Reports whether the server on this machine can answer, to Docker's HEALTHCHECK, Kubernetes' probes and scripts.
+"""Reports whether the server on this machine is ready: for Docker's HEALTHCHECK, Kubernetes' probes and scripts.
 
     python -m tensormask_server.health
 
-exits with 0 if every model has a READY worker. Otherwise it exits with 1, and names a model that has none. It asks the
-management API, because TorchServe's /ping says Healthy without any worker. It imports little, so that it can run often.
+exits with 0 if every model has a READY worker. Otherwise it exits with 1, and names a model that has none. It reads the
+management API, because TorchServe's /ping says Healthy even without workers. It imports little, so it can run often.
 """
 
 import argparse
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tensormask_server.exchange import Limits, ResponseTooLarge, exchange
+from tensormask_server.exchange import Limits, TooManyBytes, exchange
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import read_text
 from tensormask_server.torchserve.private_folder import key_file_of
 
-TIMEOUT = 4  # seconds for all answers together: less than the probes allow
-LARGEST_ANSWER = 1 << 20  # bytes
+TIMEOUT = 4  # seconds for all responses together: less than the probes allow
+LARGEST_RESPONSE = 1 << 20  # bytes
 
 
 class NotReady(Exception):
-    """The server can't answer now; the message says why in one line."""
+    """The server isn't ready. The message says why in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--key-file",
         type=Path,
         metavar="FILE",
-        help="TorchServe's key_file.json, for a server that wants tokens (default: this user's tensormask-server's)",
+        help="TorchServe's key_file.json, for a server that requires tokens (default: this user's tensormask-server's)",
     )
     parsed = parser.parse_args(arguments)
     try:
@@ -52,13 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ready_workers(management_port: int, key_file: Path | None = None) -> dict[str, int]:
-    """Counts the READY workers of each model: at least one, of at least one model.
+    """Counts the READY workers of each model.
 
     Args:
-        key_file: TorchServe's key_file.json; it may be absent. None: where tensormask-server puts it.
+        management_port: of TorchServe's management API on this machine.
+        key_file: TorchServe's key_file.json, which may be absent. None: the one of this user's tensormask-server.
+
+    Returns:
+        From each model's name to the number of its READY workers, which is at least one. There is at least one model.
 
     Raises:
-        NotReady: a model has no READY worker, there is no model, or the management API doesn't answer.
+        NotReady: a model has no READY worker, there is no model, or the management API doesn't respond.
     """
     headers = _headers(key_file or key_file_of(management_port))
     end = time.monotonic() + TIMEOUT
@@ -77,7 +81,7 @@ def ready_workers(management_port: int, key_file: Path | None = None) -> dict[st
         return ready
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise NotReady(
-            f"what answers on port {management_port} is not TorchServe's management API; expected the port of "
+            f"the server on port {management_port} is not TorchServe's management API; expected the port of "
             "--management-port"
         ) from error
 
@@ -86,27 +90,27 @@ def _headers(key_file: Path) -> dict[str, bytes]:
     try:
         return {"Authorization": b"Bearer " + json.loads(read_text(key_file))["management"]["key"].encode()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}  # most servers want none, and a server that does says so
+        return {}  # most servers require no token, and the others report that it is absent
 
 
 def _get(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.connect()
-        response = exchange(connection, "GET", path, b"", headers, Limits(TIMEOUT, end, LARGEST_ANSWER))
-    except (OSError, http.client.HTTPException, ResponseTooLarge) as error:
-        raise NotReady(f"the management API on port {port} doesn't answer: {one_line(error, 300)}") from error
+        response = exchange(connection, "GET", path, b"", headers, Limits(TIMEOUT, end, LARGEST_RESPONSE))
+    except (OSError, http.client.HTTPException, TooManyBytes) as error:
+        raise NotReady(f"the management API on port {port} doesn't respond: {one_line(error, 300)}") from error
     finally:
         connection.close()
     content = response.body
     if b"InvalidKeyException" in content:
         held = "that key isn't valid, or is older than 60 minutes" if headers else "there is none"
         raise NotReady(
-            f'the management API on port {port} wants a token, the "management" key of the key_file.json that the '
+            f'the management API on port {port} requires a token, the "management" key of the key_file.json that the '
             f"server named when it started: {held}; name that file by --key-file"
         )
     if response.status != 200:
-        raise NotReady(f"the management API on port {port} answers {response.status}: {quoted(content[:1000])}")
+        raise NotReady(f"the management API on port {port} responds with {response.status}: {quoted(content[:1000])}")
     return json.loads(content)
 
 

@@ -1,4 +1,4 @@
-"""Reads a server's response in the format coco: the instances on one image. Needs NumPy only."""
+"""Reads the instances from a server's response in the format coco. Needs NumPy only."""
 
 import json
 import math
@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 MAX_MASK_PIXELS = 1_677_721_600  # of all masks of a response: the default of the server's --max-mask-pixels
-MAX_VALUES = 1_000_000  # of a response's JSON; 1000 instances have 20,000. Each takes up to 200 bytes of memory
+MAX_VALUES = 1_000_000  # of a response's JSON; 1000 instances have 20,000. A value takes up to 200 bytes of memory
 MAX_COUNTS = 1 << 24  # characters of a mask's run lengths: enough for 16 million runs of one pixel
 MAX_GROUPS = 7  # of 5 bits, of one run length: enough for a mask of 2³⁴ pixels
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 TIMING = re.compile(r"\s*([^;=,\s]{1,100});dur=(\d{1,15}(?:\.\d{1,15})?)\s*", re.ASCII)
 
 
-class AnswerTooLarge(ValueError):
-    """A response would take more memory than the limit. The message is one line."""
+class ResponseTooLarge(ValueError):
+    """A response would take more memory than the limits allow. The message has one line."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,15 @@ def read_instances(body: bytes, server_timing: str, max_mask_pixels: int = MAX_M
 
     Args:
         body: of a response in the format coco.
-        server_timing: the value of its header Server-Timing, or "".
+        server_timing: the value of the response's header Server-Timing, or "".
         max_mask_pixels: the limit of N·H·W.
 
+    Returns:
+        The instances. Boxes are in pixels of the image.
+
     Raises:
-        AnswerTooLarge: N·H·W exceeds the limit, or the JSON has more than MAX_VALUES values. It is raised before memory
-            is taken for them.
+        ResponseTooLarge: N·H·W exceeds the limit, or the JSON has more than MAX_VALUES values. It is raised before
+            memory is taken for them.
         ValueError: the body isn't a response in the format coco.
         MemoryError: the memory is too small for the masks.
     """
@@ -72,7 +75,7 @@ def read_instances(body: bytes, server_timing: str, max_mask_pixels: int = MAX_M
             weights_sha256=_of_type(content["weights_sha256"], str),
             timing=_timing(server_timing),
         )
-    except AnswerTooLarge:
+    except ResponseTooLarge:
         raise
     except RecursionError as error:
         raise ValueError(
@@ -99,12 +102,12 @@ def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
         bool (height, width).
 
     Raises:
-        AnswerTooLarge: the mask has more than MAX_MASK_PIXELS pixels, or counts has more than MAX_COUNTS characters.
+        ResponseTooLarge: the mask has more than MAX_MASK_PIXELS pixels, or counts has more than MAX_COUNTS characters.
         ValueError: counts isn't a mask of this size.
     """
     pixels = int(height) * int(width)
     if pixels > MAX_MASK_PIXELS or len(counts) > MAX_COUNTS:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"a mask of {height}×{width} pixels in {len(counts)} characters; expected at most {MAX_MASK_PIXELS} pixels "
             f"in at most {MAX_COUNTS} characters"
         )
@@ -121,9 +124,8 @@ def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
     runs -= ((codes[last] & 16) << 1) << shifts[last]
     for start in (1, 2):  # without overflow: 2²⁴ runs of 2³⁴ pixels are 2⁵⁸
         runs[start::2] = np.cumsum(runs[start::2])
-    if (
-        runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels
-    ):  # the sum can't overflow once the maximum is checked
+    # the sum is last, because it can't overflow once the maximum is checked
+    if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
         raise ValueError(f"the run lengths don't add up; expected {pixels} pixels, {height}×{width}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
@@ -132,7 +134,7 @@ def _masks(instances: list[dict[str, Any]], height: int, width: int, max_mask_pi
     if any("segmentation" not in each for each in instances):
         return None
     if len(instances) * height * width > max_mask_pixels:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"{len(instances)} masks of {height}×{width} pixels; expected at most {max_mask_pixels} pixels together"
         )
     for each in instances:
@@ -149,12 +151,12 @@ def _masks(instances: list[dict[str, Any]], height: int, width: int, max_mask_pi
 
 def _check_values(body: bytes) -> None:
     """Counts the values of JSON before it is parsed, because parsing takes up to 60 times its size in memory."""
-    values = body.count(b'"') // 2  # strings, counted first: removing too many of them would take long
+    values = body.count(b'"') // 2  # strings are counted first, because removing too many of them would take long
     if values <= MAX_VALUES:
         outside = STRING.sub(b"", body)
         values = sum(outside.count(mark) for mark in (b",", b"[", b"{"))
     if values > MAX_VALUES:
-        raise AnswerTooLarge(f"JSON of about {values} values; expected at most {MAX_VALUES}")
+        raise ResponseTooLarge(f"JSON of about {values} values; expected at most {MAX_VALUES}")
 
 
 def _no_constant(name: str) -> float:
@@ -174,7 +176,7 @@ def _size(value: Any) -> int:
 
 
 def _numbers(values: Any, count: int) -> list[float]:
-    """A list of numbers that are finite in float32, too. Python reads JSON's 1e400 as infinity."""
+    """Checks a list of numbers: each is finite in float32, too. Python reads JSON's 1e400 as infinity."""
     if not isinstance(values, list) or len(values) != count:
         raise TypeError(f"{type(values).__name__} instead of {count} numbers")
     if not all(type(each) in (int, float) and math.isfinite(each) and abs(each) < 1e38 for each in values):
@@ -183,6 +185,6 @@ def _numbers(values: Any, count: int) -> list[float]:
 
 
 def _timing(header: str) -> dict[str, float]:
-    """Milliseconds by part, from "part;dur=milliseconds, …". Entries of another form are a proxy's and left out."""
+    """Milliseconds by part, from "part;dur=milliseconds, …". Other entries come from proxies and are ignored."""
     parts = filter(None, map(TIMING.fullmatch, header.split(",")))
     return {part[1]: float(part[2]) for part in parts}

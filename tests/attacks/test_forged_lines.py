@@ -75,7 +75,7 @@ PLACES = [
 def sent(port: int, content: bytes) -> None:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(content)
-        connection.recv(65536)  # the begin of the answer: what it is made of has been printed then
+        connection.recv(65536)  # the begin of the response: what it is made of has been printed then
 
 
 @pytest.mark.attack(2, "63 lines that TorchServe prints of requests, as if a worker had ended, at each port")

@@ -88,9 +88,9 @@ def test_an_archive_of_any_name_is_served(tmp_path: Path, archive: Path, case: C
     shutil.copy(archive, tmp_path / file_name)
     with launched(tmp_path, "--archive", file_name, **ALONE) as server:
         assert server.name == NAMES[file_name]
-        answer = server.post(request_body(case.image, format="coco"))
-        assert answer.status == 200
-        assert json.loads(answer.body)["model"] == server.name
+        response = server.post(request_body(case.image, format="coco"))
+        assert response.status == 200
+        assert json.loads(response.body)["model"] == server.name
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def small_disk() -> Iterator[Path]:
 
 
 @pytest.mark.attack(9, "an archive that the disk is too small for")
-def test_a_full_disk_is_told_at_once(
+def test_a_full_disk_is_reported_at_once(
     tmp_path: Path, archive: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(small_disk))
@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_at_once(
 
 
 @pytest.mark.attack(9, "an archive that TorchServe can't read")
-def test_an_archive_that_torchserve_can_not_read_is_told(tmp_path: Path, archive: Path) -> None:
+def test_an_archive_that_torchserve_can_not_read_is_reported(tmp_path: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive) as content:
         manifest = content.read("MAR-INF/MANIFEST.json")[:-2]
     broken = changed(archive, tmp_path / "broken.mar", "MAR-INF/MANIFEST.json", manifest)

@@ -20,7 +20,7 @@ from tests.waiting import wait_for
 HERE = "127.0.0.1:{port}"
 
 
-def asked(server: Server, method: str, path: str, host: str = HERE, **headers: str) -> tuple[int, Any]:
+def requested(server: Server, method: str, path: str, host: str = HERE, **headers: str) -> tuple[int, Any]:
     """A request with just these headers: names with _ for -."""
     connection = http.client.HTTPConnection("127.0.0.1", server.ports[1], timeout=300)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -28,10 +28,10 @@ def asked(server: Server, method: str, path: str, host: str = HERE, **headers: s
         if value:
             connection.putheader(name.replace("_", "-"), value.format(port=server.ports[1]))
     connection.endheaders()
-    answer = connection.getresponse()
-    content = answer.read()
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    return answer.status, json.loads(content or b"{}")
+    return response.status, json.loads(content or b"{}")
 
 
 SENDERS = {
@@ -57,10 +57,10 @@ def test_no_page_changes_anything(server: Server, sender: str) -> None:
     headers = {name.lower(): value for name, value in SENDERS[sender].items()}
     host = headers.pop("host", HERE)
     for method in ("PUT", "GET", "POST", "DELETE", "OPTIONS"):
-        status, content = asked(server, method, "/models/tiny?min_worker=2&max_worker=2", host, **headers)
+        status, content = requested(server, method, "/models/tiny?min_worker=2&max_worker=2", host, **headers)
         assert status == 403
         assert set(content) == {"error", "expected"}
-    [described] = asked(server, "GET", "/models/tiny")[1]
+    [described] = requested(server, "GET", "/models/tiny")[1]
     assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
 
 
@@ -93,23 +93,23 @@ CLOSED = {
 @pytest.mark.parametrize("name", CLOSED)
 def test_what_is_not_documented_is_not_passed_on(server: Server, name: str) -> None:
     method, path, expected = CLOSED[name]
-    status, content = asked(server, method, path)
+    status, content = requested(server, method, path)
     assert status == expected
     assert set(content) == {"error", "expected"}
 
 
 def test_what_is_documented_is(server: Server) -> None:
     for host in (HERE, "localhost", "localhost:{port}", "[::1]:{port}", "LOCALHOST"):
-        assert asked(server, "GET", "/models", host)[1]["models"][0]["modelName"] == "tiny"
-    assert asked(server, "GET", "/models/tiny/1.0")[1][0]["modelVersion"] == "1.0"
-    assert asked(server, "GET", "/v1/models/tiny") == (200, {"name": "tiny", "ready": True})
-    status, content = asked(server, "PUT", "/models/tiny?min_worker=1&max_worker=1&synchronous=true")
+        assert requested(server, "GET", "/models", host)[1]["models"][0]["modelName"] == "tiny"
+    assert requested(server, "GET", "/models/tiny/1.0")[1][0]["modelVersion"] == "1.0"
+    assert requested(server, "GET", "/v1/models/tiny") == (200, {"name": "tiny", "ready": True})
+    status, content = requested(server, "PUT", "/models/tiny?min_worker=1&max_worker=1&synchronous=true")
     assert (status, content["status"]) == (200, "Workers scaled to 1 for model: tiny")
-    assert asked(server, "GET", "/models/absent")[0] == 404
+    assert requested(server, "GET", "/models/absent")[0] == 404
 
 
 def test_without_tokens_the_route_of_tokens_says_so(server: Server) -> None:
-    status, content = asked(server, "GET", "/token?type=inference")
+    status, content = requested(server, "GET", "/token?type=inference")
     assert (status, content["error"]) == (404, "this server has no tokens")
     assert "disable_token_authorization=false" in content["expected"]
 
@@ -121,7 +121,7 @@ def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
         for _ in range(relay.CONNECTIONS + 20):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
             connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
-            assert asked(server, "GET", "/models")[0] == 200
+            assert requested(server, "GET", "/models")[0] == 200
         assert connection.recv(1) == b""  # nor does the last one stay for ever
 
 
@@ -147,14 +147,14 @@ def test_broken_http_changes_nothing(server: Server, content: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300) as connection:
         connection.sendall(content)
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
+        response = b""
         try:
             while part := connection.recv(65536):
-                answer += part
+                response += part
         except ConnectionResetError:
             pass
-    assert b" 200 " not in answer
-    [described] = asked(server, "GET", "/models/tiny")[1]
+    assert b" 200 " not in response
+    [described] = requested(server, "GET", "/models/tiny")[1]
     assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
 
 
@@ -169,7 +169,9 @@ def test_nothing_is_changed_while_the_server_starts(archive: Path, tmp_path: Pat
             while not started.is_set():
                 for number in (3, 1):
                     with suppress(OSError):
-                        statuses.add(asked(server, "PUT", f"/models/tiny?min_worker={number}&max_worker={number}")[0])
+                        statuses.add(
+                            requested(server, "PUT", f"/models/tiny?min_worker={number}&max_worker={number}")[0]
+                        )
 
         changing = Thread(target=change)
         changing.start()
@@ -214,7 +216,7 @@ def test_scaling_at_random_makes_no_more_and_more_workers(archive: Path, tmp_pat
         for _ in range(30):
             least = random.randint(0, most)
             query = f"min_worker={least}&max_worker={random.randint(least, most)}"
-            status, _ = asked(server, "PUT", f"/models/tiny?{query}&synchronous={random.choice(['true', 'false'])}")
+            status, _ = requested(server, "PUT", f"/models/tiny?{query}&synchronous={random.choice(['true', 'false'])}")
             assert status in (200, 202, 409, 500)
             assert len(server.processes()) <= 1 + 2 * most  # Java, and no more than one change has lost
             if status == 409:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reference.cases import Case
-from tests.served.conftest import Answer, Server, launched, request_body, send
+from tests.served.conftest import Response, Server, launched, request_body, send
 from tests.served.plain import plain_torchserve
 from tests.served.test_launcher import assert_one_line, run_launcher
 
@@ -118,7 +118,7 @@ QUERIES = {
 }
 
 
-def registered(port: int, path: str, **headers: str) -> Answer:
+def registered(port: int, path: str, **headers: str) -> Response:
     url = f"http://127.0.0.1:{port}{path}"
     return send(urllib.request.Request(url, b"", headers, method="POST"))
 
@@ -151,14 +151,14 @@ def test_no_body_registers_one(served: Server, plain: Server, trap: Trap, conten
     body = b"url=evil.war" if "form" in content_type else b'{"url": "evil.war", "workflow_name": "evil"}'
     for server in (served, plain):
         url = f"http://127.0.0.1:{server.ports[1]}/workflows"
-        answer = send(urllib.request.Request(url, body, {"Content-Type": content_type}, method="POST"))
-        assert 400 <= answer.status < 500
+        response = send(urllib.request.Request(url, body, {"Content-Type": content_type}, method="POST"))
+        assert 400 <= response.status < 500
     assert not trap.has_run
 
 
 @pytest.mark.attack(1, "gRPC's ports, which TorchServe opens on loopback")
 def test_nothing_answers_at_grpcs_ports(served: Server) -> None:
-    """The kernel drops what comes: that is not an answer, so the wait for one is short."""
+    """The kernel drops what comes: that is not a response, so the wait for one is short."""
     others = {each.laddr.port for each in served.frontend().net_connections("tcp") if each.status == "LISTEN"} - set(
         served.ports
     )

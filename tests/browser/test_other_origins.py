@@ -57,7 +57,7 @@ def test_a_page_of_elsewhere_changes_no_number_of_workers(
     paths = [f"/models/{server.name}?min_worker=2&max_worker=2", "/workflows?url=x.war", "/models?url=x.mar"]
     with page.expect_navigation():  # of the form
         outcomes = page.evaluate(SENDING, [f"http://{host}:{server.ports[1]}", paths])
-    assert set(outcomes) <= {"opaque", "refused"}  # no answer can be read
+    assert set(outcomes) <= {"opaque", "refused"}  # no response can be read
     assert "error" in page.inner_text("body")
     page.close()
     [described] = server.manage()

@@ -270,7 +270,7 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Pa
     assert page.locator("#list li").count() > shown
 
 
-def test_a_file_that_is_no_image_and_a_servers_error_are_told(page: Page, tmp_path: Path, image: Path) -> None:
+def test_a_file_that_is_no_image_and_a_servers_error_are_reported(page: Page, tmp_path: Path, image: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "text.png")
     expect(page.locator("#status.wrong")).to_contain_text("can't show that file")

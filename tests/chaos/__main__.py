@@ -33,16 +33,16 @@ def encoded(image: np.ndarray) -> bytes:
 
 
 CLIENTS = 3
-SOME = 10  # answers before and after a fault
+SOME = 10  # responses before and after a fault
 BODY = request_body(CASE.image)
 PNG = encoded(CASE.image)
 HOLDERS = 100  # clients that hold the server's memory
-HELD_SECONDS = 240  # in which each of them has to have an answer
+HELD_SECONDS = 240  # in which each of them has to have a response
 
 
 def main() -> int:
-    """Prints a row for each fault; 1 where an answer was wrong or a request stayed without one."""
-    print("| fault | requests | answered right | 5xx | retried by the client | wrong answers | back after s |")
+    """Prints a row for each fault; 1 where a response was wrong or a request stayed without one."""
+    print("| fault | requests | answered right | 5xx | retried by the client | wrong responses | back after s |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     results = [fault() for fault in FAULTS]
     return int(not all(results))
@@ -57,9 +57,9 @@ def row(name: str, load: Load, fault: float, note: str = "") -> bool:
     return load.right == load.requests and back is not None
 
 
-def some_answers(load: Load) -> None:
+def some_responses(load: Load) -> None:
     so_far = load.right
-    wait_for(lambda: load.right >= so_far + SOME, f"{SOME} more right answers")
+    wait_for(lambda: load.right >= so_far + SOME, f"{SOME} more right responses")
 
 
 def worker(server: Server) -> psutil.Process:
@@ -69,11 +69,11 @@ def worker(server: Server) -> psutil.Process:
 
 def under_load(name: str, break_it: Callable[[Server], str], *options: object, clients: int = CLIENTS) -> bool:
     with made_archive(*options) as archive, serving(archive) as server, asking(server.url, clients) as load:
-        some_answers(load)
+        some_responses(load)
         fault = time.monotonic()
         note = break_it(server)
-        wait_for(lambda: load.back_after(fault) is not None, "an answer after the fault")
-        some_answers(load)
+        wait_for(lambda: load.back_after(fault) is not None, "a response after the fault")
+        some_responses(load)
     return row(name, load, fault, note)
 
 
@@ -101,14 +101,14 @@ def frontend_killed() -> bool:
             children = psutil.Process(server.process.pid).children(recursive=True)
             [frontend] = [each for each in children if "org.pytorch.serve.ModelServer" in each.cmdline()]
             with asking(server.url, CLIENTS) as load:
-                some_answers(load)
+                some_responses(load)
                 fault = time.monotonic()
                 frontend.kill()
                 status = server.process.wait()
                 said = server.process.stdout.read().splitlines()[-1]
                 left = psutil.wait_procs(children, timeout=10)[1]
                 with serving(archive, "-p", server.ports[0]):
-                    some_answers(load)
+                    some_responses(load)
                     load.stop()
         note = f"exit status {status}: {said}; {len(left)} processes left"
         return row("the frontend killed, and started again", load, fault, note) and status == 1 and not left
@@ -123,7 +123,7 @@ def queue_full() -> bool:
         with serving(archive, "--ts-config", properties) as server, asking(server.url, 12) as load:
             fault = time.monotonic()
             wait_for(lambda: load.retries.server_errors > 0, "an error of the server")
-            some_answers(load)
+            some_responses(load)
         return row("12 clients, job_queue_size=5", load, fault)
 
 
@@ -142,9 +142,9 @@ def clients_gone() -> bool:
     return under_load("30 clients gone: asking, waiting, reading", go_away)
 
 
-def outcome(answer: bytes) -> str:
-    """The status of an answer's beginning."""
-    return answer[9:12].decode() or "closed"
+def outcome(response: bytes) -> str:
+    """The status of a response's beginning."""
+    return response[9:12].decode() or "closed"
 
 
 def large_bodies() -> bool:
@@ -168,7 +168,7 @@ def large_bodies() -> bool:
     return held_by_clients(f"{HOLDERS} bodies of 40 MiB at once, --memory 4g", ask_all)
 
 
-def answers_unread() -> bool:
+def responses_unread() -> bool:
     noise = np.random.default_rng(0).integers(0, 256, (3900, 4100, 3), dtype=np.uint8)
     image = io.BytesIO()
     Image.fromarray(noise).save(image, "JPEG", quality=20)
@@ -179,7 +179,7 @@ def answers_unread() -> bool:
         with ExitStack() as stack:
             readers = []
             outcomes = []
-            for _ in range(HOLDERS):  # each asks when the one before has got the first bytes of its answer
+            for _ in range(HOLDERS):  # each asks when the one before has got the first bytes of its response
                 reader = stack.enter_context(socket.socket())
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 reader.settimeout(HELD_SECONDS)
@@ -196,14 +196,14 @@ def answers_unread() -> bool:
 
 
 def held_by_clients(name: str, ask_all: Callable[[Server], list[str]]) -> bool:
-    """Each has to get an answer, a 503 or a closed connection, and the worker has to live."""
+    """Each has to get a response, a 503 or a closed connection, and the worker has to live."""
     with made_archive() as archive, serving(archive, "--memory", "4g") as server, asking(server.url, CLIENTS) as load:
-        some_answers(load)
+        some_responses(load)
         before = worker(server)
         fault = time.monotonic()
         outcomes = Counter(ask_all(server))
         seconds = time.monotonic() - fault
-        some_answers(load)
+        some_responses(load)
         is_same = worker(server) == before
     counts = ", ".join(f"{count} × {each}" for each, count in outcomes.most_common())
     note = f"after {seconds:.0f} s: {counts}; {'the same' if is_same else 'another'} worker"
@@ -213,7 +213,7 @@ def held_by_clients(name: str, ask_all: Callable[[Server], list[str]]) -> bool:
 def logs_full() -> bool:
     with made_archive() as archive, small_disk() as disk:
         with serving(archive, "--logs", disk) as server, asking(server.url, CLIENTS) as load:
-            some_answers(load)
+            some_responses(load)
             filler = disk / "filler"
             with filler.open("wb", buffering=0) as file:
                 try:
@@ -222,11 +222,11 @@ def logs_full() -> bool:
                 except OSError:
                     pass
             for _ in range(3):
-                some_answers(load)
+                some_responses(load)
             fault = time.monotonic()
             worker(server).kill()  # a new one logs most
-            wait_for(lambda: load.back_after(fault) is not None, "an answer after the fault")
-            some_answers(load)
+            wait_for(lambda: load.back_after(fault) is not None, "a response after the fault")
+            some_responses(load)
         return row("the logs' disk full, then kill -9", load, fault)
 
 
@@ -244,12 +244,12 @@ def sigterm() -> bool:
     with made_archive() as archive:
         with serving(archive) as server, asking(server.url, CLIENTS) as load:
             assert server.process is not None
-            some_answers(load)
+            some_responses(load)
             fault = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             status = server.process.wait()
             with serving(archive, "-p", server.ports[0]):
-                some_answers(load)
+                some_responses(load)
                 load.stop()
         return row("SIGTERM, and started again", load, fault, f"exit status {status}") and status == 0
 
@@ -261,7 +261,7 @@ FAULTS = (
     queue_full,
     clients_gone,
     large_bodies,
-    answers_unread,
+    responses_unread,
     logs_full,
     sigterm,
 )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from tensormask_server.client import Client, NoAnswer, Unreachable
+from tensormask_server.client import Client, RequestError, Unreachable
 
 from tests.chaos.serving import CASE
 
@@ -35,7 +35,7 @@ class Load:
         self._stopped.set()
 
     def back_after(self, fault: float) -> float | None:
-        """Seconds from the fault, on the monotonic clock, to the first right answer to what was asked after it."""
+        """Seconds from the fault, on the monotonic clock, to the first right response to what was asked after it."""
         times = [answered - fault for asked, answered in self.answered_at if asked >= fault]
         return min(times, default=None)
 
@@ -43,23 +43,23 @@ class Load:
         while not self._stopped.is_set():
             asked = time.monotonic()
             try:
-                answer = self._ask()
+                response = self._ask()
             except Unreachable:  # it never reached a server: as if it hadn't been asked
                 time.sleep(0.1)
                 continue
-            except NoAnswer as error:
+            except RequestError as error:
                 with self._lock:
                     self.requests += 1
                     self.unanswered.append(str(error))
                 continue
             with self._lock:
                 self.requests += 1
-                self.right += answer == self.expected
-                self.wrong += answer != self.expected
+                self.right += response == self.expected
+                self.wrong += response != self.expected
                 self.answered_at.append((asked, time.monotonic()))
 
     def _ask(self) -> Any:
-        return json.loads(self.client.answer(CASE.image, "coco").body)["instances"]
+        return json.loads(self.client.request(CASE.image, "coco").body)["instances"]
 
 
 class Retries(logging.Handler):

@@ -50,12 +50,12 @@ def mixed_request(number: int) -> Request:
 
 
 def ask(server: Server, number: int) -> str:
-    """What was wrong with the answer; "" where nothing was."""
+    """What was wrong with the response; "" where nothing was."""
     request = mixed_request(number)
-    answer = send(urllib.request.Request(server.url, request.body, request.headers, method="POST"))
-    if answer.status != request.status:
-        return f"{answer.status} instead of {request.status}"
-    if answer.status == 400 and set(answer.error()) != {"error", "expected"}:
+    response = send(urllib.request.Request(server.url, request.body, request.headers, method="POST"))
+    if response.status != request.status:
+        return f"{response.status} instead of {request.status}"
+    if response.status == 400 and set(response.error()) != {"error", "expected"}:
         return "a 400 without a text"
     return ""
 
@@ -66,7 +66,7 @@ def resident(pid: int) -> float:
 
 
 def main() -> int:
-    """Prints the memory every 250 requests; 1 where it grew by more than 3 % or an answer was wrong."""
+    """Prints the memory every 250 requests; 1 where it grew by more than 3 % or a response was wrong."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=5000, help="(default: %(default)s)")
     count = parser.parse_args().requests

@@ -26,7 +26,7 @@ PATIENCE = 5  # seconds, for requests of which a server may be waiting for the r
 
 
 class Table:
-    """How many requests of each kind got which answer, and how long the slowest took."""
+    """How many requests of each kind got which response, and how long the slowest took."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, Counter[str]] = defaultdict(Counter)
@@ -111,14 +111,14 @@ def try_server(folder: Path, number: int, start: int) -> None:
         levels = [worker.memory_info().rss]
         try_large(server, table)
         levels.append(worker.memory_info().rss)
-        generated(number, start, lambda sent: table.add(sent.kind, lambda: promise.answered(server, sent)))
+        generated(number, start, lambda sent: table.add(sent.kind, lambda: promise.outcome(server, sent)))
         levels.append(worker.memory_info().rss)
         try_large(server, table)
         levels.append(worker.memory_info().rss)
         for name, make in wire.REQUESTS.items():
             raw = make().replace(b"MODEL", server.name.encode())
             table.add(f"  {name}", lambda raw=raw: promise.exchanged(server, raw, PATIENCE))
-            assert promise.answered(server, Sent("", b"{}")) == "400", f"after {name}"
+            assert promise.outcome(server, Sent("", b"{}")) == "400", f"after {name}"
         table.show("through torchserve")
         moments = ("at the start", "after the large ones", "after the others", "after the large ones again")
         told = (f"{mebibytes(level)} {moment}" for level, moment in zip(levels, moments, strict=True))
@@ -135,7 +135,7 @@ def mebibytes(number: int) -> str:
 def try_large(server: Server, table: Table) -> None:
     for name, make in LARGE_BODIES.items():
         sent = Sent(f"  {name}", make(), "application/octet-stream")
-        table.add(sent.kind, lambda sent=sent: promise.answered(server, sent))
+        table.add(sent.kind, lambda sent=sent: promise.outcome(server, sent))
 
 
 if __name__ == "__main__":

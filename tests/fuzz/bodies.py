@@ -236,7 +236,7 @@ def reencoded(draw: st.DrawFn) -> bytes:
 def image_with_options(draw: st.DrawFn) -> Sent:
     """Options in the query, in headers and in a form's fields."""
     texts = WORDS | TEXTS | LEAVES.map(str).filter(lambda text: text.isprintable())
-    asked = st.dictionaries(st.sampled_from(OPTIONS) | TEXTS.filter(bool), texts, max_size=4)
+    requested = st.dictionaries(st.sampled_from(OPTIONS) | TEXTS.filter(bool), texts, max_size=4)
     headers = st.dictionaries(
         st.sampled_from([*OPTIONS, "Score-Threshold", "X-FORMAT", "Max_Detections", "Accept", "describe", "Explain"]),
         WORDS.map(str.strip) | TEXTS.map(str.strip) | st.sampled_from(["image/png;q=0.1,*/*", "text/html", "True"]),
@@ -245,11 +245,11 @@ def image_with_options(draw: st.DrawFn) -> Sent:
     content = draw(SMALL_FILES | ENCODED | json_texts())
     place = draw(st.sampled_from(["query", "headers", "form", "all"]))
     said = {"headers": draw(headers)} if place in ("headers", "all") else {}
-    query = draw(asked) if place in ("query", "all") else {}
+    query = draw(requested) if place in ("query", "all") else {}
     if place not in ("form", "all"):
         return Sent("options", content, "application/octet-stream", **said, query=query)
     names = st.sampled_from(["data", "body", "image", "file", "upload"])
-    form = {name: value.encode(errors="replace") for name, value in draw(asked).items()} | {draw(names): content}
+    form = {name: value.encode(errors="replace") for name, value in draw(requested).items()} | {draw(names): content}
     return Sent("options", form={name.replace('"', "'"): value for name, value in form.items()}, **said, query=query)
 
 

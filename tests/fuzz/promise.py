@@ -34,7 +34,7 @@ def parsed(sent: Sent) -> str:
         said = json.loads(error_json(error.error, error.expected))
         assert said["error"] and said["expected"], said
         assert len(said["error"]) < 1000, said
-        return str(error.status[0])
+        return str(int(error.status))
     assert 0 < len(request.items) <= LIMITS.max_images
     for item in request.items:
         assert item.image.dtype == np.uint8
@@ -44,7 +44,7 @@ def parsed(sent: Sent) -> str:
     return "200"
 
 
-def answered(server: Server, sent: Sent) -> str:
+def outcome(server: Server, sent: Sent) -> str:
     """Posts it, and says what came of it: the status, with "TorchServe" where the handler hasn't seen it.
 
     Raises:
@@ -64,13 +64,13 @@ def answered(server: Server, sent: Sent) -> str:
             connection.putheader(name, value.encode())
         connection.endheaders(body)
         response = connection.getresponse()
-        status, answer = response.status, response.read()
+        status, body = response.status, response.read()
     finally:
         connection.close()
-    return checked(status, answer, is_form="form" in (content_type or ""))
+    return checked(status, body, is_form="form" in (content_type or ""))
 
 
-def checked(status: int, answer: bytes, is_form: bool) -> str:
+def checked(status: int, body: bytes, is_form: bool) -> str:
     """
     Args:
         is_form: TorchServe answers forms that it can't take apart with 500 and any of Java's exceptions.
@@ -78,12 +78,12 @@ def checked(status: int, answer: bytes, is_form: bool) -> str:
     Raises:
         AssertionError: no client should get this.
     """
-    shown = f"{status}: {answer[:300]!r}"
+    shown = f"{status}: {body[:300]!r}"
     if status == 200:
         return "200"
-    if status == 413 and not answer:
+    if status == 413 and not body:
         return "413 TorchServe"
-    said = json.loads(answer)
+    said = json.loads(body)
     if set(said) == TORCHSERVES_KEYS:
         assert 400 <= status < 500 or (status == 500 and is_form and said["type"] != WORKER_FAILED), shown
         return f"{status} TorchServe"

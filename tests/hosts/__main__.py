@@ -25,7 +25,7 @@ NEEDED = ("ip", "haproxy")
 
 
 def main() -> int:
-    """Prints a row for each event; 1 where an answer was wrong or a request stayed without one."""
+    """Prints a row for each event; 1 where a response was wrong or a request stayed without one."""
     parser = argparse.ArgumentParser(prog="make hosts", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="of each row (default: %(default)s)")
     seconds = parser.parse_args().seconds
@@ -42,7 +42,7 @@ def main() -> int:
         running.enter_context(proxy(archive.parent / "haproxy.log"))
         wait_for(lambda: len(up()) == 3, "three hosts that HAProxy takes for well")
         load = running.enter_context(asking(URL, CLIENTS))
-        print("| | requests | answered right | retried by the client | wrong | longest, s | answers of the hosts |")
+        print("| | requests | answered right | retried by the client | wrong | longest, s | responses of the hosts |")
         print("|---|---:|---:|---:|---:|---:|---|", flush=True)
 
         row("three hosts", load, seconds, lambda: None)
@@ -59,10 +59,10 @@ def main() -> int:
 def row(name: str, load: Load, seconds: float, event: Callable[[], object]) -> None:
     """What became of the requests from the event on, for so long."""
     requests, right, retries, wrong = load.requests, load.right, load.retries.count, load.wrong
-    answers, before = len(load.answered_at), answered_by()
+    responses, before = len(load.answered_at), answered_by()
     event()
     time.sleep(seconds)
-    longest = max((answered - asked for asked, answered in load.answered_at[answers:]), default=float("nan"))
+    longest = max((answered - asked for asked, answered in load.answered_at[responses:]), default=float("nan"))
     shares = ", ".join(f"{host} {count - before[host]}" for host, count in answered_by().items())
     counts = (load.requests - requests, load.right - right, load.retries.count - retries, load.wrong - wrong)
     print(f"| {name} | {' | '.join(map(str, counts))} | {longest:.1f} | {shares} |", flush=True)

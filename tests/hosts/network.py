@@ -53,7 +53,7 @@ class Host:
         return self._process.wait()
 
     def lose_power(self) -> None:
-        """No connection is closed: whoever is waiting for an answer goes on waiting."""
+        """No connection is closed: whoever is waiting for a response goes on waiting."""
         _ip(f"link set to-{self.name} down")
         self.end()
 

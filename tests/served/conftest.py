@@ -35,7 +35,7 @@ FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An HTTP response."""
 
     status: int
@@ -88,7 +88,7 @@ class Server:
         [frontend] = [each for each in self.processes() if "org.pytorch.serve.ModelServer" in each.cmdline()]
         return frontend
 
-    def post(self, body: bytes, content_type: str | None = "application/json") -> Answer:
+    def post(self, body: bytes, content_type: str | None = "application/json") -> Response:
         headers = {"Content-Type": content_type} if content_type else {}
         return send(urllib.request.Request(self.url, data=body, headers=headers, method="POST"))
 
@@ -107,12 +107,12 @@ class Server:
             return False
 
 
-def send(request: urllib.request.Request) -> Answer:
+def send(request: urllib.request.Request) -> Response:
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return Answer(response.status, response.headers.get("Content-Type"), response.read())
+            return Response(response.status, response.headers.get("Content-Type"), response.read())
     except urllib.error.HTTPError as error:
-        return Answer(error.code, error.headers.get("Content-Type"), error.read())
+        return Response(error.code, error.headers.get("Content-Type"), error.read())
 
 
 def request_body(image: np.ndarray, **options: object) -> bytes:

@@ -13,7 +13,7 @@ from tests.waiting import PATIENCE
 
 @contextmanager
 def gate(url: str, passing: int) -> Iterator[str]:
-    """The URL of a server that gives the first requests to the one at `url`, and answers no more while this is open."""
+    """The URL of a server that passes the first requests on to `url`, and doesn't respond to further ones."""
     is_open = threading.Semaphore(passing)
     ended = threading.Event()
 
@@ -26,14 +26,14 @@ def gate(url: str, passing: int) -> Iterator[str]:
             headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
             request = urllib.request.Request(url, body, headers)
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                answer = response.read()
+                body = response.read()
                 self.send_response(response.status)
                 for name, value in response.headers.items():
                     if name.lower() not in ("connection", "content-length"):
                         self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Prints nothing."""

@@ -47,7 +47,7 @@ class Proxy:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def asked(self, raw: bytes) -> list[Response]:
+    def exchange(self, raw: bytes) -> list[Response]:
         """Sends bytes as they are and reads responses until the proxy closes, which it does when it is idle."""
         with self.connect() as connection:
             with suppress(OSError):  # it has closed already
@@ -142,9 +142,8 @@ def proxied(kind: str, server: Server, folder: Path) -> Iterator[Proxy]:
 
 def _is_up(proxy: Proxy) -> bool:
     try:
-        return [each.status for each in proxy.asked(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")] == [
-            200
-        ]
+        responses = proxy.exchange(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return [response.status for response in responses] == [200]
     except OSError:
         return False
 

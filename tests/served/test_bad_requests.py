@@ -72,10 +72,10 @@ BAD_BODIES: dict[str, tuple[bytes | str, str]] = {
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_a_bad_body_gets_a_400_that_says_what_was_wrong(server: Server, name: str) -> None:
     body, said = BAD_BODIES[name]
-    answer = server.post(body if isinstance(body, bytes) else body.encode())
-    assert (answer.status, answer.content_type) == (400, "application/json")
-    assert said in answer.error()["error"]
-    assert answer.error()["expected"]
+    response = server.post(body if isinstance(body, bytes) else body.encode())
+    assert (response.status, response.content_type) == (400, "application/json")
+    assert said in response.error()["error"]
+    assert response.error()["expected"]
 
 
 def test_no_bad_body_costs_a_worker(server: Server) -> None:
@@ -89,7 +89,7 @@ def test_one_pixel_is_a_image(server: Server) -> None:
     assert server.post(json.dumps({"img_data": PIXEL}).encode()).tensors()["pred_masks"].shape[1:] == (1, 1)
 
 
-def test_channels_last_is_told_apart(server: Server, case: Case) -> None:
+def test_channels_last_is_reported_apart(server: Server, case: Case) -> None:
     channels_last = server.post(json.dumps({"img_data": case.image.tolist()}).encode()).tensors()
     np.testing.assert_array_equal(
         channels_last["pred_masks"], server.post(request_body(case.image)).tensors()["pred_masks"]
@@ -100,11 +100,11 @@ def test_in_a_batch_only_the_bad_request_fails(server: Server, case: Case) -> No
     """Four requests at once make one batch: the server's batches wait for that."""
     good = request_body(case.image)
     with ThreadPoolExecutor(4) as clients:
-        answers = list(clients.map(server.post, [good, b"{}", good, good]))
-    assert [answer.status for answer in answers] == [200, 400, 200, 200]
+        responses = list(clients.map(server.post, [good, b"{}", good, good]))
+    assert [response.status for response in responses] == [200, 400, 200, 200]
     alone = server.post(good).tensors()
-    for answer in (answers[0], answers[2], answers[3]):
-        np.testing.assert_array_equal(answer.tensors()["pred_masks"], alone["pred_masks"])
+    for response in (responses[0], responses[2], responses[3]):
+        np.testing.assert_array_equal(response.tensors()["pred_masks"], alone["pred_masks"])
 
 
 def test_a_form_is_answered_with_the_right_command(server: Server, case: Case) -> None:

@@ -70,9 +70,9 @@ class Bulk:
     def run(self, output: Path, *options: object) -> str:
         """What it prints on stdout."""
         process = self.start(output, *options)
-        printed, told = process.communicate(timeout=RUN_PATIENCE)
-        assert process.returncode == 1, told  # as some images have an error
-        return printed
+        stdout, stderr = process.communicate(timeout=RUN_PATIENCE)
+        assert process.returncode == 1, stderr  # as some images have an error
+        return stdout
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,8 @@ def test_ray_on_this_machine_alone_is_open_to_nobody_else(
             [private] = Path(folder).iterdir()
             assert stat.S_IMODE(private.stat().st_mode) == 0o700
         finally:
-            _, told = process.communicate(timeout=300)
-        assert process.returncode == 1, told
+            _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 1, stderr
         assert list(Path(folder).iterdir()) == []
     assert len(sockets) > 4  # of the command, of Ray's servers and of the actors
     assert {address for address in sockets if not ip_address(address.removeprefix("::ffff:")).is_loopback} == set()
@@ -288,8 +288,8 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     assert any("PartActor" in " ".join(child.cmdline()) for child in children())
     cluster.remove_node(node, allow_graceful=False)
     at_the_kill = len(parts_in(tmp_path))
-    _, told = process.communicate(timeout=RUN_PATIENCE)
-    assert process.returncode == 1, told
+    _, stderr = process.communicate(timeout=RUN_PATIENCE)
+    assert process.returncode == 1, stderr
     assert at_the_kill < len(parts_in(complete))
     assert rows_of(tmp_path) == rows_of(complete)
 
@@ -323,9 +323,9 @@ def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, clust
     process = bulk.start(output, "--address", cluster.address)
     wait_for_parts(1, output, process)
     output.rename(tmp_path / "elsewhere")
-    _, told = process.communicate(timeout=RUN_PATIENCE)
+    _, stderr = process.communicate(timeout=RUN_PATIENCE)
     assert process.returncode == 2
-    assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", told.splitlines()[-1])
+    assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", stderr.splitlines()[-1])
 
 
 def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
@@ -341,20 +341,20 @@ def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
     started = wait_for(lambda: drivers() - before, "a driver", unless=lambda: said_at_the_end(process), every=0)
     for driver in started:
         driver.kill()
-    printed, told = process.communicate(timeout=RUN_PATIENCE)
-    assert printed.startswith(f"1 images in {tmp_path}, 0 "), told
+    stdout, stderr = process.communicate(timeout=RUN_PATIENCE)
+    assert stdout.startswith(f"1 images in {tmp_path}, 0 "), stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU")
-def test_a_gpu_that_torch_can_not_use_is_told(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_gpu_that_torch_can_not_use_is_reported(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     try:
         process = bulk.start(tmp_path, "--address", cluster.address)
-        _, told = process.communicate(timeout=RUN_PATIENCE)
+        _, stderr = process.communicate(timeout=RUN_PATIENCE)
     finally:
         cluster.remove_node(node)
-    assert process.returncode == 2, told
-    assert f"and torch {torch.__version__} can't use it; install a torch for it there" in told.splitlines()[-1]
+    assert process.returncode == 2, stderr
+    assert f"and torch {torch.__version__} can't use it; install a torch for it there" in stderr.splitlines()[-1]
 
 
 def _is_driver(process: psutil.Process) -> bool:
@@ -420,14 +420,14 @@ def test_without_images_or_a_place_for_rows_there_is_no_run(
     assert not list(found.iterdir())
     (found / "mine.txt").write_text("")
     assert main(arguments) == 2
-    assert "holds other things, mine.txt for one" in capsys.readouterr().err.splitlines()[-1]
+    assert "holds other files, such as mine.txt" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:1", "can't start Ray at ray://127.0.0.1:1")],
 )
-def test_a_cluster_that_can_not_be_used_is_told(
+def test_a_cluster_that_can_not_be_used_is_reported(
     bulk: Bulk,
     tmp_path: Path,
     address: str,
@@ -440,6 +440,6 @@ def test_a_cluster_that_can_not_be_used_is_told(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_image_that_is_gone_since_it_was_listed_is_told(bulk: Bulk) -> None:
+def test_a_image_that_is_gone_since_it_was_listed_is_reported(bulk: Bulk) -> None:
     with pytest.raises(OSError, match=r"absent\.jpg"):
         read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), Limits())

@@ -33,31 +33,31 @@ def run(server: Server, folder: Path, *options: str) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("kind", ["path", "bytes", "array"])
-def test_the_client_has_what_the_predictor_finds(
-    server: Server, predictor: Predictor, case: Case, folder: Path, kind: str
+@pytest.mark.parametrize("argument", ["path", "bytes", "array"])
+def test_the_client_returns_the_predictors_detections(
+    server: Server, predictor: Predictor, case: Case, folder: Path, argument: str
 ) -> None:
     path = folder / "one.png"
-    image = {"path": path, "bytes": path.read_bytes(), "array": case.image}[kind]
-    found = Client(server.url).predict(image)
+    image = {"path": path, "bytes": path.read_bytes(), "array": case.image}[argument]
+    instances = Client(server.url).predict(image)
     [expected] = predictor([case.image], THRESHOLD)
-    assert len(found) == len(expected) > 3
-    np.testing.assert_array_equal(found.masks, expected.masks)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.02)
-    assert found.names == tuple(f"class {number}" for number in expected.classes)
-    np.testing.assert_array_equal(found.category_ids, expected.classes + 1)
+    assert len(instances) == len(expected) > 3
+    np.testing.assert_array_equal(instances.masks, expected.masks)
+    np.testing.assert_allclose(instances.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(instances.boxes, expected.boxes, atol=0.02)
+    assert instances.names == tuple(f"class {number}" for number in expected.classes)
+    np.testing.assert_array_equal(instances.category_ids, expected.classes + 1)
 
 
-def test_the_answer_says_whose_it_is_and_how_long_it_took(server: Server, case: Case) -> None:
-    found = Client(server.url).predict(case.image)
-    assert (found.height, found.width) == case.image.shape[:2]
-    assert (found.model, len(found.weights_sha256)) == ("tiny", 64)
-    assert set(found.timing) == {"decode", "resize", "network", "masks", "encode"}
+def test_the_result_names_its_model_and_its_timing(server: Server, case: Case) -> None:
+    instances = Client(server.url).predict(case.image)
+    assert (instances.height, instances.width) == case.image.shape[:2]
+    assert (instances.model, len(instances.weights_sha256)) == ("tiny", 64)
+    assert set(instances.timing) == {"decode", "resize", "network", "masks", "encode"}
 
 
-def test_a_file_over_the_servers_limit_is_told_so(server: Server) -> None:
-    with pytest.raises(Refused, match=r"413 the image has 68\.0 MB, more than the server takes"):
+def test_the_error_for_a_file_over_the_servers_limit_says_so(server: Server) -> None:
+    with pytest.raises(Refused, match=r"413 the image has 68\.0 MB, more than the server accepts"):
         Client(server.url).predict(b"\xff\xd8\xff" + bytes(68_000_000))
 
 
@@ -67,14 +67,14 @@ def test_any_letters_reach_the_server(server: Server, case: Case) -> None:
 
 
 def test_options_are_sent(server: Server, case: Case) -> None:
-    found = Client(server.url).predict(case.image, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
-    assert len(found) <= 3
-    assert set(found.names) <= {"class 4", "class 0"}
+    instances = Client(server.url).predict(case.image, max_detections=3, classes=["class 4", 0], score_threshold=0.05)
+    assert len(instances) <= 3
+    assert set(instances.names) <= {"class 4", "class 0"}
     with pytest.raises(Refused, match="400 score_threshold is 2; expected score_threshold: a number from 0 to 1"):
         Client(server.url).predict(case.image, score_threshold=2)
 
 
-def test_a_folder_is_answered_and_a_broken_image_does_not_stop_it(server: Server, folder: Path) -> None:
+def test_a_folder_gets_its_responses_and_a_broken_image_does_not_stop_it(server: Server, folder: Path) -> None:
     (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
     result = run(server, folder)
     assert result.returncode == 1
@@ -89,7 +89,7 @@ def test_a_folder_is_answered_and_a_broken_image_does_not_stop_it(server: Server
     assert files == [".asked.json", "one.png.json", "two.PNG.json"]
 
 
-def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> None:
+def test_existing_responses_are_not_requested_again(server: Server, folder: Path) -> None:
     (folder / "broken.jpg").unlink()
     assert run(server, folder, "--format", "png").returncode == 0
     one = folder.parent / "out" / "one.png.png"
@@ -101,7 +101,7 @@ def test_what_is_there_is_not_asked_for_again(server: Server, folder: Path) -> N
     assert Image.open(folder.parent / "out" / "more" / "two.PNG.png").size == (200, 90)
 
 
-def test_answers_to_something_else_are_not_taken_for_these(server: Server, folder: Path) -> None:
+def test_responses_to_other_options_are_not_mixed_with_these(server: Server, folder: Path) -> None:
     (folder / "broken.jpg").unlink()
     assert run(server, folder, "--score-threshold", "0.7").returncode == 0
     other = run(server, folder, "--score-threshold", "0.2")
@@ -113,6 +113,6 @@ def test_answers_to_something_else_are_not_taken_for_these(server: Server, folde
     assert ".asked.json is damaged" in run(server, folder).stderr
 
 
-def test_a_file_is_no_place_for_answers(server: Server, folder: Path) -> None:
+def test_the_folder_of_responses_can_not_be_a_file(server: Server, folder: Path) -> None:
     (folder.parent / "out").write_text("a file")
     assert "out is a file; expected a folder" in run(server, folder).stderr

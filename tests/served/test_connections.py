@@ -1,4 +1,4 @@
-"""Clients that hold memory and connections: large bodies at once, answers nobody reads, requests that never end."""
+"""Clients that hold memory and connections: large bodies at once, responses nobody reads, requests that never end."""
 
 import contextlib
 import io
@@ -83,7 +83,7 @@ def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(sm
             for data in (b"", b"POST /pred", request_head(9000, path) + bytes(50), request_head(9000, path))
         )
         with paused(small):
-            answer = pool.submit(small.post, request_body(case.image))
+            response = pool.submit(small.post, request_body(case.image))
             wait_for(lambda: taken(small) > before, "a request in TorchServe's hands")
             assert ends(idle)
             while True:
@@ -93,8 +93,8 @@ def test_idle_and_half_sent_connections_end_and_a_request_that_waits_does_not(sm
                 except OSError:
                     break
             time.sleep(2 * IDLE)  # the request's connection is quiet for longer than an idle one may be
-            assert not answer.done()
-        assert answer.result(WAIT).status == 200
+            assert not response.done()
+        assert response.result(WAIT).status == 200
     half_head.close()
     half_body.close()
 
@@ -201,14 +201,14 @@ def test_bodies_at_the_metrics_port_end_and_cost_no_worker(small: Server, case: 
     assert small.worker_pids() == [worker]
 
 
-@pytest.mark.attack(3, "answers that nobody reads")
-def test_answers_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
+@pytest.mark.attack(3, "responses that nobody reads")
+def test_responses_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
     image = io.BytesIO()
     Image.fromarray(noise).save(image, "JPEG", quality=20)
     body = image.getvalue()
-    data = request_head(len(body), f"/{small.name}/predict?format=png") + body  # the answer has more than 8 MB
+    data = request_head(len(body), f"/{small.name}/predict?format=png") + body  # the response has more than 8 MB
     with ExitStack() as stack:
         readers = [stack.enter_context(connected(small, data, buffer=4096)) for _ in range(4)]
         for reader in readers:

@@ -128,7 +128,7 @@ def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest
 
 def test_where_nothing_listens_nothing_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert health.main(["--management-port", "9"]) == 1
-    assert "the management API on port 9 doesn't answer" in capsys.readouterr().err
+    assert "the management API on port 9 doesn't respond" in capsys.readouterr().err
 
 
 def test_predictions_and_metrics_alone_can_be_reached_from_other_pods(contained: Server) -> None:
@@ -166,7 +166,7 @@ def test_kserves_two_protocols_are_answered(contained: Server, case: Case) -> No
         ("/v2/models/tensormask/infer", {"inputs": [tensor]}, "outputs"),
     ):
         headers = {"Content-Type": "application/json"}
-        answer = send(urllib.request.Request(base + path, json.dumps(body).encode(), headers))
-        assert answer.status == 200, answer.body
-        assert len(json.loads(answer.body)[key]) == 1
+        response = send(urllib.request.Request(base + path, json.dumps(body).encode(), headers))
+        assert response.status == 200, response.body
+        assert len(json.loads(response.body)[key]) == 1
         assert path in (DEPLOY / "kserve" / "inference-service.yaml").read_text()

@@ -115,7 +115,7 @@ def _check_readme(reader: Reader) -> None:
     assert _size(reader.folder / "demo/output/composed.png") == (512, 512)
     assert _size(reader.folder / "found.png") == (200, 150)
     assert any('"instances"' in text for command, text in reader.printed.items() if command.startswith("curl"))
-    assert reader.values["found"].masks.shape[1:] == (150, 200)
+    assert reader.values["instances"].masks.shape[1:] == (150, 200)
     assert len(reader.values["detections"].masks) > 0
     assert reader.values["detections"].masks.shape[1:] == (512, 512)
 
@@ -123,18 +123,18 @@ def _check_readme(reader: Reader) -> None:
 def _check_requests(reader: Reader) -> None:
     for name in ("drawn.png", "found.png", "labels.png"):
         assert _size(reader.folder / name) == (200, 150)
-    answer = reader.values["answer"]
-    assert len(answer["scores"]) > 0
-    assert answer["pred_masks"].shape == (len(answer["scores"]), 150, 200)
+    tensors = reader.values["tensors"]
+    assert len(tensors["scores"]) > 0
+    assert tensors["pred_masks"].shape == (len(tensors["scores"]), 150, 200)
     assert reader.values["labels"].shape == reader.values["mask"].shape == (150, 200)
 
 
 def _check_clients(reader: Reader) -> None:
-    found, detections = reader.values["found"], reader.values["detections"]
-    assert len(found) > 0
-    assert [len(detections), *detections.area] == [len(found), *found.masks.sum(axis=(1, 2))]
-    assert detections[0].data["class_name"] == [found.names[0]]
-    assert (reader.folder / "answers" / "image.jpg.png").exists()
+    instances, detections = reader.values["instances"], reader.values["detections"]
+    assert len(instances) > 0
+    assert [len(detections), *detections.area] == [len(instances), *instances.masks.sum(axis=(1, 2))]
+    assert detections[0].data["class_name"] == [instances.names[0]]
+    assert (reader.folder / "responses" / "image.jpg.png").exists()
     assert reader.values["result"].masks.shape[1:] == (150, 200)
 
 

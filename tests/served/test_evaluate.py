@@ -63,7 +63,7 @@ def test_a_run_that_was_killed_goes_on(server: Server, folder: Folder, complete:
     assert done.stdout.strip() == table(folder.in_process).strip()
 
 
-def test_the_servers_errors_are_told_and_counted(
+def test_the_servers_errors_are_reported_and_counted(
     server: Server, folder: Folder, complete: Path, tmp_path: Path
 ) -> None:
     """An image of too many pixels gets the server's 400; the others are measured."""
@@ -80,12 +80,12 @@ def test_the_servers_errors_are_told_and_counted(
         "large.png: 400 the image has 16800000 pixels (width 70000, height 240), more than the 16777216 allowed"
         in done.stderr
     )
-    assert f"1 of {COUNT + 1} images had no answer" in done.stderr.splitlines()[-1]
+    assert f"1 of {COUNT + 1} images had no response" in done.stderr.splitlines()[-1]
     assert done.stdout.strip() == table(folder.in_process).strip()
     assert set(path.read_text().splitlines()) == set(complete.read_text().splitlines())
 
 
-def test_torchserves_own_errors_are_told(server: Server, folder: Folder) -> None:
+def test_torchserves_own_errors_are_reported(server: Server, folder: Folder) -> None:
     done = folder.run(server.url + "-of-another-name")
     assert done.returncode == 2
     assert "404 Model not found: tiny-of-another-name; expected http://HOST" in done.stderr.splitlines()[-1]

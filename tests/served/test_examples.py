@@ -48,7 +48,7 @@ def test_the_notebook_finds_and_draws_instances(tmp_path: Path, monkeypatch: pyt
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_a_servers_answer_is_drawn_by_supervision(demo_server: Server, tmp_path: Path) -> None:
+def test_a_servers_response_is_drawn_by_supervision(demo_server: Server, tmp_path: Path) -> None:
     drawn = tmp_path / "drawn.png"
     printed = run(EXAMPLES / "client_to_supervision.py", demo_server.url, IMAGE, drawn, "--threshold", 0.45)
     assert int(printed.split()[0]) > 3, printed

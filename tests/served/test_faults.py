@@ -47,7 +47,7 @@ def paused(server: Server) -> Iterator[psutil.Process]:
             worker.resume()
 
 
-def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_answer(
+def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_response(
     server: Server, predictor: Predictor, case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tensormask_server.client")
@@ -72,10 +72,12 @@ def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, arc
     before = taken(server)
     with ThreadPoolExecutor(queue + BATCH + more) as pool:
         with paused(server):
-            answers = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
-            wait_for(lambda: sum(answer.done() for answer in answers) >= more, "the answers to what no longer fits")
+            responses = [pool.submit(server.post, b"{") for _ in range(queue + BATCH + more)]
+            wait_for(
+                lambda: sum(response.done() for response in responses) >= more, "the responses to what no longer fits"
+            )
             wait_for(lambda: taken(server) == before + queue + BATCH + more, "all requests in TorchServe's hands")
-        statuses = [answer.result().status for answer in answers]
+        statuses = [response.result().status for response in responses]
     assert set(statuses) == {503, 400}
     assert more <= statuses.count(503) < more + BATCH  # the worker may have had less than a batch
 
@@ -119,7 +121,7 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
         assert idle.getresponse().read()
         ahead = socket.create_connection(("127.0.0.1", server.ports[0]))
         with paused(server):
-            answers = [pool.submit(server.post, body) for _ in range(6)]
+            responses = [pool.submit(server.post, body) for _ in range(6)]
             wait_for(lambda: taken(server) == 7, "seven requests in TorchServe's hands")
             server.process.terminate()
             while "stopping when" not in (line := server.process.stdout.readline()):
@@ -127,7 +129,7 @@ def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
             assert "stopping when 6 requests" in line
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", server.ports[0]))
-        assert [answer.result().status for answer in answers] == [200] * 6
+        assert [response.result().status for response in responses] == [200] * 6
         assert server.process.wait(timeout=PATIENCE) == 0
         ahead.close()
         idle.close()

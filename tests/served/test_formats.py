@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 from tensormask_server import Predictor
 
 from reference.cases import Case
-from tests.served.conftest import THRESHOLD, Answer, Server
+from tests.served.conftest import THRESHOLD, Response, Server
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def image(case: Case, tmp_path: Path) -> Path:
     return path
 
 
-def curl(*arguments: object) -> tuple[Answer, dict[str, str]]:
-    """The answer and its headers, their names in small letters."""
+def curl(*arguments: object) -> tuple[Response, dict[str, str]]:
+    """The response and its headers, their names in small letters."""
     command = ["curl", "-sS", "-i", "-H", "Expect:", *(str(argument) for argument in arguments)]
     head, _, body = subprocess.run(command, capture_output=True, check=True).stdout.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    return Answer(int(status.split()[1]), headers.get("content-type"), body), headers
+    return Response(int(status.split()[1]), headers.get("content-type"), body), headers
 
 
 def base(server: Server) -> str:
@@ -43,10 +43,10 @@ def spelt(arguments: tuple[str, ...], image: Path, server: Server) -> list[str]:
 def test_a_image_file_is_answered_with_cocos_results(
     server: Server, predictor: Predictor, case: Case, image: Path
 ) -> None:
-    answer, headers = curl("-T", image, server.url)
+    response, headers = curl("-T", image, server.url)
     [expected] = predictor([case.image], THRESHOLD)
-    assert (answer.status, answer.content_type) == (200, "application/json")
-    content = json.loads(answer.body)
+    assert (response.status, response.content_type) == (200, "application/json")
+    content = json.loads(response.body)
     assert [each["score"] for each in content["instances"]] == pytest.approx(expected.scores.tolist(), abs=1e-5)
     masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
     np.testing.assert_array_equal(masks, expected.masks)
@@ -72,24 +72,24 @@ def test_a_image_file_is_answered_with_cocos_results(
 def test_each_format_has_the_same_masks(
     server: Server, predictor: Predictor, case: Case, image: Path, kind: str, content_type: str
 ) -> None:
-    answer, _ = curl("-T", image, f"{base(server)}/tiny/predict?format={kind}")
-    assert (answer.status, answer.content_type) == (200, content_type), answer.body
+    response, _ = curl("-T", image, f"{base(server)}/tiny/predict?format={kind}")
+    assert (response.status, response.content_type) == (200, content_type), response.body
     [expected] = predictor([case.image], THRESHOLD)
     assert expected.masks is not None
     if kind == "torch":
-        np.testing.assert_array_equal(answer.tensors()["pred_masks"], expected.masks)
+        np.testing.assert_array_equal(response.tensors()["pred_masks"], expected.masks)
     elif kind == "npz":
-        np.testing.assert_array_equal(np.load(io.BytesIO(answer.body))["pred_masks"], expected.masks)
+        np.testing.assert_array_equal(np.load(io.BytesIO(response.body))["pred_masks"], expected.masks)
     elif kind == "coco":
-        masks = [rle.decode(each["segmentation"]) for each in json.loads(answer.body)["instances"]]
+        masks = [rle.decode(each["segmentation"]) for each in json.loads(response.body)["instances"]]
         np.testing.assert_array_equal(masks, expected.masks)
     elif kind == "labelmap":
-        labels = np.array(Image.open(io.BytesIO(answer.body)))
+        labels = np.array(Image.open(io.BytesIO(response.body)))
         np.testing.assert_array_equal(labels > 0, expected.masks.any(axis=0))
     elif kind == "png":
-        assert Image.open(io.BytesIO(answer.body)).size == case.image.shape[1::-1]
+        assert Image.open(io.BytesIO(response.body)).size == case.image.shape[1::-1]
     else:
-        labels_found = {shape["label"] for shape in json.loads(answer.body)["shapes"]}
+        labels_found = {shape["label"] for shape in json.loads(response.body)["shapes"]}
         assert labels_found == {f"class {number}" for number in expected.classes}
 
 
@@ -103,23 +103,23 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_options_count_wherever_they_stand(server: Server, image: Path, place: str) -> None:
-    answer, _ = curl(*spelt(PLACES[place], image, server))
-    assert answer.status == 200, answer.body
-    assert len(np.load(io.BytesIO(answer.body))["scores"]) == 1
+    response, _ = curl(*spelt(PLACES[place], image, server))
+    assert response.status == 200, response.body
+    assert len(np.load(io.BytesIO(response.body))["scores"]) == 1
 
 
 def test_base64_in_json(server: Server, image: Path) -> None:
     body = json.dumps({"image": base64.b64encode(image.read_bytes()).decode(), "max_detections": 2}).encode()
-    answer = server.post(body)
-    assert len(json.loads(answer.body)["instances"]) == 2
+    response = server.post(body)
+    assert len(json.loads(response.body)["instances"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/predictions/tiny"])
 def test_kserves_first_protocol(server: Server, image: Path, tmp_path: Path, path: str) -> None:
     text = base64.b64encode(image.read_bytes()).decode()
     (tmp_path / "v1.json").write_text(json.dumps({"instances": [{"b64": text}, {"image": text, "max_detections": 1}]}))
-    answer, _ = curl("--json", f"@{tmp_path / 'v1.json'}", base(server) + path)
-    every, one = json.loads(answer.body)["predictions"]
+    response, _ = curl("--json", f"@{tmp_path / 'v1.json'}", base(server) + path)
+    every, one = json.loads(response.body)["predictions"]
     alone, _ = curl("-T", image, server.url)
     for content, expected in ((every, json.loads(alone.body)["instances"]), (one, every["instances"][:1])):
         assert [each["segmentation"] for each in content["instances"]] == [each["segmentation"] for each in expected]
@@ -131,8 +131,8 @@ def test_kserves_first_protocol(server: Server, image: Path, tmp_path: Path, pat
 def test_the_open_inference_protocol(server: Server, case: Case, image: Path, tmp_path: Path, path: str) -> None:
     tensor = {"name": "image", "datatype": "UINT8", "shape": list(case.image.shape), "data": case.image.tolist()}
     (tmp_path / "v2.json").write_text(json.dumps({"inputs": [tensor]}))
-    answer, _ = curl("--json", f"@{tmp_path / 'v2.json'}", base(server) + path)
-    [output] = json.loads(answer.body)["outputs"]
+    response, _ = curl("--json", f"@{tmp_path / 'v2.json'}", base(server) + path)
+    [output] = json.loads(response.body)["outputs"]
     alone, _ = curl("-T", image, server.url)
     assert [json.loads(text) for text in output["data"]] == [json.loads(alone.body)]
 
@@ -149,9 +149,9 @@ def test_the_open_inference_protocol(server: Server, case: Case, image: Path, tm
     ],
 )
 def test_a_wrong_option_or_place_is_named(server: Server, image: Path, arguments: tuple[str, ...], said: str) -> None:
-    answer, headers = curl(*spelt(arguments, image, server))
-    assert answer.status == 400
+    response, headers = curl(*spelt(arguments, image, server))
+    assert response.status == 400
     assert headers["x-instance-count"] == "0"
     assert headers["server-timing"].startswith("decode;dur=")
-    assert said in answer.error()["error"]
-    assert answer.error()["expected"]
+    assert said in response.error()["error"]
+    assert response.error()["expected"]

@@ -20,7 +20,7 @@ def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Serv
     @settings(max_examples=5, suppress_health_check=list(HealthCheck))
     @given(sent=bodies.KINDS[kind])
     def holds(sent: bodies.Sent) -> None:
-        promise.answered(server, sent)
+        promise.outcome(server, sent)
 
     holds()
     assert server.worker_pids() == before
@@ -29,7 +29,7 @@ def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Serv
 @pytest.mark.parametrize("name", LARGE)
 def test_a_body_that_asks_for_far_more_than_it_has_bytes_is_refused(server: Server, name: str) -> None:
     before = server.worker_pids()
-    assert promise.answered(server, bodies.Sent(name, LARGE_BODIES[name]())) == "400"
+    assert promise.outcome(server, bodies.Sent(name, LARGE_BODIES[name]())) == "400"
     assert server.worker_pids() == before
 
 
@@ -37,5 +37,5 @@ def test_http_that_no_library_would_send_costs_nobody_anything(server: Server) -
     before = server.worker_pids()
     for name, make in wire.REQUESTS.items():
         promise.exchanged(server, make().replace(b"MODEL", server.name.encode()), patience=0.05)
-        assert promise.answered(server, bodies.Sent(name, b"{}")) == "400"
+        assert promise.outcome(server, bodies.Sent(name, b"{}")) == "400"
     assert server.worker_pids() == before

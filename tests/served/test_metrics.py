@@ -20,7 +20,7 @@ def exported(server: Server) -> dict[str, float]:
 
 
 def exported_with(server: Server, name: str, least: float) -> dict[str, float]:
-    """TorchServe reads a worker's metrics from its log, a moment after the answer."""
+    """TorchServe reads a worker's metrics from its log, a moment after the response."""
 
     def enough() -> dict[str, float] | None:
         samples = exported(server)
@@ -34,7 +34,7 @@ def test_requests_are_counted(server: Server, case: Case) -> None:
     assert server.post(request_body(case.image)).status == 200
     assert server.post(request_body(case.image, threshold=2)).status == 400
     before = exported_with(server, bad, 1)
-    answer = server.post(request_body(case.image))
+    response = server.post(request_body(case.image))
     server.post(request_body(case.image, threshold=3))
     after = exported_with(server, bad, before[bad] + 1)
     height, width = case.image.shape[:2]
@@ -42,7 +42,7 @@ def test_requests_are_counted(server: Server, case: Case) -> None:
         key = f'tensormask_{name}_total{{model_name="tiny"'
         assert after[key] - before[key] == more, name
     instances = 'tensormask_instances_total{model_name="tiny"'
-    assert after[instances] - before[instances] == len(answer.tensors()["scores"])
+    assert after[instances] - before[instances] == len(response.tensors()["scores"])
     for name in HISTOGRAMS:
         assert after[f'{name}_count{{model_name="tiny"'] - before[f'{name}_count{{model_name="tiny"'] == 1
         assert after[f'{name}_sum{{model_name="tiny"'] > before[f'{name}_sum{{model_name="tiny"']
@@ -54,7 +54,7 @@ def test_the_dashboard_asks_for_what_is_exported(server: Server, case: Case) -> 
     samples = exported_with(server, 'tensormask_bad_requests_total{model_name="tiny",reason="body"', 1)
     names = {name.partition("{")[0] for name in samples}
     dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    metrics = {name for expression in asked for name in re.findall(r"\b(?:tensormask|ts|Requests)\w+", expression)}
-    assert metrics - {"Requests5XX"} <= names  # that one is exported from the first such answer on
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    metrics = {name for expression in queries for name in re.findall(r"\b(?:tensormask|ts|Requests)\w+", expression)}
+    assert metrics - {"Requests5XX"} <= names  # that one is exported from the first such response on
     assert {re.sub("_(sum|count|bucket)$", "", name) for name in metrics} >= {*HISTOGRAMS, *COUNTERS}

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.extensive
 
-SIZES = {"a": (40, 30), "b": (30, 40), "c": (50, 20)}  # width and height, by which an answer tells whose it is
+SIZES = {"a": (40, 30), "b": (30, 40), "c": (50, 20)}  # width and height, by which a response tells whose it is
 CLIENTS = 3  # that ask for c, while attackers send a and b
 ATTACKERS = 8
 LIMIT_OF_NGINX = 20
@@ -51,13 +51,13 @@ def chunked(body: bytes, extension: bytes = b"") -> bytes:
 
 
 def closing(raw: bytes) -> bytes:
-    """The request, after whose answer the proxy closes the connection."""
+    """The request, after whose response the proxy closes the connection."""
     return raw.replace(b"\r\nHost: x\r\n", b"\r\nHost: x\r\nConnection: close\r\n", 1)
 
 
 def size_in(body: bytes) -> tuple[int, int]:
-    answer = json.loads(body)
-    return answer["width"], answer["height"]
+    response = json.loads(body)
+    return response["width"], response["height"]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield running
 
 
-# --- whose answer it is -----------------------------------------------------------------------------------------------
+# --- whose response it is ---------------------------------------------------------------------------------------------
 
 
 def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[int, int]]:
@@ -89,9 +89,9 @@ def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[
     while not done.is_set():
         with proxy.connect() as connection:
             connection.sendall(post(png(name)) + post(png(name), "Connection: close"))
-            answers = responses(connection)
-        assert [answer.status for answer in answers] == [200, 200]
-        found += [size_in(answer.body) for answer in answers]
+            received = responses(connection)
+        assert [response.status for response in received] == [200, 200]
+        found += [size_in(response.body) for response in received]
     return found
 
 
@@ -103,7 +103,7 @@ def test_pipelined_requests_are_answered_in_their_order(proxy: Proxy) -> None:
         raw = b"".join(post(png(name)) for name in order)
         with proxy.connect() as connection:
             connection.sendall(raw)
-            return [size_in(answer.body) for answer in responses(connection, len(order))]
+            return [size_in(response.body) for response in responses(connection, len(order))]
 
     orders = ["abcabcabc", "cbacbacba", "aabbccaab", "ccbbaaccb"]
     with ThreadPoolExecutor(len(orders)) as pool:
@@ -171,22 +171,22 @@ ATTACKS = {
 
 
 def checked(proxy: Proxy, attack: str) -> list[int]:
-    """Attacks once; the answers' statuses. None is of a path that isn't open, and an image's is of the attacker's."""
-    answers = proxy.asked(ATTACKS[attack])
-    for answer in answers:
-        assert b"0.12.0" not in answer.body
-        assert b"openapi" not in answer.body
-        if answer.status == 200 and b"instances" in answer.body:
-            assert size_in(answer.body) in (SIZES["a"], SIZES["b"])
-    return [answer.status for answer in answers]
+    """Attacks once; the responses' statuses. None is of a path that isn't open, and an image's is of the attacker's."""
+    received = proxy.exchange(ATTACKS[attack])
+    for response in received:
+        assert b"0.12.0" not in response.body
+        assert b"openapi" not in response.body
+        if response.status == 200 and b"instances" in response.body:
+            assert size_in(response.body) in (SIZES["a"], SIZES["b"])
+    return [response.status for response in received]
 
 
 REFUSALS = {400, 404, 408, 411, 422, 501, 505}
 
 
 @pytest.mark.attack(7, "requests smuggled through nginx and HAProxy")
-def test_no_attack_gets_a_request_past_the_proxy_or_another_clients_answer(proxy: Proxy) -> None:
-    """Other clients ask all the time. Each attack is sent twice, as an answer may go to a connection beside it."""
+def test_no_attack_gets_a_request_past_the_proxy_or_another_clients_response(proxy: Proxy) -> None:
+    """Other clients ask all the time. Each attack is sent twice, as a response may go to a connection beside it."""
     done = threading.Event()
     with ThreadPoolExecutor(CLIENTS + ATTACKERS) as pool:
         clients = [(name, pool.submit(asked_in_turn, proxy, name, done)) for name in ["c"] * CLIENTS]
@@ -245,21 +245,21 @@ CLOSED = [
 
 @pytest.mark.parametrize("raw", OPEN, ids=lambda raw: raw.partition(b" HTTP")[0].decode())
 def test_what_is_documented_is_let_through(proxy: Proxy, raw: bytes) -> None:
-    [answer] = proxy.asked(closing(raw))
-    assert answer.status == 200, answer
+    [response] = proxy.exchange(closing(raw))
+    assert response.status == 200, response
 
 
 @pytest.mark.parametrize("raw", CLOSED, ids=lambda raw: raw.partition(b" HTTP")[0].decode())
 def test_nothing_else_is(proxy: Proxy, raw: bytes) -> None:
-    [answer] = proxy.asked(closing(raw))
-    assert 400 <= answer.status < 500, answer
-    assert b'"code"' not in answer.body  # as in TorchServe's own errors: it hasn't been asked
-    assert b"0.12.0" not in answer.body
+    [response] = proxy.exchange(closing(raw))
+    assert 400 <= response.status < 500, response
+    assert b'"code"' not in response.body  # as in TorchServe's own errors: it hasn't been asked
+    assert b"0.12.0" not in response.body
 
 
 def test_an_absolute_url_is_the_path_in_it(proxy: Proxy) -> None:
-    [answer] = proxy.asked(closing(get("http://x/ping")))
-    assert (answer.status, b"Healthy" in answer.body) in ((200, True), (400, False), (404, False))
+    [response] = proxy.exchange(closing(get("http://x/ping")))
+    assert (response.status, b"Healthy" in response.body) in ((200, True), (400, False), (404, False))
 
 
 # --- who holds what ---------------------------------------------------------------------------------------------------
@@ -272,8 +272,8 @@ def test_slow_senders_keep_no_connection_of_the_server(proxy: Proxy) -> None:
     try:
         for sender in senders:
             sender.sendall(whole[: len(whole) // 2])
-        [answer] = proxy.asked(closing(post(png("b"))))
-        assert size_in(answer.body) == SIZES["b"]
+        [response] = proxy.exchange(closing(post(png("b"))))
+        assert size_in(response.body) == SIZES["b"]
         wait_for(lambda: proxy.server_connections() == 0, "the server to have no connection")
     finally:
         for sender in senders:
@@ -291,13 +291,13 @@ def test_nginx_takes_so_many_requests_of_one_address_at_once(proxy: Proxy) -> No
         try:
             for sender in senders:
                 sender.sendall(half)
-            return proxy.asked(closing(get("/ping")))[0].status
+            return proxy.exchange(closing(get("/ping")))[0].status
         finally:
             for sender in senders:
                 sender.close()
 
     wait_for(lambda: status_beside_others() == 503, "a 503 for one request more")  # nginx may have read less at first
-    wait_for(lambda: proxy.asked(closing(get("/ping")))[0].status == 200, "a 200 when they have gone")
+    wait_for(lambda: proxy.exchange(closing(get("/ping")))[0].status == 200, "a 200 when they have gone")
 
 
 # --- the files themselves ---------------------------------------------------------------------------------------------
@@ -327,9 +327,9 @@ def test_what_its_check_asks_a_worker_answers(server: Server) -> None:
     text = (DEPLOY / "haproxy.cfg").read_text()
     [(path, name, value)] = re.findall(r"http-check send meth GET uri (\S+) hdr (\S+) (\S+)", text)
     [status] = re.findall(r"http-check expect status (\d+)", text)
-    answers = []
+    received = []
     for model in (server.name, "absent"):
         url = f"http://127.0.0.1:{server.ports[0]}{path.replace('tensormask', model)}"
-        answers.append(send(urllib.request.Request(url, headers={name: value})))
-    assert [answer.status == int(status) for answer in answers] == [True, False]
-    assert answers[0].content_type == "text/html; charset=utf-8"
+        received.append(send(urllib.request.Request(url, headers={name: value})))
+    assert [response.status == int(status) for response in received] == [True, False]
+    assert received[0].content_type == "text/html; charset=utf-8"

@@ -19,30 +19,30 @@ Given = TypeVar("Given")
 
 
 @contextmanager
-def asked_all_the_time(ask: Callable[[], Given], clients: int = 3) -> Iterator[list[Given]]:
+def requested_all_the_time(ask: Callable[[], Given], clients: int = 3) -> Iterator[list[Given]]:
     """What so many clients have been answered so far, each asking again at once."""
-    answers: list[Given] = []
+    responses: list[Given] = []
     done = Event()
 
     def ask_until_done() -> None:
         while not done.is_set():
-            answers.append(ask())
+            responses.append(ask())
 
     with ThreadPoolExecutor(clients) as pool:
         futures = [pool.submit(ask_until_done) for _ in range(clients)]
         try:
-            yield answers
+            yield responses
         finally:
             done.set()
         for future in futures:
             future.result()
 
 
-def scale(server: Server, workers: int, answers: Sequence[object]) -> None:
+def scale(server: Server, workers: int, responses: Sequence[object]) -> None:
     server.manage(f"?min_worker={workers}&max_worker={workers}", "PUT")
     wait_for(lambda: len(server.worker_pids()) == workers, f"{workers} READY workers")
-    so_far = len(answers)
-    wait_for(lambda: len(answers) >= so_far + 5, "five more answers")
+    so_far = len(responses)
+    wait_for(lambda: len(responses) >= so_far + 5, "five more responses")
 
 
 def test_a_second_worker_comes_and_goes_and_no_image_stays_unanswered(
@@ -50,13 +50,13 @@ def test_a_second_worker_comes_and_goes_and_no_image_stays_unanswered(
 ) -> None:
     body = request_body(case.image)
     with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
-        with asked_all_the_time(lambda: server.post(body)) as answers:
-            scale(server, 2, answers)
-        assert {answer.status for answer in answers} == {200}
-        assert len({answer.body for answer in answers}) == 1  # whichever worker gave it
-        # TorchServe breaks off what the other worker is at, and what waits there for its batch never gets an answer
+        with requested_all_the_time(lambda: server.post(body)) as responses:
+            scale(server, 2, responses)
+        assert {response.status for response in responses} == {200}
+        assert len({response.body for response in responses}) == 1  # whichever worker gave it
+        # TorchServe breaks off what the other worker is at, and what waits there for its batch never gets a response
         client = Client(server.url, waits=(0.1,) * 60, timeout=10)
-        with asked_all_the_time(lambda: client.predict(case.image)) as found:
+        with requested_all_the_time(lambda: client.predict(case.image)) as found:
             scale(server, 1, found)
     assert len(found[0]) > 3
     for each in found:

@@ -60,7 +60,7 @@ def opened(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Opened(server, certificate)
 
 
-def asked(
+def fetched(
     url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] = NOTHING, **tls: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     request = urllib.request.Request(url, body, dict(headers), method=method)
@@ -99,17 +99,17 @@ def test_opened_the_predictions_alone_are_elsewhere(opened: Opened) -> None:
 
 def test_behind_a_proxy_no_token_is_needed_and_the_rest_stays_closed(archive: Path, case: Case, tmp_path: Path) -> None:
     with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", "--no-tokens", PATH="") as server:
-        assert asked(server.url, "POST", request_body(case.image), JSON)[0] == 200
+        assert fetched(server.url, "POST", request_body(case.image), JSON)[0] == 200
         found = listening(server)
         assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {server.ports[0]}
-        assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{MODELS[0]}", "POST")[0] == 405
-        assert asked(f"http://127.0.0.1:{server.ports[0]}/models/tiny")[0] != 200
+        assert fetched(f"http://127.0.0.1:{server.ports[1]}/models?{MODELS[0]}", "POST")[0] == 405
+        assert fetched(f"http://127.0.0.1:{server.ports[0]}/models/tiny")[0] != 200
 
 
 def test_with_tokens_on_the_health_check_reads_them_or_says_what_it_wants(opened: Opened, tmp_path: Path) -> None:
     port = opened.server.ports[1]
     assert ready_workers(port, opened.server.key_file) == {"tiny": 1}
-    with pytest.raises(NotReady, match=r'wants a token, the "management" key .* there is none; name .* --key-file'):
+    with pytest.raises(NotReady, match=r'requires a token, the "management" key .* there is none; name .* --key-file'):
         ready_workers(port, tmp_path / "absent.json")
     expired = tmp_path / "expired.json"
     expired.write_text(json.dumps({"management": {"key": "of yesterday"}}))
@@ -125,20 +125,20 @@ MODELS = ["url=http://127.0.0.1:9/x.mar", "url=https://example.org/x.mar", "url=
 @pytest.mark.parametrize("model", MODELS)
 def test_no_model_can_be_registered(server: Server, opened: Opened, model: str) -> None:
     """Neither without tokens nor with the right one, at no port."""
-    assert asked(f"http://127.0.0.1:{server.ports[1]}/models?{model}", "POST")[0] == 405
-    assert asked(f"http://127.0.0.1:{server.ports[0]}/models?{model}", "POST")[0] == 404
+    assert fetched(f"http://127.0.0.1:{server.ports[1]}/models?{model}", "POST")[0] == 405
+    assert fetched(f"http://127.0.0.1:{server.ports[0]}/models?{model}", "POST")[0] == 404
     management = f"http://127.0.0.1:{opened.server.ports[1]}/models?{model}"
-    assert asked(management, "POST")[0] == 405
-    assert asked(management, "POST", headers=opened.bearer("management"))[0] == 405
+    assert fetched(management, "POST")[0] == 405
+    assert fetched(management, "POST", headers=opened.bearer("management"))[0] == 405
     assert [
-        each["modelName"] for each in json.loads(asked(f"http://127.0.0.1:{server.ports[1]}/models")[2])["models"]
+        each["modelName"] for each in json.loads(fetched(f"http://127.0.0.1:{server.ports[1]}/models")[2])["models"]
     ] == ["tiny"]
 
 
 def test_no_model_can_be_deleted(server: Server, opened: Opened) -> None:
-    assert asked(f"http://127.0.0.1:{server.ports[1]}/models/tiny", "DELETE")[0] == 405
+    assert fetched(f"http://127.0.0.1:{server.ports[1]}/models/tiny", "DELETE")[0] == 405
     url = f"http://127.0.0.1:{opened.server.ports[1]}/models/tiny"
-    assert asked(url, "DELETE", headers=opened.bearer("management"))[0] == 405
+    assert fetched(url, "DELETE", headers=opened.bearer("management"))[0] == 405
 
 
 def test_each_key_opens_its_own_door_alone(opened: Opened, case: Case) -> None:
@@ -146,12 +146,12 @@ def test_each_key_opens_its_own_door_alone(opened: Opened, case: Case) -> None:
     trusted = {"cafile": str(opened.certificate)}
     management = f"http://127.0.0.1:{opened.server.ports[1]}/models/tiny"
     for wrong in (NOTHING, opened.bearer("management"), opened.bearer("API"), {"Authorization": "Bearer x"}):
-        status, _, said = asked(opened.url, "POST", body, wrong, **trusted)
+        status, _, said = fetched(opened.url, "POST", body, wrong, **trusted)
         assert (status, json.loads(said)["type"]) == (400, "InvalidKeyException")
-    assert asked(opened.url, "POST", body, {**JSON, **opened.bearer("inference")}, **trusted)[0] == 200
+    assert fetched(opened.url, "POST", body, {**JSON, **opened.bearer("inference")}, **trusted)[0] == 200
     for wrong in (NOTHING, opened.bearer("inference")):
-        assert asked(management, headers=wrong)[0] == 400
-    assert asked(management, headers=opened.bearer("management"))[0] == 200
+        assert fetched(management, headers=wrong)[0] == 400
+    assert fetched(management, headers=opened.bearer("management"))[0] == 200
 
 
 ROUTES = [
@@ -175,7 +175,7 @@ ROUTES = [
 def test_no_route_answers_without_its_token(opened: Opened, case: Case, route: str) -> None:
     url = opened.url.removesuffix("/predictions/tiny") + route
     for wrong in (NOTHING, opened.bearer("management"), {"Authorization": "Bearer x"}):
-        status, _, said = asked(url, "POST", request_body(case.image), wrong, cafile=str(opened.certificate))
+        status, _, said = fetched(url, "POST", request_body(case.image), wrong, cafile=str(opened.certificate))
         assert (status, json.loads(said)["type"]) == (400, "InvalidKeyException")
 
 
@@ -198,23 +198,23 @@ def test_a_client_goes_on_with_the_token_that_torchserve_has_renewed(
     assert len(client.predict(case.image)) > 3
     before = opened.server.keys()["inference"]
     renew = f"http://127.0.0.1:{opened.server.ports[1]}/token?type=inference"
-    assert asked(renew, headers=opened.bearer("API"))[0] == 200
+    assert fetched(renew, headers=opened.bearer("API"))[0] == 200
     assert opened.server.keys()["inference"] != before
     assert len(client.predict(case.image)) > 3
 
 
 def test_a_client_that_does_not_is_not(opened: Opened, case: Case) -> None:
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-        asked(opened.url)
+        fetched(opened.url)
     with pytest.raises(WrongServer, match=r"isn't trusted: .*CERTIFICATE_VERIFY_FAILED.* SSL_CERT_FILE"):
         Client(opened.url).predict(case.image)
 
 
 def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
-    status, _, said = asked(opened.server.url, headers=opened.bearer("inference"))
+    status, _, said = fetched(opened.server.url, headers=opened.bearer("inference"))
     assert status == 403
     assert "only accepts HTTPS" in said.decode()
-    with pytest.raises(WrongServer, match=r"answers by TLS alone: .*; expected https://$"):
+    with pytest.raises(WrongServer, match=r"is only served by TLS: .*; expected https://$"):
         Client(opened.server.url).predict(case.image)
 
 
@@ -235,21 +235,21 @@ def test_of_tls_nothing_older_than_1_2(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_by_default_no_page_from_elsewhere_may_read_an_answer(server: Server, method: str) -> None:
+def test_by_default_no_page_from_elsewhere_may_read_a_response(server: Server, method: str) -> None:
     asking = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     for port, path in ((0, "/predictions/tiny"), (0, "/ping"), (1, "/models/tiny"), (2, "/metrics")):
-        headers = asked(f"http://127.0.0.1:{server.ports[port]}{path}", method, headers=asking)[1]
+        headers = fetched(f"http://127.0.0.1:{server.ports[port]}{path}", method, headers=asking)[1]
         assert [name for name in headers if name.lower().startswith("access-control-")] == []
 
 
 def test_opened_to_an_origin_it_is_this_one_alone(opened: Opened) -> None:
     headers = {"Origin": "https://elsewhere.example", **opened.bearer("inference")}
-    answered = asked(opened.url, "POST", b"{}", headers, cafile=str(opened.certificate))[1]
-    assert answered["Access-Control-Allow-Origin"] == ORIGIN
-    assert "Score-Threshold" in answered["Access-Control-Allow-Headers"]
+    headers_sent = fetched(opened.url, "POST", b"{}", headers, cafile=str(opened.certificate))[1]
+    assert headers_sent["Access-Control-Allow-Origin"] == ORIGIN
+    assert "Score-Threshold" in headers_sent["Access-Control-Allow-Headers"]
 
 
-# --- what answers tell ------------------------------------------------------------------------------------------------
+# --- what responses disclose ------------------------------------------------------------------------------------------
 
 
 def inner_secrets() -> list[str]:
@@ -303,7 +303,7 @@ MANAGING = {
 }
 
 
-def answered(port: int, request: bytes) -> str:
+def response_to(port: int, request: bytes) -> str:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         parts = []
@@ -315,17 +315,17 @@ def answered(port: int, request: bytes) -> str:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_error_tells_no_trace_path_or_version(server: Server, name: str) -> None:
-    answer = answered(server.ports[0], REQUESTS[name])
-    assert answer.startswith("HTTP/1.1 ")
-    assert 400 <= int(answer.split()[1]) < 600
-    assert [secret for secret in inner_secrets() if secret in answer] == []
-    assert "\r\nserver: " not in answer.lower()
+    response = response_to(server.ports[0], REQUESTS[name])
+    assert response.startswith("HTTP/1.1 ")
+    assert 400 <= int(response.split()[1]) < 600
+    assert [secret for secret in inner_secrets() if secret in response] == []
+    assert "\r\nserver: " not in response.lower()
 
 
 def test_the_description_of_the_api_alone_tells_the_version(server: Server) -> None:
     """As SECURITY.md says; nothing turns it off."""
     for method, path in (("OPTIONS", "/"), ("GET", "/api-description")):
-        status, headers, body = asked(f"http://127.0.0.1:{server.ports[0]}{path}", method)
+        status, headers, body = fetched(f"http://127.0.0.1:{server.ports[0]}{path}", method)
         assert status == 200
         assert [secret for secret in inner_secrets() if secret in f"{headers}{body.decode()}"] == ["0.12.0"]
 
@@ -333,6 +333,6 @@ def test_the_description_of_the_api_alone_tells_the_version(server: Server) -> N
 @pytest.mark.parametrize("name", MANAGING)
 def test_an_error_of_the_management_tells_no_trace_path_or_version(server: Server, name: str) -> None:
     method, path = MANAGING[name]
-    status, headers, body = asked(f"http://127.0.0.1:{server.ports[1]}{path}", method)
+    status, headers, body = fetched(f"http://127.0.0.1:{server.ports[1]}{path}", method)
     assert status >= 400
     assert [secret for secret in inner_secrets() if secret in f"{headers}{body.decode()}"] == []

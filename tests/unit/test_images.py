@@ -94,7 +94,7 @@ def test_another_value_of_exif_that_is_wrong_costs_nothing(rgb: np.ndarray) -> N
     np.testing.assert_array_equal(read_image(file), np.rot90(rgb, -1))
 
 
-def test_what_is_no_image_is_told(tmp_path: Path) -> None:
+def test_what_is_no_image_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"absent\.jpg"):
         read_image(tmp_path / "absent.jpg")
     with pytest.raises(ImageError, match="the image has no supported file format"):

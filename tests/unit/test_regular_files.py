@@ -41,7 +41,7 @@ def pipe(tmp_path: Path) -> Iterator[Path]:
         writer.join(0.05)
 
 
-def test_kinds_of_file_are_told_apart(tmp_path: Path, pipe: Path) -> None:
+def test_an_error_names_the_type_of_file(tmp_path: Path, pipe: Path) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "socket"))
     (tmp_path / "link").symlink_to("pipe")

@@ -17,7 +17,7 @@ from tensormask_server.tokens import TokenError, TokenFile, checked_token, read_
 pytestmark = pytest.mark.attack(8, "tokens seen by other users, and key files that mean ill")
 
 PIXEL = np.zeros((1, 2, 3), np.uint8)
-ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
+RESPONSE = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 REFUSED = b'{"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."}'
 
 
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200 if is_good else 400)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(ANSWER if is_good else REFUSED)
+        self.wfile.write(RESPONSE if is_good else REFUSED)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -98,7 +98,7 @@ def test_a_file_holds_a_token_alone_or_torchserves_keys(tmp_path: Path) -> None:
         b"secret" * 1_000_000,
     ],
 )
-def test_a_file_without_a_token_is_told_and_what_it_holds_is_not_shown(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_token_is_reported_and_what_it_holds_is_not_shown(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
     with pytest.raises(TokenError, match=r"the token file .*; expected a regular file with only the token") as caught:
@@ -106,7 +106,7 @@ def test_a_file_without_a_token_is_told_and_what_it_holds_is_not_shown(tmp_path:
     assert "secret" not in str(caught.value)
 
 
-def test_an_absent_file_is_told(tmp_path: Path) -> None:
+def test_an_absent_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TokenError, match=r"can't read the token file .*absent: No such file"):
         TokenFile(tmp_path / "absent")
 

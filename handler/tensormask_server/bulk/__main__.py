@@ -30,20 +30,20 @@ if TYPE_CHECKING:  # they need packages that may not be installed
     from tensormask_server.bulk.places import Place
 
 SHOWN_ERRORS = 3  # images
-MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, since strangers send images to it
+MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, because strangers send images to it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a row for each image that has none yet.
 
     Returns:
-        0; 1 where rows hold an error instead of instances; 2, with one line, where the run can't begin or go on;
-        130 after Ctrl-C.
+        The exit status. 0: each row has instances. 1: some rows have an error instead. 2, with one line on stderr: the
+        run can't begin or continue. 130: after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
     try:
         return _run(parsed)
-    except (ValueError, OSError) as error:  # of the configuration, the weights, the options, the run
+    except (ValueError, OSError) as error:  # about the configuration, the weights, the options or the run
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # only here: they need packages that may not be installed
+    # imported only here, because they need packages that may not be installed
     from tqdm import tqdm
 
     from tensormask_server.bulk.listing import Settings, begin, check_same, is_begun
@@ -83,9 +83,9 @@ def _run(parsed: argparse.Namespace) -> int:
         output.filesystem.create_dir(output.path, recursive=True)
         begin(output, settings, tqdm(source.images(), desc="listing", unit="image"))
     parts = Parts(output)
-    damaged = parts.take_away_damaged()
+    damaged = parts.delete_damaged()
     if damaged:
-        print(f"{damaged} of {len(parts)} parts are damaged, and are made again", file=sys.stderr)
+        print(f"{damaged} of {len(parts)} parts are damaged and are made again", file=sys.stderr)
     if len(parts.finished()) < len(parts):
         with ray_cluster(parsed.address):
             pool = pool_of(parsed.actors, parsed.cores)
@@ -119,8 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     add, positive = parser.add_argument, whole_number(1)
     defaults = HandlerOptions()
     limits = defaults.limits
-    add("--input", required=True, metavar="IMAGES", help="a folder, 'a/pattern/**/*.jpg', or s3://… of either")
-    add("--output", required=True, metavar="DIR", help="a new folder, or that of a run to continue; s3://… too")
+    add(
+        "--input",
+        required=True,
+        metavar="IMAGES",
+        help="a folder, a pattern such as 'a/b/**/*.jpg', or s3://… for either",
+    )
+    add(
+        "--output", required=True, metavar="DIR", help="a new folder, or the folder of a run to continue; can be s3://…"
+    )
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
     add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
     add(
@@ -132,15 +139,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
-    add("--max-pixels", type=positive, default=MAX_PIXELS, metavar="N", help="of an image (default: %(default)s)")
-    add("--max-side", type=positive, default=limits.max_side, metavar="N", help="its pixels (default: %(default)s)")
+    add(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="of an image, at most (default: %(default)s)",
+    )
+    add(
+        "--max-side",
+        type=positive,
+        default=limits.max_side,
+        metavar="N",
+        help="pixels of an image's longer side, at most (default: %(default)s)",
+    )
     add(
         "--address",
         help="of a Ray cluster: auto or HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere (default: "
-        "this machine alone)",
+        "only this machine)",
     )
-    add("--actors", type=positive, metavar="N", help="networks at a time (default: as many as fit)")
-    add("--cores", type=positive, default=1, metavar="N", help="of each network (default: %(default)s)")
+    add("--actors", type=positive, metavar="N", help="number of networks (default: as many as fit)")
+    add("--cores", type=positive, default=1, metavar="N", help="cores of each network (default: %(default)s)")
     return parser
 
 

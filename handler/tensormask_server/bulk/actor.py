@@ -1,4 +1,4 @@
-"""The actor that Ray runs many of: each has a network, and writes one part of a run after the other."""
+"""The actor of a run. Each has a network, and writes one part after the other. Ray runs many of them."""
 
 import time
 from collections import deque
@@ -30,10 +30,10 @@ from tensormask_server.requests.limits import Size, check_size
 from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch
 
-LARGEST_FILE = 1 << 30  # bytes: far more than an image has, and little enough for the memory
-READERS = 4  # threads that read and decode the next images; several, because object stores are slow to respond
+LARGEST_FILE = 1 << 30  # bytes; far more than an image has, and few enough for the memory
+READERS = 4  # threads that read and decode the next images, because object stores respond slowly
 
-Image = np.ndarray | str  # uint8 (H, W, 3), RGB; or the error
+Image = np.ndarray | str  # uint8 (H, W, 3), RGB, or an error message
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,19 @@ class Task:
 
     output: Place
     config: TensorMaskConfig
-    weights: ray.ObjectRef  # of named tensors, in Ray's store: the nodes need no file of them
+    weights: ray.ObjectRef  # of named tensors in Ray's store, so that the nodes need no file
     cores: int  # threads of torch
     on_gpu: bool
 
 
 class PartActor:
-    """Writes the part whose number it is called with. A second call with the same number gives the same part."""
+    """Writes the part of the number that it is called with. A second call with the number writes the same part."""
 
     def __init__(self, task: Task):
-        """
+        """Makes the network.
+
         Raises:
-            RunError: the run's folder or its images can't be seen from here, or torch can't use the GPU.
+            RunError: this node has no access to the run's folder or its images, or torch can't use the GPU.
         """
         node = ray.util.get_node_ip_address()
         if task.on_gpu and not torch.cuda.is_available():
@@ -64,8 +65,8 @@ class PartActor:
         torch.set_num_threads(task.cores)
         self.parts = Parts(task.output)
         self.source = source_of(self.parts.settings.input).root
-        if self.source.kind == FileType.NotFound:
-            raise RunError(f"there is no {self.source} on the node {node}; all nodes have to see the images")
+        if self.source.file_type == FileType.NotFound:
+            raise RunError(f"there is no {self.source} on the node {node}; all nodes need access to the images")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network = build_network(task.config, ray.get(task.weights))
         settings = self.parts.settings
@@ -75,12 +76,14 @@ class PartActor:
         self.readers = ThreadPoolExecutor(READERS)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """
+        """Writes a part, unless it is complete already.
+
         Args:
-            row: {"part": its number}.
+            row: {"part": the part's number}.
 
         Returns:
-            {"images": of the part, "seconds": in all, "network_seconds": of these, those of the network}.
+            {"images": the number of the part's images, "seconds": that this call took, "network_seconds": that the
+            network took of them}.
 
         Raises:
             RunError: the part can't be written, for instance because the disk is full or the GPU no longer works.
@@ -88,7 +91,7 @@ class PartActor:
         part = int(row["part"])
         started = time.perf_counter()
         stopwatch = Stopwatch()
-        # otherwise an actor that died afterwards wrote it
+        # a complete part was written by an actor that died afterwards
         if self.parts.is_damaged(part) or self.parts.errors(part) is None:
             try:
                 self._write(part, stopwatch)
@@ -118,7 +121,7 @@ class PartActor:
                 yield self._row(path, image, image if isinstance(image, str) else next(results))
 
     def _careful_rows(self, tries: Tries, paths: Sequence[str], stopwatch: Stopwatch) -> Iterator[dict[str, Any]]:
-        """As `_rows`, image by image; without the images at which earlier processes died."""
+        """As `_rows`, but image by image, and without the images at which earlier processes died."""
         for index, path in enumerate(paths):
             if tries.is_hopeless(index):
                 error = f"{MOST_DEATHS} processes died at this image; run fewer networks at a time, or shrink the image"
@@ -153,31 +156,31 @@ class PartActor:
             return _message(error)
 
     def _detected(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
-        """Detects on all images together; where that fails, one by one, so that only one fails."""
+        """Detects on all images together. If that fails, it detects on each by itself, so that only bad images fail."""
         try:
             return list(self.predictor(images, self.score_threshold, stopwatch))
         except Exception as error:
             message = _message(error)
-        # outside of the except: the error's traceback holds the tensors of what failed
+        # outside the except block, in which the error's traceback holds the tensors
         if self.predictor.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(images) > 1:
             return [result for image in images for result in self._detected([image], stopwatch)]
-        # where nothing works any more, the run has to stop instead of writing an error for each image
+        # if no image works any more, this raises, so that the run stops instead of writing an error for each image
         self.predictor([np.zeros((32, 32, 3), np.uint8)])
         return [message]
 
 
 def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarray:
-    """Reads an image that is within the limits.
+    """Reads an image if it is within the limits.
 
     Returns:
         As `EncodedImage.decoded`: uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: it isn't an image, or is damaged.
-        BadRequest: it exceeds the limits; nothing was decoded.
-        OSError: it can't be read.
+        ImageError: the file isn't an image, or is damaged.
+        BadRequest: the image exceeds the limits. It wasn't decoded.
+        OSError: the file can't be read.
     """
     with filesystem.open_input_stream(path, compression=None) as file:
         content = file.read(LARGEST_FILE + 1)
@@ -189,5 +192,5 @@ def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarra
 
 
 def _message(error: Exception) -> str:
-    kind = "" if isinstance(error, ImageError | BadRequest | OSError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split())
+    prefix = "" if isinstance(error, ImageError | BadRequest | OSError) else f"{type(error).__name__}: "
+    return prefix + " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""A file's SHA-256 within the file, so that any damage to it is found.
+"""Writes a file's SHA-256 into the file, so that any damage is detected.
 
-Parquet's own checksums only cover its pages. A flipped bit in the data that describes the pages can give other rows,
-and no error.
+Parquet's own checksums cover only its pages. A flipped bit in the data that describes the pages can change rows without
+an error.
 """
 
 import hashlib
@@ -11,15 +11,16 @@ PLACE = MARK + b"0" * 64  # a file holds it once, and `with_checksum` replaces i
 
 
 def with_checksum(content: bytes) -> bytes:
-    """
+    """Puts the checksum into a file's content.
+
     Args:
-        content: of a file that contains PLACE; the last occurrence counts.
+        content: of a file that contains PLACE. Its last occurrence counts.
 
     Returns:
         The content with its SHA-256 in that place.
 
     Raises:
-        ValueError: PLACE isn't in it.
+        ValueError: the content doesn't contain PLACE.
     """
     start = content.rindex(PLACE) + len(MARK)
     return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + 64 :]

@@ -19,18 +19,17 @@ LISTING = "_images.parquet"
 EARLIER_LISTING = "_pictures.parquet"  # of runs that version 0.1.0 began
 UNFINISHED = ".part-"
 LISTED_TOGETHER = 1000  # paths of a row group
-# enough parts for many networks, but neither so many that Ray's account of them grows large, nor so large that losing
-# one loses hours
+# There are enough parts for many networks, and few enough for Ray's memory. A part is small enough to be lost.
 FEWEST_PARTS, MOST_PARTS, LARGEST_PART = 100, 10_000, 256
 
 
 class RunError(ValueError):
-    """A folder that a run can't be written to or continued in; the message has one line."""
+    """A run can't be written to a folder, or continued in it. The message has one line."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the rows depend on. It is kept in the folder, and a run continues only with the same."""
+    """All that the rows depend on, except the images. The folder keeps it, and a run continues only with the same."""
 
     input: str
     config: str  # SHA-256
@@ -46,7 +45,8 @@ class Listing:
     """The listing of a run that was begun."""
 
     def __init__(self, folder: Place):
-        """
+        """Reads the listing of a folder.
+
         Raises:
             RunError: no run was begun in this folder, or its listing is damaged.
         """
@@ -84,7 +84,12 @@ class Listing:
 
 
 def begin(folder: Place, settings: Settings, images: Iterable[str]) -> None:
-    """Writes the listing, whole or not at all. A thousand paths at a time are in memory.
+    """Writes the listing completely or not at all. Only a thousand paths at a time are in memory.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        images: the paths of the images.
 
     Raises:
         RunError: there are no images.
@@ -105,31 +110,33 @@ def begin(folder: Place, settings: Settings, images: Iterable[str]) -> None:
 
 
 def part_size(images: int) -> int:
-    """How many of a run's images a part has."""
+    """The number of images in a part, for the number of images in the run."""
     return max(1, min(LARGEST_PART, images // FEWEST_PARTS), images // MOST_PARTS)
 
 
 def is_begun(folder: Place) -> bool:
-    """Whether the folder holds a run; False where it is empty or not there.
+    """Whether the folder holds a run. It doesn't if it is empty or absent.
 
     Raises:
-        RunError: something else is there.
+        RunError: it holds other files, or it is a file.
     """
     if _listing_name(folder):
         return True
-    if folder.kind == FileType.File:
+    if folder.file_type == FileType.File:
         raise RunError(f"{folder} is a file; expected a folder")
     for entry in folder.filesystem.get_file_info(FileSelector(folder.path, allow_not_found=True)):
         if not entry.base_name.startswith((".", "_")):
-            raise RunError(f"{folder} holds other things, {entry.base_name} for one; expected a new or an empty folder")
+            raise RunError(f"{folder} holds other files, such as {entry.base_name}; expected a new or an empty folder")
     return False
 
 
 def check_same(folder: Place, earlier: Settings, now: Settings) -> None:
-    """
+    """Checks that a run is continued with its settings.
+
     Args:
-        earlier: of the run in the folder.
-        now: of the command.
+        folder: of the run.
+        earlier: the settings of the run in the folder.
+        now: the settings of the command.
 
     Raises:
         OptionsChanged: they differ.
@@ -138,7 +145,7 @@ def check_same(folder: Place, earlier: Settings, now: Settings) -> None:
 
 
 def _listing_name(folder: Place) -> str | None:
-    return next((name for name in (LISTING, EARLIER_LISTING) if (folder / name).kind == FileType.File), None)
+    return next((name for name in (LISTING, EARLIER_LISTING) if (folder / name).file_type == FileType.File), None)
 
 
 def _sha256(text: bytes) -> bytes:

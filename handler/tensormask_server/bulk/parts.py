@@ -1,4 +1,4 @@
-"""The parts of a run: files of a few hundred rows each, with what was found on the images."""
+"""The parts of a run: files of a few hundred rows each, with the detections of the images."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from tensormask_server.bulk.checksums import PLACE, is_whole, with_checksum
 from tensormask_server.bulk.listing import UNFINISHED, Listing, RunError
 from tensormask_server.bulk.places import Place, replaced_whole
 
-AT_ONCE = 16  # parts that are looked at; on object stores each look is a request
+AT_ONCE = 16  # parts that are read at the same time; on object stores each is a request
 
 INSTANCE = pa.struct(
     [
@@ -37,10 +37,11 @@ SCHEMA = pa.schema(
 
 
 class Parts:
-    """The parts of a run that was begun: part k holds the rows of the images from k × part_size on."""
+    """The parts of a run that was begun. Part k holds the rows of the images from number k × part_size on."""
 
     def __init__(self, folder: Place):
-        """
+        """Reads the listing of the run.
+
         Raises:
             RunError: no run was begun in this folder.
         """
@@ -54,6 +55,7 @@ class Parts:
         return -(-self.images // self.part_size)
 
     def rows(self, part: int) -> int:
+        """The number of a part's rows, one for each of its images."""
         return min(self.part_size, self.images - part * self.part_size)
 
     def paths(self, part: int) -> list[str]:
@@ -65,9 +67,9 @@ class Parts:
         return self._listing.paths(part * self.part_size, self.rows(part))
 
     def write(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes a part, whole or not at all. A part that is there is replaced."""
+        """Writes a part completely or not at all. It replaces an existing part."""
         content = pa.BufferOutputStream()
-        # a checksum of each page, too: other readers know only these
+        # also a checksum of each page, because other readers know only these
         with pq.ParquetWriter(content, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
             writer.add_key_value_metadata({"checksum": PLACE.decode()})
@@ -78,37 +80,38 @@ class Parts:
             file.write(with_checksum(content.getvalue().to_pybytes()))
 
     def errors(self, part: int) -> int | None:
-        """How many of a part's images have an error; None where the part isn't there, or isn't whole."""
+        """How many of a part's images have an error. None: the part doesn't exist, or isn't complete."""
         place = self._place(part)
         try:
             with place.filesystem.open_input_file(place.path) as file:
                 footer = pq.read_metadata(file)
             rows: int = footer.num_rows
             nulls = sum(_nulls(footer.row_group(i), "error") for i in range(footer.num_row_groups))
-        except (OSError, pa.ArrowException, ValueError, AttributeError):  # the latter: a column without statistics
+        except (OSError, pa.ArrowException, ValueError, AttributeError):  # AttributeError: a column without statistics
             return None
         return rows - nulls if rows == self.rows(part) else None
 
     def is_damaged(self, part: int) -> bool:
-        """Whether a part is there and a byte of it has changed. Unlike `errors` this reads all bytes, and doesn't
-        interpret them."""
+        """Whether a part exists and a byte of it has changed. Unlike `errors`, it only reads bytes."""
         place = self._place(part)
-        if place.kind != FileType.File:
+        if place.file_type != FileType.File:
             return False
         try:
             with place.filesystem.open_input_stream(place.path, compression=None) as file:
                 return not is_whole(file.read())
-        except OSError:  # as of a disk that can't read it any more
+        except OSError:  # for instance a disk that can't read it any more
             return True
 
     def damaged(self) -> list[int]:
-        """The parts for which `is_damaged`. Call it before anything else reads parts of an earlier run: pyarrow can
-        crash on a damaged footer."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return [part for part, is_so in enumerate(pool.map(self.is_damaged, range(len(self)))) if is_so]
+        """The numbers of the damaged parts.
 
-    def take_away_damaged(self) -> int:
-        """Deletes the damaged parts, so that they are made again, and returns how many there were."""
+        Call it before anything else reads parts of an earlier run, because pyarrow can crash on a damaged footer.
+        """
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return [part for part, damaged in enumerate(pool.map(self.is_damaged, range(len(self)))) if damaged]
+
+    def delete_damaged(self) -> int:
+        """Deletes the damaged parts, so that they are made again. It returns their number."""
         damaged = self.damaged()
         for part in damaged:
             self.folder.filesystem.delete_file(self._place(part).path)
@@ -121,20 +124,20 @@ class Parts:
         return [(row["path"], row["error"]) for row in table.to_pylist() if row["error"] is not None]
 
     def tries(self, part: int) -> Place:
-        """The file that notes earlier tries at a part; `tidy` deletes it."""
+        """The file that notes earlier tries at a part. `tidy` deletes it."""
         return self.folder / f"{UNFINISHED}{part:06}-tries"
 
     def finished(self) -> dict[int, int]:
-        """The number of errors of each part that is there and whole, by the part."""
+        """From each complete part to the number of its errors."""
         entries = self.folder.filesystem.get_file_info(FileSelector(self.folder.path))
         names = {entry.base_name for entry in entries}
-        there = [part for part in range(len(self)) if _name(part) in names]
+        existing = [part for part in range(len(self)) if _name(part) in names]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            counts = zip(there, pool.map(self.errors, there), strict=True)
+            counts = zip(existing, pool.map(self.errors, existing), strict=True)
             return {part: count for part, count in counts if count is not None}
 
     def tidy(self) -> None:
-        """Deletes what killed processes left half-written. Nothing else may be writing."""
+        """Deletes what killed processes left half-written. No other process may be writing."""
         filesystem = self.folder.filesystem
         for entry in filesystem.get_file_info(FileSelector(self.folder.path)):
             if entry.base_name.startswith(UNFINISHED):

@@ -1,4 +1,4 @@
-"""Images by the name of a file, a folder or a pattern, on any filesystem that pyarrow knows."""
+"""Finds images by the name of a file, a folder or a pattern, on any filesystem that pyarrow knows."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ WILDCARD = re.compile(r"[*?\[]")
 
 
 class PlaceError(ValueError):
-    """A file or folder that can't be used; the message has one line."""
+    """A file or folder can't be used. The message has one line."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Place:
 
     filesystem: FileSystem
     path: str  # as the filesystem names it
-    prefix: str  # makes its paths names that hold anywhere: "s3://"; "" for the machine's own files
+    prefix: str  # "s3://" or another start of a URI; "" for this machine's files
 
     def __truediv__(self, name: str) -> "Place":
         return Place(self.filesystem, f"{self.path}/{name}", self.prefix)
@@ -34,17 +34,19 @@ class Place:
         return self.prefix + self.path
 
     @property
-    def kind(self) -> FileType:
+    def file_type(self) -> FileType:
+        """Whether it is a file, a folder or absent, now."""
         return self.filesystem.get_file_info(self.path).type
 
 
 def place_of(name: str) -> Place:
-    """
+    """Finds the filesystem of a name.
+
     Args:
         name: a path, or a URI of pyarrow's: file://, s3://, gs://, abfs://, hdfs://, or fsspec+ before one of fsspec's.
 
     Raises:
-        PlaceError: it is a URI of another kind, or one that can't be read.
+        PlaceError: the URI has another scheme, or it can't be read.
     """
     if "://" not in name:
         return Place(LocalFileSystem(), full_name(name), "")
@@ -66,40 +68,44 @@ def full_name(name: str) -> str:
 
 @contextmanager
 def replaced_whole(target: Place, unfinished: Place) -> Iterator[Place]:
-    """Puts a file in place whole or not at all: write to `unfinished`, which this yields; at the end it is moved.
+    """Writes a file completely or not at all. The block writes to `unfinished`, which is moved to `target` at the end.
 
     Args:
-        target: of the file; what is there is replaced.
-        unfinished: a new name on the same filesystem. It is deleted where the block raises an exception.
+        target: the file's place. A file there is replaced.
+        unfinished: a new name on the same filesystem. It is deleted if the block raises an exception.
+
+    Yields:
+        `unfinished`.
     """
     try:
         yield unfinished
         target.filesystem.move(unfinished.path, target.path)
     except BaseException:
-        with suppress(OSError):  # it may not be there
+        with suppress(OSError):  # it may not exist
             unfinished.filesystem.delete_file(unfinished.path)
         raise
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a run takes its images from."""
+    """The images of a run: a folder, a pattern or one image."""
 
     root: Place  # a folder, or one image
     pattern: tuple[str, ...]  # of the names below the root; ** stands for any number of folders. Empty: no pattern
 
     def images(self) -> Iterator[str]:
-        """The images' paths, each once, always in the same order. Memory holds no more of them than one folder has.
+        """The images' paths, each once, in a fixed order. At most one folder's paths are in memory at a time.
 
-        For a folder: all files in it and its folders whose names end like an image's. For a pattern: all matches.
+        For a folder, they are all files in it and in its folders whose names end as an image's. For a pattern, they are
+        all matches.
 
         Raises:
-            PlaceError: there is no such file or folder, or one that can't be read.
+            PlaceError: a file or folder doesn't exist, or can't be read.
         """
-        kind = self.root.kind
-        if kind == FileType.NotFound:
+        file_type = self.root.file_type
+        if file_type == FileType.NotFound:
             raise PlaceError(f"there is no {self.root}; expected a folder, an image, a pattern or a URI")
-        if kind == FileType.File and not self.pattern:
+        if file_type == FileType.File and not self.pattern:
             yield str(self.root)
             return
         depth = len(self.pattern) if self.pattern and "**" not in self.pattern else None
@@ -110,12 +116,13 @@ class Source:
 
 
 def source_of(name: str) -> Source:
-    """
+    """Finds the images of a name.
+
     Args:
-        name: as for `place_of`, or a pattern of such names with * ? [ and **; in a URI ? begins pyarrow's options.
+        name: as for `place_of`, or a pattern of such names with * ? [ and **. In a URI, ? begins pyarrow's options.
 
     Raises:
-        PlaceError: as `place_of`.
+        PlaceError: as for `place_of`.
     """
     is_uri = "://" in name
     base, mark, options = name.partition("?") if is_uri else (name, "", "")
@@ -128,12 +135,12 @@ def source_of(name: str) -> Source:
 
 
 def _files(filesystem: FileSystem, folder: str, depth: int | None) -> Iterator[str]:
-    """The files in a folder and its folders. Links to nothing are among them: reading one gives an error.
+    """The files in a folder and in its folders. Links to nothing are included, and get an error when they are read.
 
     Args:
         depth: levels of folders to search; 1 is only this folder, None is all.
     """
-    # not a recursion: folders can be nested thousands deep. Each folder with its remaining entries
+    # not a recursion, because folders can be nested thousands deep; from a folder to its remaining entries
     open_folders: dict[str, Iterator[FileInfo]] = {}
 
     def enter(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""A run on Ray: a pool of actors, to which Ray Data gives the parts that aren't written yet."""
+"""A run on Ray: Ray Data gives the missing parts to a pool of actors."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from tensormask_server.bulk.listing import RunError
 from tensormask_server.bulk.parts import Parts
 from tensormask_server.network.config import TensorMaskConfig
 
-CLIENT = "ray://"  # how addresses of Ray's client begin
+CLIENT = "ray://"  # the start of an address for Ray's client
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,16 @@ class Summary:
 
     images: int  # without those of earlier runs
     seconds: float  # from the actors' start to the last part
-    outside_the_network: float  # 0…1, share of the actors' time; 0 where they had nothing to do
+    outside_the_network: float  # 0…1, share of the actors' time; 0 if they had nothing to do
 
 
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
-    """
+    """Connects to a cluster, or starts Ray on this machine, for the time of the context manager.
+
     Args:
-        address: "auto" or "HOST:6379" on a machine of a cluster, "ray://HOST:10001" from elsewhere; None: this machine
-            alone, for this run.
+        address: "auto" or "HOST:6379" on a machine of a cluster, "ray://HOST:10001" from elsewhere. None: only this
+            machine, for this run.
 
     Raises:
         RunError: there is no cluster at this address, or it can't be used.
@@ -67,7 +68,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         return
     folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))
     try:
-        # in a folder within it, since Ray gives everybody access to its own folder
+        # in a folder inside it, because Ray gives everybody access to its own folder
         with _connected(lambda: _start(f"{folder}/r", **quiet), "this machine"):
             yield
     except RunError as error:
@@ -80,7 +81,8 @@ def ray_cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _connected(connect: Callable[[], None], place: str) -> Iterator[None]:
-    """
+    """Connects, and disconnects at the end.
+
     Raises:
         RunError: Ray can't be reached.
     """
@@ -89,7 +91,7 @@ def _connected(connect: Callable[[], None], place: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, RayError) as error:
         advice = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
         if place.startswith(CLIENT):
-            advice = "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            advice = "; if the cluster requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         raise RunError(f"can't start Ray at {place}: {_in_one_line(error)}{advice}") from error
     try:
         yield
@@ -110,7 +112,7 @@ def _start(folder: str, **options: object) -> None:
     # by default Ray listens on all addresses, and writes its token to ~/.ray/auth_token, which everybody can read
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # on every system: otherwise Ray may replace a loopback address by another one
+    # set on every system, because otherwise Ray may replace a loopback address
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
     ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read the variable already
     gpus = None if torch.cuda.is_available() else 0  # Ray also counts GPUs that torch can't use
@@ -124,7 +126,7 @@ def _start(folder: str, **options: object) -> None:
 
 
 def _connect(address: str, **options: object) -> None:
-    """Connects, and tries again where the process that the cluster's head starts for a client ends early."""
+    """Connects. It tries again if the process that the cluster starts for a client ends early."""
     for _ in range(2):
         try:
             ray.init(address, **options)
@@ -135,10 +137,11 @@ def _connect(address: str, **options: object) -> None:
 
 
 def pool_of(actors: int | None, cores: int) -> Pool:
-    """One actor for each GPU of the cluster; where it has none, one for each `cores` cores of a node.
+    """Plans one actor for each GPU of the cluster. Without GPUs, it is one for each `cores` cores of a node.
 
     Args:
-        actors: at most so many; None: no such limit.
+        actors: the largest number of actors. None: as many as fit.
+        cores: of each actor.
 
     Raises:
         RunError: no node has so many cores.
@@ -152,12 +155,18 @@ def pool_of(actors: int | None, cores: int) -> Pool:
 
 
 def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], pool: Pool) -> Summary:
-    """Writes every part that is missing. Ray has to be connected.
+    """Writes every missing part. Ray has to be connected.
+
+    Args:
+        parts: of the run.
+        config: of the network.
+        weights: of the network, by their names.
+        pool: the actors.
 
     Raises:
-        RunError: parts can't be written. What is written stays.
+        RunError: parts can't be written. Those that were written stay.
     """
-    finished = parts.finished()  # again: a run whose command was killed may have gone on in the cluster until now
+    finished = parts.finished()  # read again, because a killed command's run may have continued in the cluster
     missing = [part for part in range(len(parts)) if part not in finished]
     task = Task(parts.folder, config, ray.put(weights), pool.cores, pool.gpus > 0)
     images, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
@@ -186,10 +195,10 @@ def _written(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, f
 
 def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
     context = DataContext.get_current()
-    context.enable_progress_bars = False  # tqdm shows one of images
+    context.enable_progress_bars = False  # tqdm shows the progress in images
     context.print_on_execution_start = False
-    context.max_consecutive_actor_init_deaths = 3  # one may be a node's
-    # one block for each part: each is a task, which Ray tries again where an actor or its node is lost
+    context.max_consecutive_actor_init_deaths = 3  # one of them may be a node's fault
+    # one block for each part is one task for each part, which Ray repeats if an actor or its node is lost
     numbers = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing))
     written = numbers.map(
         PartActor,
@@ -202,9 +211,9 @@ def _by_ray_data(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[st
 
 
 def _in_the_cluster(missing: list[int], task: Task, pool: Pool) -> Iterator[dict[str, float]]:
-    """As `_by_ray_data`, through Ray's client: Ray Data only works in a task that the client starts."""
+    """As `_by_ray_data`, but through Ray's client, where Ray Data works only in a task that the client starts."""
     written = Queue(actor_options={"num_cpus": 0})
-    # not tried again: it would report parts twice
+    # without retries, which would report parts twice
     running = ray.remote(num_cpus=0, max_retries=0)(_report).remote(written, missing, task, pool)
     while not ray.wait([running], timeout=1)[0] or not written.empty():
         yield from written.get_nowait_batch(written.qsize())
@@ -217,7 +226,7 @@ def _report(written: Queue, missing: list[int], task: Task, pool: Pool) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """Our own last line in an error of Ray, which also holds all causes, and advice on retries at its end."""
+    """Our own line in an error of Ray, which also holds all causes, and advice on retries."""
     name = f"{RunError.__module__}.{RunError.__name__}: "
     lines = str(error).strip().splitlines()
     ours = [line for line in lines if line.startswith(name)]

@@ -1,4 +1,4 @@
-"""Files and folders of images through a server, several at a time: python -m tensormask_server.client"""
+"""Sends files and folders of images to a server, several at a time: python -m tensormask_server.client"""
 
 import argparse
 import sys
@@ -21,11 +21,11 @@ URL = "http://127.0.0.1:8080/predictions/tensormask"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the server's response to each image that has none yet.
+    """Requests and writes the response to each image that has none yet.
 
     Returns:
-        0; 1 where images got no response, with a line for each on stderr; 2, with one line, for wrong usage, a server
-        that can't be reached, or responses that can't be written; 130 after Ctrl-C.
+        The exit status. 0: each image has a response. 1: images got none, with a line for each on stderr. 2, with one
+        line: the usage is wrong, the server can't be reached, or responses can't be written. 130: after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     if failed:
-        print(f"{NAME}: {failed} of {len(images)} images had no answer", file=sys.stderr)
+        print(f"{NAME}: {failed} of {len(images)} images got no response", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -49,13 +49,25 @@ def _parser() -> argparse.ArgumentParser:
         prog=NAME, description="Sends images to a server and writes its responses. Existing responses stay as they are."
     )
     add = parser.add_argument
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder, with the folders in it")
-    add("--url", default=URL, help="of the model (default: %(default)s)")
-    add("--out", type=Path, required=True, metavar="DIR", help="one folder for each format and choice of options")
-    add("--format", choices=tuple(FORMATS), default="coco", help="of the responses (default: %(default)s)")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of images and folders")
+    add("--url", default=URL, help="URL of the model (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder of the responses, one for each format and choice of options",
+    )
+    add("--format", choices=tuple(FORMATS), default="coco", help="format of the responses (default: %(default)s)")
     add_options(parser)
     add_token_options(parser)
-    add("--at-once", type=whole_number(1), default=4, metavar="N", help="requests at a time (default: %(default)s)")
+    add(
+        "--at-once",
+        type=whole_number(1),
+        default=4,
+        metavar="N",
+        help="requests at the same time (default: %(default)s)",
+    )
     add("--version", action="version", version=__version__)
     return parser
 

@@ -1,4 +1,4 @@
-"""A connection to the server at a URL, or a clear error."""
+"""Connects to the server at a URL, with a clear error if that fails."""
 
 import os
 import ssl
@@ -13,7 +13,7 @@ EXPECTED_TRUST = (
     f"to trust your own certificate, set the environment variable {TRUST_VARIABLE} to its file, and call the server by "
     "a name that the certificate has"
 )
-# OpenSSL's reasons where a plain HTTP response comes in place of TLS; which one, depends on its version
+# OpenSSL's reasons if the server sends plain HTTP in place of TLS; the reason depends on OpenSSL's version
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
@@ -21,11 +21,11 @@ def connected(parts: SplitResult, timeout: float) -> HTTPConnection:
     """Connects to the server of a URL.
 
     Args:
-        parts: of the URL, whose scheme is http or https.
-        timeout: seconds.
+        parts: the URL's. Its scheme is http or https.
+        timeout: in seconds.
 
     Returns:
-        The connection, which the caller closes.
+        The open connection. The caller closes it.
 
     Raises:
         WrongServer: the server's certificate isn't trusted, or it doesn't speak TLS.
@@ -34,8 +34,8 @@ def connected(parts: SplitResult, timeout: float) -> HTTPConnection:
     url = printable(parts.geturl())
     connection: HTTPConnection | None = None
     try:
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        connection_class = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = connection_class(parts.hostname or "", parts.port, timeout=timeout)
         connection.connect()
         return connection
     except (OSError, UnicodeError, HTTPException) as error:
@@ -49,14 +49,14 @@ def _error_for(error: Exception, url: str) -> Unreachable:
         return WrongServer(f"the certificate of {url} isn't trusted: {error}; {_trust_problem() or EXPECTED_TRUST}")
     if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
         return WrongServer(f"the server at {url} doesn't speak https; use {url.replace('https://', 'http://', 1)}")
-    if isinstance(error, ssl.SSLError):  # as of a server that is just being started: it may pass
+    if isinstance(error, ssl.SSLError):  # a server that is just starting may do this, so a later try may succeed
         reason = one_line(error, SENTENCE)
         return Unreachable(f"the server at {url} ended the TLS handshake: {reason}; if it speaks http, use http://")
     return Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}")
 
 
 def _trust_problem() -> str:
-    """Why the file that SSL_CERT_FILE names gives no certificate, which ssl doesn't report; "" where it does."""
+    """What is wrong with the file that SSL_CERT_FILE names, which ssl doesn't report; "" if nothing is."""
     path = os.environ.get(TRUST_VARIABLE, "")
     if not path:
         return ""

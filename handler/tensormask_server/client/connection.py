@@ -1,4 +1,4 @@
-"""`Client`: sends images to a server and reads its responses; tries again what may succeed later."""
+"""`Client`: sends images to a server and reads its responses. It repeats requests that may succeed later."""
 
 import logging
 import re
@@ -28,26 +28,26 @@ from tensormask_server.client.errors import (
 )
 from tensormask_server.client.images import image_bytes
 from tensormask_server.client.options import Options, option_headers
-from tensormask_server.exchange import Limits, Response, ResponseTooLarge, exchange
+from tensormask_server.exchange import Limits, RawResponse, TooManyBytes, exchange
 from tensormask_server.formats import FORMATS
-from tensormask_server.instances import MAX_MASK_PIXELS, AnswerTooLarge, Instances, read_instances
+from tensormask_server.instances import MAX_MASK_PIXELS, Instances, ResponseTooLarge, read_instances
 from tensormask_server.printable import one_line, printable
 from tensormask_server.tokens import TokenError, TokenFile, checked_token
 
-TIMEOUT = 600  # seconds; the server itself gives a request up long before
+TIMEOUT = 600  # seconds; the server's own time limit is much shorter
 TOTAL_TIMEOUT = 3600  # seconds
-MAX_ANSWER_BYTES = 1 << 28  # the server's own limit is 60 MB unless --max-response-bytes says otherwise
-WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a worker that died is back by then
+MAX_RESPONSE_BYTES = 1 << 28  # the server's own limit is 60 MB unless --max-response-bytes says otherwise
+WAITS = (0.5, 1, 2, 4, 8, 16, 32)  # seconds before each further try; a dead worker is replaced within their sum
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A server's response to an image."""
+class Response:
+    """A server's response to an image, in the requested format."""
 
     body: bytes
-    server_timing: str  # the header: part;dur=milliseconds, …; "" where there is none
+    server_timing: str  # the header Server-Timing: part;dur=milliseconds, …; "" if there is none
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Client:
     """Sends images to a server and reads its responses. Threads can share it."""
 
     url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
-    token: str | TokenFile | None = field(default=None, repr=False)  # only for a server that wants one
-    waits: tuple[float, ...] = WAITS
+    token: str | TokenFile | None = field(default=None, repr=False)  # only for a server that requires one
+    waits: tuple[float, ...] = WAITS  # seconds before each further try
     timeout: float = TIMEOUT  # seconds without a byte, after which a request is taken for lost
     total_timeout: float = TOTAL_TIMEOUT  # seconds of all tries of a request together
-    max_answer_bytes: int = MAX_ANSWER_BYTES
-    max_mask_pixels: int = MAX_MASK_PIXELS  # of all masks that `predict` makes of a response
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+    max_mask_pixels: int = MAX_MASK_PIXELS  # of all masks of a response together, in `predict`
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -71,49 +71,57 @@ class Client:
                 raise WrongToken(str(error)) from error
 
     def predict(self, image: str | Path | bytes | np.ndarray, **options: Unpack[Options]) -> Instances:
-        """Returns what the server finds on an image.
+        """Detects the instances on an image.
 
         Args:
             image: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
             options: see `Options`.
 
+        Returns:
+            The instances, best score first, in pixels of the image.
+
         Raises:
-            NoAnswer: this image with these options gets no result: BadImage, Refused, Busy or TooLarge.
-            Unreachable: no image would get one. Nothing answers at the URL, or another server does (WrongServer), or
-                the server wants another token (WrongToken).
+            RequestError: the request with this image and these options failed: BadImage, Refused, Busy or TooLarge.
+            Unreachable: no request can succeed. No server answers at the URL, or it is another server (WrongServer),
+                or the server requires another token (WrongToken).
+            TypeError, ValueError: an option is unknown, or its value isn't a line of text.
         """
-        answer = self.answer(image, "coco", **options)
+        response = self.request(image, "coco", **options)
         try:
-            found = read_instances(answer.body, answer.server_timing, self.max_mask_pixels)
-        except AnswerTooLarge as error:
+            instances = read_instances(response.body, response.server_timing, self.max_mask_pixels)
+        except ResponseTooLarge as error:
             raise TooLarge(f"the response has {error}; Client's max_mask_pixels sets the limit of masks") from error
         except MemoryError as error:
-            raise TooLarge(f"the memory is too small for a response of {len(answer.body) / 1e6:.1f} MB") from error
+            raise TooLarge(f"the memory is too small for a response of {len(response.body) / 1e6:.1f} MB") from error
         except ValueError as error:
             raise self._not_ours(error) from error
-        if isinstance(image, np.ndarray) and (found.height, found.width) != image.shape[:2]:
-            sizes = f"{found.height}×{found.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
+        if isinstance(image, np.ndarray) and (instances.height, instances.width) != image.shape[:2]:
+            sizes = f"{instances.height}×{instances.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
             raise self._not_ours(sizes)
-        return found
+        return instances
 
-    def answer(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Answer:
-        """Returns the response in any of the server's formats, as it came.
+    def request(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Response:
+        """Requests the detections on an image in any of the server's formats.
 
-        Tries again after a while where the server is too busy, ends the connection, loses its worker or restarts.
+        It tries again after a while if the server is too busy, ends the connection, loses its worker or restarts.
 
         Args:
             image: as for `predict`.
             format: a name in `tensormask_server.formats.FORMATS`.
             options: see `Options`.
 
+        Returns:
+            The response. Its body is in the requested format, and isn't checked.
+
         Raises:
-            NoAnswer, Unreachable: as `predict` does.
+            RequestError, Unreachable, TypeError, ValueError: as `predict` does.
+            KeyError: the format is unknown.
         """
         body = image_bytes(image)
         media_type = FORMATS[format].media_type
         headers = {"Content-Type": "application/octet-stream", "Accept": media_type, "Format": format}
         encoded = {name: value.encode() for name, value in {**headers, **option_headers(options)}.items()}
-        limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_answer_bytes)
+        limits = Limits(self.timeout, time.monotonic() + self.total_timeout, self.max_response_bytes)
         failures: list[ClientError] = []
         for wait in (*self.waits, None):
             token = self.token.token() if isinstance(self.token, TokenFile) else self.token
@@ -140,7 +148,7 @@ class Client:
     def _has_other_token(self, refused: str) -> bool:
         return isinstance(self.token, TokenFile) and self.token.is_renewed(refused)
 
-    def _try(self, body: bytes, headers: Mapping[str, bytes], token: str | None, limits: Limits) -> Answer:
+    def _try(self, body: bytes, headers: Mapping[str, bytes], token: str | None, limits: Limits) -> Response:
         url = printable(self.url)
         authorization = {} if token is None else {"Authorization": f"Bearer {token.strip()}".encode()}
         response = self._post(body, {**headers, **authorization}, limits)
@@ -151,9 +159,9 @@ class Client:
             raise WrongServer(
                 f"{url} sends {printable(content_type)}, which this server doesn't; expected {EXPECTED_URL}"
             )
-        return Answer(response.body, response.headers.get("Server-Timing", ""))
+        return Response(response.body, response.headers.get("Server-Timing", ""))
 
-    def _post(self, body: bytes, headers: Mapping[str, bytes], limits: Limits) -> Response:
+    def _post(self, body: bytes, headers: Mapping[str, bytes], limits: Limits) -> RawResponse:
         parts = urlsplit(self.url)
         url = printable(self.url)
         target = quote(f"{parts.path or '/'}?{parts.query}".rstrip("?"), safe="/?&=%:,+@")
@@ -168,8 +176,8 @@ class Client:
             raise Busy(f"the server ended the connection on {len(body) / 1e6:.1f} MB ({error})") from error
         except TimeoutError as error:
             raise self._lost(limits) from error
-        except ResponseTooLarge as error:
-            expected = f"at most {self.max_answer_bytes} bytes, which Client's max_answer_bytes sets"
+        except TooManyBytes as error:
+            expected = f"at most {self.max_response_bytes} bytes, which Client's max_response_bytes sets"
             raise TooLarge(f"{url} sends {error}; expected {expected}") from error
         except (HTTPException, ValueError) as error:
             raise WrongServer(f"{url} sends something else than HTTP: {one_line(error, SENTENCE)}") from error
@@ -183,7 +191,7 @@ class Client:
     def _lost(self, limits: Limits) -> Lost:
         has_time = time.monotonic() < limits.deadline
         seconds = f"{self.timeout:g} s" if has_time else f"{self.total_timeout:g} s in all"
-        return Lost(f"the server gave no answer in {seconds}")
+        return Lost(f"the server sent no response in {seconds}")
 
     def _not_ours(self, content: object) -> WrongServer:
         shown = one_line(content, SENTENCE)
@@ -191,9 +199,10 @@ class Client:
 
 
 def _check_url(url: str) -> None:
-    """
+    """Checks the URL of a server.
+
     Raises:
-        Unreachable: it isn't the URL of a server, or has a user name in it. The message doesn't show a password.
+        Unreachable: it isn't a server's URL, or it has a user name in it. The message doesn't show a password.
     """
     try:
         parts = urlsplit(url)

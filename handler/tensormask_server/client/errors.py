@@ -1,25 +1,25 @@
 """The client's errors.
 
-ClientError                why there is no response
-    NoAnswer               this image gets none; other images may get one
-        BadImage           the image can't be read, or isn't an image
-        Busy               the server has no time for the image, or ends the connection
-            Lost           its worker died, or no response came for too long
+ClientError                there is no response
+    RequestError           this request failed; requests with other images may succeed
+        BadImage           the image can't be read, or it isn't an image
+        Busy               the server has no time for the image, or it ends the connection
+            Lost           the worker with the image died, or no response came for too long
         TooLarge           the response exceeds the client's limits
-        Refused            the server refuses the image or an option, or it failed
-    Unreachable            no image would get a response
-        WrongServer        another server answers, or this one has no such model
-        WrongToken         the server wants a token, or another one
+        Refused            the server refuses the image or an option, or it failed on the image
+    Unreachable            no request can succeed
+        WrongServer        the URL belongs to another server, or to no model of this one
+        WrongToken         the server requires a token, or another token
 """
 
 import json
 from collections.abc import Sequence
 
-from tensormask_server.exchange import Response
+from tensormask_server.exchange import RawResponse
 from tensormask_server.printable import one_line
 
 SENTENCE = 400  # bytes that a message shows of a server's own text
-MOST_LOST = 3  # tries that may end a worker or get no response; then the image is taken for the cause
+MOST_LOST = 3  # tries without a response; after so many, the image is taken for the cause
 EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
 EXPECTED_TOKEN = (
     'the "inference" key of the key_file.json that the server named when it started, for instance '
@@ -29,21 +29,21 @@ EXPECTED_TOKEN = (
 
 
 class ClientError(Exception):
-    """Why there is no response: one line of printable text, at most 1 kB, whatever the server sends."""
+    """There is no response. The message is one line of printable text, at most 1 kB, whatever the server sends."""
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
 
-class NoAnswer(ClientError):
-    """This image gets no response; other images may get one."""
+class RequestError(ClientError):
+    """This request failed. Requests with other images may succeed."""
 
 
-class BadImage(NoAnswer):
+class BadImage(RequestError):
     """The image can't be read, or it isn't an image."""
 
 
-class Busy(NoAnswer):
+class Busy(RequestError):
     """The server has no time for the image, or it ends the connection, at each try."""
 
 
@@ -51,12 +51,12 @@ class Lost(Busy):
     """The worker that had the image died, or no response came for too long."""
 
 
-class TooLarge(NoAnswer):
-    """The response has more bytes, or takes more memory, than this client allows."""
+class TooLarge(RequestError):
+    """The response has more bytes than this client allows, or takes more memory."""
 
 
-class Refused(NoAnswer):
-    """The server refuses the image or an option, or it failed. The message is the server's."""
+class Refused(RequestError):
+    """The server refuses the image or an option, or it failed on the image. The message is the server's."""
 
     def __init__(self, status: int, error: str, expected: str):
         super().__init__(f"{status} {error}; expected {expected}" if expected else f"{status} {error}")
@@ -66,22 +66,22 @@ class Refused(NoAnswer):
 
 
 class Unreachable(ClientError):
-    """No server answers at the URL, whatever the image."""
+    """No request can succeed: no server answers at the URL."""
 
 
 class WrongServer(Unreachable):
-    """Another server answers at the URL, or this one has no such model."""
+    """The URL belongs to another server, or to no model of this one."""
 
 
 class WrongToken(Unreachable):
-    """The server wants a token, or another one."""
+    """The server requires a token, or another token."""
 
 
 def may_pass(failures: Sequence[ClientError]) -> bool:
     """Whether the same request may succeed later.
 
     Args:
-        failures: of all tries of the request, in order; at least one.
+        failures: one for each try of the request, in order; at least one.
     """
     last = failures[-1]
     if isinstance(last, Lost):
@@ -90,11 +90,12 @@ def may_pass(failures: Sequence[ClientError]) -> bool:
     return isinstance(last, Busy) or is_restarting
 
 
-def error_for(url: str, response: Response, request_bytes: int) -> ClientError:
+def error_for(url: str, response: RawResponse, request_bytes: int) -> ClientError:
     """The error for a response whose status isn't 200.
 
     Args:
         url: of the model, printable.
+        response: the server's.
         request_bytes: the size of the request's body.
     """
     status = response.status
@@ -108,14 +109,14 @@ def error_for(url: str, response: Response, request_bytes: int) -> ClientError:
     if message == "Worker died." or status == 504:  # 504: from a proxy whose server was too slow
         return Lost(f"{status} {message}")
     if status == 403 and "HTTPS" in message and url.startswith("http://"):
-        return WrongServer(f"{url} answers only by TLS: {message}; expected https://")
+        return WrongServer(f"{url} is only served by TLS: {message}; expected https://")
     if status in (401, 403) or content.get("type") == "InvalidKeyException":
-        return WrongToken(f"{url} wants a token: {status} {message}; expected {EXPECTED_TOKEN}")
+        return WrongToken(f"{url} requires a token: {status} {message}; expected {EXPECTED_TOKEN}")
     if 300 <= status < 400 or status in (404, 405, 501):
         return WrongServer(f"{url} is not the URL of a model: {status} {message}; expected {EXPECTED_URL}")
     if status == 413:
         expected = "a smaller image, or a larger max_request_size in the server's config.properties"
-        return Refused(413, f"the image has {request_bytes / 1e6:.1f} MB, more than the server takes", expected)
+        return Refused(413, f"the image has {request_bytes / 1e6:.1f} MB, more than the server accepts", expected)
     return Refused(status, message, one_line(content.get("expected", ""), SENTENCE))
 
 

@@ -1,4 +1,4 @@
-"""A folder of responses: which image gets which file, and what the folder's responses were requested with."""
+"""A folder of responses: which image gets which file, and the options of all its responses."""
 
 import errno
 import json
@@ -9,7 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensormask_server.client.answer_files import (
+from tensormask_server.client.connection import Client
+from tensormask_server.client.errors import BadImage, RequestError
+from tensormask_server.client.options import Options
+from tensormask_server.client.progress import progress_bar
+from tensormask_server.client.response_files import (
     files_below,
     fitting,
     is_file,
@@ -18,10 +22,6 @@ from tensormask_server.client.answer_files import (
     real,
     write_inside,
 )
-from tensormask_server.client.connection import Client
-from tensormask_server.client.errors import BadImage, NoAnswer
-from tensormask_server.client.options import Options
-from tensormask_server.client.progress import progress_bar
 from tensormask_server.formats import FORMATS
 from tensormask_server.image_files import READABLE, SUFFIXES
 from tensormask_server.printable import printable
@@ -32,19 +32,19 @@ NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file syst
 
 
 class UsageError(Exception):
-    """Arguments that don't go together; the message has one line."""
+    """The command's arguments can't be used together. The message has one line."""
 
 
 @dataclass(frozen=True)
 class Requests:
-    """What to request for each image."""
+    """The request that is made for each image."""
 
     client: Client
     format: str
     options: Options
 
     def described(self) -> dict[str, object]:
-        """All that the responses depend on, but for the images."""
+        """All that the responses depend on, except the images."""
         return {"url": self.client.url, "format": self.format, **self.options}
 
 
@@ -52,15 +52,16 @@ def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Pat
     """Finds the images in the files and folders given.
 
     Args:
-        given: files, and folders with folders in them.
+        given: files, and folders, which can hold folders.
         out: the folder of the responses.
-        format: of the responses.
+        format: of the responses; one of FORMATS.
 
     Returns:
-        Each image by the file of its response, which lies in `out` as the image lies in the folder given.
+        From the path of each response to the image. A response has the same relative path in `out` as its image has in
+        the folder given.
 
     Raises:
-        UsageError: there are no images, or two would have the same file.
+        UsageError: there are no images, or two images would have the same response file.
     """
     images: dict[Path, Path] = {}
     for path in given:
@@ -77,10 +78,11 @@ def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Pat
 
 
 def check_folder(out: Path, requests: Requests) -> None:
-    """
+    """Checks that the folder can take the responses to these requests.
+
     Raises:
         UsageError: `out` isn't a folder, or its note of the options can't be read.
-        OptionsChanged: it holds responses to other options.
+        OptionsChanged: the folder holds responses to other options.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {printable(out)} is a file; expected a folder")
@@ -97,25 +99,26 @@ def check_folder(out: Path, requests: Requests) -> None:
 
 
 def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_once: int) -> int:
-    """Writes the response to each image that has none yet.
+    """Requests and writes the response to each image that has none yet.
 
     Args:
+        requests: the server, the format and the options.
         images: as `find_images` returns them.
-        out: the folder, in which a file notes the options from the first response on.
-        at_once: how many requests run at a time.
+        out: the folder of the responses. With the first response, a file in it notes the options.
+        at_once: how many requests run at the same time.
 
     Returns:
-        How many images got no response; stderr says why.
+        How many images got no response. stderr says why.
 
     Raises:
-        Unreachable: no image would get one.
+        Unreachable: no request can succeed.
         OSError: a response can't be written.
     """
     missing = [target for target in images if not _is_ours(target)]
     failed = 0
 
     def request(target: Path) -> None:
-        response = requests.client.answer(images[target], requests.format, **requests.options)
+        response = requests.client.request(images[target], requests.format, **requests.options)
         if not _is_ours(out / REQUEST):
             write_inside(out, out / REQUEST, json.dumps(requests.described()).encode())
         try:
@@ -134,7 +137,7 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
             for future in as_completed(futures):
                 try:
                     future.result()
-                except NoAnswer as error:
+                except RequestError as error:
                     failed += 1
                     progress.write(f"{printable(futures[future])}: {error}", file=sys.stderr)
                 progress.update()
@@ -144,14 +147,14 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
 
 
 def _is_ours(target: Path) -> bool:
-    """Whether it is a file that was written here. A link isn't, wherever it leads: it is replaced."""
+    """Whether it is a file that this command wrote. A link never is, and is replaced."""
     return is_file(target) and not target.is_symlink()
 
 
 def _images(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with its name in `out`. What lies in `out` is left out: responses may be images, too.
+    """Each image with its relative path in `out`. Files in `out` are left out, because responses can be images.
 
-    Links to nothing and to themselves are among them, so that they get an error and aren't left out unnoticed.
+    Links to nothing and to themselves are included, so that the user gets an error for each.
     """
     if path.is_file():
         yield path, Path(path.name)

@@ -13,17 +13,17 @@ MAX_IMAGE_BYTES = 1 << 28  # of a file; the server accepts 64 MiB unless config.
 
 
 def image_bytes(image: str | Path | bytes | np.ndarray) -> bytes:
-    """The bytes to send for an image.
+    """Reads or encodes the image file to send.
 
     Args:
         image: a file's path, such a file's bytes, or uint8 (H, W, 3), RGB.
 
     Returns:
-        The file's bytes; for an array a PNG.
+        The file's bytes. For an array they are a PNG.
 
     Raises:
-        BadImage: the file can't be read, is empty or has more than MAX_IMAGE_BYTES; the array has another shape or
-            dtype; or it is something else.
+        BadImage: the file can't be read, is empty or has more than MAX_IMAGE_BYTES. Or the array has another shape or
+            dtype. Or the image is of another type.
     """
     if isinstance(image, np.ndarray):
         return encode_png(image)
@@ -41,18 +41,21 @@ def image_bytes(image: str | Path | bytes | np.ndarray) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encodes an image as a PNG, without loss and fast.
+    """Encodes an image as a PNG, fast and with little compression.
 
     Args:
         image: uint8 (H, W, 3), RGB.
 
+    Returns:
+        The file's bytes.
+
     Raises:
-        BadImage: it has another shape or dtype.
+        BadImage: the image has another shape or dtype.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise BadImage(f"the image is {image.dtype} {image.shape}; expected uint8 (H, W, 3), RGB")
     height, width = image.shape[:2]
-    # each row begins with its filter: 2, the difference to the row above
+    # a row's first byte is its filter; 2 stands for differences to the row above
     rows = np.full((height, 1 + 3 * width), 2, np.uint8)
     rows[:, 1:] = np.diff(image.reshape(height, -1), axis=0, prepend=np.zeros((1, 3 * width), np.uint8))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, colour type 2: RGB

@@ -8,22 +8,22 @@ from tensormask_server.arguments import fraction, whole_number
 
 
 class Options(TypedDict, total=False):
-    """What to detect. The server decides what is left out or None."""
+    """The options of a request. The server has a default for each that is absent or None."""
 
     score_threshold: float | None  # 0…1; only detections with higher scores
-    max_detections: int | None
+    max_detections: int | None  # only the best ones
     classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
-    nms_threshold: float | None  # 0…1
-    mask_threshold: float | None  # above 0, at most 1
+    nms_threshold: float | None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
+    mask_threshold: float | None  # above 0, at most 1: a pixel belongs to a mask if its probability is this or more
 
 
-# type, example and help of each option on the command line
+# from an option's name to its type, example and help on the command line
 ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
-    "score_threshold": (fraction, "0…1", "report only detections with higher scores"),
-    "max_detections": (whole_number(0), "N", "report at most the best N on an image"),
-    "classes": (str, "NAME,NAME", "report only these: names, or the network's numbers from 0"),
-    "nms_threshold": (fraction, "0…1", "IoU of boxes above which the worse one is dropped"),
-    "mask_threshold": (fraction, "0…1", "least probability of a mask's pixels"),
+    "score_threshold": (fraction, "0…1", "only detections with higher scores"),
+    "max_detections": (whole_number(0), "N", "at most the best N detections on an image"),
+    "classes": (str, "NAME,NAME", "only these classes: names, or the network's numbers from 0"),
+    "nms_threshold": (fraction, "0…1", "drop a box if its IoU with a better one of its class is higher"),
+    "mask_threshold": (fraction, "0…1", "lowest probability of a pixel of a mask"),
 }
 
 
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(parsed: argparse.Namespace) -> Options:
-    """The options among parsed arguments; None for those that weren't given."""
+    """The options among parsed arguments. They are None if they weren't given."""
     return cast(Options, {name: getattr(parsed, name) for name in ARGUMENTS})
 
 

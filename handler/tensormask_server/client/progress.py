@@ -1,4 +1,4 @@
-"""The progress of a command, on stderr."""
+"""Shows the progress of a command on stderr."""
 
 import sys
 from importlib.util import find_spec
@@ -6,7 +6,7 @@ from typing import Protocol, TextIO
 
 
 class Progress(Protocol):
-    """What the command uses of tqdm."""
+    """The methods of tqdm that the command uses."""
 
     def update(self) -> object: ...
     def write(self, s: str, file: TextIO) -> None: ...
@@ -14,11 +14,11 @@ class Progress(Protocol):
 
 
 def progress_bar(total: int, done: int) -> Progress:
-    """A bar of tqdm; where tqdm isn't installed, a line of text.
+    """Makes a progress bar of tqdm, or a line of text if tqdm isn't installed.
 
     Args:
-        total: images of the command.
-        done: images that an earlier run has finished.
+        total: number of the command's images.
+        done: number of images that an earlier run has finished.
     """
     if find_spec("tqdm") is None:
         return _Counter(total, done)

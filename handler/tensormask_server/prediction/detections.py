@@ -1,8 +1,9 @@
-"""What an engine is asked for and what it gives: `PredictionOptions` in, `Detections` out. Needs NumPy only."""
+"""The input and the output of an engine beside the images: `PredictionOptions` and `Detections`. Needs NumPy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,20 @@ from tensormask_server.printable import quoted
 from tensormask_server.spelling import did_you_mean_fraction
 
 REAL = (int, float, np.floating, np.integer)
+
+if TYPE_CHECKING:  # the network's modules import torch
+    from tensormask_server.network.config import DetectionConfig
+
+
+@dataclass(frozen=True)
+class CompleteOptions:
+    """As `PredictionOptions`, with each value known."""
+
+    score_threshold: float
+    nms_threshold: float
+    max_detections: int
+    classes: tuple[int, ...] | None  # None: all classes
+    mask_threshold: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,16 @@ class PredictionOptions:
             if not isinstance(value, REAL) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN isn't
                 hint = did_you_mean_fraction(value)
                 raise ValueError(f"{name} is {quoted(value)}{hint}; expected a number from 0 to 1")
+
+    def completed(self, configured: "DetectionConfig") -> CompleteOptions:
+        """Replaces each None by the value in the model's configuration."""
+        return CompleteOptions(
+            configured.score_threshold if self.score_threshold is None else self.score_threshold,
+            configured.nms_threshold if self.nms_threshold is None else self.nms_threshold,
+            configured.max_detections if self.max_detections is None else self.max_detections,
+            self.classes,
+            self.mask_threshold,
+        )
 
 
 DEFAULT_OPTIONS = PredictionOptions()

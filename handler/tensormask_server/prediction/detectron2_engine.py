@@ -149,14 +149,12 @@ def select_detections(
         instances: at most DETECTIONS_PER_IMAGE.
         height, width: of the image, in pixels.
     """
-    configured = config.detection
-    threshold = configured.score_threshold if options.score_threshold is None else options.score_threshold
-    max_detections = configured.max_detections if options.max_detections is None else options.max_detections
-    selected = instances.scores > threshold  # bool (N,)
+    complete = options.completed(config.detection)
+    selected = instances.scores > complete.score_threshold  # bool (N,)
     if options.classes is not None:
         selected &= torch.isin(instances.classes, instances.classes.new_tensor(options.classes))
     order = instances.scores.argsort(descending=True, stable=True)
-    indices = order[selected[order]][:max_detections]
+    indices = order[selected[order]][: complete.max_detections]
     masks = None
     if config.head.mask_on:
         if instances.masks is None and len(indices):

@@ -131,14 +131,8 @@ class Predictor:
         return [detections[i] for i in range(len(images))]
 
     def _selection(self, options: PredictionOptions) -> Selection:
-        """The options, with the configuration's values in the place of None."""
-        configured = self.config.detection
-        return Selection(
-            configured.score_threshold if options.score_threshold is None else options.score_threshold,
-            configured.nms_threshold if options.nms_threshold is None else options.nms_threshold,
-            configured.max_detections if options.max_detections is None else options.max_detections,
-            options.classes,
-        )
+        complete = options.completed(self.config.detection)
+        return Selection(complete.score_threshold, complete.nms_threshold, complete.max_detections, complete.classes)
 
     def _run(self, inputs: list[np.ndarray], selections: list[Selection]) -> list[NetworkOutput]:
         """Runs the network on one batch of resized images."""

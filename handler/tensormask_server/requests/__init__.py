@@ -1,1 +1,1 @@
-"""A request's bytes, headers and form fields to its images and options."""
+"""Reads requests: from bytes, headers and form fields to images and options."""

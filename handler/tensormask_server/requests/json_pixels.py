@@ -1,6 +1,6 @@
-"""JSON with an image's pixels in it.
+"""Parses JSON that holds an image's pixels.
 
-A fast parser reads what is well-formed. Where it gives up, a slow one finds out what is wrong.
+A fast parser reads well-formed bodies. If it gives up, a slow parser finds out what is wrong.
 """
 
 import json
@@ -17,7 +17,8 @@ except ImportError:  # it has no wheel for Python 3.14 yet
 
 from tensormask_server.bad_request import BadRequest, json_type, preview
 
-# The slow parser takes up to 100 bytes for each part. An image of 1333×1333, (H, W, 3), has 1.8 million parts.
+# Parts are lists, objects and quotation marks. The slow parser takes up to 100 bytes for each of them. An image of
+# 1333×1333 as (H, W, 3) has 1.8 million.
 MOST_PARTS = 2_000_000
 MOST_KEYS = 100  # beside img_data; simdjson searches for each key from the first one on
 EXPECTED_PIXELS = "(3, H, W), RGB, whole numbers from 0 to 255"
@@ -27,7 +28,8 @@ def parse_json(body: bytes, expected: str) -> dict[str, Any]:
     """Parses a request's body.
 
     Args:
-        expected: what would be accepted instead of this body, for errors.
+        body: the whole body.
+        expected: what would be accepted in its place, for error messages.
 
     Returns:
         The object's keys and values. The value of `img_data` is a uint8 array, (3, H, W) or (H, W, 3) as it was sent.
@@ -48,7 +50,7 @@ def pixels_of_lists(planes: Any) -> np.ndarray:
     """Converts nested lists to uint8, of the same shape.
 
     Raises:
-        BadRequest: the lists aren't an image; it names the first fault and its place.
+        BadRequest: the lists aren't an image. The message names the first fault and its place.
     """
     shape = _shape_of_first(planes)
     if not isinstance(planes, list):
@@ -68,7 +70,7 @@ def pixels_of_lists(planes: Any) -> np.ndarray:
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """Converts (3, H, W) to (H, W, 3). An array whose last axis has length 3 and whose first hasn't stays as it is.
+    """Converts (3, H, W) to (H, W, 3). If only the last axis has length 3, the array is (H, W, 3) and stays as it is.
 
     Raises:
         BadRequest: neither axis has length 3.
@@ -81,7 +83,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
 
 
 def _fast(body: bytes) -> dict[str, Any] | None:
-    """Parses a well-formed body straight into a buffer. None: the body may not be well-formed."""
+    """Parses a well-formed body straight into a buffer. It returns None if the body may not be well-formed."""
     document = simdjson.Parser().parse(body)
     if not isinstance(document, simdjson.Object):
         return None
@@ -109,7 +111,7 @@ def _fast(body: bytes) -> dict[str, Any] | None:
 
 
 def _diagnosed(body: bytes, expected: str) -> dict[str, Any]:
-    """Parses the body with the standard library, which is slower and names what is wrong."""
+    """Parses the body with the standard library. That is slower, and its errors name what is wrong."""
     parts = sum(body.count(each) for each in (b"[", b"{", b'"'))
     if parts > MOST_PARTS:
         found = f"the body has {parts} lists, objects and quotation marks in all, more than the {MOST_PARTS} allowed"

@@ -9,10 +9,10 @@ from tensormask_server.options import Limits
 
 @dataclass(frozen=True)
 class Size:
-    """The size of an image once it is decoded, and of its response."""
+    """The size of an image once it is decoded, and how many masks its response can have."""
 
-    height: int
-    width: int
+    height: int  # pixels
+    width: int  # pixels
     masks: int  # at most
 
     @property
@@ -24,7 +24,7 @@ def check_number(images: int, limits: Limits) -> None:
     """Checks how many images a request has.
 
     Raises:
-        BadRequest: there are too many.
+        BadRequest: the request has too many.
     """
     if images > limits.max_images:
         raise BadRequest(
@@ -38,7 +38,7 @@ def check_size(size: Size, limits: Limits) -> None:
     """Checks the size of one image.
 
     Raises:
-        BadRequest: it has too many pixels, or too long a side.
+        BadRequest: the image has too many pixels, or a side that is too long.
     """
     shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
@@ -64,7 +64,7 @@ def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
     """Checks all images of a request together.
 
     Raises:
-        BadRequest: they have too many pixels, or their masks can have.
+        BadRequest: the images have too many pixels, or their masks can have too many.
     """
     pixels = sum(size.pixels for size in sizes)
     if pixels > limits.max_request_pixels:

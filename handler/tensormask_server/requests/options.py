@@ -24,17 +24,17 @@ def parse_options(
     """Checks and converts the options that are requested for an image.
 
     Args:
-        requested_options: values by the names of OPTIONS, without aliases. Values have JSON's types. A string that
+        requested_options: values by the names in OPTIONS, without aliases. Values have JSON's types. A string that
             holds a number counts as the number, unless it is the name of a class in the option `classes`. None stands
             for the default.
-        class_names: the network's.
-        defaults: the values of options that aren't requested.
+        class_names: the network's, by class number.
+        defaults: the values of options that the request doesn't have.
 
     Returns:
-        The options, and the requested format: one of FORMATS, or None if the request leaves it to the server.
+        The options, and the requested format: one of FORMATS. None: the request names no format.
 
     Raises:
-        BadRequest: an option is unknown, or has a value that can't be used.
+        BadRequest: an option is unknown, or its value can't be used.
     """
     values: dict[str, Any] = {}
     for name, value in requested_options.items():
@@ -48,12 +48,12 @@ def parse_options(
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The options among the headers: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case.
+    """The options among a request's headers: Score-Threshold, score_threshold or X-Score-Threshold, in any letter case.
 
-    Without an option `format`, the header Accept requests the format.
+    If no header names the option `format`, the header Accept requests the format.
 
     Raises:
-        BadRequest: an option has a header for both of its names.
+        BadRequest: the headers have an option under its name and under its alias.
     """
     requested_options = {}
     for header, value in headers.items():
@@ -74,10 +74,10 @@ def is_option(name: str) -> bool:
 
 
 def without_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options with their names in place of aliases, so that one mapping can override another.
+    """Replaces the aliases of options by their names, so that one mapping can override another.
 
     Raises:
-        BadRequest: an option has both its name and its alias.
+        BadRequest: an option stands there under its name and under its alias.
     """
     for alias, name in ALIASES.items():
         if alias in options and name in options:
@@ -86,9 +86,9 @@ def without_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _format_of_accept(accept: str) -> str | None:
-    """The format whose media type has the highest q in an Accept header; the first one, if several have it.
+    """The format whose media type has the highest q in an Accept header. Of several, it is the first.
 
-    None: no format has a media type of the header, and the server chooses.
+    None: the header names no format's media type, and the server chooses.
     """
     qualities: dict[str, float] = {}
     for part in accept.lower().split(","):
@@ -103,7 +103,7 @@ def _format_of_accept(accept: str) -> str | None:
 
 
 def _as_utf8(header: str) -> str:
-    """TorchServe reads headers as Latin-1; clients that send letters beyond ASCII send UTF-8."""
+    """Decodes a header again: TorchServe reads headers as Latin-1, and clients send letters beyond ASCII in UTF-8."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:
@@ -111,7 +111,7 @@ def _as_utf8(header: str) -> str:
 
 
 def _number_of_text(value: Any) -> Any:
-    """The number that a string holds; any other value unchanged. Queries, forms and headers have only strings."""
+    """The number that a string holds. Any other value stays. Queries, forms and headers have only strings."""
     if not isinstance(value, str):
         return value
     for number in (int, float):
@@ -124,11 +124,11 @@ def _number_of_text(value: Any) -> Any:
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, float):
-        return math.isfinite(value)  # only of a float: a whole number of hundreds of digits raises OverflowError
+        return math.isfinite(value)  # isfinite raises OverflowError for a whole number of hundreds of digits
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-# --- one function for each kind of value: its name, the value and the class names, to the checked value ---------------
+# --- one function for each type of value: from the option's name, its value and the class names to the checked value --
 
 
 def _fraction(name: str, value: Any, _: Sequence[str]) -> float:

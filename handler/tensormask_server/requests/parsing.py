@@ -1,4 +1,7 @@
-"""A request's fields and headers to its images and options, or to an error that says what would be accepted."""
+"""Reads a request: from its fields and headers to its images and options, or to an error.
+
+Each kind of body has its branch in `_undecoded`.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,14 +14,16 @@ from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.json_bodies import EXPECTED_BODY, JsonReader, UndecodedImage, errors_name
+from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
 from tensormask_server.requests.json_pixels import parse_json
 from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
+from tensormask_server.requests.undecoded import Reading, UndecodedImage, errors_name
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
+EXPECTED_BODY = f"an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
 EXPECTED_CALL = (
     "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
@@ -52,21 +57,22 @@ def parse_request(
     max_masks: int = 0,
     defaults: PredictionOptions = DEFAULT_OPTIONS,
 ) -> Request:
-    """Reads a request of any protocol. It decodes no image until all images are known to be within the limits.
+    """Reads a request of any protocol. It checks that all images are within the limits before it decodes one.
 
     Args:
-        fields: the body under "body", or a form's fields; and the parameters of the query.
-        headers: the request's own.
-        class_names: the network's.
-        max_masks: the most masks of an image for which the request has no max_detections; 0: the network makes none.
-        defaults: the values of options that aren't requested.
+        fields: the body under "body", or a form's fields. The parameters of the query are beside them.
+        headers: the request's headers.
+        limits: the server's.
+        class_names: the network's, by class number.
+        max_masks: how many masks an image can have if the request has no max_detections. 0: the network makes none.
+        defaults: the values of options that the request doesn't have.
 
     Raises:
         BadRequest: the request is wrong.
     """
     limited: list[tuple[UndecodedImage, EncodedImage | np.ndarray]] = []
     sizes = []
-    undecoded_images, protocol = _undecoded(fields, headers, JsonReader(limits, class_names, defaults))
+    undecoded_images, protocol = _undecoded(fields, headers, Reading(limits, class_names, defaults))
     for each in undecoded_images:
         with errors_name(each.name):
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
@@ -83,9 +89,9 @@ def parse_request(
 
 
 def _undecoded(
-    fields: Mapping[str, Any], headers: Mapping[str, str], reader: JsonReader
+    fields: Mapping[str, Any], headers: Mapping[str, str], reading: Reading
 ) -> tuple[list[UndecodedImage], InferenceProtocol]:
-    """The images of a body of any kind, as `JsonReader.read` gives them."""
+    """The images of any kind of body, at least one, and the protocol of the response. No image file is opened yet."""
     name = next((each for each in FILE_FIELDS if each in fields), None)
     if name is None:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
@@ -96,7 +102,7 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        options, format = reader.options(outer_options)
+        options, format = reading.options(outer_options)
         return [UndecodedImage(content, options, format)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
@@ -107,8 +113,7 @@ def _undecoded(
             f"the form's field {name} has a file's name, {preview(content.decode(errors='replace'))}, and not the file",
             f"an @ before the name: curl -F {name}=@image.jpg",
         )
-    tree = parse_json(content, EXPECTED_BODY)
-    return reader.read(tree, outer_options)
+    return read_json(parse_json(content, EXPECTED_BODY), outer_options, reading)
 
 
 def _open(content: bytes, limits: Limits) -> EncodedImage:
@@ -156,7 +161,7 @@ def _text(name: str, value: Any) -> Any:
 
 
 def _without_a_body(fields: Mapping[str, Any]) -> str:
-    """What is wrong with a request without any of FILE_FIELDS."""
+    """What is wrong with a request that has none of FILE_FIELDS, for an error message."""
     for name, value in fields.items():
         if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
             known_fields = ", ".join(FILE_FIELDS[1:])

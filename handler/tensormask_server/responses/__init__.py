@@ -1,1 +1,1 @@
-"""From detections to the bytes of a response."""
+"""Encodes detections as the bytes of a response."""

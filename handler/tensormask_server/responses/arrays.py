@@ -1,4 +1,4 @@
-"""Detections as arrays in a file: torch's or NumPy's. Each mask is made, written and forgotten before the next one."""
+"""Encodes detections as arrays in a file of torch or NumPy. Only one mask at a time is in memory."""
 
 import io
 import zipfile
@@ -9,18 +9,19 @@ from isal import igzip
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.tensor_stream import StreamedTensor, write_tensors
 
-# masks are long runs of zeros and ones: higher levels take longer and gain little
+# of zlib; masks are long runs of zeros and ones, for which higher levels take longer and gain little
 COMPRESSION_LEVEL = 1
 
 
 def gzipped_torch(detections: Detections) -> bytes:
-    """A gzip of what torch.save writes; `torch.load(gzip.open(…), weights_only=True)` opens it.
+    """Encodes detections as a gzip of what torch.save writes. `torch.load(gzip.open(…), weights_only=True)` opens it.
 
-    It has the names and types of the first server's responses, in tensors only.
+    The names and types are those of the first server's responses. The file holds tensors only.
 
     Returns:
-        {"pred_masks": bool (N, H, W), "scores": float32 (N,), "pred_classes": int64 (N,), "pred_boxes": float32 (N, 4),
-        x0 y0 x1 y1 in pixels of the image}; without "pred_masks" if the network makes no masks.
+        The bytes of {"pred_masks": bool (N, H, W), "scores": float32 (N,), "pred_classes": int64 (N,),
+        "pred_boxes": float32 (N, 4), x0 y0 x1 y1 in pixels of the image}. "pred_masks" is absent if the network makes
+        no masks.
     """
     tensors = {name: StreamedTensor.of_array(array) for name, array in _small_arrays(detections).items()}
     masks = detections.image_masks
@@ -35,7 +36,7 @@ def gzipped_torch(detections: Detections) -> bytes:
 
 
 def npz(detections: Detections) -> bytes:
-    """The arrays of `gzipped_torch` as a file that `numpy.load` opens."""
+    """Encodes the arrays of `gzipped_torch` as a file that `numpy.load` opens."""
     packed = io.BytesIO()
     masks = detections.image_masks
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:

@@ -1,4 +1,4 @@
-"""Detections as COCO's results write them."""
+"""Encodes detections as COCO's results."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tensormask_server.responses.run_lengths import encode_mask
 
 
 def coco_document(result: Result) -> dict[str, Any]:
-    """The tree of a response in the format coco.
+    """Encodes a response in the format coco.
 
     Returns:
         {"instances": as `coco_instances`, with boxes rounded to 0.01 pixels and scores to 6 digits, "width", "height",
@@ -27,7 +27,7 @@ def coco_document(result: Result) -> dict[str, Any]:
 
 
 def coco_instances(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO's results, unrounded.
+    """Encodes detections as COCO's results, without rounding.
 
     Args:
         detections: on one image.

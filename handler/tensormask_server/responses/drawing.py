@@ -1,4 +1,4 @@
-"""Detections drawn as images: on top of their image for people, and as a map of labels for programs."""
+"""Draws detections: onto their image for people, and as a map of labels for programs."""
 
 import colorsys
 import io
@@ -16,15 +16,17 @@ PNG_LEVEL = 3  # of zlib: twice as fast as Pillow's own 6, and the file is a lit
 
 
 def png(result: Result) -> bytes:
-    """A PNG of the image with masks, boxes, names and scores drawn on it."""
+    """Encodes a PNG of the image with masks, boxes, names and scores drawn on it."""
     return png_of(draw_detections(result.image, result.detections, result.model.class_names))
 
 
 def labelmap(result: Result) -> bytes:
-    """A PNG of 16 bits per pixel: 0 is background, and i is the mask with the i-th best score.
+    """Encodes a PNG of 16 bits per pixel: 0 is the background, and i is the mask with the i-th best score.
+
+    Where masks overlap, the mask with the best score wins.
 
     Args:
-        result: with masks. Where masks overlap, the best score wins.
+        result: with masks.
     """
     masks = result.detections.image_masks
     assert masks is not None
@@ -36,7 +38,8 @@ def labelmap(result: Result) -> bytes:
 
 
 def png_of(pixels: np.ndarray) -> bytes:
-    """
+    """Encodes a PNG.
+
     Args:
         pixels: uint8 (H, W, 3), RGB, or uint16 (H, W).
     """
@@ -70,7 +73,7 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
         f"{class_names[number]} {score:.2f}"
         for number, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
     ]
-    texts = [draw.textbbox((0, 0), label, font=font) for label in labels]  # around what is drawn from a corner at 0, 0
+    texts = [draw.textbbox((0, 0), label, font=font) for label in labels]  # the rectangle of pixels of a text at 0, 0
     sizes = [(x1 - x0 + 2 * MARGIN, y1 - y0 + 2 * MARGIN) for x0, y0, x1, y1 in texts]
     plates = _label_places(detections.boxes.tolist(), sizes, drawn.width, drawn.height)
     for i in worst_first:
@@ -86,7 +89,7 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
 def _label_places(
     boxes: Sequence[Sequence[float]], sizes: Sequence[tuple[float, float]], width: int, height: int
 ) -> list[tuple[float, float, float, float]]:
-    """Finds a place for each label: the first one along its box, from above it on, that covers no better label.
+    """Finds a place for each label: the first place around its box that covers no label of a better score.
 
     Args:
         boxes: x0 y0 x1 y1 in pixels of the image, best score first.
@@ -94,7 +97,7 @@ def _label_places(
         width, height: of the image, in pixels.
 
     Returns:
-        For each label x0 y0 x1 y1. Where no place is free, the label covers others.
+        x0 y0 x1 y1 of each label, in pixels of the image. If no place is free, the label covers others.
     """
     places: list[tuple[float, float, float, float]] = []
     for (x0, y0, x1, y1), (label_width, label_height) in zip(boxes, sizes, strict=True):
@@ -114,7 +117,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Mixes the colour into the mask's pixels. A table does it, as a channel has only 256 values.
+    """Mixes the colour into the mask's pixels. It uses a table, because a channel has only 256 values.
 
     Args:
         canvas: uint8 (h, w, 3), changed in place.

@@ -1,4 +1,4 @@
-"""One result to the bytes of a response, in each of `formats.FORMATS`."""
+"""Encodes a result as the body of a response, in each of `formats.FORMATS`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from tensormask_server.responses.drawing import labelmap, png
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.result import Result
 
-# by a format's name; a JSON format gives its tree, as a response about several images has one tree for each
+# from a format's name to its encoder; a JSON format's encoder returns a tree, and several images have one tree each
 JSON_ENCODERS: dict[str, Callable[[Result], dict[str, Any]]] = {"coco": coco_document, "polygons": labelme_file}
 BINARY_ENCODERS: dict[str, Callable[[Result], bytes]] = {
     "png": png,
@@ -23,10 +23,14 @@ BINARY_ENCODERS: dict[str, Callable[[Result], bytes]] = {
 
 
 def encode(result: Result, format: str) -> bytes:
-    """The body of a response about one image.
+    """Encodes the body of a response about one image.
 
     Args:
-        format: one of FORMATS; its media type stands there.
+        result: the image and its detections.
+        format: one of FORMATS.
+
+    Returns:
+        The body, of the format's media type.
 
     Raises:
         BadRequest: the format needs masks, and the network makes none.
@@ -38,10 +42,14 @@ def encode(result: Result, format: str) -> bytes:
 
 
 def json_tree(result: Result, format: str) -> dict[str, Any]:
-    """One image's part of a response in JSON.
+    """Encodes one image's part of a response in JSON.
 
     Args:
+        result: the image and its detections.
         format: one of FORMATS.
+
+    Returns:
+        A tree that `json_bytes` can write.
 
     Raises:
         BadRequest: the format isn't JSON, or it needs masks and the network makes none.
@@ -56,7 +64,7 @@ def json_tree(result: Result, format: str) -> dict[str, Any]:
 
 
 def error_json(error: str, expected: str) -> bytes:
-    """The body of a response to a request that can't be answered.
+    """Encodes the body of an error response.
 
     Args:
         error: what was found.
@@ -66,7 +74,7 @@ def error_json(error: str, expected: str) -> bytes:
 
 
 def json_bytes(tree: Mapping[str, Any]) -> bytes:
-    """UTF-8, without spaces."""
+    """Encodes JSON in UTF-8, without spaces."""
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
 
 

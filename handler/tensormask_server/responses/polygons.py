@@ -1,4 +1,4 @@
-"""Detections as the polygons of LabelMe."""
+"""Encodes detections as LabelMe's polygons."""
 
 import base64
 from typing import Any
@@ -10,21 +10,21 @@ from tensormask_server.prediction.image_masks import MaskCrop
 from tensormask_server.responses.drawing import png_of
 from tensormask_server.responses.result import Result
 
-LABELME_VERSION = "5.5.0"  # whose files these are
+LABELME_VERSION = "5.5.0"  # the version of the file format
 
 
 def labelme_file(result: Result) -> dict[str, Any]:
-    """LabelMe's JSON of an image and its masks.
+    """Encodes an image and its masks as LabelMe's JSON.
 
     A polygon runs midway between the centres of a mask's outermost pixels and the centres of their neighbours. A pixel
-    belongs to the mask if its centre is inside. Polygons have no holes: those of a mask are filled.
+    belongs to the mask if its centre is inside. Polygons have no holes. The holes of a mask are filled.
 
     Args:
         result: with masks.
 
     Returns:
-        The tree of a file of LabelMe, with the image in it as a PNG. Points are x, y in pixels of the image; a pixel's
-        centre is at a half. A mask of several pieces is one shape for each piece, all with the same group_id.
+        The tree of a LabelMe file, with the image in it as a PNG. Points are x, y in pixels of the image. The centre of
+        the first pixel is at 0.5, 0.5. A mask of several pieces has one shape for each piece, with the same group_id.
     """
     detections = result.detections
     assert detections.image_masks is not None
@@ -55,7 +55,7 @@ def labelme_file(result: Result) -> dict[str, Any]:
 
 
 def _outlines(crop: MaskCrop) -> list[list[list[float]]]:
-    """The outer boundary of each piece: points x, y in pixels of the image."""
+    """The outer boundary of each piece, as points x, y in pixels of the image."""
     inside = np.pad(crop.pixels, 1).astype(np.float64)
     contours = contour_generator(z=inside, fill_type=FillType.OuterOffset)
     pieces: Any = contours.filled(0.5, np.inf)

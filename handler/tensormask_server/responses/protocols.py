@@ -1,6 +1,6 @@
-"""How a request's protocol puts the results of its images into one response.
+"""The protocols: each encodes the results of a request's images as one response.
 
-KServe's clients speak two protocols with several images in a request; every other request has one image.
+KServe has two protocols with several images in a request. Every other request has one image.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,13 @@ class Content:
 
 
 class InferenceProtocol(Protocol):
-    """The protocol of a request: it knows how to answer."""
+    """The protocol of a request and of its response."""
 
     def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
-        """
+        """Encodes the results of one request.
+
         Args:
-            results: of the request's images, in its order.
+            results: one for each image of the request, in the request's order.
             formats: the requested format for each image, one of FORMATS.
 
         Raises:
@@ -40,7 +41,7 @@ class InferenceProtocol(Protocol):
 
 @dataclass(frozen=True)
 class OneImage:
-    """An image or a JSON object in, and the format's bytes out."""
+    """One image in the request, as a file or as JSON. The response is the format's bytes."""
 
     def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
         (result,), (format,) = results, formats
@@ -60,7 +61,7 @@ class KServeV1:
 class OpenInference:
     """The Open Inference Protocol, KServe's version 2: one BYTES tensor with one JSON text for each image."""
 
-    id: str | None = None  # the request's own name for itself, which its response repeats
+    id: str | None = None  # the request's id, which the response repeats
 
     def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
         texts = [

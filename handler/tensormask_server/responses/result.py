@@ -1,4 +1,4 @@
-"""What the encoders get: an image, its detections and the model that found them."""
+"""The input of the encoders: an image, its detections, and the model that detected them."""
 
 from dataclasses import dataclass
 

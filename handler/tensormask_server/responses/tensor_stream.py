@@ -1,6 +1,6 @@
-"""Writes the zip of torch.save part by part, so that no tensor is ever in memory as a whole.
+"""Writes the zip file of torch.save part by part, so that no tensor has to be in memory as a whole.
 
-torch is imported when a file is written: everything else about requests and responses does without it.
+torch is imported when a file is written. No other code of requests and responses needs it.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 
 
 class Sink(Protocol):
-    """An object to write to. Nothing else is asked of it."""
+    """An object to write to."""
 
     def write(self, data: bytes, /) -> int: ...
 
@@ -29,7 +29,7 @@ class StreamedTensor:
 
     dtype: np.dtype[Any]  # bool, int64 or float32
     shape: tuple[int, ...]
-    parts: Iterable[np.ndarray]  # of this type and contiguous; together they are the tensor, in row-major order
+    parts: Iterable[np.ndarray]  # contiguous arrays of this dtype; together they are the tensor, in row-major order
 
     @classmethod
     def of_array(cls, array: np.ndarray) -> "StreamedTensor":
@@ -42,10 +42,10 @@ def write_tensors(sink: Sink, tensors: Mapping[str, StreamedTensor]) -> None:
     The same tensors give the same bytes.
 
     Args:
-        sink: is written from its start to its end, without seeking.
-        tensors: by name. Their parts are consumed.
+        sink: gets the file from its start to its end, without seeking.
+        tensors: by name. Their parts are used up.
     """
-    # a gzip has tell() and seek(), which zipfile would use, but it can't go back
+    # zipfile would call a gzip file's seek(), which can't go back
     with zipfile.ZipFile(_OneWay(sink), "w") as archive:  # type: ignore[call-overload]
         archive.writestr(_entry("data.pkl"), _pickled(tensors))
         archive.writestr(_entry("byteorder"), "little")
@@ -105,7 +105,7 @@ class _TensorPickler(pickle.Pickler):
 
 
 class _OneWay:
-    """A sink that hides the other methods of its object."""
+    """A sink without the other methods of its object."""
 
     def __init__(self, sink: Sink):
         self.write = sink.write

@@ -11,7 +11,7 @@ import psutil
 
 from tensormask_server.printable import printable
 
-# the options that change an address of config.properties: its port's, and its host's if it has one
+# from an address of config.properties to the option that changes its port, and to the one that changes its host
 PORT_OPTIONS = {
     "inference_address": "--port",
     "management_address": "--management-port",
@@ -21,7 +21,7 @@ HOST_OPTIONS = {"inference_address": "--host", "metrics_address": "--metrics-hos
 
 
 class AddressError(Exception):
-    """An address that can't be used; the message has one line."""
+    """An address can't be used. The message has one line."""
 
 
 def port_of(address: str) -> int:
@@ -37,7 +37,7 @@ def check_port(key: str, address: str) -> None:
         address: an http:// or https:// URL with a host and a port.
 
     Raises:
-        AddressError: something else listens there, or the host isn't this machine's.
+        AddressError: another process listens there, or the host isn't this machine's.
     """
     parts = urlsplit(address)
     with socket.socket() as probe:

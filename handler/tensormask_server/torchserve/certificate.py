@@ -1,4 +1,4 @@
-"""TLS for TorchServe: a certificate and its key, checked before Java would end with an exception."""
+"""TLS for TorchServe: checks a certificate and its key before Java starts, which would end with an exception."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ from tensormask_server.torchserve.properties import PropertiesError
 
 RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")  # the object identifier of RSA keys in PKCS #8, of RFC 8017
 PKCS8 = re.compile("-----BEGIN PRIVATE KEY-----(.*?)-----END", re.DOTALL)
-# OpenSSL's reasons; the last one where the key is of another kind than the certificate's
+# OpenSSL's reasons; the last one stands for a key of another type than the certificate's
 NOT_A_PAIR = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 NEW_PAIR = "openssl req -x509 -newkey rsa:4096 -noenc -keyout key.pem -out cert.pem makes a key and its certificate"
 
@@ -33,13 +33,13 @@ def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path
     """
     shown = f"the certificate {printable(certificate)} with the key {printable(key)}"
     for path in (certificate.resolve(), key.resolve()):
-        if not str(path).isprintable() or "\\" in str(path):  # which mean something in a file of properties
+        if not str(path).isprintable() or "\\" in str(path):  # these have a meaning in a file of properties
             raise PropertiesError(
                 f"can't use {shown}: TorchServe takes no path with a backslash, a line end or another control "
                 "character; rename the file or its folder"
             )
     try:
-        for path in (certificate, key):  # ssl itself would wait for ever for a pipe's other end
+        for path in (certificate, key):  # if it is a pipe, ssl would wait for ever
             open_regular(path, MOST_TEXT).close()
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=lambda: "")
         content = read_regular(key, MOST_TEXT).decode(errors="replace")
@@ -50,7 +50,7 @@ def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path
 
 
 def _reason(error: OSError) -> str:
-    """What was found and what is expected, for a file that can't be read or that OpenSSL refuses."""
+    """What was found and what is expected, if a file can't be read or OpenSSL refuses it."""
     if isinstance(error, ssl.SSLError) and error.reason in NOT_A_PAIR:
         return (
             "the certificate was made for another key; expected a certificate with its own key: "
@@ -62,13 +62,14 @@ def _reason(error: OSError) -> str:
 
 
 def _check_is_rsa(key: Path, content: str) -> None:
-    """
+    """Checks that a key is an RSA key in PKCS #8. TorchServe can't read any other.
+
     Args:
         key: the file's path.
-        content: its text, a key that OpenSSL can read.
+        content: the file's text, a key that OpenSSL can read.
 
     Raises:
-        PropertiesError: it isn't an RSA key in PKCS #8, which alone TorchServe can read.
+        PropertiesError: the key is another one.
     """
     pem = PKCS8.search(content)
     if pem is not None and RSA_ENCRYPTION in base64.b64decode(pem[1]):

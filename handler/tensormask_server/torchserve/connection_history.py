@@ -1,10 +1,10 @@
-"""What one client connection has done so far, concluded from the kernel's counters alone."""
+"""What one client connection has done so far. It is concluded from the kernel's counters only."""
 
 from dataclasses import dataclass
 
 from tensormask_server.torchserve.socket_states import SocketState
 
-CONTINUE = 100  # bytes: "HTTP/1.1 100 Continue" is shorter, and every answer is longer
+CONTINUE = 100  # bytes: "HTTP/1.1 100 Continue" is shorter, and every response is longer
 
 
 @dataclass
@@ -12,12 +12,12 @@ class ConnectionHistory:
     """The history of one connection. Times are in seconds, on the guard's clock."""
 
     first: float  # when the connection was first seen
-    answered: int = 0  # bytes received when the last answer was seen
-    carried: int = 0  # the most bytes that came before one answer: all but a few may belong to the next request
+    answered: int = 0  # bytes received when the last response was seen
+    carried: int = 0  # the most bytes that came before one response; almost all may belong to the next request
     read: int = 1  # acknowledged bytes when the present request began; 1 stands for the SYN
-    asked_at: float | None = None  # when the first byte of the present request was seen
-    answering_at: float | None = None  # when the answer began
-    moved: float = 0.0  # when the client last took a part of an answer
+    requested_at: float | None = None  # when the first byte of the present request was seen
+    responding_at: float | None = None  # when the response began
+    moved: float = 0.0  # when the client last took a part of a response
     acknowledged: int = 0  # bytes
     received: int = 0  # bytes
     waiting: int = 0  # bytes
@@ -25,47 +25,48 @@ class ConnectionHistory:
 
     @property
     def size(self) -> int:
-        """Bytes received since the last answer was seen."""
+        """Bytes received since the last response was seen."""
         return self.received - self.answered
 
     def note(self, state: SocketState, now: float) -> None:
-        """Decides whether the connection is idle, a request arrives or waits on it, or an answer is being read.
+        """Decides whether the connection is idle, a request arrives or waits on it, or a response is being read.
 
         Args:
             state: of this connection now.
             now: seconds, on the guard's clock.
         """
         received_before = self.received
-        kernel_had = self.acknowledged + self.waiting  # bytes of all answers, at the last look
+        kernel_had = self.acknowledged + self.waiting  # bytes of all responses, at the last look
         was_full, self.was_full = self.was_full, state.is_full
         if state.acknowledged != self.acknowledged:
             self.moved = now
         self.acknowledged, self.received, self.waiting = state.acknowledged, state.received, state.waiting
-        if self.size and self.asked_at is None:
-            self.asked_at = now
+        if self.size and self.requested_at is None:
+            self.requested_at = now
         if state.waiting:
-            is_next_answer = not was_full and state.acknowledged >= kernel_had  # the client has read the one before
-            if self.answering_at is None or is_next_answer:
+            is_next_response = not was_full and state.acknowledged >= kernel_had  # the client has read the one before
+            if self.responding_at is None or is_next_response:
                 self._take_as_answered(state.received)
-                self.answering_at = self.moved = now
+                self.responding_at = self.moved = now
                 self.read = state.acknowledged
             return
         read = state.acknowledged - self.read
         was_answered = read > 0 and state.sent_before < state.received_before
         was_answered |= read > CONTINUE and state.sent_before == state.received_before
-        if self.answering_at is not None:
-            self.answering_at = None
-            was_answered &= was_full or state.acknowledged > kernel_had  # by one more answer than the one that was read
-            self.asked_at = now if self.size and not was_answered else None
+        if self.responding_at is not None:
+            self.responding_at = None
+            # the client has read more than the response that was known
+            was_answered &= was_full or state.acknowledged > kernel_had
+            self.requested_at = now if self.size and not was_answered else None
             self.read = state.acknowledged
-        elif self.asked_at is not None and not was_answered and read > CONTINUE:  # the next request has come since
+        elif self.requested_at is not None and not was_answered and read > CONTINUE:  # the next request has come since
             self._take_as_answered(received_before)
-            self.asked_at = now if self.size else None
+            self.requested_at = now if self.size else None
             self.read = state.acknowledged
         if was_answered and self.size:
             self._take_as_answered(state.received)
-            self.asked_at = None
-        if self.asked_at is None:
+            self.requested_at = None
+        if self.requested_at is None:
             self.read = state.acknowledged
 
     def _take_as_answered(self, received: int) -> None:

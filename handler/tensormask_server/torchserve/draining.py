@@ -1,4 +1,4 @@
-"""The end of a server: no new connections, and time for the requests that it has in hand."""
+"""Ends a server: it accepts no new connections, and the requests that it has in hand get time to finish."""
 
 import time
 
@@ -9,15 +9,15 @@ from tensormask_server.torchserve.sockets import count_in_hand, refuse_new
 
 
 def finish_requests(process: psutil.Process, port: int, timeout: float) -> None:
-    """Refuses new connections, and returns when the requests in hand are answered or the time is up.
+    """Refuses new connections. It returns when the requests in hand have their responses, or after the timeout.
 
-    Where the system doesn't allow access to another process's sockets, new connections can't be refused. Then it waits
+    If the system doesn't allow access to another process's sockets, new connections can't be refused. Then it waits
     until all connections are closed.
 
     Args:
-        process: whose server it is.
-        port: where that listens for requests.
-        timeout: seconds.
+        process: the server's.
+        port: where the server listens for requests.
+        timeout: in seconds.
     """
     if refuse_new(process, port):
         counted, awaited = "requests", "answered"

@@ -1,4 +1,4 @@
-"""Locks on folders: each ends with the process that holds it, however that ends."""
+"""Locks on folders. A lock ends with the process that holds it, even if that is killed."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ def lock(descriptor: int, seconds: float) -> None:
         seconds: how long to wait for another process's lock.
 
     Raises:
-        BlockingIOError: another process has held the lock for so long.
+        BlockingIOError: another process still held the lock after that time.
     """
     end = time.monotonic() + seconds
     while True:

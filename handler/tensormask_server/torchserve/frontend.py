@@ -14,13 +14,13 @@ from typing import IO
 
 from tensormask_server import tied
 
-STOP_SECONDS = 20  # that Java has to end after SIGTERM
-LINES = 1000  # of what TorchServe printed last
+STOP_SECONDS = 20  # Java's time to end after SIGTERM
+LINES = 1000  # the last lines that TorchServe printed
 NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which is code, can be registered
 
 
 def frontend_command(java: Path, config: Path, store: Path, temporary: Path, model: str, vmargs: str) -> list[str]:
-    """The command that starts Java without TorchServe's Python wrapper, which trusts the folder it is started in.
+    """Makes the command that starts Java. It leaves out TorchServe's Python wrapper, which trusts its working folder.
 
     Args:
         java: Java's home.
@@ -49,7 +49,7 @@ def frontend_command(java: Path, config: Path, store: Path, temporary: Path, mod
 def running_frontend(
     command: list[str], folder: Path, log_dir: Path, temporary: Path, variables: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    """Starts the frontend. At the end asks it to end, waits for it, and kills what is left of its process group.
+    """Starts the frontend. Afterwards it sends SIGTERM, waits, and kills what is left of the process group.
 
     Args:
         command: as `frontend_command` gives it.
@@ -64,7 +64,7 @@ def running_frontend(
     logs = str(log_dir.resolve())
     environment = {**os.environ, **variables, "TMPDIR": str(temporary), "TEMP": str(temporary)}
     environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs}
-    environment["LC_ALL"] = "C.UTF-8"  # in which Java opens files of any name
+    environment["LC_ALL"] = "C.UTF-8"  # with it, Java opens files of any name
     environment["PYTHONSAFEPATH"] = "1"
     environment.pop("TS_CONFIG_FILE", None)
     process = subprocess.Popen(
@@ -90,9 +90,9 @@ def running_frontend(
 
 
 class Console:
-    """What TorchServe prints, read as it comes. Only the last lines are kept.
+    """Reads what TorchServe prints, and keeps the last lines.
 
-    The lines are for people. Nothing may follow from them, because they hold what clients send.
+    The lines are for people. No decision may depend on them, because they hold what clients send.
     """
 
     def __init__(self, stream: IO[str]):

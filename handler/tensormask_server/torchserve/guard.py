@@ -1,4 +1,4 @@
-"""Closes the connections that TorchServe would keep for ever: idle ones, half-sent requests, answers nobody reads.
+"""Closes connections that TorchServe would keep for ever: idle ones, half-sent requests, and unread responses.
 
 A thread reads the kernel's state of each connection every 0.2 s, and closes those that the judge names.
 """
@@ -20,14 +20,14 @@ from tensormask_server.torchserve.judge import INTERVAL, Judge
 from tensormask_server.torchserve.socket_states import socket_states
 from tensormask_server.torchserve.sockets import borrowed
 
-REPORTS = 10.0  # seconds between two lines of one reason
+REPORTS = 10.0  # seconds between two reports
 
 
 @contextlib.contextmanager
 def guarded(process: psutil.Process, port: int, metrics_port: int, limits: GuardLimits) -> Iterator[None]:
     """Guards a server's connections for the time of the context manager.
 
-    Where the system doesn't allow that, it prints what a proxy in front has to do instead.
+    If the system doesn't allow that, it prints what a proxy in front has to do instead.
 
     Args:
         process, port, metrics_port, limits: as for ConnectionGuard.
@@ -39,7 +39,7 @@ def guarded(process: psutil.Process, port: int, metrics_port: int, limits: Guard
             say(
                 f"connections have no time limits here, as this system doesn't allow pidfd_getfd or sock_diag "
                 f"({error.strerror or error}): let a proxy in front close those without traffic for "
-                f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read answers at once"
+                f"{limits.idle_seconds:g} s, hold back requests until they are whole, and read responses at once"
             )
         yield
 
@@ -61,7 +61,7 @@ class ConnectionGuard:
             port: where the server listens for requests.
             metrics_port: where it listens for Prometheus.
             limits: for each connection, and for all of them together.
-            report: is given lines for people: what was closed, and why.
+            report: is called with lines for people, which say what was closed and why.
         """
         self._process = process
         self._ports = (port, metrics_port)
@@ -72,9 +72,10 @@ class ConnectionGuard:
         self._thread = threading.Thread(target=self._watch, name="connection-guard", daemon=True)
 
     def __enter__(self) -> "ConnectionGuard":
-        """
+        """Starts the thread.
+
         Raises:
-            OSError: the system doesn't let this process reach the other's sockets.
+            OSError: the system doesn't let this process reach the other process's sockets.
         """
         for _, inode in _sockets(self._process.pid)[:1]:
             for own in _reached(self._process.pid, {inode}).values():
@@ -117,23 +118,26 @@ class ConnectionGuard:
         self._counts.clear()
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # it goes on watching if nothing can be printed
+        with contextlib.suppress(OSError):  # if nothing can be printed, it goes on watching
             self._report(line)
 
 
 def _sockets(pid: int) -> list[tuple[int, int]]:
     """The file descriptors of a process's sockets, with their inodes."""
-    found = []
+    sockets = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
             target = str(entry.readlink())
             if target.startswith("socket:["):
-                found.append((int(entry.name), int(target[8:-1])))
-    return found
+                sockets.append((int(entry.name), int(target[8:-1])))
+    return sockets
 
 
 def _reached(pid: int, inodes: Iterable[int]) -> dict[int, socket.socket]:
-    """Another process's sockets, by their inodes. Those that aren't open any more are left out.
+    """Borrows another process's sockets. Those that are closed already are left out.
+
+    Returns:
+        From an inode to its socket.
 
     Raises:
         OSError: the system doesn't allow it.

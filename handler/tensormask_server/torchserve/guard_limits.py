@@ -1,4 +1,4 @@
-"""What the clients' connections may take: limits that follow from a server's memory, queue and file descriptors."""
+"""The limits of the clients' connections. They follow from a server's memory, queue and file descriptors."""
 
 import math
 import resource
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from tensormask_server.torchserve.java_memory import DEFAULT_SIZE, JavaMemory
 from tensormask_server.torchserve.served_archive import ServedModel
 
-SHORT = 5.0  # seconds that an answer, or an unanswered request, has even where memory is short
+SHORT = 5.0  # seconds that a response, or a request without one, has even if memory is short
 MOST_FILES = 65536  # file descriptors that are requested
-OTHER_FILES = 300  # file descriptors of Java's that are no connections
-MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and a moment of each look
-MORE_WORKERS = 8  # that the management API may have added
+OTHER_FILES = 300  # Java's file descriptors that aren't connections
+MOST_CONNECTIONS = 4096  # each takes some KiB of Java's memory, and some time at each look
+MORE_WORKERS = 8  # workers that the management API may have added
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """What a connection may take."""
+    """The limits of one connection, and of all together."""
 
-    idle_seconds: float  # without a byte in either direction, where no request is in hand
-    answer_seconds: float  # from a request's last byte to its answer: the longest that the queue can take
-    in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for an answer
-    held_bytes: int  # of requests and unread answers together
+    idle_seconds: float  # without a byte in either direction, and without a request in hand
+    response_seconds: float  # from a request's last byte to its response: the longest that the queue can take
+    in_hand: int  # requests that the queue and the workers hold at most; no further one can be waiting for a response
+    held_bytes: int  # of requests and unread responses together
     request_bytes: int  # of one request that TorchServe puts together, at most
-    answer_bytes: int  # of one answer, at most
+    response_bytes: int  # of one response, at most
     connections: int  # at a time
 
     def __post_init__(self) -> None:
@@ -32,7 +32,7 @@ class GuardLimits:
 
 
 def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, files: int) -> GuardLimits:
-    """The limits that follow from a server's settings.
+    """Computes the limits from a server's settings.
 
     Args:
         memory: how Java's memory is shared.
@@ -47,11 +47,11 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
     batches = 1 + math.ceil(memory.queue / parallel)
     return GuardLimits(
         idle_seconds=idle_seconds,
-        answer_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
+        response_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
         in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
         held_bytes=memory.held_bytes,
         request_bytes=int(memory.properties.get("max_request_size", DEFAULT_SIZE)),
-        answer_bytes=memory.answer_bytes,
+        response_bytes=memory.response_bytes,
         connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
     )
 

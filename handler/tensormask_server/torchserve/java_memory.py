@@ -1,8 +1,8 @@
-"""Shares out Java's memory: from one budget in bytes follow the heap, direct memory, the queue and the largest request.
+"""Divides Java's memory. The heap, direct memory, the queue and the largest request follow from one budget in bytes.
 
-TorchServe holds a body in direct memory while it arrives, and in the heap while it waits for a worker. It holds an
-answer in both on its way, and in direct memory until the client has read it. If direct memory is full, Java waits
-half a second for each allocation, and loses a worker.
+TorchServe holds a body in direct memory while it arrives, and in the heap while it waits for a worker. It holds a
+response in both while it sends it, and in direct memory until the client has read it. If direct memory is full, Java
+waits half a second for each allocation, and loses a worker.
 
 Only the workers that the archive starts with are counted. Those that the management API adds have no share.
 """
@@ -21,9 +21,9 @@ HEAP_SHARE = 3 / 8  # of the rest; direct memory has the remainder
 HEAP_BASE = 128 * MIB  # of the heap: TorchServe's own objects
 HEAP_WASTE = 1.25  # large arrays take whole regions of the heap, next to each other
 DIRECT_WASTE = 1.35  # Netty's pieces of a body (measured: 5.4 GB for 4.2 GB of bodies)
-FILLED = 0.85  # of the clients' direct memory; the rest is for what comes between two looks of the guard
+FILLED = 0.85  # of the clients' direct memory; the rest is for what arrives between two looks of the guard
 LEAST_QUEUE, MOST_QUEUE = 4, 100  # requests; MOST_QUEUE is TorchServe's own default
-LEAST_CLIENTS = 4  # direct memory has room for so many bodies or answers of the largest size
+LEAST_CLIENTS = 4  # bodies or responses of the largest size for which direct memory has room
 LEAST_REQUEST = MIB
 MOST_MEMORY = 32 << 30  # bytes: room for 100 waiting requests of 64 MiB and 190 that arrive
 DEFAULT_SIZE = 6_553_500  # bytes, TorchServe's own max_request_size and max_response_size
@@ -35,13 +35,13 @@ CHUNKS = (
 
 @dataclass(frozen=True)
 class JavaMemory:
-    """How a budget is shared."""
+    """How a budget is divided."""
 
     properties: dict[str, str]  # of config.properties, with the sizes
     queue: int  # requests
-    held_bytes: int  # of all bodies that arrive and all answers that aren't read yet, together
-    answer_bytes: int
-    note: str = ""  # says in one line what is smaller than in config.properties
+    held_bytes: int  # of all bodies that arrive and all responses that aren't read yet, together
+    response_bytes: int  # of one response, at most
+    note: str = ""  # one line about what is smaller than in config.properties
 
 
 def has_memory(properties: Mapping[str, str]) -> bool:
@@ -57,12 +57,12 @@ def without_memory(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | None, *, is_ours: bool) -> JavaMemory:
-    """Decides on the budget, and shares it out as `within_memory` does.
+    """Decides on the budget, and divides it as `within_memory` does.
 
     Args:
         properties: of config.properties.
         model: the settings of the model that is served.
-        budget: bytes that the user lets Java take; None if the user gives no number.
+        budget: bytes that the user lets Java take. None: the user gives no number.
         is_ours: whether the properties are this project's own, whose sizes are for plain torchserve.
 
     Returns:
@@ -79,12 +79,12 @@ def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | 
 
 
 def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int | None) -> JavaMemory:
-    """Shares out Java's memory.
+    """Divides Java's memory.
 
     Args:
         properties: of config.properties.
         model: the settings of the model that is served.
-        budget: bytes that Java may take; None: what `vmargs` in the properties says.
+        budget: bytes that Java may take. None: the sizes in `vmargs` of the properties count.
 
     Returns:
         The properties with `vmargs` and `job_queue_size`. A `job_queue_size` that they had is kept. With a budget
@@ -94,33 +94,33 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
         PropertiesError: there is too little memory, or a value isn't a size.
     """
     request = _size(properties, "max_request_size")
-    answer = _size(properties, "max_response_size")
+    response = _size(properties, "max_response_size")
     vmargs = properties.get("vmargs", "").split()
     if budget is None:
         heap = _option(vmargs, "-Xmx") or machine_memory() // 4  # as Java's own default
         direct = _option(vmargs, "-XX:MaxDirectMemorySize=") or heap
-        queue = _queue(properties, heap, request, answer, model)
-        if direct < _direct(LEAST_CLIENTS, request, answer, model):
-            needed = _direct(LEAST_CLIENTS, request, answer, model)
+        queue = _queue(properties, heap, request, response, model)
+        if direct < _direct(LEAST_CLIENTS, request, response, model):
+            needed = _direct(LEAST_CLIENTS, request, response, model)
             raise PropertiesError(
-                f"max_request_size {request} and max_response_size {answer} need -XX:MaxDirectMemorySize of "
+                f"max_request_size {request} and max_response_size {response} need -XX:MaxDirectMemorySize of "
                 f"{_mib(needed)} MiB, and vmargs has {_mib(direct)} MiB in TorchServe's properties (by default as "
                 "much as -Xmx); raise it, or give --memory, which computes it"
             )
         changed = {**properties, "job_queue_size": str(queue)}
-        return JavaMemory(changed, queue, _held(direct, request, answer, model), answer)
+        return JavaMemory(changed, queue, _held(direct, request, response, model), response)
 
     heap = int((budget - OUTSIDE) * HEAP_SHARE)
     direct = budget - OUTSIDE - heap
-    largest = min(request, _fitting_request(heap, direct, answer, model))
+    largest = min(request, _fitting_request(heap, direct, response, model))
     if largest < min(request, LEAST_REQUEST):
         needed = least_memory(properties, model)
         raise PropertiesError(
             f"{_mib(budget)} MiB of memory are too little for Java with {model.workers} workers, batches of "
-            f"{model.batch_size}, and max_response_size {answer}; expected --memory {_mib(needed) + 1}m or more, fewer "
-            "workers, or a smaller max_response_size (and --max-response-bytes of the archive)"
+            f"{model.batch_size}, and max_response_size {response}; expected --memory {_mib(needed) + 1}m or more, "
+            "fewer workers, or a smaller max_response_size (and --max-response-bytes of the archive)"
         )
-    queue = _queue(properties, heap, largest, answer, model)
+    queue = _queue(properties, heap, largest, response, model)
     kept = [each for each in vmargs if not each.startswith(SIZES)]
     computed = [f"-Xmx{_mib(heap)}m", f"-XX:MaxDirectMemorySize={_mib(direct)}m"]
     if not any(each.startswith(CHUNKS) for each in kept):
@@ -133,29 +133,32 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
             f"Java may take {_mib(budget)} MiB: requests have at most {largest} bytes, and not the {request} of "
             "max_request_size in TorchServe's properties; --memory gives more"
         )
-    return JavaMemory(changed, queue, _held(direct, largest, answer, model), answer, note)
+    return JavaMemory(changed, queue, _held(direct, largest, response, model), response, note)
 
 
-def _queue(properties: Mapping[str, str], heap: int, request: int, answer: int, model: ServedModel) -> int:
+def _queue(properties: Mapping[str, str], heap: int, request: int, response: int, model: ServedModel) -> int:
     """The job_queue_size of the properties if it fits. Without one in the properties, as many requests as fit."""
-    fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, answer, model)) // request)
+    fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, response, model)) // request)
     wanted = properties.get("job_queue_size", str(max(1, min(MOST_QUEUE, fitting))))
     if not wanted.isdecimal() or not int(wanted):
         raise PropertiesError(f"job_queue_size is {wanted!r} in TorchServe's properties; expected a number above 0")
     if int(wanted) > fitting:
         raise PropertiesError(
-            f"job_queue_size {wanted} with max_request_size {request} and max_response_size {answer} needs a heap of "
-            f"{_mib(_heap(int(wanted), request, answer, model))} MiB, and Java has one of {_mib(heap)} MiB: lower one "
-            "of them in TorchServe's properties, or give Java more by --memory (without it -Xmx in vmargs counts)"
+            f"job_queue_size {wanted} with max_request_size {request} and max_response_size {response} needs a heap of "
+            f"{_mib(_heap(int(wanted), request, response, model))} MiB, and Java has one of {_mib(heap)} MiB: lower "
+            "one of them in TorchServe's properties, or raise --memory (without it -Xmx in vmargs counts)"
         )
     return int(wanted)
 
 
 def least_memory(properties: Mapping[str, str], model: ServedModel) -> int:
     """The smallest budget, in bytes, with which requests of 1 MiB can be served."""
-    request, answer = min(LEAST_REQUEST, _size(properties, "max_request_size")), _size(properties, "max_response_size")
-    heap = _heap(LEAST_QUEUE, request, answer, model)
-    direct = _direct(LEAST_CLIENTS, request, answer, model)
+    request, response = (
+        min(LEAST_REQUEST, _size(properties, "max_request_size")),
+        _size(properties, "max_response_size"),
+    )
+    heap = _heap(LEAST_QUEUE, request, response, model)
+    direct = _direct(LEAST_CLIENTS, request, response, model)
     return OUTSIDE + MIB + math.ceil(max(heap / HEAP_SHARE, direct / (1 - HEAP_SHARE)))
 
 
@@ -167,33 +170,33 @@ def default_memory(properties: Mapping[str, str], model: ServedModel) -> int:
     return max(min(machine_memory() // 2, MOST_MEMORY), least_memory(properties, model))
 
 
-def _at_work(request: float, answer: int, model: ServedModel) -> float:
-    """Bytes in the heap, and as many in direct memory, for what the workers process. Answers are copied once."""
-    return model.workers * (model.batch_size * request + 2 * answer)
+def _at_work(request: float, response: int, model: ServedModel) -> float:
+    """Bytes in the heap, and as many in direct memory, for what the workers process. Responses are copied once."""
+    return model.workers * (model.batch_size * request + 2 * response)
 
 
-def _heap(queue: int, request: int, answer: int, model: ServedModel) -> int:
-    return math.ceil(HEAP_WASTE * (HEAP_BASE + queue * request + _at_work(request, answer, model)))
+def _heap(queue: int, request: int, response: int, model: ServedModel) -> int:
+    return math.ceil(HEAP_WASTE * (HEAP_BASE + queue * request + _at_work(request, response, model)))
 
 
-def _direct(clients: int, request: int, answer: int, model: ServedModel) -> int:
-    return math.ceil(DIRECT_WASTE * (clients * max(request, answer) / FILLED + _at_work(request, answer, model)))
+def _direct(clients: int, request: int, response: int, model: ServedModel) -> int:
+    return math.ceil(DIRECT_WASTE * (clients * max(request, response) / FILLED + _at_work(request, response, model)))
 
 
-def _fitting_request(heap: int, direct: int, answer: int, model: ServedModel) -> int:
+def _fitting_request(heap: int, direct: int, response: int, model: ServedModel) -> int:
     """The largest request in bytes that leaves room for the least queue and the fewest clients; below 1 if none."""
     parallel = model.workers * model.batch_size
-    in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, answer, model)) / (LEAST_QUEUE + parallel)
-    free = direct / DIRECT_WASTE - _at_work(0, answer, model)
+    in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, response, model)) / (LEAST_QUEUE + parallel)
+    free = direct / DIRECT_WASTE - _at_work(0, response, model)
     in_direct = min(
-        (free - LEAST_CLIENTS * answer / FILLED) / parallel,  # answers are the larger
+        (free - LEAST_CLIENTS * response / FILLED) / parallel,  # if responses are larger than requests
         free / (LEAST_CLIENTS / FILLED + parallel),
     )
     return int(min(in_heap, in_direct))
 
 
-def _held(direct: int, request: int, answer: int, model: ServedModel) -> int:
-    return int(FILLED * (direct / DIRECT_WASTE - _at_work(request, answer, model)))
+def _held(direct: int, request: int, response: int, model: ServedModel) -> int:
+    return int(FILLED * (direct / DIRECT_WASTE - _at_work(request, response, model)))
 
 
 def _size(properties: Mapping[str, str], key: str) -> int:
@@ -204,12 +207,12 @@ def _size(properties: Mapping[str, str], key: str) -> int:
 
 
 def _option(vmargs: list[str], name: str) -> int | None:
-    """The bytes of the last option of this name, which Java uses; None if there is none."""
-    found = [each.removeprefix(name) for each in vmargs if each.startswith(name)]
-    if not found:
+    """The bytes of the last option of this name, which Java uses. None: there is no such option."""
+    sizes = [each.removeprefix(name) for each in vmargs if each.startswith(name)]
+    if not sizes:
         return None
     try:
-        return memory_size(found[-1])
+        return memory_size(sizes[-1])
     except ValueError as error:
         raise PropertiesError(f"{name} in vmargs of TorchServe's properties: {error}") from error
 

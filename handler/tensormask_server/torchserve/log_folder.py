@@ -11,7 +11,7 @@ from tensormask_server.torchserve.folder_lock import locked
 
 
 class LogFolderError(Exception):
-    """A folder that can't be used for logs; the message has one line."""
+    """A folder can't be used for logs. The message has one line."""
 
 
 @contextlib.contextmanager
@@ -59,14 +59,14 @@ def _taken(folder: Path, management_port: int) -> tuple[Path, int]:
 def _check_owner(folder: Path) -> None:
     """
     Raises:
-        OSError: another user than root owns the folder, or the link to it, and could redirect what is written.
+        OSError: a user other than root and this one owns the folder or the link to it, and could redirect the logs.
     """
     if {folder.lstat().st_uid, folder.stat().st_uid} - {0, os.geteuid()}:
         raise OSError(errno.EPERM, "it belongs to another user; expected one of yours: choose one with --logs DIR")
 
 
 def _locked(folder: Path) -> int:
-    """As `locked`, and without a lock on a file system that has none, as some of a network."""
+    """As `locked`, but it opens the folder without a lock if the file system has none, as some of a network."""
     try:
         return locked(folder)
     except OSError as error:

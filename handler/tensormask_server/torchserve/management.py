@@ -8,7 +8,7 @@ from tensormask_server.regular_files import read_text
 from tensormask_server.torchserve.recovery import Workers
 from tensormask_server.torchserve.unix_http import UnixConnection
 
-TIMEOUT = 10  # seconds, for one answer
+TIMEOUT = 10  # seconds, for one response
 
 
 class ModelNotFound(Exception):
@@ -23,14 +23,14 @@ class Management:
         Args:
             socket: the Unix socket of TorchServe's management API.
             model: the model's name.
-            key_file: where TorchServe writes its tokens; None if it wants none.
+            key_file: where TorchServe writes its tokens. None: it requires none.
         """
         self._socket = socket
         self._path = f"/models/{model}"
         self._key_file = key_file
 
     def workers(self) -> Workers | None:
-        """The model's workers; None while the API doesn't answer.
+        """The model's workers. None: the API doesn't respond now.
 
         Raises:
             ModelNotFound: TorchServe doesn't know the model.
@@ -48,13 +48,13 @@ class Management:
         return None
 
     def _get(self, path: str, key: str = "management") -> tuple[int, bytes]:
-        """The status and the content of TorchServe's answer; 0 and nothing if there is no answer."""
+        """The status and the body of TorchServe's response. They are 0 and empty if there is no response."""
         connection = UnixConnection(self._socket, TIMEOUT)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError), contextlib.closing(connection):
             headers = {}
             if self._key_file is not None:
                 headers["Authorization"] = f"Bearer {json.loads(read_text(self._key_file))[key]['key']}"
             connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         return 0, b""

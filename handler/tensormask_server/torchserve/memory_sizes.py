@@ -1,4 +1,4 @@
-"""Sizes of memory: as a user or Java writes them, and as this machine has them."""
+"""Sizes of memory: reads them as a user or Java writes them, and finds this machine's."""
 
 import re
 from pathlib import Path
@@ -38,10 +38,10 @@ def machine_memory(root: Path = Path("/")) -> int:
     except OSError:
         groups = []
     for line in groups:
-        _, kinds, path = line.split(":", 2)
-        if kinds == "":
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
             folder, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in kinds.split(","):
+        elif "memory" in controllers.split(","):
             folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue

@@ -1,6 +1,6 @@
 """The private folder of one running server: its settings, tokens, sockets and the unpacked model.
 
-No other user can reach it. It is in the user's state folder, as some systems delete old temporary files.
+No other user can reach it. It is in the user's state folder, because some systems delete old temporary files.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ LONGEST = 80  # bytes of a path: sockets are made below it, and the path of a Un
 
 
 class FolderError(Exception):
-    """No private folder can be made; the message has one line."""
+    """No private folder can be made. The message has one line."""
 
 
 class PrivateFolder:
     """A folder of mode 700 that exists, and is locked, while it is used as a context manager.
 
-    The next server finds a folder that a killed server left by its missing lock, and deletes it. systemd-tmpfiles,
-    which deletes old files, leaves locked folders alone.
+    A killed server leaves its folder without a lock. The next server finds it so, and deletes it. systemd-tmpfiles,
+    which deletes old files, doesn't touch locked folders.
     """
 
     def __init__(self, name: str):
@@ -41,7 +41,8 @@ class PrivateFolder:
         self._name = name
 
     def __enter__(self) -> Path:
-        """
+        """Makes and locks the folder.
+
         Returns:
             The folder's path.
 
@@ -78,10 +79,10 @@ class PrivateFolder:
             _check_is_safe(parent)
         base_lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            found = os.fstat(base_lock)
-            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+            status = os.fstat(base_lock)
+            if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
                 raise FolderError("other users can write to it")
-            os.fchmod(base_lock, 0o700)  # who can't open it can't lock it
+            os.fchmod(base_lock, 0o700)  # a user who can't open it can't lock it
             lock(base_lock, WAIT_SECONDS)
             _delete_left_over(base)
             for name in (self._name, f"{self._name}-{os.getpid()}"):
@@ -97,7 +98,7 @@ class PrivateFolder:
 
 
 def key_file_of(management_port: int) -> Path:
-    """The file with the tokens of this user's server that has this management port. It exists while the server runs."""
+    """The file with the tokens of this user's server on this management port. It exists while the server runs."""
     for base in _bases():
         path = base / str(management_port) / KEY_FILE
         if path.exists():
@@ -117,15 +118,15 @@ def _bases() -> Iterator[Path]:
 def _check_is_safe(folder: Path) -> None:
     """
     Raises:
-        FolderError: another user than root owns it, or all users can replace what is in it.
+        FolderError: a user other than root and this one owns it, or all users can replace what is in it.
     """
-    found = folder.stat()
-    if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX):
+    status = folder.stat()
+    if status.st_uid not in (0, os.geteuid()) or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
         raise FolderError(f"other users can replace what is in {folder}")
 
 
 def _delete_left_over(base: Path) -> None:
-    """Deletes the folders that killed servers left, and nothing else that may be there."""
+    """Deletes the folders that killed servers left. All other files and folders stay."""
     for path in base.iterdir():
         if OWN_NAMES.fullmatch(path.name) and not path.is_symlink() and (path / MARKER).is_file():
             with contextlib.suppress(OSError):  # locked: its server runs

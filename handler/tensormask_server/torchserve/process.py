@@ -1,4 +1,4 @@
-"""One TorchServe: started, watched until a worker is ready, and stopped with all that it started."""
+"""Starts one TorchServe, waits until a worker is ready, watches it, and stops it with all that it started."""
 
 import contextlib
 import os
@@ -24,27 +24,27 @@ from tensormask_server.torchserve.java import java_home
 from tensormask_server.torchserve.log_folder import LogFolderError, log_folder
 from tensormask_server.torchserve.management import Management, ModelNotFound
 from tensormask_server.torchserve.private_folder import KEY_FILE, FolderError, PrivateFolder
-from tensormask_server.torchserve.properties import wants_tokens, write_properties
+from tensormask_server.torchserve.properties import requires_tokens, write_properties
 from tensormask_server.torchserve.recovery import Recovery
 from tensormask_server.torchserve.relay import ManagementRelay
 from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archive, model_name, served_model
 from tensormask_server.torchserve.sockets import close_all_but
 
 LOOK_SECONDS = 1  # between two looks at the worker processes
-GRPC_LOOKS = 20  # at gRPC's ports after they are hidden, for connections that were made before
+GRPC_LOOKS = 20  # looks at gRPC's ports after they are closed, for connections that were made before
 
 
 class TorchServeError(Exception):
-    """A TorchServe that doesn't start or has ended; the message has one line."""
+    """TorchServe doesn't start, or it has ended. The message has one line."""
 
 
 class TorchServe:
-    """A TorchServe process with one model. Use it as a context manager: leaving it leaves nothing running."""
+    """A TorchServe process with one model. Use it as a context manager, which ends all its processes."""
 
     def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path):
         """
         Args:
-            archive: the .mar; the model's name is made from the file's.
+            archive: the .mar. The model's name is made from the file's name.
             properties: of config.properties. The management address becomes the relay's.
             log_dir: for TorchServe's logs. If TorchServe ends by itself, console.log there has the last lines that it
                 printed. While another server writes its logs there, `log_dir/PORT` is used, with the management port.
@@ -65,13 +65,13 @@ class TorchServe:
 
     @property
     def certificate(self) -> str | None:
-        """The file that a client may trust instead of its system's authorities; None without TLS."""
+        """The file that a client may trust instead of its system's authorities. None: there is no TLS."""
         return self._properties.get("certificate_file")
 
     @property
     def has_tokens(self) -> bool:
         """Whether a request needs a token."""
-        return wants_tokens(self._properties)
+        return requires_tokens(self._properties)
 
     @property
     def key_file(self) -> Path:
@@ -80,7 +80,7 @@ class TorchServe:
 
     @property
     def frontend(self) -> psutil.Process:
-        """The Java process; only inside the context manager.
+        """The Java process. It exists only inside the context manager.
 
         Raises:
             TorchServeError: it has ended.
@@ -92,9 +92,10 @@ class TorchServe:
             raise
 
     def __enter__(self) -> "TorchServe":
-        """
+        """Starts TorchServe.
+
         Raises:
-            TorchServeError: a port is taken, the archive isn't there or isn't whole, its answers may be too large, or
+            TorchServeError: a port is taken, the archive isn't there or isn't whole, its responses may be too large, or
                 the logs can't be written.
             JavaNotFound: there is no Java.
         """
@@ -110,10 +111,10 @@ class TorchServe:
         self._open.close()
 
     def wait_until_ready(self, timeout: float = 600) -> None:
-        """Returns when a worker is ready. (TorchServe's /ping says Healthy from the start.)
+        """Returns when a worker is ready. TorchServe's /ping isn't used, because it says Healthy from the start.
 
         Args:
-            timeout: seconds.
+            timeout: in seconds.
 
         Raises:
             TorchServeError: the model can't be loaded, TorchServe has ended, or the time is up.
@@ -134,7 +135,7 @@ class TorchServe:
         raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
     def wait(self) -> None:
-        """Never returns: raises when TorchServe has ended, or can't go on.
+        """Waits until TorchServe has ended or can't go on. It never returns.
 
         Raises:
             TorchServeError: it has ended, no worker could be started again, or the unpacked model was deleted.
@@ -154,12 +155,12 @@ class TorchServe:
         self._check_alive()
 
     def finish(self, timeout: float) -> None:
-        """Refuses new connections, and returns when the requests in hand are answered or the time is up.
+        """Refuses new connections. It returns when the requests in hand have their responses, or after the timeout.
 
-        TorchServe itself breaks them off when it is asked to end.
+        Without this, TorchServe breaks them off when it ends.
 
         Args:
-            timeout: seconds.
+            timeout: in seconds.
         """
         with contextlib.suppress(psutil.Error):
             finish_requests(psutil.Process(self._process.pid), port_of(self.url), timeout)
@@ -224,7 +225,7 @@ class TorchServe:
             raise TorchServeError(f"torchserve has ended: {cause} (see {printable(console)})")
 
     def _look(self) -> bool:
-        """Looks at the workers, then reads what they have reported. Whether a worker is ready."""
+        """Notes the workers and what they have reported. It returns whether a worker is ready."""
         pids = self._worker_pids()
         try:
             workers = self._management.workers()
@@ -233,7 +234,7 @@ class TorchServe:
                 f"TorchServe couldn't unpack or read the archive; see {self.log_dir / 'ts_log.log'}"
             ) from error
         if workers is not None:
-            self._recovery.see(pids, workers, time.monotonic())
+            self._recovery.note(pids, workers, time.monotonic())
         for report in self._reports.read():
             if report.kind == FAILED:
                 self._failure = one_line(report.text)
@@ -247,7 +248,7 @@ class TorchServe:
         return frozenset()
 
     def _hide_grpc(self) -> None:
-        """TorchServe opens two ports for gRPC on loopback, which nothing here uses and no setting closes."""
+        """Closes the two gRPC ports that TorchServe opens on loopback. No setting does that, and nothing uses them."""
         if self._grpc_looks == 0:
             return
         ports = {port_of(self._properties[key]) for key in ("inference_address", "metrics_address")}

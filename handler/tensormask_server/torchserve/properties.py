@@ -1,4 +1,4 @@
-"""TorchServe's config.properties: read, checked, written, and given the addresses that a server is to have."""
+"""TorchServe's config.properties: reads, checks and writes it, and sets a server's addresses in it."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ from tensormask_server.torchserve.property_keys import KNOWN_KEYS
 
 
 class PropertiesError(Exception):
-    """A setting of TorchServe's that can't be used; the message has one line."""
+    """A setting of TorchServe can't be used. The message has one line."""
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -72,15 +72,15 @@ def with_addresses(
     metrics_host: str = "127.0.0.1",
     has_tokens: bool = True,
 ) -> dict[str, str]:
-    """Gives the properties these addresses.
+    """Sets the addresses in the properties.
 
     Args:
         properties: of config.properties. With a certificate or a keystore the inference address is https.
-        host: that clients connect to.
+        host: the address that clients connect to.
         inference_port: for requests.
         management_port: for the management API, which is always on loopback.
         metrics_port: for Prometheus.
-        metrics_host: that Prometheus connects to.
+        metrics_host: the address that Prometheus connects to.
         has_tokens: whether a request needs a token if `host` isn't loopback. On loopback the properties decide.
 
     Returns:
@@ -99,7 +99,7 @@ def with_addresses(
     return {**properties, **changed}
 
 
-def wants_tokens(properties: Mapping[str, str]) -> bool:
+def requires_tokens(properties: Mapping[str, str]) -> bool:
     """Whether a request needs a token."""
     return properties.get("disable_token_authorization", "false").lower() != "true"
 

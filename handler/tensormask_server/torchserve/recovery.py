@@ -6,7 +6,7 @@ It uses only the server's processes and the management API.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-UNTRIED_SECONDS = 60  # after the time for retries, in which TorchServe may still begin the first one
+UNTRIED_SECONDS = 60  # added to the time for retries if TorchServe hasn't begun the first one
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Workers:
 
     wanted: int  # the least number
     ready: int
-    retry_seconds: float  # how long TorchServe tries to start one again
+    retry_seconds: float  # how long TorchServe tries to start a worker again
 
 
 class Recovery:
@@ -27,7 +27,7 @@ class Recovery:
         self._tried: set[int] = set()  # processes that were started since
         self._working: frozenset[int] = frozenset()
 
-    def see(self, pids: Collection[int], workers: Workers, now: float) -> None:
+    def note(self, pids: Collection[int], workers: Workers, now: float) -> None:
         """Notes the workers of one moment.
 
         Args:

@@ -1,7 +1,7 @@
 """The management port: a small relay to TorchServe's own management API, which listens on a private Unix socket.
 
-TorchServe's API also registers workflows, which are code, and answers any page that a browser on this machine shows.
-The relay passes on only the documented routes, and nothing that a page of another origin has sent.
+TorchServe's API also registers workflows, which are code. It responds to any page in a browser on this machine. The
+relay passes on only the documented routes, and no request from a page of another origin.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from urllib.parse import urlsplit
 from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, checked_target
 from tensormask_server.torchserve.unix_http import UnixConnection
 
-CONNECTIONS = 100  # at a time; for one more, the oldest one whose request hasn't come is closed
-ARRIVAL_SECONDS = 5  # in which a request has to have come, however slowly
-READ_SECONDS = 30  # in which a client has to take the answer, and TorchServe to give it
-SCALING_SECONDS = 600  # a scaling with synchronous=true answers when the workers are ready
+CONNECTIONS = 100  # at a time; for one more, the oldest connection without a whole request is closed
+ARRIVAL_SECONDS = 5  # in which a whole request has to arrive
+READ_SECONDS = 30  # in which TorchServe has to send a response, and a client has to read it
+SCALING_SECONDS = 600  # with synchronous=true, the response to a scaling comes when the workers are ready
 TURN_SECONDS = 60  # in which a change may wait for the one before it
-SETTLING_SECONDS = 120  # after which a change counts as done, whatever became of the workers
+SETTLING_SECONDS = 120  # after which a change counts as done, even if the workers aren't ready
 LARGEST_BODY = 1 << 16  # bytes of a request's body, which is ignored
-LARGEST_ANSWER = 1 << 24  # bytes
+LARGEST_RESPONSE = 1 << 24  # bytes
 
 
 class ManagementRelay(ThreadingMixIn, HTTPServer):
-    """Listens from the moment it is made; answers while it is used as a context manager.
+    """Listens from the moment it is made. It responds while it is used as a context manager.
 
     Changes are passed on one after the other, each when the workers of the change before it are ready. None is passed
     on before `takes_changes` is set. TorchServe can lose count of workers that come and go quickly; then none is
@@ -84,12 +84,12 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """As HTTPServer's, without a name server's answer for the host's name."""
+        """As in HTTPServer, but without asking a name server for the host's name."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Whether there is room for one more connection. Closes one whose request hasn't come, to make room."""
+        """Whether there is room for one more connection. To make room, it closes one without a whole request."""
         del request, client_address
         if self._free.acquire(blocking=False):
             return True
@@ -115,7 +115,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Prints nothing: a client that has gone away is no error, and the launcher's terminal isn't a log."""
+        """Prints nothing, because a client that has gone away is no error, and the launcher's terminal isn't a log."""
 
 
 def _shut(connection: socket.socket) -> None:
@@ -124,7 +124,7 @@ def _shut(connection: socket.socket) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection, with one request: it is closed after the answer."""
+    """One connection with one request. It is closed after the response."""
 
     server: ManagementRelay
     protocol_version = "HTTP/1.1"
@@ -160,16 +160,16 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(
                     HTTPStatus.NOT_FOUND,
                     "this server has no tokens",
-                    "requests without a token; to want tokens, start it with --ts-config FILE, and "
+                    "requests without a token; to require tokens, start it with --ts-config FILE, and "
                     "disable_token_authorization=false in FILE",
                 )
             if self.command == "GET":
-                self._answer(*self._upstream_answer(target, READ_SECONDS))
+                self._send_response(*self._upstream_response(target, READ_SECONDS))
             else:
                 self._change(target)
         except Refused as refused:
             content = {"error": refused.error, "expected": refused.expected}
-            self._answer(refused.status, "application/json", json.dumps(content).encode() + b"\n")
+            self._send_response(refused.status, "application/json", json.dumps(content).encode() + b"\n")
 
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -185,12 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(target).path
         try:
             self._check_count(path)
-            answer = self._upstream_answer(target, SCALING_SECONDS)
+            response = self._upstream_response(target, SCALING_SECONDS)
         except Refused:
             self.server.change.release()
             raise
         threading.Thread(target=self._settle, args=[path], daemon=True).start()
-        self._answer(*answer)
+        self._send_response(*response)
 
     def _check_count(self, path: str) -> None:
         described = self._described(path)
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _settle(self, path: str) -> None:
-        """Admits the next change when this one's workers are ready, or the time is up."""
+        """Admits the next change when this one's workers are ready, or after SETTLING_SECONDS."""
         end = time.monotonic() + SETTLING_SECONDS
         try:
             while time.monotonic() < end and not self._is_settled(path):
@@ -221,29 +221,29 @@ class _Handler(BaseHTTPRequestHandler):
         return is_wanted and ready == len(workers) == self.server.worker_processes()
 
     def _described(self, path: str) -> dict[str, Any] | None:
-        """TorchServe's description of the model; None if it gives none."""
+        """TorchServe's description of the model. None: it gives none now."""
         with contextlib.suppress(Refused, ValueError, KeyError, IndexError, TypeError):
-            described: dict[str, Any] = json.loads(self._upstream_answer(path, READ_SECONDS, "GET")[2])[0]
+            described: dict[str, Any] = json.loads(self._upstream_response(path, READ_SECONDS, "GET")[2])[0]
             if isinstance(described["workers"], list):
                 return described
         return None
 
-    def _upstream_answer(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
+    def _upstream_response(self, target: str, seconds: float, method: str | None = None) -> tuple[int, str, bytes]:
         headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
         upstream = UnixConnection(self.server.upstream, seconds)
         try:
             upstream.request(method or self.command, target, headers=headers)
-            answer = upstream.getresponse()
-            content = answer.read(LARGEST_ANSWER)
-            return answer.status, answer.headers.get("Content-Type", "application/json"), content
+            response = upstream.getresponse()
+            content = response.read(LARGEST_RESPONSE)
+            return response.status, response.headers.get("Content-Type", "application/json"), content
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't answer now", "the same request in a moment"
+                HTTPStatus.SERVICE_UNAVAILABLE, "TorchServe doesn't respond now", "the same request in a moment"
             ) from error
         finally:
             upstream.close()
 
-    def _answer(self, status: int, content_type: str, content: bytes) -> None:
+    def _send_response(self, status: int, content_type: str, content: bytes) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -253,14 +253,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The errors that http.server itself answers, as for malformed HTTP, in the form of ours."""
+        """Sends an error of http.server, such as one for malformed HTTP, in the form of our own errors."""
         del explain
         self.close_connection = True
         if self.request_version == "HTTP/0.9":
             return
         with contextlib.suppress(OSError):
             content = {"error": message or HTTPStatus(code).phrase, "expected": f"one of {ROUTES}"}
-            self._answer(code, "application/json", json.dumps(content).encode() + b"\n")
+            self._send_response(code, "application/json", json.dumps(content).encode() + b"\n")
 
     def log_message(self, *_: object) -> None:
         """Logs nothing: TorchServe's own access log has what was passed on."""

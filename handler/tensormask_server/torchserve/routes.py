@@ -21,11 +21,11 @@ ROUTES = (
 
 @dataclass(frozen=True)
 class Route:
-    """A route that is passed on, and the keys that its query may have, each with a pattern for its value."""
+    """A route whose requests are passed on."""
 
     method: str
     path: re.Pattern[str]
-    query: Mapping[str, re.Pattern[str]]
+    query: Mapping[str, re.Pattern[str]]  # from each key that the query may have to a pattern for its value
 
 
 DOCUMENTED = (
@@ -73,7 +73,7 @@ def checked_target(method: str, target: str, most_workers: int) -> str:
         The path and the query to pass on.
 
     Raises:
-        Refused: no documented route has them.
+        Refused: no documented route allows this request.
     """
     parts = urlsplit(target) if target.startswith("/") else urlsplit("")
     matching = [route for route in DOCUMENTED if route.path.fullmatch(parts.path)]
@@ -143,16 +143,16 @@ def check_sender(headers: Message) -> None:
         raise Refused(
             HTTPStatus.FORBIDDEN,
             "the request comes from a page in a browser",
-            "a request of another program, as curl",
+            "a request of another program, such as curl",
         )
 
 
 def _is_loopback(host: str) -> bool:
     """Whether a Host header names this machine as seen from itself."""
-    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?", host)
-    if found is None:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?", host)
+    if match is None:
         return False
     try:
-        return ipaddress.ip_address(found[1].strip("[]")).is_loopback
+        return ipaddress.ip_address(match[1].strip("[]")).is_loopback
     except ValueError:
-        return found[1].lower() == "localhost"
+        return match[1].lower() == "localhost"

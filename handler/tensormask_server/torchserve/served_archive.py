@@ -1,4 +1,4 @@
-"""An archive before it is served: its name and settings, and whether it can be served at all."""
+"""Reads an archive's name and settings, and checks that it can be served."""
 
 import re
 import shutil
@@ -15,9 +15,9 @@ from tensormask_server.options import OptionError, handler_options
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 
-MAX_RESPONSE_SIZE = "6553500"  # bytes, where TorchServe's properties have none
+MAX_RESPONSE_SIZE = "6553500"  # bytes; TorchServe's default
 LONGEST_NAME = 100
-SPARE = 16 << 20  # bytes that are left free on the disk that an archive is unpacked to
+SPARE = 16 << 20  # bytes that stay free on the disk to which an archive is unpacked
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,15 @@ class ServedModel:
 
     workers: int = 1
     batch_size: int = 1
-    response_timeout: int = 120  # s
+    response_timeout: int = 120  # seconds
 
 
 class ArchiveUnusable(Exception):
-    """An archive that can't be served; the message has one line."""
+    """An archive can't be served. The message has one line."""
 
 
 def model_name(archive: Path) -> str:
-    """The model's name in URLs: the file's name, with an underscore for each run of other characters than letters,
-    digits and "-".
+    """The model's name in URLs: the file's name, with "_" in place of characters that aren't letters, digits or "-".
 
     "my model (1).mar" is served as "my_model_1".
     """
@@ -68,7 +67,7 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
         folder: the archive will be unpacked on its disk.
 
     Raises:
-        ArchiveUnusable: it isn't there or isn't whole, its answers may be too large, or the disk is too small for it.
+        ArchiveUnusable: there is no archive, it is damaged, its responses can be too large, or the disk is too small.
     """
     _check_is_there(archive)
     shown = printable(archive)
@@ -76,7 +75,7 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
             check_entries(content)
-            _check_answers_fit(content, properties)
+            _check_responses_fit(content, properties)
             _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
         raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
@@ -95,8 +94,8 @@ def _check_is_there(archive: Path) -> None:
     raise ArchiveUnusable(f"there is no archive {printable(archive)}; {hint}")
 
 
-def _check_answers_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
-    """Checks that TorchServe passes on the largest answers: a larger one would cost its worker."""
+def _check_responses_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
+    """Checks that TorchServe passes on the largest responses. A response that is too large would end its worker."""
     try:
         settings = yaml.safe_load(content.read("model-config.yaml"))
         largest = handler_options(settings["handler"]).limits.max_response_bytes

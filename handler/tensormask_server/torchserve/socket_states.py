@@ -1,4 +1,4 @@
-"""What Linux knows about the TCP connections of a few ports, from one dump for each port (sock_diag(7))."""
+"""Reads the kernel's state of the TCP connections of some ports, by sock_diag(7)."""
 
 import errno
 import socket
@@ -13,14 +13,14 @@ ERROR, DONE = 2, 3  # types of a netlink message
 ESTABLISHED, CLOSE_WAIT = 1, 8  # TCP's states in which a server holds something for a client
 INFO, MEMORY = 2, 7  # INET_DIAG_INFO, INET_DIAG_SKMEMINFO: the two descriptions that are requested
 INFO_SIZE = 136  # bytes of struct tcp_info up to the last field read here
-BUFFER = 1 << 18  # bytes, of a part of the answer; the kernel fills at most 32 KiB
+BUFFER = 1 << 18  # bytes, of a part of the response; the kernel fills at most 32 KiB
 
 
 @dataclass(frozen=True)
 class SocketState:
     """One connection of a server at one moment."""
 
-    cookie: bytes  # the kernel's name for this connection; no other connection ever has it
+    cookie: bytes  # the kernel's name for this connection, which no other connection ever has
     inode: int  # of the socket in /proc/PID/fd; 0 while the server hasn't accepted it
     port: int  # the local one
     received: int  # bytes since it was opened
@@ -32,7 +32,7 @@ class SocketState:
 
 
 def socket_states(*ports: int) -> list[SocketState]:
-    """The connections to these local TCP ports, of IPv4 and IPv6.
+    """Reads the states of the connections to these local TCP ports, of IPv4 and IPv6.
 
     Args:
         ports: of servers in this network namespace.
@@ -41,7 +41,7 @@ def socket_states(*ports: int) -> list[SocketState]:
         The state of each connection.
 
     Raises:
-        OSError: the kernel doesn't allow such a dump, or has none.
+        OSError: the kernel doesn't allow it, or is too old.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         families = (socket.AF_INET, socket.AF_INET6)
@@ -52,16 +52,16 @@ def _dump(kernel: socket.socket, family: int, port: int) -> Iterator[SocketState
     requested = 1 << (INFO - 1) | 1 << (MEMORY - 1)
     states = 1 << ESTABLISHED | 1 << CLOSE_WAIT
     any_socket = struct.pack("!HH", port, 0) + bytes(36) + b"\xff" * 8  # struct inet_diag_sockid
-    question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, requested, states) + any_socket
-    kernel.send(struct.pack("=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, DUMP_REQUEST, 0, 0) + question)
+    query = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, requested, states) + any_socket
+    kernel.send(struct.pack("=IHHII", 16 + len(query), SOCK_DIAG_BY_FAMILY, DUMP_REQUEST, 0, 0) + query)
     while True:
         part = kernel.recv(BUFFER)
         at = 0
         while at < len(part):
-            length, kind = struct.unpack_from("=IH", part, at)
-            if kind == DONE:
+            length, message_type = struct.unpack_from("=IH", part, at)
+            if message_type == DONE:
                 return
-            if kind == ERROR:
+            if message_type == ERROR:
                 (number,) = struct.unpack_from("=i", part, at + 16)
                 raise OSError(-number, "the kernel doesn't describe TCP connections")
             yield _state(part[at + 16 : at + length])
@@ -74,10 +74,10 @@ def _state(message: bytes) -> SocketState:
     info, memory = b"", bytes(36)
     at = 72
     while at + 4 <= len(message):
-        length, kind = struct.unpack_from("=HH", message, at)
-        if kind == INFO:  # struct tcp_info
+        length, attribute = struct.unpack_from("=HH", message, at)
+        if attribute == INFO:  # struct tcp_info
             info = message[at + 4 : at + length]
-        elif kind == MEMORY:
+        elif attribute == MEMORY:
             memory = message[at + 4 : at + length]
         at += max(4, length + 3 & ~3)
     if len(info) < INFO_SIZE:

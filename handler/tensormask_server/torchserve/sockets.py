@@ -1,4 +1,4 @@
-"""The sockets of another process's server, on Linux: no new connections, and how many have a request in hand."""
+"""The sockets of another process's server, on Linux: refuses new connections, and counts those with a request."""
 
 import ctypes
 import errno
@@ -36,7 +36,7 @@ def refuse_new(process: psutil.Process, port: int) -> bool:
 
 
 def close_all_but(process: psutil.Process, ports: Collection[int]) -> bool:
-    """Has the kernel drop what comes to all other ports on which a process listens, and ends their connections.
+    """Closes all other ports on which a process listens: the kernel drops what comes, and their connections end.
 
     Args:
         process: the server's.
@@ -46,7 +46,7 @@ def close_all_but(process: psutil.Process, ports: Collection[int]) -> bool:
         Whether the process listens on other ports.
 
     Raises:
-        OSError: its sockets can't be reached.
+        OSError: the process's sockets can't be reached.
     """
     listening = {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
     for port in listening - set(ports):
@@ -65,7 +65,7 @@ def _filter_of_nothing() -> bytes:
 
 
 def count_in_hand(process: psutil.Process, port: int) -> int:
-    """Counts the connections on a port that have a request without its whole answer.
+    """Counts the connections on a port that have a request without its whole response.
 
     If the system denies access to the sockets, counts all connections.
     """

@@ -1,1 +1,1 @@
-"""One batch in the worker, from its requests to its responses. Nothing here knows TorchServe."""
+"""The worker: from a batch of requests to its responses. Nothing here depends on TorchServe."""

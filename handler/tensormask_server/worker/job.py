@@ -10,30 +10,30 @@ from tensormask_server.timing import Stopwatch
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request gets no result. These are facts, not the exception: its traceback would keep the request alive."""
+    """Why a request gets no results. It isn't the exception, whose traceback would keep the request in memory."""
 
-    status: int  # HTTP's
+    status: int  # of HTTP
     error: str  # what was found
     expected: str  # what would be accepted
     reason: str  # for the metrics, as in `BadRequest`
 
     @classmethod
     def of(cls, error: BadRequest) -> "Failure":
-        return cls(error.status[0], error.error, error.expected, error.reason)
+        return cls(error.status, error.error, error.expected, error.reason)
 
 
 @dataclass
 class Job:
-    """What is known of a request so far. It has a request, or a failure, or it asks for the page."""
+    """What is known of a request so far: the parsed request, or its failure, or that it is for the page."""
 
     request: Request | None = None
     results: list[Result] = field(default_factory=list)  # one for each image of the request, in its order
     failure: Failure | None = None
-    asks_for_page: bool = False
+    is_for_page: bool = False
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def fail(self, error: BadRequest) -> None:
-        """Only this failure is left of the request; its images and results are freed."""
+        """Notes the failure, and frees the request's images and results."""
         self.request = None
         self.results = []
         self.failure = Failure.of(error)

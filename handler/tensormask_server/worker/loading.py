@@ -1,4 +1,4 @@
-"""From an archive's unpacked files to a service that is ready to answer."""
+"""Loads the service from the files of an unpacked archive."""
 
 import logging
 import os
@@ -37,14 +37,17 @@ def load_service(
 
     Args:
         model_dir: the folder of the unpacked archive.
-        weights: the name of the weights' file in it.
+        weights: the name of the weights' file in the folder.
         name: the model's, as in its URL.
-        options: how the service answers.
+        options: the engine, the precision, the limits and the default score threshold.
         device: where the network runs.
-        record: gets the metrics of each batch.
+        record: the service calls it with each measurement.
+
+    Returns:
+        A service that is ready for requests.
 
     Raises:
-        Exception: the files can't be used; the message says why.
+        Exception: the files can't be used. The message says why.
     """
     sums = check_sums(model_dir)
     engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
@@ -55,17 +58,19 @@ def load_service(
 
 
 def share_cores(workers: int) -> None:
-    """Gives this worker its part of the cores; workers that all use every core wait for each other's threads.
+    """Limits torch to this worker's part of the cores. Workers that all use every core would wait for each other.
+
+    OMP_NUM_THREADS in the environment has priority.
 
     Args:
-        workers: how many there are. OMP_NUM_THREADS in the environment has priority.
+        workers: the number of workers on this machine.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // max(1, workers)))
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:
-    """Loads the options' engine, logs its warnings, and reports to the launcher that a precision is slow."""
+    """Loads the engine, logs its warnings, and reports a slow precision to the launcher."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         engine = load_engine(options.engine, config, weights, device, options.precision)
@@ -77,10 +82,10 @@ def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: t
 
 
 def _warm_up(engine: Engine) -> None:
-    """Finds as many instances as possible on an image of noise, so that making masks is warm as well.
+    """Detects as many instances as possible on an image of noise, so that the code for masks runs once as well.
 
     Raises:
-        NotFiniteError: a layer gives infinite numbers, or values that are not numbers.
+        NotFiniteError: a layer's output has infinite values or NaN.
     """
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with finite_layers(engine.network):

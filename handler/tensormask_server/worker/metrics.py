@@ -1,4 +1,4 @@
-"""What the server's metrics endpoint shows of this model, beside TorchServe's own metrics."""
+"""The metrics of this model at the server's metrics endpoint. TorchServe adds its own."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tensormask_server.worker.job import Job
 
 PARTS = ("decode", "resize", "network", "masks", "encode")
-# by name the unit and the labels; the histograms' buckets are TorchServe's, from 0.005 to 10 seconds
+# from a metric's name to its unit and labels; TorchServe sets the histograms' buckets, from 0.005 to 10 seconds
 HISTOGRAMS = {f"tensormask_{part}_seconds": ("seconds", ("model_name",)) for part in PARTS}
 COUNTERS = {
     "tensormask_images_total": ("count", ("model_name",)),
@@ -19,7 +19,7 @@ COUNTERS = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """A value to observe, of HISTOGRAMS, or to add, of COUNTERS."""
+    """A value for one metric: a histogram observes it, and a counter adds it."""
 
     name: str
     value: float
@@ -27,16 +27,17 @@ class Measurement:
 
 
 def measurements(jobs: Sequence[Job], model_name: str) -> Iterator[Measurement]:
-    """What a batch adds to the metrics.
+    """The measurements of one batch.
 
     Args:
-        jobs: all of the batch, with their responses made.
+        jobs: all jobs of the batch, after their responses were made.
+        model_name: the value of the label.
     """
-    answered = [job for job in jobs if job.failure is None and not job.asks_for_page]
-    for job in answered:
+    successful = [job for job in jobs if job.failure is None and not job.is_for_page]
+    for job in successful:
         for part, seconds in job.stopwatch.seconds.items():
             yield Measurement(f"tensormask_{part}_seconds", seconds, (model_name,))
-    results = [result for job in answered for result in job.results]
+    results = [result for job in successful for result in job.results]
     if results:
         pixels = sum(result.image.shape[0] * result.image.shape[1] for result in results)
         instances = sum(len(result.detections) for result in results)

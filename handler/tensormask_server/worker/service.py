@@ -1,4 +1,4 @@
-"""One model's answers to batches of HTTP requests. It knows no web server: fields and headers in, responses out."""
+"""The service of one model: from a batch of HTTP requests to their responses. It depends on no web server."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -18,38 +18,39 @@ from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
-from tensormask_server.worker.page import Page, asks_for_page
+from tensormask_server.worker.page import Page, is_for_page
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What goes back to the client."""
+    """One HTTP response."""
 
-    status: int  # HTTP's
+    status: int  # of HTTP
     headers: Mapping[str, str]
     body: bytes
 
 
 @dataclass
 class Service:
-    """Answers each request of a batch on its own: a bad one gets its error, and the others get their results."""
+    """Makes the response to each request of a batch. A bad request gets an error, and the others get their results."""
 
     engine: Engine
     model: Model
     options: HandlerOptions
     page: Page
-    record: Callable[[Measurement], None]  # gets the metrics of each batch
+    record: Callable[[Measurement], None]  # is called with each measurement of a batch
 
     def respond(self, requests: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Response]:
-        """
+        """Makes the responses to a batch of requests. A request never makes it raise an exception.
+
         Args:
-            requests: for each request its fields and its headers. The fields hold the body under "body", or the fields
-                of a form, and the query's parameters.
+            requests: for each request its fields and its headers. The fields are the body under "body", or the fields
+                of a form. The query's parameters are beside them.
 
         Returns:
-            One response for each request, in order. It never raises because of a request.
+            One response for each request, in order.
         """
         jobs = [self._decoded(fields, headers) for fields, headers in requests]
         self._predict([job for job in jobs if job.request])
@@ -63,8 +64,8 @@ class Service:
         return responses
 
     def _decoded(self, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Job:
-        job = Job(asks_for_page=asks_for_page(fields, headers))
-        if job.asks_for_page:
+        job = Job(is_for_page=is_for_page(fields, headers))
+        if job.is_for_page:
             return job
         config = self.engine.config
         max_masks = config.detection.max_detections if config.head.mask_on else 0
@@ -86,15 +87,17 @@ class Service:
         return job
 
     def _predict(self, jobs: Sequence[Job]) -> None:
-        """Runs the network on all images together. If that fails, it runs once for each request, so that only the
-        request at fault fails."""
+        """Runs the network on all images together.
+
+        If that fails, it runs the network once for each request, so that only the bad request fails.
+        """
         try:
             self._detect(jobs)
             return
         except Exception:
-            logger.exception("a batch of %d requests failed; each of them is tried alone", len(jobs))
-        for job in jobs:  # after the except, as the error's traceback holds the tensors of the batch
-            self._detect_alone(job)
+            logger.exception("a batch of %d requests failed; each request is tried by itself", len(jobs))
+        for job in jobs:  # not in the except block, where the error's traceback holds the tensors of the batch
+            self._detect_one(job)
 
     def _detect(self, jobs: Sequence[Job]) -> None:
         items = [item for job in jobs if job.request for item in job.request.items]
@@ -106,8 +109,8 @@ class Service:
             job.results = [Result(item.image, next(detections), self.model) for item in job.request.items]
             job.stopwatch.seconds |= stopwatch.seconds
 
-    def _detect_alone(self, job: Job) -> None:
-        torch.cuda.empty_cache()  # what the failed batch left; without CUDA it does nothing
+    def _detect_one(self, job: Job) -> None:
+        torch.cuda.empty_cache()  # frees what the failed batch left; without CUDA it does nothing
         try:
             self._detect([job])
         except Exception as error:
@@ -115,11 +118,12 @@ class Service:
             job.fail(fault_of(error))
 
     def _encoded(self, job: Job, room: int) -> Response:
-        """
+        """Makes the response to one job.
+
         Args:
-            room: the bytes that the response may have beside the batch's other responses.
+            room: bytes that the batch's other responses leave for this one.
         """
-        if job.asks_for_page:
+        if job.is_for_page:
             policy = {"Content-Security-Policy": self.page.content_security_policy}
             return Response(200, {"Content-Type": "text/html; charset=utf-8", **policy}, self.page.html)
         if job.request is not None:
@@ -137,7 +141,8 @@ class Service:
         )
 
     def _content(self, job: Job, room: int) -> Content:
-        """
+        """Encodes a job's results.
+
         Raises:
             BadRequest: the response is too large, or it can't be made in the requested format.
         """
@@ -150,7 +155,7 @@ class Service:
             raise BadRequest(
                 f"the response, with {masks} masks, has {size} bytes, more than the {limit} allowed",
                 "a smaller image, a higher score_threshold, fewer max_detections or format coco",
-                "answer",
+                "response",
             )
         if size > room:
             raise FullBatchError(size)

@@ -63,7 +63,7 @@ def results_of(found: dict[int, Detections]) -> list[dict[str, Any]]:
     return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
 
 
-def test_a_perfect_answer_scores_one_at_every_size(found: dict[int, Detections]) -> None:
+def test_a_perfect_response_scores_one_at_every_size(found: dict[int, Detections]) -> None:
     scores = evaluate(annotated(found), results_of(found))
     for part in (scores.boxes, scores.masks):
         assert (part.ap, part.ap50, part.ap75, part.small, part.medium, part.large) == pytest.approx((1,) * 6)
@@ -159,11 +159,11 @@ def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Dete
     assert scores.masks is None
 
 
-def test_an_answer_is_read_as_it_was_meant() -> None:
+def test_a_response_is_read_as_it_was_meant() -> None:
     expected = things(3)
-    answer = detections.read_detections(npz(expected))
+    response = detections.read_detections(npz(expected))
     for name in ("boxes", "scores", "classes", "masks"):
-        np.testing.assert_array_equal(getattr(answer, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(response, name), getattr(expected, name))
 
 
 def zipped(**arrays: np.ndarray) -> bytes:
@@ -173,7 +173,7 @@ def zipped(**arrays: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"PK\x03\x04", zipped(), zipped(scores=np.array([None]))])
-def test_something_else_than_an_answer_is_told(body: bytes) -> None:
+def test_something_else_than_a_response_is_reported(body: bytes) -> None:
     with pytest.raises(WrongServer, match="something else than detections"):
         detections.read_detections(body)
 
@@ -188,7 +188,7 @@ def bomb() -> bytes:
 
 
 def header(name: str, text: str) -> bytes:
-    """An answer of which one array has this header, and nothing else."""
+    """A response of which one array has this header, and nothing else."""
     packed = io.BytesIO(npz(things(3)))
     with zipfile.ZipFile(packed) as archive:
         entries = {each: archive.read(each) for each in archive.namelist()}
@@ -223,7 +223,7 @@ def shaped(descr: str, shape: str) -> str:
     ],
     ids=range(13),
 )
-def test_an_answer_that_means_ill_takes_no_memory(body: bytes) -> None:
+def test_a_response_that_means_ill_takes_no_memory(body: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(WrongServer, match="something else than detections"):
@@ -233,7 +233,7 @@ def test_an_answer_that_means_ill_takes_no_memory(body: bytes) -> None:
         tracemalloc.stop()
 
 
-def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     body = bomb()
     monkeypatch.setattr(detections, "MAX_BYTES", 60_000_000)
     tracemalloc.start()
@@ -245,11 +245,11 @@ def test_an_answer_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeypa
         tracemalloc.stop()
 
 
-def test_masks_of_another_size_than_the_image_are_told(
+def test_masks_of_another_size_than_the_image_are_reported(
     tmp_path: Path, stub: "Stub", client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = np.zeros((1, 2, 2), bool)
-    stub.answers = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
+    stub.responses = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
     assert command.main([*write_folder(tmp_path, found), "--url", client.url]) == 2
     assert "masks of 2×2 pixels on an image of 120×160" in last_line(capsys)
 
@@ -276,9 +276,9 @@ def test_an_annotation_file_names_no_image_outside_of_the_folder(
 
 
 class Stub(HTTPServer):
-    """Gives these answers in turn, None ending the connection; without any left, detections."""
+    """Gives these responses in turn, None ending the connection; without any left, detections."""
 
-    answers: list[tuple[int, bytes] | None]
+    responses: list[tuple[int, bytes] | None]
     tokens: list[str | None]
 
 
@@ -288,12 +288,12 @@ class StubHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.tokens.append(self.headers["Authorization"])
-        answer = self.server.answers.pop(0) if self.server.answers else (200, npz(things(0)))
-        if answer is not None:
-            self.send_response(answer[0])
-            self.send_header("Content-Type", "application/zip" if answer[0] == 200 else "application/json")
+        response = self.server.responses.pop(0) if self.server.responses else (200, npz(things(0)))
+        if response is not None:
+            self.send_response(response[0])
+            self.send_header("Content-Type", "application/zip" if response[0] == 200 else "application/json")
             self.end_headers()
-            self.wfile.write(answer[1])
+            self.wfile.write(response[1])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -302,7 +302,7 @@ class StubHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     with Stub(("127.0.0.1", 0), StubHandler) as server:
-        server.answers, server.tokens = [], []
+        server.responses, server.tokens = [], []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -335,18 +335,18 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_an_error_on_one_image_is_told_and_counted(
+def test_an_error_on_one_image_is_reported_and_counted(
     tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*write_folder(tmp_path, found), "--url", client.url, "--concurrency", "1"]
     arguments += ["--results", str(tmp_path / "results.jsonl")]
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(tmp_path / "images" / "40.png")
-    stub.answers = [(500, b'{"message": "worker died"}')]
+    stub.responses = [(500, b'{"message": "worker died"}')]
     assert command.main(arguments) == 1
     printed = capsys.readouterr()
     assert "7.png: 500 worker died" in printed.err
     assert "40.png: has 121×160 pixels, and annotations for 120×160" in printed.err
-    assert "2 of 3 images had no answer" in printed.err.splitlines()[-1]
+    assert "2 of 3 images had no response" in printed.err.splitlines()[-1]
     assert [line.split()[0] for line in printed.out.splitlines()] == ["AP", "box", "mask"]
     # and only those are asked for again
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "40.png")
@@ -384,7 +384,7 @@ def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, conten
     assert path.read_text() == content
 
 
-def test_what_can_not_be_measured_is_told_before_anything_is_sent(
+def test_what_can_not_be_measured_is_reported_before_anything_is_sent(
     tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*write_folder(tmp_path, found), "--url", client.url]

@@ -84,15 +84,15 @@ def test_a_flipped_bit_anywhere_in_a_part_is_found(parts: Parts, tmp_path: Path,
         parts.write(part, rows_of(parts, part))
     path = tmp_path / "part-000001.parquet"
     content = path.read_bytes()
-    assert parts.take_away_damaged() == 0
+    assert parts.delete_damaged() == 0
     for place in range(0, len(content), 1 if bit == 0 else 7):
         assert not is_whole(flipped(content, place, bit)), place
     for place in range(bit, len(content), len(content) // 50):
         path.write_bytes(flipped(content, place, bit))
-        assert parts.take_away_damaged() == 1, place
+        assert parts.delete_damaged() == 1, place
         assert parts.finished() == {0: 0}, place
     parts.write(1, rows_of(parts, 1))
-    assert parts.take_away_damaged() == 0
+    assert parts.delete_damaged() == 0
     assert parts.finished() == {0: 0, 1: 0}
 
 
@@ -107,7 +107,7 @@ def test_something_else_in_the_place_of_a_part_is_damage(parts: Parts, tmp_path:
         pq.write_table(pa.Table.from_pylist(rows_of(parts, 1)), path)
     else:
         path.write_bytes(content)
-    assert parts.take_away_damaged() == 1
+    assert parts.delete_damaged() == 1
     assert not path.exists()
 
 
@@ -124,7 +124,7 @@ def test_a_flipped_bit_in_the_pages_is_found_by_other_readers_too(parts: Parts, 
 
 
 @pytest.mark.attack(14, "flipped bits in what a bulk run wrote")
-def test_a_flipped_bit_in_the_list_of_images_is_told(folder: Place, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_list_of_images_is_reported(folder: Place, tmp_path: Path) -> None:
     begin(folder, SETTINGS, (f"/images/{i}.jpg" for i in range(50)))
     path = tmp_path / "_images.parquet"
     content = path.read_bytes()
@@ -172,9 +172,9 @@ def test_a_run_that_did_not_begin_leaves_nothing(folder: Place, tmp_path: Path) 
     assert not is_begun(folder)
 
 
-def test_a_folder_with_other_things_is_no_place_for_a_run(folder: Place, tmp_path: Path) -> None:
+def test_a_run_needs_a_folder_without_other_files(folder: Place, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(RunError, match=r"holds other things, holiday\.jpg for one"):
+    with pytest.raises(RunError, match=r"holds other files, such as holiday\.jpg"):
         is_begun(folder)
     with pytest.raises(RunError, match="is a file"):
         is_begun(folder / "holiday.jpg")

@@ -55,7 +55,7 @@ def test_a_pattern_may_stand_in_a_uri(folder: Path) -> None:
     assert found(f"file://{folder}/*/same.jpg", folder) == ["a/same.jpg", "b/same.jpg"]
 
 
-def test_a_name_that_is_not_utf_8_is_told_with_its_folder(folder: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_reported_with_its_folder(folder: Path) -> None:
     (folder / "a" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
     with pytest.raises(PlaceError, match=rf"a file in {folder}/a has a name that isn't UTF-8, b'.*caf\\xe9"):
         list(source_of(str(folder)).images())
@@ -91,7 +91,7 @@ def test_a_link_to_what_is_not_there_is_a_image_like_one_that_can_not_be_read(fo
 
 
 @pytest.mark.parametrize("name", ["{}/absent", "{}/absent/*.jpg", "file://{}/absent", "nonsense://bucket/x"])
-def test_what_is_not_there_is_told(folder: Path, name: str) -> None:
+def test_what_is_not_there_is_reported(folder: Path, name: str) -> None:
     with pytest.raises(PlaceError, match=r"absent|nonsense"):
         list(source_of(name.format(folder)).images())
 

@@ -37,7 +37,7 @@ from tensormask_server.instances import decode_mask
 
 from tests.waiting import wait_for
 
-ANSWER = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
+RESPONSE = json.dumps({"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}).encode()
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 AT_ONCE = (0.0, 0.0)  # waits
 
@@ -70,22 +70,22 @@ def test_neither_torch_nor_pillow_is_imported() -> None:
 
 
 @contextmanager
-def answering(*answers: tuple[int, bytes] | None, port: int = 0) -> Iterator[str]:
-    """A server that gives these answers in turn, None by closing the connection; the last one for ever."""
-    left = list(answers)
+def answering(*responses: tuple[int, bytes] | None, port: int = 0) -> Iterator[str]:
+    """A server that gives these responses in turn, None by closing the connection; the last one for ever."""
+    left = list(responses)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            answer = left.pop(0) if len(left) > 1 else left[0]
-            if answer is None:
+            response = left.pop(0) if len(left) > 1 else left[0]
+            if response is None:
                 self.close_connection = True
                 return
-            self.send_response(answer[0])
+            self.send_response(response[0])
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer[1])))
+            self.send_header("Content-Length", str(len(response[1])))
             self.end_headers()
-            self.wfile.write(answer[1])
+            self.wfile.write(response[1])
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -102,23 +102,23 @@ def answering(*answers: tuple[int, bytes] | None, port: int = 0) -> Iterator[str
 
 
 def test_a_busy_server_and_a_broken_connection_are_tried_again() -> None:
-    with answering((503, b"{}"), None, (200, ANSWER)) as url:
+    with answering((503, b"{}"), None, (200, RESPONSE)) as url:
         assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
 
 
 @pytest.mark.parametrize("status", [500, 507])
-def test_a_worker_that_died_is_asked_for_again_but_not_for_ever(status: int) -> None:
+def test_a_request_whose_worker_died_is_repeated_but_not_for_ever(status: int) -> None:
     died = (status, b'{"code": 500, "type": "InternalServerException", "message": "Worker died."}')
-    with answering(died, died, (200, ANSWER)) as url:
+    with answering(died, died, (200, RESPONSE)) as url:
         assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
-    with answering(died, died, died, (200, ANSWER)) as url, pytest.raises(Lost, match=f"{status} Worker died"):
+    with answering(died, died, died, (200, RESPONSE)) as url, pytest.raises(Lost, match=f"{status} Worker died"):
         Client(url, waits=(*AT_ONCE, *AT_ONCE)).predict(PIXEL)
 
 
-def test_no_answer_at_all_is_a_lost_request() -> None:
+def test_no_response_at_all_is_a_lost_request() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = Client(f"http://127.0.0.1:{silent.getsockname()[1]}/predictions/x", waits=AT_ONCE, timeout=0.1)
-        with pytest.raises(Lost, match=r"the server gave no answer in 0\.1 s"):
+        with pytest.raises(Lost, match=r"the server sent no response in 0\.1 s"):
             client.predict(PIXEL)
 
 
@@ -126,14 +126,14 @@ def test_a_server_that_is_started_anew_is_waited_for(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     with ThreadPoolExecutor(1) as pool:
         with answering(None) as url:
-            found = pool.submit(Client(url, waits=(0.1,) * 3000).predict, PIXEL)
+            future = pool.submit(Client(url, waits=(0.1,) * 3000).predict, PIXEL)
             wait_for(lambda: caplog.records, "the client to report the broken connection")
         wait_for(lambda: "no server answers" in caplog.text, "the client to report that nobody answers")
-        with answering((200, ANSWER), port=urlsplit(url).port or 0):
-            assert len(found.result()) == 0
+        with answering((200, RESPONSE), port=urlsplit(url).port or 0):
+            assert len(future.result()) == 0
 
 
-def test_a_server_that_stays_busy_is_told() -> None:
+def test_a_server_that_stays_busy_is_reported() -> None:
     with (
         answering((503, b'{"message": "queue full"}')) as url,
         pytest.raises(Busy, match="503 queue full, 3 times"),
@@ -143,29 +143,34 @@ def test_a_server_that_stays_busy_is_told() -> None:
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_what_a_proxy_says_of_a_server_that_is_gone_is_not_the_last_word(status: int) -> None:
-    with answering((status, b"<html><h1>a proxy</h1></html>"), (200, ANSWER)) as url:
+    with answering((status, b"<html><h1>a proxy</h1></html>"), (200, RESPONSE)) as url:
         assert len(Client(url, waits=AT_ONCE).predict(PIXEL)) == 0
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "error", "message"),
     [
         (400, b'{"error": "no", "expected": "yes"}', Refused, "400 no; expected yes"),
         (413, b"", Refused, "413 the image has 0.0 MB, more than .* max_request_size"),
-        (400, b'{"type": "InvalidKeyException", "message": "no"}', WrongToken, "wants a token: 400 no; expected the"),
+        (
+            400,
+            b'{"type": "InvalidKeyException", "message": "no"}',
+            WrongToken,
+            "requires a token: 400 no; expected the",
+        ),
         (404, b'{"message": "Model not found"}', WrongServer, "404 Model not found"),
         (500, b"", Refused, "500 Internal Server Error"),
         (200, b"<html>", WrongServer, "something else than this server's responses"),
         (200, b'{"instances": [{}]}', WrongServer, "something else than this server's responses"),
     ],
 )
-def test_another_answer_is_told(status: int, body: bytes, kind: type[Exception], said: str) -> None:
-    with answering((status, body)) as url, pytest.raises(kind, match=said):
+def test_any_other_response_is_an_error(status: int, body: bytes, error: type[Exception], message: str) -> None:
+    with answering((status, body)) as url, pytest.raises(error, match=message):
         Client(url, waits=()).predict(PIXEL)
 
 
-def test_nobody_there_is_told() -> None:
-    with answering((200, ANSWER)) as url:
+def test_an_absent_server_is_an_error() -> None:
+    with answering((200, RESPONSE)) as url:
         pass
     with pytest.raises(Unreachable, match="no server answers at"):
         Client(url, waits=AT_ONCE).predict(PIXEL)
@@ -181,7 +186,7 @@ def test_an_unknown_option_is_refused() -> None:
         Client("http://127.0.0.1:9").predict(PIXEL, treshold=1)  # type: ignore[call-arg]
 
 
-def test_wrong_usage_is_told(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"]) == 2
     assert "no images in" in capsys.readouterr().err
     assert main([str(tmp_path), "--url", "nowhere", "--out", "x"]) == 2
@@ -194,6 +199,6 @@ def test_run_lengths_of_another_mask_are_refused(counts: str) -> None:
         decode_mask(counts, 2, 2)
 
 
-def test_a_image_of_pillow_is_told_what_to_be_instead() -> None:
+def test_the_error_for_an_image_of_pillow_says_what_is_expected() -> None:
     with pytest.raises(BadImage, match=r"the image is Image; expected a path.*numpy.asarray"):
         image_bytes(Image.new("RGB", (4, 4)))

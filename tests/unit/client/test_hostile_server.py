@@ -29,7 +29,7 @@ from tensormask_server.client import (
     WrongToken,
     image_bytes,
 )
-from tensormask_server.instances import AnswerTooLarge, decode_mask, read_instances
+from tensormask_server.instances import ResponseTooLarge, decode_mask, read_instances
 
 pytestmark = pytest.mark.attack(13, "a server that means ill to our client")
 
@@ -107,7 +107,7 @@ def http(body: bytes, status: str = "200 OK", *headers: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
 
 
-def answer(**changes: Any) -> bytes:
+def response(**changes: Any) -> bytes:
     return json.dumps({**GOOD, **changes}).encode()
 
 
@@ -142,7 +142,7 @@ def error_of(behave: Callable[[socket.socket], None], **limits: Any) -> ClientEr
     ],
 )
 def test_what_has_no_end_is_given_up(start: bytes, piece: bytes) -> None:
-    error = error_of(endless(start, piece), max_answer_bytes=1 << 20)
+    error = error_of(endless(start, piece), max_response_bytes=1 << 20)
     assert isinstance(error, TooLarge | WrongServer)
 
 
@@ -153,15 +153,15 @@ def test_headers_of_megabytes_are_given_up() -> None:
     assert "headers of more than 262144 bytes" in str(error)
 
 
-def test_an_answer_may_have_just_as_many_bytes_as_are_allowed() -> None:
-    body = answer()
+def test_a_response_may_have_just_as_many_bytes_as_are_allowed() -> None:
+    body = response()
     for limit, is_enough in ((len(body), True), (len(body) - 1, False)):
         with talking(sending(http(body))) as url:
-            client = Client(url, waits=(), max_answer_bytes=limit)
+            client = Client(url, waits=(), max_response_bytes=limit)
             if is_enough:
                 assert len(client.predict(PIXEL)) == 0
             else:
-                with pytest.raises(TooLarge, match=f"more than {limit} bytes; .*max_answer_bytes"):
+                with pytest.raises(TooLarge, match=f"more than {limit} bytes; .*max_response_bytes"):
                     client.predict(PIXEL)
 
 
@@ -193,7 +193,7 @@ def test_a_length_that_does_not_come_takes_no_memory() -> None:
 def test_what_drips_is_given_up_when_the_time_is_over(start: bytes, piece: bytes) -> None:
     error = error_of(dripping(start, piece), timeout=PATIENCE, total_timeout=0.5)
     assert isinstance(error, Lost)
-    assert "no answer in 0.5 s in all" in str(error)
+    assert "no response in 0.5 s in all" in str(error)
 
 
 def test_a_server_that_takes_the_image_drop_by_drop_is_given_up() -> None:
@@ -206,7 +206,7 @@ def test_a_server_that_takes_the_image_drop_by_drop_is_given_up() -> None:
     is_over = threading.Event()
     with talking(behave) as url:
         with pytest.raises(Lost, match=r"0\.5 s in all"):
-            Client(url, waits=(), timeout=PATIENCE, total_timeout=0.5).answer(bytes(100_000_000), "coco")
+            Client(url, waits=(), timeout=PATIENCE, total_timeout=0.5).request(bytes(100_000_000), "coco")
         is_over.set()
 
 
@@ -217,7 +217,7 @@ def test_tries_end_with_the_total_time() -> None:
     assert "2 times" in str(error)
 
 
-# --- what an answer says ----------------------------------------------------------------------------------------------
+# --- what a response says ---------------------------------------------------------------------------------------------
 
 WRONG = [
     b"",
@@ -229,25 +229,25 @@ WRONG = [
     b"1e999999",
     b'"\xff\xfe"',
     b"\xff\xfe" + "{}".encode("utf-16-le"),
-    gzip.compress(answer()),
+    gzip.compress(response()),
     b"null",
-    answer(instances=None),
-    answer(instances={}),
-    answer(instances="ab"),
-    answer(instances=[None]),
-    answer(instances=[[]]),
-    answer(height=0),
-    answer(height=-1, width=-2),
-    answer(height=True),
-    answer(height=1.0),
-    answer(height="1"),
-    answer(height=None),
-    answer(height=10**400),
-    answer(model=1),
-    answer(model=None),
-    answer(weights_sha256=[]),
+    response(instances=None),
+    response(instances={}),
+    response(instances="ab"),
+    response(instances=[None]),
+    response(instances=[[]]),
+    response(height=0),
+    response(height=-1, width=-2),
+    response(height=True),
+    response(height=1.0),
+    response(height="1"),
+    response(height=None),
+    response(height=10**400),
+    response(model=1),
+    response(model=None),
+    response(weights_sha256=[]),
     *(
-        answer(instances=[{**THING, **change}]).replace(b"Infinity", b"1e400")
+        response(instances=[{**THING, **change}]).replace(b"Infinity", b"1e400")
         for change in (
             {"bbox": [0, 0, 1]},
             {"bbox": [0, 0, 1, float("inf")]},
@@ -290,12 +290,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize("body", WRONG, ids=range(len(WRONG)))
-def test_an_answer_of_another_form_is_another_servers(body: bytes) -> None:
+def test_a_response_of_another_form_is_another_servers(body: bytes) -> None:
     assert isinstance(error_of(sending(http(body))), WrongServer)
 
 
 def test_the_thing_that_the_wrong_ones_are_made_of_is_right() -> None:
-    with talking(sending(http(answer(instances=[THING])))) as url:
+    with talking(sending(http(response(instances=[THING])))) as url:
         found = Client(url, waits=()).predict(PIXEL)
     assert (found.names, found.scores.tolist(), found.boxes.tolist()) == (("ant",), [0.5], [[0, 0, 1, 1]])
     assert found.masks is not None
@@ -307,7 +307,7 @@ def test_the_thing_that_the_wrong_ones_are_made_of_is_right() -> None:
 )
 def test_the_masks_size_is_looked_at_before_memory_is_taken(height: int, width: int, things: int) -> None:
     segmentation = {"size": [height, width], "counts": "0"}
-    body = answer(instances=[{**THING, "segmentation": segmentation}] * things, height=height, width=width)
+    body = response(instances=[{**THING, "segmentation": segmentation}] * things, height=height, width=width)
     with (
         talking(sending(http(body))) as url,
         pytest.raises(TooLarge, match=r"at most 1677721600 pixels.*max_mask_pixels"),
@@ -316,7 +316,7 @@ def test_the_masks_size_is_looked_at_before_memory_is_taken(height: int, width: 
 
 
 def test_masks_of_another_size_than_the_image_sent_are_another_servers() -> None:
-    error = error_of(sending(http(answer(height=2))))
+    error = error_of(sending(http(response(height=2))))
     assert isinstance(error, WrongServer)
     assert "2×2 pixels for an image of 1×2" in str(error)
 
@@ -325,12 +325,12 @@ def test_masks_of_another_size_than_the_image_sent_are_another_servers() -> None
     "body", [b"[" + b"[]," * 2_000_000 + b"[]]", b"[" + b'"",' * 2_000_000 + b'""]', b"[" * 2_000_000]
 )
 def test_json_that_would_take_many_times_its_size_is_not_read(body: bytes) -> None:
-    with pytest.raises(AnswerTooLarge, match="expected at most 1000000"):
+    with pytest.raises(ResponseTooLarge, match="expected at most 1000000"):
         read_instances(body, "")
 
 
 def test_brackets_and_commas_in_texts_are_no_values() -> None:
-    body = answer(model=r'[{,"\\' * 1_000_000)
+    body = response(model=r'[{,"\\' * 1_000_000)
     assert read_instances(body, "").model == r'[{,"\\' * 1_000_000
 
 
@@ -385,14 +385,14 @@ values = st.recursive(
 
 @settings(deadline=None)
 @given(
-    of_answer=st.dictionaries(st.sampled_from([*GOOD]), values),
-    of_thing=st.dictionaries(st.sampled_from([*THING]), values),
+    of_response=st.dictionaries(st.sampled_from([*GOOD]), values),
+    of_instance=st.dictionaries(st.sampled_from([*THING]), values),
 )
-def test_anything_else_in_an_answer_is_a_value_error_or_an_answer(
-    of_answer: dict[str, object], of_thing: dict[str, object]
+def test_anything_else_in_a_response_is_a_value_error_or_a_response(
+    of_response: dict[str, object], of_instance: dict[str, object]
 ) -> None:
     with suppress(ValueError):
-        read_instances(answer(**{"instances": [{**THING, **of_thing}], **of_answer}), "")
+        read_instances(response(**{"instances": [{**THING, **of_instance}], **of_response}), "")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_anything_else_in_an_answer_is_a_value_error_or_an_answer(
     ],
 )
 def test_timing_that_is_not_ours_is_left_out(header: str, timing: dict[str, float]) -> None:
-    assert read_instances(answer(), header).timing == timing
+    assert read_instances(response(), header).timing == timing
 
 
 # --- what a server says -----------------------------------------------------------------------------------------------
@@ -456,8 +456,8 @@ def test_an_error_of_many_bytes_is_not_read_to_its_end() -> None:
 @given(content=st.binary(max_size=200), position=st.integers(0, 200), keep=st.booleans())
 @example(content=b"\r\nContent-Type: multipart/mixed; boundary=\r\n", position=15, keep=True)
 @example(content=b"\r\nContent-Length: -5\r\n", position=15, keep=True)
-def test_any_bytes_are_an_answer_or_the_clients_own_error(content: bytes, position: int, keep: bool) -> None:
-    whole = http(answer(), "200 OK", b"Server-Timing: decode;dur=1")
+def test_any_bytes_are_a_response_or_the_clients_own_error(content: bytes, position: int, keep: bool) -> None:
+    whole = http(response(), "200 OK", b"Server-Timing: decode;dur=1")
     sent = whole[:position] + content + (whole[position:] if keep else b"")
     with talking(sending(sent)) as url, suppress(ClientError):
         Client(url, waits=()).predict(PIXEL)

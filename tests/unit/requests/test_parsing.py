@@ -33,9 +33,9 @@ def one(*arguments: Any, **fields: Any) -> SegmentationRequest:
     return item
 
 
-def encoded(kind: str, image: np.ndarray = IMAGE, **options: Any) -> bytes:
+def encoded(file_format: str, image: np.ndarray = IMAGE, **options: Any) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(image).save(content, kind, **options)
+    Image.fromarray(image).save(content, file_format, **options)
     return content.getvalue()
 
 
@@ -120,12 +120,12 @@ def test_one_cut_or_changed_row_is_found(image: np.ndarray, data: st.DataObject)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("file_format", "options"),
     [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("GIF", {}), ("JPEG", {})],
 )
-def test_an_images_format_is_recognised_by_its_content(kind: str, options: dict[str, Any]) -> None:
-    request = one(encoded(kind, **options))
-    if kind in ("GIF", "JPEG"):  # lossy
+def test_an_images_format_is_recognised_by_its_content(file_format: str, options: dict[str, Any]) -> None:
+    request = one(encoded(file_format, **options))
+    if file_format in ("GIF", "JPEG"):  # lossy
         assert request.image.shape == IMAGE.shape
     else:
         np.testing.assert_array_equal(request.image, IMAGE)
@@ -148,9 +148,9 @@ def test_a_large_image_is_refused_before_it_is_decoded(side: int, said: str) -> 
         parsed(bytes(content))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
-def test_a_truncated_image_is_refused(kind: str) -> None:
-    content = encoded(kind, RNG.integers(0, 256, (64, 64, 3), np.uint8))
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
+def test_a_truncated_image_is_refused(file_format: str) -> None:
+    content = encoded(file_format, RNG.integers(0, 256, (64, 64, 3), np.uint8))
     for length in (12, len(content) // 2):
         with pytest.raises(BadRequest, match=r"can't read the image|has no supported file format"):
             parsed(content[:length])
@@ -165,7 +165,7 @@ def test_a_form_holds_the_image_and_options_beside_it(field: str) -> None:
     assert item.format == "png"
 
 
-def test_an_image_in_another_field_is_answered_with_the_right_call() -> None:
+def test_the_error_for_an_image_in_another_field_names_the_right_call() -> None:
     with pytest.raises(BadRequest, match='image in its field "upload"') as caught:
         parse_request({"upload": encoded("PNG")}, {}, LIMITS, CLASSES)
     assert "/predict?format=png" in caught.value.expected

@@ -66,10 +66,10 @@ def test_the_same_detections_give_the_same_bytes() -> None:
 def test_it_compresses_about_as_well_as_zlib() -> None:
     masks = np.zeros((20, 200, 300), bool)
     masks[:, 50:150, 60:200] = True
-    answer = gzipped_torch(
+    response = gzipped_torch(
         Detections.of_masks(np.zeros((20, 4), np.float32), np.zeros(20, np.float32), np.zeros(20, int), masks)
     )
-    assert len(answer) < 2 * len(zlib.compress(masks.tobytes(), 6)) + 2000
+    assert len(response) < 2 * len(zlib.compress(masks.tobytes(), 6)) + 2000
 
 
 def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
@@ -198,7 +198,7 @@ def test_boxes_without_masks_have_the_other_formats(format: str) -> None:
     assert encode(shapes(with_masks=False), format)
 
 
-def test_several_images_are_answered_in_json() -> None:
+def test_the_response_to_several_images_is_json() -> None:
     results, formats = [shapes(), shapes()], ["coco", "polygons"]
     alone = [json.loads(encode(shapes(), format)) for format in formats]
     v1 = KServeV1().response(results, formats)
@@ -219,7 +219,7 @@ def test_several_images_are_answered_in_json() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_one_image_is_answered_in_the_format_itself(format: str) -> None:
+def test_the_response_to_one_image_is_in_the_requested_format(format: str) -> None:
     content = OneImage().response([shapes()], [format])
     assert content.media_type == FORMATS[format].media_type
     assert content.body == encode(shapes(), format)
@@ -266,7 +266,7 @@ def test_a_label_at_the_right_edge_is_drawn_whole() -> None:
 
 
 def test_labels_cover_no_better_ones() -> None:
-    """Of things in one place each has its label whole, on a plate of its own colour."""
+    """Detections in one place each have a whole label, on a plate of their own colour."""
     boxes = np.array([[100, 60, 240, 160]], np.float32) + np.arange(6, dtype=np.float32)[:, None]
     detections = Detections.of_masks(boxes, np.full(6, 0.5, np.float32), np.zeros(6, np.int64), None)
     drawn = draw_detections(np.zeros((200, 300, 3), np.uint8), detections, ["a name"])

@@ -63,7 +63,7 @@ def with_a_password(key: Path) -> None:
         (lambda key: key.unlink(), "No such file or directory"),
     ],
 )
-def test_a_key_that_can_not_be_used_is_told(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
+def test_a_key_that_can_not_be_used_is_reported(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     spoil(key)
     with pytest.raises(PropertiesError) as caught:

@@ -23,11 +23,11 @@ from tensormask_server.torchserve.socket_states import SocketState, socket_state
 
 LIMITS = GuardLimits(
     idle_seconds=60,
-    answer_seconds=1000,
+    response_seconds=1000,
     in_hand=3,
     held_bytes=400 * MIB,
     request_bytes=64 * MIB,
-    answer_bytes=64 * MIB,
+    response_bytes=64 * MIB,
     connections=50,
 )
 PORT, METRICS_PORT = 8080, 8082
@@ -55,7 +55,7 @@ class Kernel:
         self._states[name] = replace(self._states[name], received=self._states[name].received + size)
         self._times[name][0] = self.now
 
-    def answer(self, name: str, *, read: int = 0, waiting: int = 0, is_full: bool = False) -> None:
+    def response(self, name: str, *, read: int = 0, waiting: int = 0, is_full: bool = False) -> None:
         """From the server; so many bytes more have been read, and so many are in the kernel."""
         if name not in self._states:
             return
@@ -88,7 +88,7 @@ def test_idle_connections_are_closed_and_used_ones_stay() -> None:
     for _ in range(10):
         kernel.send("used", 5000)
         closed |= kernel.closed_after(5)
-        kernel.answer("used", read=900)
+        kernel.response("used", read=900)
         closed |= kernel.closed_after(10)
     assert closed == {"unused": "it was idle"}
     assert kernel.closed_after(45) == {}
@@ -109,7 +109,7 @@ def test_the_body_after_a_continue_is_a_request_in_hand() -> None:
     kernel.connect("one")
     kernel.send("one", 200)
     kernel.closed_after(0.2)
-    kernel.answer("one", read=25)  # HTTP/1.1 100 Continue
+    kernel.response("one", read=25)  # HTTP/1.1 100 Continue
     kernel.send("one", 3 * MIB)
     assert not kernel.closed_after(900)
 
@@ -146,7 +146,7 @@ def test_a_slow_but_steady_upload_and_download_pass() -> None:
     kernel = Kernel()
     kernel.connect("slow")
     assert not kernel.closed_after(600, lambda: kernel.send("slow", 20_000))
-    assert not kernel.closed_after(600, lambda: kernel.answer("slow", read=20_000, waiting=MIB, is_full=True))
+    assert not kernel.closed_after(600, lambda: kernel.response("slow", read=20_000, waiting=MIB, is_full=True))
 
 
 def test_who_does_not_read_and_who_reads_a_byte_a_second_are_closed() -> None:
@@ -154,9 +154,9 @@ def test_who_does_not_read_and_who_reads_a_byte_a_second_are_closed() -> None:
     kernel.connect("stopped", "drip")
     for name in ("stopped", "drip"):
         kernel.send(name, 5000)
-        kernel.answer(name, waiting=MIB, is_full=True)
-    closed = kernel.closed_after(70, lambda: kernel.answer("drip", read=1, waiting=MIB, is_full=True))
-    assert closed == {"stopped": "its answer isn't read", "drip": "its answer is read too slowly"}
+        kernel.response(name, waiting=MIB, is_full=True)
+    closed = kernel.closed_after(70, lambda: kernel.response("drip", read=1, waiting=MIB, is_full=True))
+    assert closed == {"stopped": "its response isn't read", "drip": "its response is read too slowly"}
 
 
 def test_where_memory_is_short_large_requests_that_came_last_go() -> None:
@@ -169,7 +169,7 @@ def test_where_memory_is_short_large_requests_that_came_last_go() -> None:
     assert kernel.closed_after(1) == {"new": "memory is short"}
 
 
-def test_where_memory_is_short_unread_answers_go_before_requests() -> None:
+def test_where_memory_is_short_unread_responses_go_before_requests() -> None:
     kernel = Kernel()
     names = [f"reader {number}" for number in range(9)]
     kernel.connect(*names, "large")
@@ -177,14 +177,14 @@ def test_where_memory_is_short_unread_answers_go_before_requests() -> None:
     closed = {}
     for name in names:
         kernel.send(name, 1000)
-        kernel.answer(name, waiting=MIB, is_full=True)
+        kernel.response(name, waiting=MIB, is_full=True)
         closed |= kernel.closed_after(1)
     closed |= kernel.closed_after(20)
-    assert set(closed.values()) == {"memory is short, and its answer is read slowly"}
+    assert set(closed.values()) == {"memory is short, and its response is read slowly"}
     assert len(closed) == 4  # 5 × 64 MiB and the request's 30 are less than 400
 
 
-def test_a_body_behind_a_request_that_waits_is_held_after_its_answer() -> None:
+def test_a_body_behind_a_request_that_waits_is_held_after_its_response() -> None:
     kernel = Kernel()
     names = [f"behind {number}" for number in range(12)]
     kernel.connect("small", *names)
@@ -196,32 +196,32 @@ def test_a_body_behind_a_request_that_waits_is_held_after_its_answer() -> None:
     for name in names:
         kernel.send(name, 50 * MIB)
         kernel.now += 0.05
-        kernel.answer(name, read=900)
+        kernel.response(name, read=900)
         closed |= kernel.closed_after(0.2)
     assert set(closed.values()) == {"memory is short, and it was idle after large requests"}
     assert len(closed) == 5  # 8 × 50 MiB are 400, and there are the first requests
     for name in names:
         kernel.send(name, 1)
         kernel.now += 0.05
-        kernel.answer(name, read=900)  # of one more small request
+        kernel.response(name, read=900)  # of one more small request
     assert not kernel.closed_after(1)
     kernel.connect("large")
     kernel.send("large", 50 * MIB)
     assert len(kernel.closed_after(1).keys() - {"large"}) == 1
 
 
-def test_a_body_that_comes_while_an_answer_is_not_read_is_held_at_once() -> None:
+def test_a_body_that_comes_while_a_response_is_not_read_is_held_at_once() -> None:
     kernel = Kernel()
     names = [f"behind {number}" for number in range(12)]
     kernel.connect(*names)
     for name in names:
         kernel.send(name, 5000)
-        kernel.answer(name, waiting=1000)
+        kernel.response(name, waiting=1000)
     assert not kernel.closed_after(1)
     for name in names:
         kernel.send(name, 50 * MIB)
     closed = kernel.closed_after(0.4)
-    assert set(closed.values()) == {"memory is short, and its answer is read slowly"}
+    assert set(closed.values()) == {"memory is short, and its response is read slowly"}
     assert len(closed) == 5
 
 
@@ -237,21 +237,21 @@ def test_clients_that_use_a_connection_again_and_again_stay(waits: float, is_see
         kernel.now += 0.01
         assert not kernel.closed_after(waits)
         for name in names:
-            kernel.answer(name, waiting=20_000)
+            kernel.response(name, waiting=20_000)
         if is_seen:
             assert not kernel.closed_after(0.2)
         for name in names:
-            kernel.answer(name, read=20_000)
+            kernel.response(name, read=20_000)
         kernel.now += 0.01  # and the next request is sent before the guard looks
 
 
-def test_a_request_right_after_an_answer_that_took_long_is_a_new_one() -> None:
+def test_a_request_right_after_a_response_that_took_long_is_a_new_one() -> None:
     kernel = Kernel()
     kernel.connect("client")
     for _ in range(3):
         kernel.send("client", 5000)
         assert not kernel.closed_after(300)
-        kernel.answer("client", read=900)
+        kernel.response("client", read=900)
         kernel.now += 0.05
 
 
@@ -268,7 +268,7 @@ def test_large_and_half_sent_scrapes_end_and_scrapes_stay() -> None:
         kernel.send("slow body", 20_000)
         kernel.send("scraper", 300)
         kernel.now += 0.05
-        kernel.answer("scraper", read=20_000)
+        kernel.response("scraper", read=20_000)
         closed |= kernel.closed_after(15)
     large = "its request is too large for the metrics port"
     assert closed == {
@@ -300,9 +300,9 @@ def test_idle_connections_to_the_metrics_port_count_as_well() -> None:
 
 
 def test_the_limits_follow_from_the_queue() -> None:
-    memory = JavaMemory({}, queue=10, held_bytes=500 * MIB, answer_bytes=64 * MIB)
+    memory = JavaMemory({}, queue=10, held_bytes=500 * MIB, response_bytes=64 * MIB)
     limits = guard_limits(memory, ServedModel(workers=2, batch_size=1, response_timeout=100), 60, files=20_000)
-    assert limits.answer_seconds >= 100 * (10 / 2 + 1)
+    assert limits.response_seconds >= 100 * (10 / 2 + 1)
     assert 10 + 2 <= limits.in_hand <= 20
     assert guard_limits(memory, ServedModel(), 60, files=256).connections == 128
     properties = {"max_request_size": "5000000"}
@@ -359,14 +359,14 @@ def is_closed(connection: socket.socket) -> bool:
 def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.Process, int, int]) -> None:
     process, port, metrics_port = server
     lines: list[str] = []
-    limits = replace(LIMITS, idle_seconds=1, answer_seconds=1000, in_hand=1)
+    limits = replace(LIMITS, idle_seconds=1, response_seconds=1000, in_hand=1)
     with (
         ConnectionGuard(process, port, metrics_port, limits, lines.append),
         asking(port, b"large.") as unread,
         asking(port, b"half") as half,
     ):
         time.sleep(0.1)  # the kernel tells their times apart
-        with asking(port, b"") as idle, asking(port, b"waits for its answer") as live:
+        with asking(port, b"") as idle, asking(port, b"waits for its response") as live:
             assert is_closed(idle)
             assert is_closed(half)
             end = time.monotonic() + WAIT
@@ -377,7 +377,7 @@ def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.
             assert live.recv(500) == b"a" * 500
             unread.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     said = " ".join(lines)
-    for reason in ("it was idle", "its answer isn't read", "its request didn't come to an end"):
+    for reason in ("it was idle", "its response isn't read", "its request didn't come to an end"):
         assert f"closed 1 connection: {reason}" in said
 
 
@@ -444,7 +444,7 @@ def test_the_guard_survives_its_server(server: tuple[psutil.Process, int, int]) 
     assert not lines
 
 
-def test_where_the_system_forbids_it_the_proxy_is_told_what_to_do(
+def test_where_the_system_forbids_it_the_proxy_is_reported_what_to_do(
     server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sockets, "PIDFD_GETFD", 1 << 20)  # no such call

@@ -37,12 +37,12 @@ def test_what_may_be_held_fits_into_the_budget(budget: int, model: ServedModel) 
     memory = within_memory(SIZES, model, budget)
     heap, direct = vmarg(memory, "-Xmx"), vmarg(memory, "-XX:MaxDirectMemorySize=")
     assert 0.8 * budget < heap + direct < budget
-    request, answer = int(memory.properties["max_request_size"]), int(memory.properties["max_response_size"])
+    request, response = int(memory.properties["max_request_size"]), int(memory.properties["max_response_size"])
     in_hand = memory.queue + model.workers * model.batch_size
-    assert HEAP_WASTE * (in_hand * request + 2 * model.workers * answer) < heap
-    at_work = model.workers * (model.batch_size * request + 2 * answer)
+    assert HEAP_WASTE * (in_hand * request + 2 * model.workers * response) < heap
+    at_work = model.workers * (model.batch_size * request + 2 * response)
     assert DIRECT_WASTE * (memory.held_bytes + at_work) < direct
-    assert memory.held_bytes >= 4 * answer
+    assert memory.held_bytes >= 4 * response
     assert memory.queue >= 4
     assert memory.queue == int(memory.properties["job_queue_size"])
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tensormask_server.torchserve.properties import PropertiesError, read_properties, wants_tokens, write_properties
+from tensormask_server.torchserve.properties import PropertiesError, read_properties, requires_tokens, write_properties
 from tensormask_server.torchserve.property_keys import KNOWN_KEYS
 
 OF_THE_WRAPPER = {"vmargs", "plugins_path"}  # which TorchServe's Python command reads, not its Java
@@ -37,7 +37,7 @@ def test_the_known_keys_are_those_that_torchserve_reads() -> None:
     assert keys_in_torchserve() - values_of_headers == KNOWN_KEYS - OF_THE_WRAPPER
 
 
-def test_a_misspelt_key_is_told_with_the_one_it_stands_for(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_with_the_one_it_stands_for(tmp_path: Path) -> None:
     path = tmp_path / "own.properties"
     path.write_text("job_queue_size=5\ndisable_token_authorisation=false\n")
     with pytest.raises(PropertiesError) as caught:
@@ -54,4 +54,4 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "wanted"), [("false", True), ("true", False), ("TRUE", False), ("", True)])
 def test_tokens_are_off_where_java_reads_it_so(value: str, wanted: bool) -> None:
-    assert wants_tokens({"disable_token_authorization": value}) is wanted
+    assert requires_tokens({"disable_token_authorization": value}) is wanted

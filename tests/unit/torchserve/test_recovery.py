@@ -43,14 +43,14 @@ DEAD = Seen(10, ())
 def test_the_end_is_where_the_time_is_over_and_nothing_is_tried(looks: list[Seen], at: float, has_ended: bool) -> None:
     recovery = Recovery()
     for look in looks:
-        recovery.see(look.pids, Workers(look.wanted, look.ready, RETRY), look.at)
+        recovery.note(look.pids, Workers(look.wanted, look.ready, RETRY), look.at)
     assert recovery.has_ended(at) is has_ended
 
 
 def test_failed_tries_are_counted_since_a_worker_was_ready() -> None:
     recovery = Recovery()
     for number, pids in enumerate([(1,), (), (2,), (3,), (3,)]):
-        recovery.see(pids, Workers(1, 0, RETRY), number)
+        recovery.note(pids, Workers(1, 0, RETRY), number)
     assert recovery.tries_failed == 2
-    recovery.see((3,), Workers(1, 1, RETRY), 9)
+    recovery.note((3,), Workers(1, 1, RETRY), 9)
     assert recovery.tries_failed == 0

@@ -21,7 +21,7 @@ asked, _ = server.accept()
 ahead, _ = server.accept()
 asked.recv(9)
 sys.stdin.readline()
-asked.send(b"answer")
+asked.send(b"response")
 sys.stdin.readline()
 """
 
@@ -40,7 +40,7 @@ def tell(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_who_has_asked_is_in_hand_until_the_answer(process: subprocess.Popen[str]) -> None:
+def test_who_has_asked_is_in_hand_until_the_response(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     place = ("127.0.0.1", int(process.stdout.readline()))
     watched = psutil.Process(process.pid)
@@ -53,8 +53,8 @@ def test_who_has_asked_is_in_hand_until_the_answer(process: subprocess.Popen[str
             socket.create_connection(place)
         time.sleep(0.05)
         tell(process)
-        assert asking.recv(9) == b"answer"
-        wait_for(lambda: not count_in_hand(watched, place[1]), "the answer to be acknowledged")
+        assert asking.recv(9) == b"response"
+        wait_for(lambda: not count_in_hand(watched, place[1]), "the response to be acknowledged")
 
 
 def test_where_the_kernel_refuses_all_connections_count(

@@ -224,7 +224,7 @@ def test_a_network_of_infinite_numbers_is_not_served_and_its_layer_is_named(
     assert f"the layer {layer} gives numbers that are infinite or not a number" in line
 
 
-def test_torchserve_is_told_not_to_decode_json(model_dir: Path) -> None:
+def test_torchserve_does_not_decode_json(model_dir: Path) -> None:
     TensorMaskHandler().initialize(context(model_dir))
     assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
 

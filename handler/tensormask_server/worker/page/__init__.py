@@ -1,4 +1,4 @@
-"""The page that a browser gets at the model's URL: it sends an image and draws the masks over it."""
+"""The page that a browser gets at the model's URL. It sends an image to the server and draws the masks over it."""
 
 import base64
 import hashlib
@@ -20,8 +20,8 @@ class Page:
     content_security_policy: str
 
 
-def asks_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-    """Whether a request is a browser's GET: it has no body, and it accepts HTML. TorchServe hides the method.
+def is_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    """Whether a request is a browser's GET. It has no body and accepts HTML; TorchServe doesn't pass on the method.
 
     Args:
         fields: the request's body, form fields and query parameters.

@@ -1,4 +1,4 @@
-"""Files in a folder of responses: a planted link can't lead what is read or written there out of the folder."""
+"""Reads and writes files in a folder of responses. A planted link can't lead a read or a write out of the folder."""
 
 import errno
 import hashlib
@@ -14,12 +14,12 @@ LARGEST_SMALL_FILE = 1 << 16  # bytes
 
 
 def real(path: Path) -> Path:
-    """Follows links. For a link to itself this returns the link, where Path.resolve raises an exception."""
+    """Follows links. For a link to itself it returns the link, whereas Path.resolve raises an exception."""
     return Path(os.path.realpath(path))
 
 
 def is_file(path: Path) -> bool:
-    """As Path.is_file, which raises an exception for a name that is too long."""
+    """Whether it is a file. Path.is_file raises an exception for a name that is too long; this returns False."""
     try:
         return path.is_file()
     except OSError:
@@ -27,7 +27,7 @@ def is_file(path: Path) -> bool:
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Whether it is a link to nothing, or to itself."""
+    """Whether it is a link to a path that doesn't exist, or to itself."""
     is_link = False
     try:
         is_link = path.is_symlink()
@@ -38,7 +38,7 @@ def leads_nowhere(path: Path) -> bool:
 
 
 def fitting(name: str, suffix: str) -> str:
-    """An image's name with a suffix. A name that is too long for a file is cut, and gets a hash of the whole."""
+    """An image's name with a suffix. If that is too long for a file, the name is cut and gets a hash of itself."""
     if len(os.fsencode(name + suffix)) <= LONGEST_NAME:
         return name + suffix
     end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
@@ -47,12 +47,16 @@ def fitting(name: str, suffix: str) -> str:
 
 
 def write_inside(folder: Path, path: Path, content: bytes) -> None:
-    """Writes a file of a folder, whole or not at all, with the folders in between.
+    """Writes a file in a folder completely or not at all. It makes the folders in between.
 
-    A link in its place is replaced, and not written through.
+    A link at the file's path is replaced, and not followed.
+
+    Args:
+        folder: the file must stay inside it.
+        path: of the file.
 
     Raises:
-        OSError: it can't be written, or a link leads out of the folder.
+        OSError: the file can't be written, or a link leads out of the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not real(path.parent).is_relative_to(real(folder)):
@@ -64,8 +68,8 @@ def read_small(path: Path) -> bytes:
     """Reads an ordinary file of less than LARGEST_SMALL_FILE bytes.
 
     Raises:
-        FileNotFoundError: there is none.
-        OSError: it is larger or something else, such as a link, or it can't be read.
+        FileNotFoundError: there is no such file.
+        OSError: it is larger, it is a link or another special file, or it can't be read.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
@@ -76,16 +80,16 @@ def read_small(path: Path) -> bytes:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its folders, always in the same order. Links to folders aren't followed."""
+    """All files in a folder and in its folders, in a fixed order. Links to folders aren't followed."""
     waiting = [folder]  # not a recursion: folders can be nested thousands deep
     while waiting:
         here = waiting.pop()
         try:
-            with os.scandir(here) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(here) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
             if here == folder:
                 raise
-            continue  # like Path.rglob: leaves out what can't be read
+            continue  # as Path.rglob, it leaves out folders that can't be read
         waiting += [here / entry.name for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
         yield from (here / entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))

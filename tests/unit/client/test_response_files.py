@@ -1,4 +1,4 @@
-"""The folder command at hostile folders: links, names and files among its answers that were put there beforehand."""
+"""The folder command at hostile folders: links, names and files among its responses that were put there beforehand."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from tensormask_server.client.__main__ import main
-from tensormask_server.client.answer_files import LARGEST_SMALL_FILE, files_below, fitting, write_inside
+from tensormask_server.client.response_files import LARGEST_SMALL_FILE, files_below, fitting, write_inside
 
-pytestmark = pytest.mark.attack(13, "links and names that mean ill in folders of images and answers")
+pytestmark = pytest.mark.attack(13, "hostile links and names in folders of images and responses")
 
 DEPTH = 1500  # folders in one another
-ANSWER = b'{"instances": []}'
+RESPONSE = b'{"instances": []}'
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(ANSWER)
+        self.wfile.write(RESPONSE)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -75,14 +75,14 @@ def test_links_to_themselves_and_to_nothing_get_an_error_and_stop_nothing(
     (images / "zeros.jpg").symlink_to("/dev/zero")
     os.mkfifo(images / "pipe.jpg")
     assert run(images, out, url) == 1
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for name in ("itself", "round", "and-round", "gone", "long"):
-        assert f"{name}.jpg: can't read" in told
-    assert "5 of 6 images had no answer" in told
+        assert f"{name}.jpg: can't read" in printed
+    assert "5 of 6 images got no response" in printed
     assert written(out) == {".asked.json", "one.jpg.json"}
 
 
-def test_names_of_any_length_are_answered_and_found_again(images: Path, out: Path, url: str) -> None:
+def test_images_with_names_of_any_length_get_a_response_that_is_found_again(images: Path, out: Path, url: str) -> None:
     names = ["a" * 246 + ".jpg", "a" * 245 + "b.jpg", "é" * 123 + ".jpg", "a" * 251 + ".jpg", "a" * 240 + ".jpg"]
     for name in names:
         (images / name).write_bytes(b"image")
@@ -96,23 +96,23 @@ def test_names_of_any_length_are_answered_and_found_again(images: Path, out: Pat
     assert {name: (out / name).stat().st_mtime_ns for name in written(out)} == times
 
 
-def test_names_that_a_terminal_would_obey_are_answered_and_shown_escaped(
+def test_images_with_control_characters_in_their_names_get_a_response_and_are_shown_escaped(
     images: Path, out: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "\x1b[2J\n.jpg").write_bytes(b"")
     (images / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"image")
     assert run(images, out, url) == 1
-    told = capsys.readouterr().err
-    assert r"\x1b[2J\n.jpg: the image is empty" in told
-    assert "\x1b[2J\n" not in told
-    assert (out / os.fsdecode(b"\xff\xfe.jpg.json")).read_bytes() == ANSWER
+    printed = capsys.readouterr().err
+    assert r"\x1b[2J\n.jpg: the image is empty" in printed
+    assert "\x1b[2J\n" not in printed
+    assert (out / os.fsdecode(b"\xff\xfe.jpg.json")).read_bytes() == RESPONSE
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"7", b'"x"', b"null", b"[" * 60_000, b"\xff", b"9" * 60_000, b" " * 2 * LARGEST_SMALL_FILE],
 )
-def test_a_broken_note_of_what_was_asked_is_told(
+def test_a_damaged_note_of_the_options_is_reported(
     images: Path, out: Path, url: str, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
@@ -122,18 +122,18 @@ def test_a_broken_note_of_what_was_asked_is_told(
     assert ".asked.json is damaged or can't be read; name another --out, or delete it to go on here" in line
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "endless link"])
-def test_something_else_in_the_place_of_the_note_is_told(
-    images: Path, out: Path, url: str, kind: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("in_place", ["folder", "pipe", "link", "endless link"])
+def test_a_note_of_the_options_that_is_no_file_is_reported(
+    images: Path, out: Path, url: str, in_place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
     note = out / ".asked.json"
-    if kind == "folder":
+    if in_place == "folder":
         note.mkdir()
-    elif kind == "pipe":
+    elif in_place == "pipe":
         os.mkfifo(note)
     else:
-        note.symlink_to("/dev/zero" if kind == "endless link" else images / "one.jpg")
+        note.symlink_to("/dev/zero" if in_place == "endless link" else images / "one.jpg")
     assert run(images, out, url) == 2
     assert ".asked.json is damaged or can't be read" in capsys.readouterr().err
 
@@ -156,11 +156,11 @@ def test_a_planted_link_is_replaced_and_not_written_through(images: Path, out: P
     (out / "one.jpg.json").symlink_to(mine)
     assert run(images, out, url) == 0
     assert mine.read_text() == "precious"
-    assert (out / "one.jpg.json").read_bytes() == ANSWER
+    assert (out / "one.jpg.json").read_bytes() == RESPONSE
     assert not (out / "one.jpg.json").is_symlink()
 
 
-def test_a_planted_folder_leads_no_answer_out_of_the_folder_of_answers(
+def test_a_planted_folder_leads_no_response_out_of_the_folder_of_responses(
     images: Path, out: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "more").mkdir()
@@ -174,14 +174,14 @@ def test_a_planted_folder_leads_no_answer_out_of_the_folder_of_answers(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_folder_of_answers_may_be_a_link_itself(images: Path, out: Path, url: str, tmp_path: Path) -> None:
+def test_the_folder_of_responses_may_be_a_link_itself(images: Path, out: Path, url: str, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     out.symlink_to(tmp_path / "real")
     assert run(images, out, url) == 0
-    assert (tmp_path / "real" / "one.jpg.json").read_bytes() == ANSWER
+    assert (tmp_path / "real" / "one.jpg.json").read_bytes() == RESPONSE
 
 
-def test_answers_have_the_mode_that_the_user_gives_files(tmp_path: Path) -> None:
+def test_responses_have_the_mode_that_the_user_gives_files(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_inside(tmp_path, tmp_path / "a" / "b", b"content")

@@ -11,13 +11,13 @@ import torch
 from tensormask_server import Predictor
 
 from reference.cases import Case
-from tests.served.conftest import THRESHOLD, Answer, Server, request_body, send
+from tests.served.conftest import THRESHOLD, Response, Server, request_body, send
 
 
-def assert_equals_predictor(answer: Answer, predictor: Predictor, image: np.ndarray, threshold: float) -> None:
+def assert_equals_predictor(response: Response, predictor: Predictor, image: np.ndarray, threshold: float) -> None:
     [expected] = predictor([image], threshold)
-    tensors = answer.tensors()
-    assert answer.content_type == "application/gzip"
+    tensors = response.tensors()
+    assert response.content_type == "application/gzip"
     assert set(tensors) == {"pred_masks", "scores", "pred_classes", "pred_boxes"}
     assert len(tensors["scores"]) == len(expected)
     np.testing.assert_array_equal(tensors["pred_masks"], expected.masks)
@@ -26,10 +26,10 @@ def assert_equals_predictor(answer: Answer, predictor: Predictor, image: np.ndar
     np.testing.assert_allclose(tensors["pred_boxes"], expected.boxes, atol=1e-3)
 
 
-def test_the_answer_is_the_predictors_own(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.image))
-    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
-    assert len(answer.tensors()["scores"]) > 3
+def test_the_response_is_the_predictors_own(server: Server, predictor: Predictor, case: Case) -> None:
+    response = server.post(request_body(case.image))
+    assert_equals_predictor(response, predictor, case.image, THRESHOLD)
+    assert len(response.tensors()["scores"]) > 3
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_the_content_type_does_not_matter(
     body = request_body(case.image)
     if content_type is None:  # urllib would name a type of its own
         command = ["curl", "-sS", "-H", "Content-Type:", "--data-binary", "@-", server.url]
-        answer = Answer(200, "application/gzip", subprocess.run(command, input=body, capture_output=True).stdout)
+        response = Response(200, "application/gzip", subprocess.run(command, input=body, capture_output=True).stdout)
     else:
-        answer = server.post(body, content_type)
-    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
+        response = server.post(body, content_type)
+    assert_equals_predictor(response, predictor, case.image, THRESHOLD)
 
 
 @pytest.mark.parametrize("way", ["-T {}", "-F data=@{}", "-H Content-Type:application/json --data-binary @{}"])
@@ -55,11 +55,11 @@ def test_curl_sends_the_file_in_any_way(
     file = tmp_path / "image.json"
     file.write_bytes(request_body(case.image))
     command = ["curl", "-sS", *way.format(file).split(), server.url]
-    answer = Answer(200, "application/gzip", subprocess.run(command, capture_output=True, check=True).stdout)
-    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
+    response = Response(200, "application/gzip", subprocess.run(command, capture_output=True, check=True).stdout)
+    assert_equals_predictor(response, predictor, case.image, THRESHOLD)
 
 
-def test_nothing_found_is_an_answer_with_no_masks(server: Server, case: Case) -> None:
+def test_nothing_found_is_a_response_with_no_masks(server: Server, case: Case) -> None:
     tensors = server.post(request_body(case.image, threshold=1.0)).tensors()
     assert tensors["pred_masks"].shape == (0, *case.image.shape[:2])
     assert tensors["pred_masks"].dtype == torch.bool
@@ -67,23 +67,23 @@ def test_nothing_found_is_an_answer_with_no_masks(server: Server, case: Case) ->
 
 
 def test_a_request_brings_its_own_threshold(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.image, threshold=0.4))
-    assert_equals_predictor(answer, predictor, case.image, 0.4)
-    assert 0 < len(answer.tensors()["scores"]) < len(server.post(request_body(case.image)).tensors()["scores"])
+    response = server.post(request_body(case.image, threshold=0.4))
+    assert_equals_predictor(response, predictor, case.image, 0.4)
+    assert 0 < len(response.tensors()["scores"]) < len(server.post(request_body(case.image)).tensors()["scores"])
 
 
 def test_a_file_of_the_first_server_is_read_as_bgr_on_request(server: Server, predictor: Predictor, case: Case) -> None:
-    answer = server.post(request_body(case.image[..., ::-1], channel_order="BGR"))
-    assert_equals_predictor(answer, predictor, case.image, THRESHOLD)
+    response = server.post(request_body(case.image[..., ::-1], channel_order="BGR"))
+    assert_equals_predictor(response, predictor, case.image, THRESHOLD)
 
 
-def test_clients_at_once_each_get_their_own_answer(server: Server, predictor: Predictor, case: Case) -> None:
+def test_clients_at_once_each_get_their_own_response(server: Server, predictor: Predictor, case: Case) -> None:
     images = [np.ascontiguousarray(case.image[: 150 - 9 * i, : 200 - 7 * i]) for i in range(8)]
     bodies = [request_body(image) for image in images]
     with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(server.post, bodies))
-    for answer, image in zip(answers, images, strict=True):
-        assert_equals_predictor(answer, predictor, image, THRESHOLD)
+        responses = list(clients.map(server.post, bodies))
+    for response, image in zip(responses, images, strict=True):
+        assert_equals_predictor(response, predictor, image, THRESHOLD)
 
 
 def test_a_header_can_not_order_the_handler_about(server: Server, case: Case) -> None:
