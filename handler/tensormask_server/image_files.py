@@ -1,5 +1,14 @@
-"""Which files of a folder are taken for images, by the end of their names."""
+"""Which files of a folder are taken for images, by their names."""
 
-READABLE = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+READABLE = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 # with what can't be read: such an image gets an error, instead of being left out unnoticed
 SUFFIXES = (*READABLE, ".heic", ".heif", ".avif")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image.
+
+    Args:
+        name: without its folders. macOS keeps attributes of photo.jpg in ._photo.jpg, which isn't an image.
+    """
+    return name.lower().endswith(SUFFIXES) and not name.startswith("._")

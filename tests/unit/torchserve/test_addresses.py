@@ -30,8 +30,9 @@ def listening(*command: str | Path) -> Iterator[tuple[int, psutil.Process]]:
         try:
             yield int(process.stdout.readline()), psutil.Process(process.pid)
         finally:
-            for each in (*psutil.Process(process.pid).children(), process):
-                each.kill()
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+            process.kill()
 
 
 def said_of(port: int) -> str:
