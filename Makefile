@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
+MODEL ?=
 OPTIONS ?=
 
 .PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint audit try-image bench clean
@@ -12,7 +13,7 @@ demo: $(VENV)/.serve
 
 # exec: SIGTERM, which make passes on, has to reach the server and not a shell around it
 serve: $(VENV)/.serve
-	exec $(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
+	exec $(BIN)/tensormask-server $(if $(MODEL),--model "$(MODEL)",--archive "$(ARCHIVE)") $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint
