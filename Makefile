@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
+MODEL ?=
 OPTIONS ?=
 # TORCH=cpu: torch without CUDA, which only PyTorch's own index has for Linux
 TORCH ?=
@@ -21,7 +22,7 @@ demo: $(VENV)/.serve
 # exec: SIGTERM, which make passes on, has to reach the server and not a shell around it
 serve: $(VENV)/.serve
 	@echo "With other options: make serve OPTIONS='-p 9000'. All options: make serve OPTIONS=--help"
-	exec $(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
+	exec $(BIN)/tensormask-server $(if $(MODEL),--model "$(MODEL)",--archive "$(ARCHIVE)") $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint

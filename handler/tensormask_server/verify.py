@@ -22,6 +22,7 @@ import torch
 from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
 from tensormask_server.images import read_image
+from tensormask_server.models.arguments import EXPECTED, add_model_arguments, is_complete, model_files
 from tensormask_server.network.config import load_config
 from tensormask_server.options import ENGINES
 from tensormask_server.prediction.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
@@ -50,7 +51,10 @@ class Comparison:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 if both agree, 1 if they don't, 2 if they can't be compared; stderr says why."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if not is_complete(parsed):
+        parser.error(EXPECTED)
     try:
         return 0 if _verified(parsed) else 1
     except ValueError as error:  # every error of the files and of what is installed is one
@@ -62,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _verified(parsed: argparse.Namespace) -> bool:
     images = [(printable(path), read_image(path)) for path in parsed.images]
+    files = model_files(parsed)
     threshold = parsed.threshold
     if threshold is None:
-        threshold = load_config(parsed.config).detection.score_threshold
-    files = (parsed.config, parsed.weights)
+        threshold = load_config(files.config).detection.score_threshold
     engines = (
-        load_predictor(*files, parsed.device),
-        load_detectron2(*files, parsed.device, min_score=threshold),
+        load_predictor(files.config, files.weights, parsed.device),
+        load_detectron2(files.config, files.weights, parsed.device, min_score=threshold),
     )
     print(f"{' and '.join(ENGINES)} on {parsed.device}, detections with scores above {threshold:g}")
     return verify(engines, images, threshold)
@@ -182,8 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
     )
     add = parser.add_argument
-    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
-    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
+    add_model_arguments(parser)
     add("images", type=Path, nargs="+", metavar="IMAGE")
     add("-t", "--threshold", type=fraction, help="only detections with higher scores (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -28,8 +28,9 @@ LEFT_OUT = (
     "launcher",
     "torchserve",
     "config_properties.py",
-    "config.properties",  # a wheel has a copy in the package, and one of the configurations
+    "config.properties",  # a wheel has a copy in the package, one of the configurations, and the demo's model
     "configs",
+    "demo",
     "py.typed",
     "health.py",
     "verify.py",

@@ -15,6 +15,7 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import parsed_arguments
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
+from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.torchserve.certificate import with_certificate
@@ -45,10 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     parsed = parsed_arguments(parser, arguments)
-    if bool(parsed.archive) == bool(parsed.config or parsed.weights):
-        parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
-    if not parsed.archive and not (parsed.config and parsed.weights):
-        parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
+    if parsed.list_models:
+        for line in list_of_models():
+            say(line)
+        return 0
+    if bool(parsed.archive) == is_complete(parsed):
+        parser.error(f"{EXPECTED}, or --archive FILE.mar")
     if parsed.archive:
         given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
         if given:
@@ -197,9 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--help", action="help", help="show this and exit")
     add("--version", action="version", version=__version__)
-    add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
-    add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
-    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of -cp and -tp")
+    add("--list-models", action="store_true", help="show the models that have a name, and exit")
+    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of --model, or -cp and -tp")
     add(
         "-h",
         "--host",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensormask_server.model_files.checkpoint import load_checkpoint
+from tensormask_server.models.files import ModelFiles, files_of_model, local_config, local_weights
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
@@ -27,18 +28,28 @@ GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
 
 
 def load_predictor(
-    config: str | Path, weights: str | Path, device: str | torch.device = "cpu", precision: str = "float32"
+    config: str | Path,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    *,
+    sha256: str | None = None,
+    offline: bool = False,
 ) -> "Predictor":
-    """Builds the network of a detectron2 configuration and loads its weights.
+    """Builds the network of a model that has a name, or of a detectron2 configuration, and loads its weights.
 
     Args:
-        config: a .yaml file.
-        weights: detectron2's .pkl or .pth file, or a .safetensors file with the same entries.
+        config: the path or https URL of a .yaml file; without `weights` the name of a model, such as "demo".
+        weights: the path or https URL of detectron2's .pkl or .pth file, or of a .safetensors file with the same
+            entries. None: those of the named model, which are downloaded once.
         device: by torch's name: "cpu", "cuda" or "cuda:0".
         precision: of the convolutions: "float32", "bfloat16" or "float16". Scores, boxes and the sampling of masks are
             always in float32.
+        sha256: the hash that the weights must have, 64 hex digits. None: it isn't known.
+        offline: whether downloads are forbidden. Files in the cache are used.
 
     Raises:
+        ModelError: no model has this name, or a file can't be downloaded or has another hash.
         ConfigError: the configuration can't be read, or sets something that isn't supported.
         CheckpointError: the weights can't be read, aren't safe to read, or don't fit the configuration.
         ValueError: the precision isn't one of these, or there is no such device.
@@ -49,7 +60,13 @@ def load_predictor(
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}")
     checked = checked_device(device)
-    network = build_network(load_config(config), load_checkpoint(weights))
+    if weights is None:
+        files = files_of_model(str(config), sha256=sha256, offline=offline)
+    else:
+        files = ModelFiles(
+            local_config(config, offline=offline), local_weights(weights, sha256=sha256, offline=offline)
+        )
+    network = build_network(load_config(files.config), load_checkpoint(files.weights))
     return Predictor(network, checked, DTYPES[precision])
 
 
