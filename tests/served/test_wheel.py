@@ -74,6 +74,7 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
         *files,
         Path("tensormask_server/config.properties"),
         *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "configs").iterdir()),
+        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "demo" / "model").iterdir()),
     }
     assert Path("tensormask_server/py.typed") in names
 
@@ -120,6 +121,18 @@ def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, 
     given = ["-cp", case.config, "-tp", weights]
     with launched(tmp_path, *given, command=command, PATH="") as server:
         assert server.post(request_body(case.image, threshold=0.1)).status == 200
+
+
+def test_from_an_empty_folder_it_serves_the_demos_model_by_its_name(installed: Path, tmp_path: Path) -> None:
+    """The client's command finds instances. Nothing is downloaded."""
+    command = installed / "tensormask-server"
+    with launched(tmp_path, "--model", "demo", "--offline", command=command, PATH="") as server:
+        assert server.name == "demo"
+        image = ROOT / "demo" / "images" / "composed.jpg"
+        arguments = ["tensormask_server.client", image, "--url", server.url, "--out", "responses"]
+        run(installed / "python", "-m", *arguments, cwd=tmp_path)
+    [response] = [json.loads(path.read_text()) for path in (tmp_path / "responses").glob("composed*")]
+    assert response["instances"]
 
 
 def test_its_archive_is_the_one_of_the_projects_folder(

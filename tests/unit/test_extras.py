@@ -126,6 +126,11 @@ def test_the_base_installation_is_numpy_alone_and_extras_bring_what_their_comman
     assert extras["bulk"] | {"pandas"} == {*EXTRAS["bulk"].values(), own} - extras["predict"]
 
 
+def test_the_page_about_installing_names_each_extra() -> None:
+    rows = [line for line in (ROOT / "docs" / "INSTALL.md").read_text().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows[: len(EXTRAS)]] == list(EXTRAS)
+
+
 def package_of(requirement: str) -> str:
     return re.split(r"[\[<>=;]", requirement)[0]
 

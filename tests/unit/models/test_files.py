@@ -288,7 +288,7 @@ def test_make_serve_takes_a_models_name() -> None:
     command = [make, "--dry-run", "-o", ".venv/.serve", "serve", "MODEL=demo", "OPTIONS=-p 9000"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    assert printed.split('"')[0].endswith("tensormask-server --model ")
+    assert printed.splitlines()[-1].split('"')[0].endswith("tensormask-server --model ")
     assert printed.rstrip().endswith('"demo" -p 9000')
 
 
