@@ -1,6 +1,7 @@
 """What the demo's network finds on its validation images in each precision: python -m bench.accuracy
 
-In process, where bench/evaluate.py asks a server. The images are those of demo/README.md, composed on the first call.
+It runs in this process; bench/evaluate.py measures a server.
+The images are those of demo/README.md, composed on the first call.
 """
 
 import shutil

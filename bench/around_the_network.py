@@ -1,4 +1,4 @@
-"""What a request costs around the network, beside the plain way: python -m bench.around_the_network
+"""Times a request outside the network, and compares it with the simplest way: python -m bench.around_the_network
 
 The plain way is that of a first Flask server for this network: json.loads and numpy in, torch.save and gzip's level 9
 out; or Pillow in, and each mask through pycocotools out. Both ways run alternately in one process, so that their ratio
@@ -35,7 +35,7 @@ def main() -> None:
 
 def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int = 9) -> Table:
     image, detections = example(height, width, masks)
-    result = Result(image, detections, Model("bench", ("thing",), ""))
+    result = Result(image, detections, Model("bench", ("class 0",), ""))
     body, jpeg = json.dumps({"img_data": image.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(image)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
         "**JSON in, torch out**": {
@@ -69,7 +69,7 @@ def _row(name: str, times: np.ndarray) -> tuple[str, float, float, str]:
 
 
 def example(height: int, width: int, count: int) -> tuple[np.ndarray, Detections]:
-    """An image of noise, and masks of discs and bars, as large as things on images are."""
+    """An image of noise, and masks of discs and bars, as large as instances usually are."""
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (height, width, 3), np.uint8)
     y, x = np.mgrid[:height, :width]
@@ -88,7 +88,7 @@ def jpeg_of(image: np.ndarray) -> bytes:
 
 
 def parsed_request(body: bytes) -> object:
-    return parse_request({"body": body}, {}, Limits(), ("thing",))
+    return parse_request({"body": body}, {}, Limits(), ("class 0",))
 
 
 def plain_decoded(jpeg: bytes) -> np.ndarray:

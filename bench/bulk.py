@@ -108,14 +108,14 @@ def measured(images: Path, config: Path, weights: Path, actors: int) -> Run:
     command += ["--config", config, "--weights", weights, "--actors", actors]
     words = [str(word) for word in command]
     started, memory = time.perf_counter(), 0
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=told)
+    with tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr)
         account = psutil.Process(process.pid)
         while process.poll() is None:
             memory = max(memory, account.memory_info().rss)
             time.sleep(0.05)
-        told.seek(0)
-        text = told.read()
+        stderr.seek(0)
+        text = stderr.read()
     seconds = time.perf_counter() - started
     outside = re.search(r"(\d+)% outside the network", text)
     if outside is None:

@@ -1,7 +1,7 @@
-"""How many machines so many images a day take, and what they cost: python -m bench.capacity
+"""Computes how many machines a number of images a day needs, and their cost: python -m bench.capacity
 
-Computed from what was measured (bench/results/core_time.csv, served.csv) and from what you know yourself: prices, the
-size of a machine, how uneven the day is, and how fast your GPU is.
+It uses the measurements in bench/results/core_time.csv and served.csv, and what you know yourself: prices, the size of
+a machine, how uneven the day is, and how fast your GPU is.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS_A_DAY = 86_400
-GPU_NETWORK = "published R50, bfloat16"  # whose milliseconds on a GPU are asked for
+GPU_NETWORK = "published R50, bfloat16"  # the network of --gpu-ms
 AROUND = ("decode", "resize", "masks", "encode", "TorchServe")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What an image costs."""
+    """The cost of an image."""
 
     network: str
     pixels: str
@@ -33,17 +33,17 @@ class Workload:
 
 @dataclass(frozen=True)
 class Machine:
-    """What one has, and what an hour of it costs."""
+    """A machine and its cost."""
 
     cores: int
     gigabits: float  # a second, of its network card
-    hour: float
-    gpu_milliseconds: float | None = None  # that its GPU takes for an image; None: it has none
+    hour: float  # the cost of an hour
+    gpu_milliseconds: float | None = None  # of its GPU, for an image; None: it has no GPU
 
     def rates(self, workload: Workload) -> dict[str, float]:
-        """Images a second that each part could do if nothing else held it up.
+        """Images a second that each part of the machine can process if the others are fast enough.
 
-        The cores are shared by the stages, so that those are one part; on a GPU the network is another.
+        The stages share the cores, so all of them together are one part. With a GPU, the network is another part.
         """
         around = sum(workload.milliseconds[stage] for stage in AROUND)
         network_card = self.gigabits * 1e9 / 8 / (1000 * workload.kilobytes)
@@ -59,11 +59,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Use:
-    """How a day is spread."""
+    """How the images of a day are distributed over it."""
 
     name: str
     peak: float  # the busiest hour's images over the mean hour's
-    load: float  # of a machine's rate that is used at the peak; the less, the shorter the queue
+    load: float  # the share of a machine's rate that is used at the peak; a lower one means a shorter queue
 
     def machines(self, images_a_day: float, rate: float) -> int:
         return math.ceil(images_a_day / SECONDS_A_DAY * self.peak / (rate * self.load))
@@ -75,19 +75,19 @@ def main() -> None:
 
 
 def tables(parsed: argparse.Namespace) -> list[Table]:
-    """What saturates first, and machines and their cost."""
+    """The shares of the stages, the part that saturates first, and the machines with their cost."""
     machine = Machine(parsed.cores, parsed.gigabits, parsed.cores * parsed.core_hour)
-    kinds = {"CPU": machine}
+    machines = {"CPU": machine}
     if parsed.gpu_ms:
         hour = parsed.gpu_hour + machine.hour
-        kinds["GPU"] = Machine(parsed.cores, parsed.gigabits, hour, parsed.gpu_ms)
+        machines["GPU"] = Machine(parsed.cores, parsed.gigabits, hour, parsed.gpu_ms)
     uses = (Use("online", parsed.peak, parsed.load), Use("bulk", 1, parsed.bulk_load))
     workloads = read_workloads(RESULTS)
-    return [shares(workloads), saturation(workloads, kinds), cost(workloads, kinds, uses, parsed.images)]
+    return [shares(workloads), saturation(workloads, machines), cost(workloads, machines, uses, parsed.images)]
 
 
 def read_workloads(results: Path) -> list[Workload]:
-    """The rows of core_time.csv, each with what TorchServe takes of a request from a lone client."""
+    """Reads the rows of core_time.csv, and adds TorchServe's time for a request of a single client."""
     with (results / "served.csv").open(newline="") as file:
         served = [float(row["of p50 not in the handler, ms"]) for row in csv.DictReader(file) if row["clients"] == "1"]
     with (results / "core_time.csv").open(newline="") as file:
@@ -108,7 +108,7 @@ def shares(workloads: Sequence[Workload]) -> Table:
     stages = ("network", *AROUND)
     table = Table(
         "shares",
-        "Where an image's time goes, on cores alone",
+        "Where an image's time goes, with cores only",
         ("network", "pixels", "images/s a core", *(f"{stage}, %" for stage in stages)),
         "with TorchServe's part as a lone client waits for it",
     )
@@ -119,16 +119,16 @@ def shares(workloads: Sequence[Workload]) -> Table:
     return table
 
 
-def saturation(workloads: Sequence[Workload], kinds: Mapping[str, Machine]) -> Table:
-    columns = list(dict.fromkeys(part for kind in kinds.values() for part in kind.rates(workloads[0])))
+def saturation(workloads: Sequence[Workload], machines: Mapping[str, Machine]) -> Table:
+    columns = list(dict.fromkeys(part for each in machines.values() for part in each.rates(workloads[0])))
     table = Table(
         "saturation",
         "What is full first: images a second that each part of a machine could do",
         ("network", "pixels", "machine", *columns, "full first"),
-        "; ".join(f"{name}: {_described(machine)}" for name, machine in kinds.items()),
+        "; ".join(f"{name}: {_described(machine)}" for name, machine in machines.items()),
     )
     for each in workloads:
-        for name, machine in _fitting(kinds, each):
+        for name, machine in _fitting(machines, each):
             rates = machine.rates(each)
             cells = [rates.get(column, "") for column in columns]
             table.rows.append((each.network, each.pixels, name, *cells, min(rates, key=lambda part: rates[part])))
@@ -136,7 +136,7 @@ def saturation(workloads: Sequence[Workload], kinds: Mapping[str, Machine]) -> T
 
 
 def cost(
-    workloads: Sequence[Workload], kinds: Mapping[str, Machine], uses: Sequence[Use], days: Sequence[float]
+    workloads: Sequence[Workload], machines: Mapping[str, Machine], uses: Sequence[Use], days: Sequence[float]
 ) -> Table:
     table = Table(
         "cost",
@@ -152,7 +152,7 @@ def cost(
         + "; the cost is that of the most images a day, with all machines paid around the clock",
     )
     for each in workloads:
-        for name, machine in _fitting(kinds, each):
+        for name, machine in _fitting(machines, each):
             rate = min(machine.rates(each).values())
             counts = [use.machines(images, rate) for use in uses for images in days]
             most = max(days)
@@ -161,11 +161,11 @@ def cost(
     return table
 
 
-def _fitting(kinds: Mapping[str, Machine], workload: Workload) -> list[tuple[str, Machine]]:
-    """The kinds of machine whose time for this network is known."""
+def _fitting(machines: Mapping[str, Machine], workload: Workload) -> list[tuple[str, Machine]]:
+    """The machines whose time for this network is known."""
     return [
         (name, machine)
-        for name, machine in kinds.items()
+        for name, machine in machines.items()
         if machine.gpu_milliseconds is None or workload.network == GPU_NETWORK
     ]
 
@@ -178,29 +178,41 @@ def _described(machine: Machine) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     add = parser.add_argument
-    add("--images", type=_positive, nargs="+", default=[1e6, 1e9], help="a day (default: %(default)s)")
-    add("--cores", type=whole_number(1), default=32, help="of a machine (default: %(default)s)")
-    add("--gigabits", type=_positive, default=10, help="a second, of its network card (default: %(default)s)")
-    add("--core-hour", type=_positive, default=0.04, help="what a core costs an hour (default: %(default)s)")
-    add("--gpu-ms", type=_positive, help="what your GPU takes for an image by the published R50; without: no GPU")
-    add("--gpu-hour", type=_positive, default=2.5, help="what a GPU costs an hour (default: %(default)s)")
-    add("--peak", type=_positive, default=3, help="the busiest hour over the mean one, online (default: %(default)s)")
-    add("--load", type=_share, default=0.6, help="how busy machines may be at the peak (default: %(default)s)")
-    add("--bulk-load", type=_share, default=0.95, help="the same where nobody waits (default: %(default)s)")
+    add("--images", type=_positive, nargs="+", default=[1e6, 1e9], help="images a day (default: %(default)s)")
+    add("--cores", type=whole_number(1), default=32, help="cores of a machine (default: %(default)s)")
+    add("--gigabits", type=_positive, default=10, help="Gbit/s of a machine's network card (default: %(default)s)")
+    add("--core-hour", type=_positive, default=0.04, help="cost of a core for an hour (default: %(default)s)")
+    add(
+        "--gpu-ms", type=_positive, help="milliseconds of your GPU for an image, by the published R50 (default: no GPU)"
+    )
+    add("--gpu-hour", type=_positive, default=2.5, help="cost of a GPU for an hour (default: %(default)s)")
+    add(
+        "--peak",
+        type=_positive,
+        default=3,
+        help="images of the busiest hour over the mean hour's, online (default: %(default)s)",
+    )
+    add(
+        "--load",
+        type=_share,
+        default=0.6,
+        help="share of the machines' time that is used at the peak, online (default: %(default)s)",
+    )
+    add("--bulk-load", type=_share, default=0.95, help="the same for bulk, where nobody waits (default: %(default)s)")
     return parser
 
 
 def _positive(text: str) -> float:
     value = _number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is too little; expected a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is too small; expected a number above 0")
     return value
 
 
 def _share(text: str) -> float:
     value = _number(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number above 0, to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number above 0, at most 1")
     return value
 
 
@@ -210,7 +222,7 @@ def _number(text: str) -> float:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number that can be counted with")
+        raise argparse.ArgumentTypeError(f"{text!r} is not finite; expected a finite number")
     return value
 
 

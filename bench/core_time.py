@@ -1,4 +1,4 @@
-"""What an image costs one core, stage by stage, and the bytes that it sends and gets: python -m bench.core_time
+"""Times the stages of a request on one core, and counts the bytes of request and response: python -m bench.core_time
 
 Times are the process's own, so that others on the machine hardly count. bench.capacity computes machines from them.
 """
@@ -57,7 +57,7 @@ def measure(rounds: int = 3) -> Table:
 
 def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
     """Milliseconds of each stage, and kilobytes of request and response."""
-    tile = image_of(512, 512)  # its own size: enlarged it would be smooth, and a JPEG of it small
+    tile = image_of(512, 512)  # repeated and not enlarged, because a larger image would be smooth and its JPEG small
     jpeg = jpeg_of(np.tile(tile, (height // 512 + 1, width // 512 + 1, 1))[:height, :width])
     options = PredictionOptions(score_threshold=0.05, max_detections=MASKS)
     spent = []

@@ -1,4 +1,4 @@
-"""Detections read from a response in the format npz, whatever the server sends as one."""
+"""Reads detections from a response in the format npz. A hostile server can't make it take much memory."""
 
 import io
 import math
@@ -11,20 +11,21 @@ from tensormask_server.instances import MAX_MASK_PIXELS
 
 MAX_BYTES = MAX_MASK_PIXELS + (1 << 20)  # of all arrays together, unpacked
 DIRECTORY = 4096  # bytes of a zip file's list of its files; four arrays take less than 300
-END = 22  # bytes at the end of a zip file that say where that list is
-ZIP64 = b"PK\x06\x07"  # before them, where the list is described once more
+END = 22  # bytes at the end of a zip file, which say where the list is
+ZIP64 = b"PK\x06\x07"  # before these bytes, in a zip file that describes the list a second time
 
-# the type's kind and the number of dimensions
+# from an array's name to NumPy's kinds of its dtype, and the number of its dimensions
 ARRAYS = {"pred_boxes": ("f", 2), "scores": ("f", 1), "pred_classes": ("iu", 1), "pred_masks": ("b", 3)}
 
 
 def read_detections(npz: bytes) -> Detections:
-    """
+    """Reads the detections.
+
     Args:
-        npz: a response in this format.
+        npz: the body of a response in this format.
 
     Raises:
-        WrongServer: it isn't one of this server's, or its arrays are larger than MAX_BYTES. No memory has been taken
+        WrongServer: it isn't a response of this server, or its arrays are larger than MAX_BYTES. No memory was taken
             for them.
     """
     try:
@@ -43,17 +44,17 @@ def read_detections(npz: bytes) -> Detections:
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all() and (classes >= 0).all()):
             raise ValueError("numbers that aren't finite, or negative classes")
         return Detections.of_masks(boxes, scores, classes, masks)
-    except Exception as error:  # numpy reads headers by Python's tokenizer and parser, so that there are many
+    except Exception as error:  # NumPy reads headers with Python's parser, which can raise many exceptions
         raise WrongServer(f"a response with something else than detections, {npz[:60]!r}: {error}") from error
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    kinds, dimensions = ARRAYS[name]
+    dtype_kinds, dimensions = ARRAYS[name]
     with archive.open(f"{name}.npy") as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{name} isn't of npy's version 1.0")
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.kind not in kinds or len(shape) != dimensions or is_fortran or min(shape) < 0:
+        if dtype.kind not in dtype_kinds or len(shape) != dimensions or is_fortran or min(shape) < 0:
             raise ValueError(f"{name} is {dtype} {shape}")
         size = math.prod(shape) * dtype.itemsize
         if size > archive.getinfo(f"{name}.npy").file_size:  # before memory is taken for it

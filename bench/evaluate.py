@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints box and mask AP.
 
     Returns:
-        0; 1 where images had no response; 2, with one line, where nothing could be measured; 130 after Ctrl-C.
+        The exit status. 0: each image got a response. 1: some got none. 2, with one line on stderr: nothing was
+        measured. 130: after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -49,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         has_outlines(annotations)
         check_images(images, parsed.images)
         kept = ResultsFile(parsed.results, parsed.threshold)
-        answered = kept.read()
-        if not answered.keys() <= {entry["id"] for entry in images}:
+        finished = kept.read()
+        if not finished.keys() <= {entry["id"] for entry in images}:
             raise EvaluationError(f"{parsed.results} has other images than {parsed.annotations}")
         client, ids = Client(parsed.url, token_of(parsed)), category_ids(annotations)
 
         def results_of(entry: ImageEntry) -> list[Result]:
             image = _image(entry, parsed.images)
-            # npz: boxes and scores as the network gave them, where COCO's format rounds
+            # npz has the network's boxes and scores, which the format coco rounds
             response = client.request(image, "npz", score_threshold=parsed.threshold)
             detections = read_detections(response.body)
             masks = detections.image_masks
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise WrongServer(f"a response with masks of {sizes}")
             return coco_results(entry["id"], detections, ids)
 
-        errors = gather(images, results_of, answered, kept, parsed.concurrency)
-        results = [result for of_image in answered.values() for result in of_image]
+        errors = gather(images, results_of, finished, kept, parsed.concurrency)
+        results = [result for of_image in finished.values() for result in of_image]
         print(table(evaluate(annotations, results)))
     except (DataError, EvaluationError, OptionsChanged, TokenError, Unreachable, OSError) as error:
         print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
@@ -76,35 +77,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if errors:
         count = f"{errors} of {len(images)} images"
-        print(f"evaluate.py: {count} had no response, and count as if nothing was found on them", file=sys.stderr)
+        print(f"evaluate.py: {count} got no response, and count as images without detections", file=sys.stderr)
     return 1 if errors else 0
 
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """The results of each image, a line for each, so that another run needn't request them again."""
+    """A file with a line of results for each image, so that another run doesn't have to request them again."""
 
-    path: Path  # there, or not yet
+    path: Path  # it may not exist yet
     threshold: float  # of the scores that were requested
 
     def read(self) -> dict[int, list[Result]]:
-        """The results of each image that was answered in an earlier run; none where there is no file yet.
+        """Reads the results of an earlier run. If a killed run has left the last line half-written, it is cut off.
 
-        The last line is cut off where a run that was killed has left it half-written.
+        Returns:
+            From an image's id to its results. It is empty if there is no file yet.
 
         Raises:
-            EvaluationError: it is a file of another kind.
-            OptionsChanged: it is a file of a run with another threshold.
+            EvaluationError: the file holds something else.
+            OptionsChanged: the file is of a run with another threshold.
         """
         if not self.path.exists():
             return {}
         *lines, rest = self.path.read_bytes().split(b"\n")
-        answered = {}
+        finished = {}
         for number, line in enumerate(lines, start=1):
             try:
                 content = json.loads(line)
                 threshold, results = content["threshold"], content["results"]
-                answered[content["image_id"]] = [dict(result) for result in results]
+                finished[content["image_id"]] = [dict(result) for result in results]
             except (ValueError, TypeError, KeyError) as error:
                 raise EvaluationError(
                     f"{self.path}, line {number}, holds no results; name another --results"
@@ -114,7 +116,7 @@ class ResultsFile:
             raise EvaluationError(f"{self.path} ends with something else than results; name another --results")
         if rest:
             os.truncate(self.path, self.path.stat().st_size - len(rest))
-        return answered
+        return finished
 
     def line(self, image_id: int, results: Sequence[Result]) -> str:
         return json.dumps({"image_id": image_id, "threshold": self.threshold, "results": results}) + "\n"
@@ -123,22 +125,29 @@ class ResultsFile:
 def gather(
     images: Sequence[ImageEntry],
     results_of: Callable[[ImageEntry], list[Result]],
-    answered: dict[int, list[Result]],
+    finished: dict[int, list[Result]],
     kept: ResultsFile,
     concurrency: int,
 ) -> int:
-    """Has the images answered that aren't yet, and adds each to `answered` and, as a line, to the file.
+    """Requests the results of the images that aren't finished. It adds each to `finished` and to the file.
+
+    Args:
+        images: of the annotations.
+        results_of: requests the results of one image.
+        finished: from an image's id to its results.
+        kept: the file.
+        concurrency: how many requests run at the same time.
 
     Returns:
-        How many had no response; why is told on stderr.
+        How many images got no response. stderr says why.
     """
     errors = 0
     with (
         kept.path.open("a", encoding="utf-8") as file,
-        tqdm(total=len(images), initial=len(answered), unit="image") as progress,
+        tqdm(total=len(images), initial=len(finished), unit="image") as progress,
         ThreadPoolExecutor(concurrency) as pool,
     ):
-        futures = {pool.submit(results_of, entry): entry for entry in images if entry["id"] not in answered}
+        futures = {pool.submit(results_of, entry): entry for entry in images if entry["id"] not in finished}
         try:
             for future in as_completed(futures):
                 entry = futures[future]
@@ -150,7 +159,7 @@ def gather(
                 else:
                     file.write(kept.line(entry["id"], results))
                     file.flush()  # so that a kill loses no more than one line
-                    answered[entry["id"]] = results
+                    finished[entry["id"]] = results
                 progress.update()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -158,7 +167,7 @@ def gather(
 
 
 def table(scores: Scores) -> str:
-    """In percent, as papers give them."""
+    """The scores in percent, as in papers."""
     lines = ["".join(f"{name:>8}" for name in ("", "AP", "AP50", "AP75", "APs", "APm", "APl"))]
     lines.append(f"{'box':>8}{_percent(scores.boxes)}")
     if scores.masks is not None:
@@ -172,9 +181,10 @@ def _percent(scores: AveragePrecision) -> str:
 
 
 def _image(entry: ImageEntry, folder: Path) -> np.ndarray:
-    """
+    """Reads an image.
+
     Raises:
-        ImageError: it can't be read, or is of another size than its annotations are for.
+        ImageError: the image can't be read, or its size isn't the annotations'.
     """
     image = read_image(folder / entry["file_name"])
     height, width = image.shape[:2]
@@ -186,7 +196,7 @@ def _image(entry: ImageEntry, folder: Path) -> np.ndarray:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measures a running server's box and mask AP on COCO annotations.")
     add = parser.add_argument
-    add("--url", type=_http, required=True, help="of the model: http://127.0.0.1:8080/predictions/NAME")
+    add("--url", type=_http, required=True, help="URL of the model: http://127.0.0.1:8080/predictions/NAME")
     add("--annotations", type=Path, required=True, metavar="FILE.json", help="instances in COCO's format")
     add("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     add(
@@ -194,10 +204,15 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=os.devnull,
         metavar="FILE.jsonl",
-        help="kept here, of one model, to go on with",
+        help="keeps the results of one model here, so that another run can continue",
     )
-    add("--threshold", type=fraction, default=0.05, help="of scores, as detectron2 evaluates (default: %(default)s)")
-    add("--concurrency", type=whole_number(1), default=4, help="images at a time (default: %(default)s)")
+    add(
+        "--threshold",
+        type=fraction,
+        default=0.05,
+        help="only detections with higher scores (default: %(default)s, as in detectron2)",
+    )
+    add("--concurrency", type=whole_number(1), default=4, help="requests at the same time (default: %(default)s)")
     add_token_options(parser)
     return parser
 

@@ -1,7 +1,7 @@
-"""The steps of a first Flask server for this network, written anew: what a request cost before.
+"""The steps of the first Flask server for this network, written again, to measure what a request cost.
 
 json.loads and numpy in; the reference network; torch.save and gzip's level 9 out. The reference's network can't be
-installed from a registry, so its time is the product of two that can be measured: that of its convolutions alone
+installed from a registry, so its time is the product of two that can be measured: that of its convolutions
 (backbone and three towers, float32, channels first) and 1.6, what the whole of it took over them where it was measured.
 """
 
@@ -42,17 +42,18 @@ def convolutions(network: TensorMask, image: np.ndarray) -> None:
         network.head.mask_subnet(feature)
 
 
-def request_seconds(network: TensorMask, body: bytes, response: Detections) -> float:
-    """The time of all of it, without pasting the masks, which the reference does on the way.
+def request_seconds(network: TensorMask, body: bytes, detections: Detections) -> float:
+    """Measures the time of a request. Pasting the masks is left out, because the reference's network includes it.
 
     Args:
         network: in float32, its weights channels first.
-        response: what the network would have found.
+        body: of the request.
+        detections: the network's, on this image.
     """
     start = time.perf_counter()
     image = image_of_json(body)
     before = time.perf_counter()
     convolutions(network, image)
     after = time.perf_counter()
-    gzipped_masks(response)
+    gzipped_masks(detections)
     return time.perf_counter() - start + (WHOLE_OVER_CONVOLUTIONS - 1) * (after - before)

@@ -1,4 +1,4 @@
-"""What only a GPU can show: the reference's responses in every precision, then speed: python -m bench.gpu
+"""Measures on a GPU: the agreement with the reference in each precision, and the speed: python -m bench.gpu
 
 Needs torch, numpy, Pillow, PyYAML and safetensors, and neither a network nor Java; bench/gpu.sh calls it.
 """
@@ -55,15 +55,15 @@ def main() -> int:
 
 
 def parity_table(device: str) -> tuple[Table, bool]:
-    """The reference's responses in float32, and whether all of them are found."""
-    table = Table("gpu_parity", "The reference's responses, float32", ("case", "expected", "paired"), device)
+    """The reference's detections in float32, and whether all of them are found."""
+    table = Table("gpu_parity", "The reference's detections, float32", ("case", "expected", "paired"), device)
     for name in CASES:
         case = load_case(name)
         network = TensorMask(load_config(case.config))
         state = synthetic_state(case.shapes, case.seed)
         load_weights(network, {entry: torch.from_numpy(array) for entry, array in state.items()})
-        [found] = Predictor(network, torch.device(device), torch.float32)([case.image])
-        same = sum(pair.is_same for pair in pair_detections(found, case.expected))
+        [detections] = Predictor(network, torch.device(device), torch.float32)([case.image])
+        same = sum(pair.is_same for pair in pair_detections(detections, case.expected))
         table.rows.append((name, len(case.expected), same))
     return table, all(expected == same for _, expected, same in table.rows)
 
@@ -79,8 +79,8 @@ def precision_table(device: str) -> Table:
     image, options = image_of(640, 640), PredictionOptions(score_threshold=0.1)
     [exact] = demo_predictor(device=device)([image], options)
     for precision in PRECISIONS:
-        [found] = demo_predictor(precision, device)([image], options)
-        alike = agreement(found, exact)
+        [detections] = demo_predictor(precision, device)([image], options)
+        alike = agreement(detections, exact)
         promised = alike.paired >= LEAST_PAIRED * alike.expected and alike.mask_iou >= LEAST_MASK_IOU
         row = (precision, f"{alike.paired} of {alike.expected}", f"{alike.mask_iou:.4f}", "yes" if promised else "NO")
         table.rows.append(row)
@@ -91,7 +91,7 @@ def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -
     table = Table(
         "gpu_speed",
         "The published network: network, selection and masks on the image",
-        ("precision", "batch", "network alone, ms", "all, ms", "p90, ms", "images/s", "faster than float32"),
+        ("precision", "batch", "only the network, ms", "all, ms", "p90, ms", "images/s", "faster than float32"),
         f"{device}, R50 at {height}×{width}, not resized, synthetic weights, 100 masks an image, median of {rounds}",
     )
     image, options = image_of(height, width), PredictionOptions(score_threshold=0.05)
@@ -100,7 +100,7 @@ def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -
         predictor = published_predictor(0, precision, device)
         for count in (1, batch):
             whole = timed(partial(predictor, [image] * count, options), device, rounds)
-            alone = timed(partial(convolve, predictor, count, height, width), device, rounds)
+            only_network = timed(partial(convolve, predictor, count, height, width), device, rounds)
             middle = statistics.median(whole)
             base.setdefault(count, middle)
             rate = 1000 * count / middle
@@ -108,7 +108,7 @@ def speed_table(device: str, height: int, width: int, batch: int, rounds: int) -
                 (
                     precision,
                     count,
-                    statistics.median(alone),
+                    statistics.median(only_network),
                     middle,
                     float(np.quantile(whole, 0.9)),
                     rate,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On a bare GPU machine with Python and torch: checks the reference's responses on it, and prints the tables of speed.
+# On a bare GPU machine with Python and torch: compares the network's detections with the reference's, and prints the tables of speed.
 # Arguments go to `python -m bench.gpu`: bench/gpu.sh --help
 set -euo pipefail
 python=$(command -v "${PYTHON:-python3}") || { echo "bench/gpu.sh: there is no ${PYTHON:-python3}" >&2; exit 2; }

@@ -31,7 +31,7 @@ def measure(requests: int = 200) -> Table:
         "memory",
         "Memory of requests over that of the loaded model",
         ("what", "MB"),
-        "resident memory of a process with the model alone, 100 masks; no server around it",
+        "resident memory of a process with only the model, 100 masks; no server around it",
     )
     for precision in ("float32", "bfloat16"):
         peak = in_its_own_process(peak_of_one_request, precision)

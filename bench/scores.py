@@ -1,4 +1,4 @@
-"""Detections to COCO's results, and results to COCO's scores, as detectron2 computes them."""
+"""Converts detections to COCO's results, and computes COCO's scores of them as detectron2 does."""
 
 import contextlib
 import io
@@ -14,18 +14,17 @@ from tensormask_server import Detections
 
 from training.annotations import outline_of
 
-Result = dict[
-    str, Any
-]  # image_id, category_id, score, bbox (x y w h), segmentation (compressed RLE) where masks are made
+# image_id, category_id, score, bbox (x y w h), and segmentation (compressed RLE) if the network makes masks
+Result = dict[str, Any]
 
 
 class EvaluationError(Exception):
-    """Annotations, images or results that can't be evaluated, in one line."""
+    """Annotations, images or results can't be evaluated. The message has one line."""
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """COCO's scores, 0…1; NaN where nothing is annotated that could be found."""
+    """COCO's scores, 0…1. They are NaN if there are no annotations for them."""
 
     ap: float  # the mean over IoU 0.5, 0.55 … 0.95
     ap50: float
@@ -37,12 +36,14 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Scores:
+    """The scores of boxes and masks."""
+
     boxes: AveragePrecision
     masks: AveragePrecision | None  # None for results without masks, and for annotations without
 
 
 def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Scores:
-    """Scores results on all images of the annotations; one without results counts as one where nothing was found.
+    """Computes the scores on all images of the annotations. An image without results counts as one without detections.
 
     Args:
         annotations: the content of a COCO annotation file.
@@ -53,7 +54,7 @@ def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Score
     """
     has_masks = has_outlines(annotations) and (not results or any("segmentation" in result for result in results))
     truth = COCO()
-    # copied, because COCOeval writes into them; and numbered anew, because it takes a match with number 0 for none
+    # copied, because COCOeval writes into them, and with new numbers, because it ignores a match with number 0
     numbered = [{"iscrowd": 0, **each, "id": i} for i, each in enumerate(annotations["annotations"], start=1)]
     truth.dataset = {**annotations, "annotations": numbered}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -61,22 +62,24 @@ def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Score
         boxes = _average_precision(truth, [_without(result, "segmentation") for result in results], "bbox")
         if not has_masks:
             return Scores(boxes, None)
-        # without the box, so that a thing is small or large by its mask's area, and not by its box's
+        # without the box, so that an instance is small or large by its mask's area, and not by its box's
         return Scores(boxes, _average_precision(truth, [_without(result, "bbox") for result in results], "segm"))
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
-    """One image's detections as COCO writes them.
+    """Converts one image's detections to COCO's results.
 
     Args:
-        category_ids: of each class.
+        image_id: in the annotations.
+        detections: on the image.
+        category_ids: by class number.
 
     Raises:
-        EvaluationError: a class is found that has no category.
+        EvaluationError: a detection's class has no category.
     """
     if len(detections) and detections.classes.max() >= len(category_ids):
         raise EvaluationError(
-            f"the network finds class {detections.classes.max()}, where the annotation file has only "
+            f"the network detects class {detections.classes.max()}, and the annotation file has only "
             f"{len(category_ids)} categories; expected those that the network was trained on"
         )
     results: list[Result] = [
@@ -99,12 +102,12 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
 
 
 def has_outlines(annotations: Mapping[str, Any]) -> bool:
-    """Whether masks can be scored by these annotations, of `read_annotations`, and not boxes alone.
+    """Whether the annotations of `read_annotations` have masks. Otherwise only boxes can be scored.
 
     Raises:
         DataError: as `outline_of`.
-        EvaluationError: an annotation lacks its box or its area, has no outline where others have one, or one of
-            another size than its image's.
+        EvaluationError: an annotation has no box or no area. Or it has no outline although others have. Or its outline
+            has another size than its image.
     """
     sizes = {image["id"]: [image["height"], image["width"]] for image in annotations["images"]}
     without = []
@@ -120,8 +123,8 @@ def has_outlines(annotations: Mapping[str, Any]) -> bool:
             without.append(name)
     if 0 < len(without) < len(annotations["annotations"]):
         raise EvaluationError(
-            f"{without[0]} outlines nothing, where others do; expected a polygon of three points or RLE in each "
-            "annotation, or in none, for boxes alone"
+            f"{without[0]} outlines nothing, although others do; expected a polygon of three points or RLE in "
+            "each annotation, or in none if only boxes count"
         )
     return not without
 
@@ -130,8 +133,8 @@ def _are_numbers(values: Any, count: int) -> bool:
     return isinstance(values, list) and len(values) == count and all(isinstance(each, int | float) for each in values)
 
 
-def _average_precision(truth: COCO, results: list[Result], kind: str) -> AveragePrecision:
-    evaluation = COCOeval(truth, truth.loadRes(results) if results else COCO(), kind)
+def _average_precision(truth: COCO, results: list[Result], iou_type: str) -> AveragePrecision:
+    evaluation = COCOeval(truth, truth.loadRes(results) if results else COCO(), iou_type)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()

@@ -1,6 +1,7 @@
-"""Images per second and waiting times through a real TorchServe: python -m bench.served
+"""Measures images per second and waiting times of a real TorchServe: python -m bench.served
 
-The demo's network; JPEG in, COCO out; clients that send their next request when they have the response to the last.
+It has the demo's network. Requests are JPEGs, and responses are in the format coco. Each client sends its next request
+when it has the response to the last one.
 """
 
 import argparse
@@ -69,12 +70,16 @@ def measure(seconds: float = 6) -> Table:
 
 
 def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tuple[float, ...]:
-    """Images per second; the 50th, 95th and 99th percentile of the milliseconds that a request takes; and how many
-    of these, in the middle, it is not in the handler: waiting, or on its way."""
+    """Measures requests of several clients.
+
+    Returns:
+        Images per second; the 50th, 95th and 99th percentile of a request's milliseconds; and the median of the
+        milliseconds outside the handler.
+    """
     url = urlsplit(f"{server.url}/predictions/{server.name}")
     end = time.monotonic() + seconds
 
-    def ask() -> list[tuple[float, float]]:
+    def send_requests() -> list[tuple[float, float]]:
         waited = []
         assert url.hostname is not None
         with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=120)) as connection:
@@ -92,8 +97,8 @@ def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tupl
 
     started = time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
-        asked = [pool.submit(ask) for _ in range(clients)]
-        times = np.array([each for future in asked for each in future.result()])
+        futures = [pool.submit(send_requests) for _ in range(clients)]
+        times = np.array([each for future in futures for each in future.result()])
     rate = len(times) / (time.monotonic() - started)
     return (rate, *np.quantile(times[:, 0], (0.5, 0.95, 0.99)).tolist(), float(np.median(times[:, 1])))
 

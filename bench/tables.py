@@ -1,4 +1,4 @@
-"""Times of several ways to do the same thing, taken in turn, and the tables that show them."""
+"""Times several ways of doing the same work, in turn, and shows the times in tables."""
 
 import csv
 import time
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass
 class Table:
-    """Rows of numbers and texts under a title; `note` says what was measured on what."""
+    """Rows of numbers and texts under a title. `note` says what was measured, and with what."""
 
     name: str  # of its file
     title: str
@@ -32,9 +32,9 @@ class Table:
 
 
 def milliseconds(ways: Sequence[Callable[[], object]], rounds: int) -> list[np.ndarray]:
-    """The times of each way, `rounds` of each, after one round that isn't counted.
+    """Times each way `rounds` times, after one round that isn't counted.
 
-    The ways take turns, so that a machine that is busy for a while slows all of them down.
+    The ways take turns, so that a machine that is busy for a while slows down all of them.
     """
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds + 1):

@@ -1,7 +1,7 @@
-"""A whole request, JSON in and torch out, each optimisation switched on after the other: python -m bench.whole_request
+"""Times a whole request, from JSON to torch, with one optimisation after the other: python -m bench.whole_request
 
-The first row is the first server's steps over a stand-in for the reference network (see `bench.first_server`). All rows
-see the same image, weights and detections; beside the speed stands how much the response is like that of float32.
+The first row has the first server's steps with a stand-in for the reference network (see `bench.first_server`). All
+rows have the same image, weights and detections. Each row also says how well the detections agree with float32's.
 """
 
 import argparse
@@ -43,18 +43,18 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     predictors = {
         "float32, everywhere, channels first": channels_first(published_predictor(min_size=0, winograd=False)),
         "+ channels last": everywhere,
-        "+ only around what the class tower found": published_predictor(min_size=0, winograd=False),
+        "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False),
         "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
         "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
     }
-    responses = {name: answered(predictor, body) for name, predictor in predictors.items()}
-    exact = next(iter(responses.values()))
+    detections = {name: predicted(predictor, body) for name, predictor in predictors.items()}
+    exact = next(iter(detections.values()))
     plain = published_network(min_size=0).eval()
     fold_norms(plain)
     first: list[float] = []
     ways: list[Callable[[], object]] = [
         lambda: first.append(1000 * first_server.request_seconds(plain, body, exact)),
-        *(lambda predictor=predictor: gzipped_torch(answered(predictor, body)) for predictor in predictors.values()),
+        *(lambda predictor=predictor: gzipped_torch(predicted(predictor, body)) for predictor in predictors.values()),
     ]
     times = milliseconds(ways, rounds)
     times[0] = np.array(first[1:])
@@ -68,8 +68,8 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     base = float(np.median(times[0]))
     table.rows.append(("first server (network: 1.6 × its convolutions)", base, float(np.quantile(times[0], 0.9)), "1×"))
     table.rows[0] = (*table.rows[0], "", "")
-    for spent, (name, response) in zip(times[1:], responses.items(), strict=True):
-        alike, middle = agreement(response, exact), float(np.median(spent))
+    for spent, (name, found) in zip(times[1:], detections.items(), strict=True):
+        alike, middle = agreement(found, exact), float(np.median(spent))
         pairs = f"{alike.paired} of {alike.expected}"
         row = (name, middle, float(np.quantile(spent, 0.9)), f"{base / middle:.1f}×", pairs, f"{alike.mask_iou:.4f}")
         table.rows.append(row)
@@ -89,7 +89,7 @@ def channels_first(predictor: Predictor) -> Predictor:
     return predictor
 
 
-def answered(predictor: Predictor, body: bytes) -> Detections:
+def predicted(predictor: Predictor, body: bytes) -> Detections:
     request = parse_request({"body": body}, {}, Limits(), CLASS_NAMES)
     return predictor([item.image for item in request.items], OPTIONS)[0]
 

@@ -1,4 +1,4 @@
-"""make demo: the steps of demo/steps.py; Ctrl-C ends them in one line."""
+"""make demo: runs the steps of demo/steps.py. After Ctrl-C it ends with one line."""
 
 import sys
 
@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Runs the demo and returns its exit status, 130 after Ctrl-C."""
     try:
-        from demo import steps  # only here: importing torch takes a second, and Ctrl-C may come
+        from demo import steps  # imported here, because importing torch takes a second in which Ctrl-C may come
 
         return steps.main()
     except KeyboardInterrupt:

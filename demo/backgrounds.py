@@ -1,4 +1,4 @@
-"""What the emoji are pasted on: photographs, textures and drawn patterns, without a thing of the demo's classes."""
+"""The backgrounds of the emoji: photographs, textures and drawn patterns without objects of the demo's classes."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw, ImageFilter
 
-# scikit-image's own, without those that show a cat, a cup, a horse, a clock or something near a bicycle
+# scikit-image's photographs, without those of a cat, a cup, a horse, a clock or something like a bicycle
 TRAINING_PHOTOGRAPHS = (
     "astronaut",
     "brick",
@@ -30,7 +30,7 @@ def load_photographs(names: tuple[str, ...]) -> list[Image.Image]:
 
 def background(rng: np.random.Generator, size: int, photographs: list[Image.Image]) -> np.ndarray:
     """A random background, float32 (size, size, 3), 0 … 255."""
-    kinds: tuple[tuple[float, Callable[[], np.ndarray]], ...] = (
+    painters: tuple[tuple[float, Callable[[], np.ndarray]], ...] = (  # with their probabilities
         (0.45, lambda: _photograph(rng, size, photographs)),
         (0.12, lambda: np.broadcast_to(_colour(rng), (size, size, 3))),
         (0.08, lambda: _gradient(rng, size)),
@@ -38,8 +38,8 @@ def background(rng: np.random.Generator, size: int, photographs: list[Image.Imag
         (0.07, lambda: _stripes(rng, size)),
         (0.15, lambda: _shapes(rng, size)),
     )
-    kind = rng.choice(len(kinds), p=[probability for probability, _ in kinds])
-    return kinds[kind][1]().astype(np.float32)
+    chosen = rng.choice(len(painters), p=[probability for probability, _ in painters])
+    return painters[chosen][1]().astype(np.float32)
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -52,7 +52,7 @@ def _photograph(rng: np.random.Generator, size: int, photographs: list[Image.Ima
     side = min(photograph.size) * rng.uniform(0.3, 1)
     left, top = (rng.uniform(0, length - side) for length in photograph.size)
     box = (left, top, left + side, top + side)
-    reducing_gap = 2.0  # shrinks by whole factors first: as good here, and several times faster
+    reducing_gap = 2.0  # shrinks by whole factors first, which is good enough here and several times faster
     pixels = np.asarray(photograph.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap), np.float32)
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
@@ -95,7 +95,7 @@ def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _shapes(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Things that are of no class: ellipses, polygons and lines."""
+    """Shapes of no class: ellipses, polygons and lines."""
     image = Image.new("RGB", (size, size), _fill(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(3, 25)):

@@ -1,4 +1,4 @@
-"""One image: emoji at random scale, rotation, flip, colour and blur, occluding one another on a background."""
+"""Composes an image: emoji of random scale, rotation, flip, colour and blur, which overlap on a background."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from PIL import Image, ImageFilter
 from demo.backgrounds import background
 
 SMALLEST = 12.0  # pixels, of the longer side of the smallest emoji
-FEWEST_PIXELS = 16  # an instance with fewer visible ones, or a smaller part of it visible, is taken out
-LEAST_VISIBLE = 0.25
-# how often an image is of each kind, the last three deliberately hard
-KINDS = {"ordinary": 0.6, "crowded": 0.15, "tiny": 0.1, "cut": 0.15}
+FEWEST_PIXELS = 16  # an instance with fewer visible pixels is removed
+LEAST_VISIBLE = 0.25  # an instance of which a smaller share is visible is removed
+# the probability of each arrangement; the last three are deliberately hard
+ARRANGEMENTS = {"ordinary": 0.6, "crowded": 0.15, "tiny": 0.1, "cut": 0.15}
 
 
 @dataclass(frozen=True)
 class Composition:
-    """An image and its instances, the later ones in front of the earlier ones."""
+    """An image and its instances. Later instances are in front of earlier ones."""
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     category_ids: list[int]
@@ -24,10 +24,13 @@ class Composition:
 
 
 class Emoji:
-    """One drawing, at falling sizes, so that shrinking it is fast and without aliasing."""
+    """One drawing in decreasing sizes, so that shrinking it is fast and without aliasing."""
 
     def __init__(self, pixels: np.ndarray):
-        """Takes uint8 (S, S, 4), RGBA; keeps what is inside the box of its drawn pixels."""
+        """
+        Args:
+            pixels: uint8 (S, S, 4), RGBA. Only the box around its drawn pixels is kept.
+        """
         emoji = Image.fromarray(pixels)
         emoji = emoji.crop(emoji.getchannel("A").getbbox()).convert("RGBa")  # premultiplied: no dark seams
         self.levels = [emoji]
@@ -35,7 +38,11 @@ class Emoji:
             self.levels.append(self.levels[-1].reduce(2))
 
     def placed(self, matrix: np.ndarray, longer_side: float) -> np.ndarray:
-        """The drawing with its longer side in pixels, then turned and stretched by a 2×2 matrix.
+        """Scales and transforms the drawing.
+
+        Args:
+            matrix: (2, 2), applied after scaling.
+            longer_side: in pixels, before the matrix is applied.
 
         Returns:
             float32 (h, w, 4), RGB premultiplied by A, 0 … 255, as large as needed.
@@ -54,12 +61,13 @@ class Emoji:
 def compose(
     rng: np.random.Generator, size: int, emoji: dict[int, list[Emoji]], photographs: list[Image.Image]
 ) -> Composition:
-    """Draws one image; the same one for the same state of the generator.
+    """Draws one image. It is the same for the same state of the generator.
 
     Args:
+        rng: the random generator.
         size: of the square image, in pixels.
         emoji: the drawings by category id.
-        photographs: what backgrounds are cut from.
+        photographs: backgrounds are cut from them.
     """
     image = background(rng, size, photographs)
     ids, patches, corners = [], [], []
@@ -82,20 +90,20 @@ def compose(
 
 
 def _placements(rng: np.random.Generator, size: int) -> list[tuple[float, np.ndarray]]:
-    """Longer sides and centres (x, y), in pixels; the earlier ones tend to be the larger, which lie behind."""
-    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+    """Longer sides and centres (x, y), in pixels. The first ones, which are behind the others, tend to be larger."""
+    arrangement = rng.choice(list(ARRANGEMENTS), p=list(ARRANGEMENTS.values()))
     count, largest = {
         "ordinary": (rng.integers(2, 8), 0.9 * size),
         "crowded": (rng.integers(12, 26), 0.3 * size),
         "tiny": (rng.integers(6, 20), 32.0),
         "cut": (rng.integers(2, 7), 0.9 * size),
-    }[str(kind)]
+    }[str(arrangement)]
     sides = np.exp(rng.uniform(np.log(SMALLEST), np.log(largest), count))
     order = np.argsort(-sides * rng.uniform(0.7, 1.4, count))
     sides = sides[order]
     placements = []
     for side in sides:
-        inset = 0.0 if kind == "cut" and rng.random() < 0.7 else min(side, size) / 2
+        inset = 0.0 if arrangement == "cut" and rng.random() < 0.7 else min(side, size) / 2
         centre = rng.uniform(inset, size - inset, 2)
         if inset == 0:  # on the border
             centre[rng.integers(2)] = rng.choice([0, size]) + rng.uniform(-0.25, 0.25) * side
@@ -135,7 +143,7 @@ def _blurred(rng: np.random.Generator, patch: np.ndarray, longer_side: float) ->
 
 
 def _cut(patch: np.ndarray, corner: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What of the patch is on the image, and where."""
+    """The part of the patch that is on the image, and its corner."""
     x, y = corner
     cut = patch[max(-y, 0) : max(size - y, 0), max(-x, 0) : max(size - x, 0)]
     return cut, np.maximum(corner, 0)
@@ -150,7 +158,7 @@ def _owners(patches: list[np.ndarray], corners: list[np.ndarray], size: int) -> 
 
 
 def _well_visible(patches: list[np.ndarray], corners: list[np.ndarray], size: int) -> list[int]:
-    """Which patches stay; taking the others out leaves more of these visible, never less."""
+    """The numbers of the patches that are visible enough. Removing the others never hides pixels of these."""
     visible = np.bincount(_owners(patches, corners, size).ravel() + 1, minlength=len(patches) + 1)[1:]
     whole = [np.count_nonzero(patch[..., 3] >= 128) for patch in patches]
     return [i for i, area in enumerate(whole) if visible[i] >= max(FEWEST_PIXELS, LEAST_VISIBLE * area)]
@@ -164,7 +172,7 @@ def _paste(image: np.ndarray, patch: np.ndarray, corner: np.ndarray) -> None:
 
 
 def _photographed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Exposure and noise of the whole; uint8."""
+    """Changes the exposure and adds noise; uint8 (size, size, 3)."""
     if rng.random() < 0.5:
         image = image * rng.uniform(0.75, 1.2)
     if rng.random() < 0.3:

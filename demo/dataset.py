@@ -30,10 +30,13 @@ EMOJI_CACHE = Path(__file__).resolve().parent / "output" / "emoji"
 
 
 def composed(split: str, seed: int, index: int, sizes: tuple[int, ...]) -> Composition:
-    """The index-th image of a split: it depends on these alone, not on the images before.
+    """Composes an image of a split. It depends only on the arguments, and not on earlier images.
 
     Args:
-        sizes: sides of square images in pixels, one of which is drawn.
+        split: one of SPLITS.
+        seed: of the data set.
+        index: of the image.
+        sizes: sides of square images in pixels. One of them is chosen at random.
     """
     emoji, photographs = _sources(split)
     rng = np.random.default_rng([list(SPLITS).index(split), seed, index])
@@ -97,11 +100,13 @@ def _sources(split: str) -> tuple[dict[int, list[Emoji]], list[Image.Image]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Composes images of emoji with instance masks, in COCO's format.")
-    parser.add_argument("--split", choices=SPLITS, required=True, help="val shows a design that train never does")
-    parser.add_argument("--count", type=int, required=True, help="images")
-    parser.add_argument("--size", type=int, nargs="+", default=[256], help="side in pixels; one of several is drawn")
+    parser.add_argument("--split", choices=SPLITS, required=True, help="val has a design that train doesn't have")
+    parser.add_argument("--count", type=int, required=True, help="number of images")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[256], help="side in pixels; of several, one is chosen for each image"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes; the images don't depend on it")
+    parser.add_argument("--workers", type=int, default=2, help="processes; the images don't depend on their number")
     parser.add_argument("--out", type=Path, required=True, help="folder for images/ and instances.json")
     args = parser.parse_args()
     write_dataset(args.out, args.split, args.count, tuple(args.size), args.seed, args.workers)

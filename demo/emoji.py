@@ -1,4 +1,4 @@
-"""The things in the demo's images: colour emoji of nine designs, drawn once from their SVG and kept as pixels."""
+"""The instances in the demo's images: colour emoji of nine designs, drawn once from SVG and kept as pixels."""
 
 import io
 import json
@@ -14,16 +14,16 @@ import resvg_py
 from PIL import Image
 
 RENDERED_SIZE = 256  # pixels, of the square that holds a whole emoji
-SCENE_COVERAGE = 0.9  # an emoji that fills its square shows a scene (a boat with its sea and sky), not a thing
+SCENE_COVERAGE = 0.9  # an emoji that fills its square shows a scene (a boat, its sea and sky), not one object
 
 
 @dataclass(frozen=True)
 class Design:
-    """One family of emoji: an npm package of iconify, its version pinned so that a seed means the same images."""
+    """One family of emoji: an npm package of iconify. Its version is pinned, so that a seed gives the same images."""
 
     package: str
     version: str
-    licence: str  # SPDX; the package's own, checked against its source's
+    licence: str  # of the package, by SPDX; checked against the source's
 
     @property
     def name(self) -> str:
@@ -40,17 +40,17 @@ TRAINING_DESIGNS = (
     Design("@iconify-json/emojione-v1", "1.2.3", "CC-BY-SA-4.0"),  # EmojiOne 1
     Design("@iconify-json/openmoji", "1.2.29", "CC-BY-SA-4.0"),  # HfG Schwäbisch Gmünd
 )
-# never seen in training, so that the score is of drawings that the network doesn't know
+# not in the training data, so that the network is measured on drawings that it doesn't know
 VALIDATION_DESIGNS = (Design("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0"),)  # Twitter
 
 
 @dataclass(frozen=True)
 class Category:
-    """A class, with COCO's id and name, and the emoji that show it; a design shows it with those that it has."""
+    """A class with COCO's id and name, and the emoji that show it. A design may have only some of them."""
 
     id: int
     name: str
-    icons: tuple[str, ...]  # Unicode's names, but fxemoji's own where it has its own
+    icons: tuple[str, ...]  # Unicode's names, and fxemoji's own names
 
 
 CATEGORIES = (
@@ -78,13 +78,14 @@ CATEGORIES = (
 
 
 def load_emoji(designs: tuple[Design, ...], cache: Path) -> dict[int, list[np.ndarray]]:
-    """The emoji of each category, drawn on the first call and read from the cache on later ones.
+    """Loads the emoji of each category. The first call draws them, and later ones read them from the cache.
 
     Args:
-        cache: a folder for what is fetched from npm and drawn.
+        designs: the families to load.
+        cache: a folder for the drawn emoji.
 
     Returns:
-        By category id, uint8 (256, 256, 4), RGBA, alpha not premultiplied; in the order of the designs.
+        From a category's id to its emoji, in the order of the designs: uint8 (256, 256, 4), RGBA, not premultiplied.
     """
     emoji: dict[int, list[np.ndarray]] = {category.id: [] for category in CATEGORIES}
     for design in designs:

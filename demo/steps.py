@@ -1,4 +1,4 @@
-"""The demo's steps: images through archive.sh, TorchServe and curl, and their masks drawn on them."""
+"""The demo's steps: it makes an archive, serves it, and sends images with curl, whose masks are drawn."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from tensormask_server.torchserve.properties import PropertiesError, read_proper
 
 ROOT = Path(__file__).parents[1]
 MODEL = Path("demo/model")
-# one that the data set's code composed, of drawings that the training never saw, and one that a browser drew
+# the data set's code composed one, of drawings that aren't in the training data; a browser drew the other
 IMAGES = (Path("demo/images/composed.jpg"), Path("demo/images/page.png"))
 OUTPUT = Path("demo/output")
 THRESHOLD = 0.45
@@ -27,7 +27,7 @@ def main() -> int:
     """Runs all steps.
 
     Returns:
-        0; 1, with a line on stderr, where a step failed.
+        The exit status. 1, with a line on stderr: a step failed.
     """
     try:
         _run_all()
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _run_all() -> None:
-    """Each step as a user would do it, from the project's folder."""
+    """Runs each step as a user would, in the project's folder."""
     OUTPUT.mkdir(exist_ok=True)
     print("1. A model archive of the demo's network")
     weights = (
@@ -57,13 +57,13 @@ def _run_all() -> None:
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
     with TorchServe(Path("model_store/demo.mar"), properties, Path("logs")) as server:
         server.wait_until_ready()
-        print("3. Images as they are, answered with images and with COCO's results")
+        print("3. Image files as requests; responses as images and as COCO's results")
         for image in IMAGES:
             drawn, results = OUTPUT / f"{image.stem}.png", OUTPUT / f"{image.stem}.json"
             _curl("-T", image, "-o", drawn, f"{server.url}/demo/predict?format=png")
             _curl("-T", image, "-o", results, f"{server.url}/predictions/demo")
             print(f"   {_detections(results)}")
-        print("4. The same as JSON, answered with a gzip of torch's bytes")
+        print("4. The same image as JSON; the response is a gzip of torch's bytes")
         request, response = OUTPUT / "image.json", OUTPUT / "masks.gz"
         _run(sys.executable, "prepare_input.py", IMAGES[0], request)
         json_type = ("-H", "Content-Type: application/json")
@@ -94,7 +94,7 @@ def _run(*command: object) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on at the moment; a server that runs already is left alone."""
+    """Finds ports that no server uses at the moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

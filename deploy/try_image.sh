@@ -101,12 +101,12 @@ connection = http.client.HTTPConnection('127.0.0.1', 8080)
 connection.putrequest('POST', '/predictions/tensormask')
 connection.putheader('Content-Length', str(len(image)))
 connection.endheaders(image[:1000])
-pathlib.Path('/tmp/asked').touch()
+pathlib.Path('/tmp/half-sent').touch()
 time.sleep(5)
 connection.send(image[1000:])
-print('asked before SIGTERM, answered after it:', connection.getresponse().status)" > "$place/answered" &
+print('sent before SIGTERM, response after it:', connection.getresponse().status)" > "$place/answered" &
     asking=$!
-    until podman exec server test -e /tmp/asked; do sleep 0.2; done
+    until podman exec server test -e /tmp/half-sent; do sleep 0.2; done
     podman stop server > /dev/null
     wait $asking
     podman logs server | tee "$place/printed"

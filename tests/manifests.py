@@ -21,7 +21,7 @@ def read(path: str) -> Any:
 
 
 def built(kustomization: str) -> dict[str, Any]:
-    """By their kind the manifests that kubectl makes of a folder of deploy/kubernetes."""
+    """From their kind to the manifests that kubectl makes of a folder of deploy/kubernetes."""
     if not shutil.which("kubectl"):
         pytest.skip("there is no kubectl to build the manifests with")
     command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / kustomization)]

@@ -51,7 +51,7 @@ def prose(page: Path) -> str:
 
 
 def links(page: Path) -> Iterator[str]:
-    """The targets of a page's links and pictures."""
+    """The targets of a page's links and images."""
     without_code = re.sub(r"`[^`\n]*`(?!\])", "", prose(page))
     yield from LINK.findall(without_code)
 

@@ -20,7 +20,7 @@ def wait_for(
     """Asks again and again until the condition holds.
 
     Args:
-        condition: what is asked.
+        condition: returns a true value when the wait is over.
         what: the condition in words, for the message of a failure.
         unless: what makes waiting pointless, as a process's exit status; anything but None or False.
         seconds: how long to ask at most.

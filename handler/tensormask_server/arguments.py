@@ -1,4 +1,4 @@
-"""The commands' arguments, for argparse: numbers with their ranges, and a hint for a misspelt option."""
+"""Arguments of the commands, for argparse: numbers with their ranges, and a hint for a misspelt option."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """The type of whole numbers that are `least` or more."""
+    """Makes an argparse type for whole numbers of `least` or more."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -19,23 +19,23 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def weight(text: str) -> float:
-    """The type of numbers that are 0 or more."""
+    """Reads a number of 0 or more, as an argparse type."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value < float("inf"):  # NaN isn't, either
+    if not 0 <= value < float("inf"):  # NaN is refused, too
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more")
     return value
 
 
 def fraction(text: str) -> float:
-    """The type of numbers from 0 to 1."""
+    """Reads a number from 0 to 1, as an argparse type."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value <= 1:  # NaN isn't, either
+    if not 0 <= value <= 1:  # NaN is refused, too
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1{did_you_mean_fraction(value)}")
     return value
 
@@ -45,7 +45,7 @@ def parsed_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] |
 
     Args:
         parser: of the command.
-        arguments: of the command; None for the process's own.
+        arguments: of the command. None: the process's own.
 
     Returns:
         The parsed arguments. An unknown argument ends the process with status 2 and a message on stderr.

@@ -25,7 +25,7 @@ COCO_IDS = dict(zip(COCO_CLASSES, (i for i in range(1, 91) if i not in COCO_GAPS
 
 
 def category_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """The category ids for COCO's results format.
+    """Finds the category ids for COCO's results format.
 
     Args:
         names: of the network's classes.
@@ -59,7 +59,7 @@ class ClassNamesError(ValueError):
 
 
 def class_names(num_classes: int, path: Path | None) -> tuple[str, ...]:
-    """The names of a network's classes.
+    """Reads or makes the names of a network's classes.
 
     Args:
         num_classes: of the network.

@@ -1,7 +1,7 @@
 """Which files of a folder are taken for images, by their names."""
 
 READABLE = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# with what can't be read: such an image gets an error, instead of being left out unnoticed
+# these include formats that can't be read, so that such an image gets an error and isn't left out silently
 SUFFIXES = (*READABLE, ".heic", ".heif", ".avif")
 
 

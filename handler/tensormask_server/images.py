@@ -1,4 +1,4 @@
-"""Image files to RGB arrays. Pillow reads them, within limits on its work."""
+"""Reads image files as RGB arrays with Pillow, within limits of time and memory."""
 
 import io
 import re
@@ -23,7 +23,7 @@ SIGNATURES = {
     "BMP": (b"BM",),
     "TIFF": (b"II*\0", b"MM\0*"),
 }
-# the beginnings of other files that people send; HEIC's and AVIF's follow the length of the first part
+# the first bytes of other files that people send; in HEIC and AVIF they follow a length of 4 bytes
 UNSUPPORTED = {
     "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
     "AVIF": re.compile(rb"....ftypavi", re.DOTALL),
@@ -34,12 +34,12 @@ UNSUPPORTED = {
     "PDF": re.compile(rb"%PDF-"),
     "a zip archive": re.compile(rb"PK\x03\x04"),
 }
-LONGEST_HEAD = 2000  # bytes in which a beginning is searched; in a stranger's megabytes it would take seconds
-# A TIFF's tile is decoded as a whole, however small the image is. Usual tiles have 256×256 to 1024×1024 pixels.
+LONGEST_HEAD = 2000  # bytes that are searched for these; searching megabytes would take seconds
+# A whole tile of a TIFF is decoded even for a small image. Usual tiles have 256×256 to 1024×1024 pixels.
 LARGEST_TILE = 1 << 22
-# Each scan goes over the whole image: a file of a few MB can take hours. Cameras and editors write 1 to 20 scans.
+# Each scan decodes the whole image, so a file of a few MB can take hours. Cameras and editors write 1 to 20 scans.
 MOST_SCANS = 100
-# by EXIF's orientation; 1 and undefined values are upright
+# from EXIF's orientation to the correction; 1 and undefined values need none
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,7 +56,7 @@ JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 
 class ImageError(ValueError):
-    """An image can't be read. The message is one line."""
+    """An image can't be read. The message has one line."""
 
 
 class TooManyPixelsError(ImageError):
@@ -70,10 +70,10 @@ def read_image(source: Path | BinaryIO) -> np.ndarray:
         source: a file's path, or the file.
 
     Returns:
-        uint8 (H, W, 3), as `EncodedImage.decoded`.
+        uint8 (H, W, 3), RGB, as `EncodedImage.decoded`.
 
     Raises:
-        ImageError: it isn't an image, is damaged, or has pixels that can't be converted to 8 bits.
+        ImageError: the file isn't an image, is damaged, or has pixels that can't be converted to 8 bits.
     """
     name = printable(source) if isinstance(source, Path) else "the image"
     with _image_errors(name):
@@ -88,18 +88,18 @@ def unsupported_type(content: bytes) -> str:
 
 
 class EncodedImage:
-    """An image file of which only the header is read at first, so that its size is known before it is decoded."""
+    """An image file. Only its header is read at first, so that the size is known before the image is decoded."""
 
     def __init__(self, content: bytes, formats: tuple[str, ...] | None = None, name: str = "the image"):
         """
         Args:
             content: the file's bytes.
-            formats: the file formats that are accepted, by Pillow's names; None: all that Pillow knows.
-            name: of the image, for errors.
+            formats: the accepted file formats, by Pillow's names. None: all that Pillow knows.
+            name: of the image, for error messages.
 
         Raises:
-            ImageError: it isn't an image, or takes far more time or memory than an image of its size.
-            TooManyPixelsError: it has more pixels than Pillow opens.
+            ImageError: the file isn't an image, or decoding it takes far more time or memory than its size needs.
+            TooManyPixelsError: the image has more pixels than Pillow opens.
         """
         self._content = content
         self._formats = formats
@@ -111,13 +111,13 @@ class EncodedImage:
         self.width: int = width
 
     def decoded(self) -> np.ndarray:
-        """Decodes the image as a person sees it: rotated as its EXIF says, with white behind transparent pixels.
+        """Decodes the image. It is rotated as its EXIF says, and transparent pixels are white.
 
         Returns:
-            uint8 (H, W, 3), RGB; the first image of an animation.
+            uint8 (H, W, 3), RGB. Of an animation, it is the first image.
 
         Raises:
-            ImageError: it is damaged, or has pixels that can't be converted to 8 bits.
+            ImageError: the image is damaged, or has pixels that can't be converted to 8 bits.
         """
         with self._opened() as image:
             return np.array(_rgb(_upright(image)))
@@ -133,10 +133,12 @@ class EncodedImage:
 
 @contextmanager
 def _image_errors(name: str, content: bytes = b"") -> Iterator[None]:
-    """Turns the exceptions that Pillow raises within the block into ImageErrors."""
+    """Converts the exceptions that Pillow raises within the block to ImageErrors."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage that it skips, and about sizes, which our limits check
+            warnings.simplefilter(
+                "ignore"
+            )  # they are about damage that Pillow skips, and about sizes, which our limits check
             yield
     except (ImageError, MemoryError):
         raise
@@ -153,10 +155,10 @@ def _image_errors(name: str, content: bytes = b"") -> Iterator[None]:
 
 
 def _check_work(image: Image.Image, content: bytes, name: str) -> None:
-    """Checks that decoding takes no more than an image of its size should.
+    """Checks that decoding takes about as much time and memory as the image's size needs.
 
     Raises:
-        ImageError: it takes far more memory or time.
+        ImageError: it takes far more.
     """
     width, height = image.size
     if image.format == "TIFF":
@@ -180,7 +182,7 @@ def _has_too_many_scans(jpeg: bytes) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Rotates as the EXIF says. ImageOps.exif_transpose also rewrites the EXIF, and fails if another value is wrong."""
+    """Rotates the image as its EXIF says. ImageOps.exif_transpose would fail if another value of the EXIF is wrong."""
     image.load()
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)

@@ -1,4 +1,4 @@
-"""Checks that an archive is as it was made: by its SHA256SUMS, and by the shape of its entries."""
+"""Checks that an archive is as it was made, by its SHA256SUMS and by the form of its entries."""
 
 import hashlib
 import re
@@ -13,27 +13,27 @@ from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 
 SUMS = "SHA256SUMS"
-# the sums, what users may change, and what torch-model-archiver adds
+# files without a sum: SHA256SUMS itself, one that users may change, and one that torch-model-archiver adds
 UNSUMMED = re.compile(r"(SHA256SUMS|model-config\.yaml|MAR-INF/MANIFEST\.json)$")
-# Python writes it beside the handler of an unpacked archive; in an archive Python would run it
+# Python writes it beside the handler of an unpacked archive; if an archive contained it, Python would run it
 OWN_BYTECODE = re.compile(r"__pycache__/tensormask_handler\.[A-Za-z0-9.-]+\.pyc(\.\d+)?$")
 AGAIN = "archive.sh makes it again"
 MOST_ENTRIES = 10_000  # ours have a hundred
-MOST_NAME = 200  # bytes of an entry's name, below what file systems take
+MOST_NAME = 200  # bytes of an entry's name; file systems allow a little more
 MOST_SUMS = 1 << 20  # bytes of SHA256SUMS; ours has 10 kB
 MOST_UNSUMMED = 1 << 16  # bytes of each file that has no sum, and that TorchServe reads whole
-# before each entry: signature, flags, method, sizes packed and unpacked, lengths of the name and of what follows it
+# the header of an entry: signature, flags, method, packed and unpacked size, lengths of the name and the extra field
 LOCAL_HEADER = struct.Struct("<4s2xHH8xIIHH")
-ZIP64 = 0xFFFFFFFF  # in the place of a size: it follows the name
-EXPANSION = 4  # times the archive's bytes that its entries may have together; ours are stored, not compressed
+ZIP64 = 0xFFFFFFFF  # in place of a size that stands in the extra field
+EXPANSION = 4  # times the archive's bytes that its entries have together, at most; ours aren't compressed
 
 
 class IntegrityError(ValueError):
-    """An archive whose files aren't those that were archived; the message has one line."""
+    """An archive's files aren't those that were archived. The message has one line."""
 
 
 def sums_of(folders: list[Path]) -> str:
-    """The lines of SHA256SUMS for all files in these folders, each with its name in its folder."""
+    """Makes the lines of SHA256SUMS for all files in these folders. Names are relative to the folders."""
     files = {
         path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*") if path.is_file()
     }
@@ -41,35 +41,38 @@ def sums_of(folders: list[Path]) -> str:
 
 
 def check_archive(archive: zipfile.ZipFile) -> dict[str, str]:
-    """Checks an archive before anything unpacks it: it can be unpacked safely, and its files have their sums.
+    """Checks an archive before anything unpacks it: that it can be unpacked safely, and that its files have their sums.
 
-    TorchServe unpacks with Java, which reads some archives differently from Python. So whatever the two might read
-    differently is refused: two entries of one name, names that differ only by case, links, encryption.
+    TorchServe unpacks it with Java, which reads some archives differently from Python. So it refuses whatever the two
+    might read differently: two entries of one name, names that differ only by case, links, and encryption.
 
     Args:
         archive: open for reading, from a file.
 
     Returns:
-        The SHA-256 of each file by its name.
+        From each file's name to its SHA-256.
 
     Raises:
-        IntegrityError: an entry can't be unpacked safely; or as for `check_sums`.
+        IntegrityError: an entry can't be unpacked safely, or as for `check_sums`.
     """
     _check_entries(archive)
     return check_sums(zipfile.Path(archive))
 
 
 def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
-    """Checks the files of an archive, or of the folder that it was unpacked in, against their sums.
+    """Checks the files of an archive, or of the folder in which it was unpacked, against their sums.
 
-    model-config.yaml isn't checked: users may change it. A folder may also hold the handler's bytecode, which Python
-    writes there; an archive may not.
+    It doesn't check model-config.yaml, which users may change. A folder may also hold the handler's bytecode, which
+    Python writes there. An archive may not.
+
+    Args:
+        root: the archive, or the folder.
 
     Returns:
-        The SHA-256 of each file by its name.
+        From each file's name to its SHA-256.
 
     Raises:
-        IntegrityError: a file is missing, changed or one too many, or there are no sums.
+        IntegrityError: a file is missing, changed or added, or there are no sums.
     """
     try:
         lines = _read(root / SUMS, MOST_SUMS).decode().split("\n")
@@ -78,11 +81,11 @@ def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
         raise IntegrityError(
             f"it has no {SUMS} that can be read: it is damaged or of another version; {AGAIN}"
         ) from error
-    more = sorted(name for name in _names(root) if name not in sums and not UNSUMMED.match(name))
+    added = sorted(name for name in _names(root) if name not in sums and not UNSUMMED.match(name))
     if isinstance(root, Path):
-        more = [name for name in more if not OWN_BYTECODE.match(name)]
-    if more:
-        raise IntegrityError(f"{printable(more[0])} isn't of what was archived; {AGAIN}")
+        added = [name for name in added if not OWN_BYTECODE.match(name)]
+    if added:
+        raise IntegrityError(f"it has the file {printable(added[0])}, which isn't in {SUMS}; {AGAIN}")
     for name, expected in sums.items():
         try:
             found = _sha256(root / name)
@@ -97,20 +100,22 @@ def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
 
 
 def _check_entries(archive: zipfile.ZipFile) -> None:
-    """
+    """Checks the entries of an archive.
+
     Raises:
         IntegrityError: an entry can't be unpacked safely.
     """
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
         raise IntegrityError(f"it has {len(entries)} entries; expected at most {MOST_ENTRIES}; {AGAIN}")
-    kinds: dict[str, tuple[str, bool]] = {}  # by the name as file systems without case know it, its parents too
+    # from a name, as file systems without case know it, to the name and whether it is a folder; with all parents
+    places: dict[str, tuple[str, bool]] = {}
     for entry in entries:
         _check_entry(entry)
         path = PurePosixPath(entry.filename)
         for place in (path, *path.parents[:-1]):
             is_folder = place != path or entry.is_dir()
-            known = kinds.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), (str(place), is_folder))
+            known = places.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), (str(place), is_folder))
             if known != (str(place), is_folder):
                 shown = f"{printable(known[0])} and {printable(place)}"
                 raise IntegrityError(f"its entries {shown} have names that some file systems take for one; {AGAIN}")
@@ -138,8 +143,8 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise IntegrityError(f"{shown} has a name of {len(name.encode())} bytes; expected at most {MOST_NAME}; {AGAIN}")
     mode = stat.S_IFMT(entry.external_attr >> 16)
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-        kind = "a link" if mode == stat.S_IFLNK else "neither a file nor a folder"
-        raise IntegrityError(f"{shown} is {kind}; expected only files and folders; {AGAIN}")
+        file_type = "a link" if mode == stat.S_IFLNK else "neither a file nor a folder"
+        raise IntegrityError(f"{shown} is {file_type}; expected only files and folders; {AGAIN}")
     if entry.flag_bits & 0x1:
         raise IntegrityError(f"{shown} is encrypted; {AGAIN}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -149,13 +154,13 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _check_places(archive: zipfile.ZipFile) -> int:
-    """Checks that reading from start to end, as Java does, gives the same entries as the list at the archive's end.
+    """Checks that Java, which reads from start to end, finds the same entries as the list at the archive's end.
 
     Returns:
         The archive's size in bytes.
 
     Raises:
-        IntegrityError: something else lies before, between or after them, or an entry's two headers differ.
+        IntegrityError: other data is before, between or after the entries, or an entry's two headers differ.
     """
     file = archive.fp
     assert file is not None
@@ -183,7 +188,7 @@ def _check_places(archive: zipfile.ZipFile) -> int:
 def _names(root: Path | zipfile.Path) -> list[str]:
     if isinstance(root, zipfile.Path):
         return [entry.filename for entry in root.root.infolist() if not entry.is_dir()]
-    # links and pipes are named too: an archive has none
+    # links and pipes are included, because an archive has none
     return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 

@@ -1,4 +1,4 @@
-"""The `handler:` section of an archive's model-config.yaml: the options of a server, checked."""
+"""The options of a server: the `handler:` section of an archive's model-config.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -21,7 +21,7 @@ class Limits:
 
     max_pixels: int = 16_777_216  # H·W of the largest image; a phone's image of 12 megapixels is smaller
     max_side: int = 16_384  # pixels of an image's longer side
-    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds of a CPU
+    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds on a CPU
     max_request_pixels: int = 33_554_432  # H·W of all images of a request together
     # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz
     # each of these pixels takes a byte.
@@ -39,7 +39,7 @@ class Limits:
 
     @classmethod
     def of_single_images(cls, max_pixels: int, max_side: int) -> Self:
-        """The limits of images that don't come in requests, as bulk reads them one by one."""
+        """The limits of images that are read one by one, and not in requests."""
         return cls(max_pixels=max_pixels, max_side=max_side, max_request_pixels=max_pixels)
 
 
@@ -65,7 +65,7 @@ class HandlerOptions:
             raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
 
     def section(self) -> dict[str, Any]:
-        """The `handler:` section that `handler_options` reads as these options: one mapping, limits included."""
+        """The `handler:` section for these options, with the limits in the same mapping."""
         options = asdict(self)
         limits = options.pop("limits")
         return {**options, **limits}
@@ -79,10 +79,10 @@ def handler_options(section: Mapping[str, Any] | None) -> HandlerOptions:
     """Reads the `handler:` section of a model-config.yaml.
 
     Args:
-        section: the options by their names, OPTION_NAMES. Options that are left out have their defaults.
+        section: the options by their names, which are OPTION_NAMES. Absent options have their defaults.
 
     Raises:
-        OptionError: an option is unknown, or has a value that can't be used.
+        OptionError: an option is unknown, or its value can't be used.
     """
     if section is None:
         return HandlerOptions()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-LINE = 1000  # bytes of a whole message
+LINE = 1000  # bytes of a message
 VALUE = 200  # bytes of one value in a message; a longer one would hide the rest of the sentence
 
 
@@ -52,13 +52,10 @@ def one_line(message: object, limit: int = LINE) -> str:
 
 
 def quoted(value: object, limit: int = VALUE) -> str:
-    """A value as Python writes it, strings in quotation marks, escaped and cut by `printable`."""
+    """A value as Python writes it, such as a string in quotation marks, escaped and cut by `printable`."""
     try:
         return printable(repr(value), limit)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # too many digits for Python to write; a list that contains itself
+    except (ValueError, RecursionError):  # a number of too many digits, or a list that contains itself
         return f"a {type(value).__name__} that is too large to show"
 
 
@@ -67,14 +64,14 @@ def say(line: str, file: TextIO | None = None) -> None:
 
     Args:
         line: printed as it is. Text from elsewhere in it has to be escaped by `printable`.
-        file: None means stdout.
+        file: None: stdout.
     """
     with contextlib.suppress(OSError):
         print(line, file=file, flush=True)
 
 
 def give_up_unprinted() -> None:
-    """Drops what a broken stdout or stderr didn't take. Otherwise Python exits with an error message and status 120."""
+    """Drops what a broken stdout or stderr didn't take. Otherwise Python ends with an error message and status 120."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

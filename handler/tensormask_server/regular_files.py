@@ -20,9 +20,9 @@ FILE_TYPES = {
     stat.S_IFDIR: "a folder",
     stat.S_IFSOCK: "a socket",
 }
-# their files look regular, and the kernel makes up their content while they are read
+# files there look regular, but the kernel makes their content while they are read
 KERNEL_FOLDERS = ("/proc", "/sys")
-# the most bytes of a file, by its content
+# the most bytes of a file, for each type of content
 MOST_TEXT = 1 << 20  # class names, properties, certificates, tokens
 MOST_IMAGE = 1 << 30  # the largest image that Pillow opens has half of this, uncompressed
 MOST_ANNOTATIONS = 1 << 32  # COCO's training set has 0.45 GB
@@ -31,14 +31,14 @@ MOST_ARCHIVE = 1 << 33
 
 
 class RefusedFileError(OSError):
-    """A path that isn't a regular file's, or a file that is too large. `strerror` says what was found and expected."""
+    """A path isn't a regular file's, or the file is too large. `strerror` says what was found and expected."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
         super().__init__(errno.EINVAL, reason, os.fspath(path))
 
 
 def open_regular(path: str | os.PathLike[str], most: int) -> BufferedReader:
-    """Opens a regular file for reading. Anything else is refused at once, without a side effect.
+    """Opens a regular file for reading. It refuses any other path at once, without a side effect.
 
     The open file itself is checked, so nobody can exchange it between the check and the reading.
 
@@ -47,8 +47,8 @@ def open_regular(path: str | os.PathLike[str], most: int) -> BufferedReader:
         most: the most bytes that the file may have.
 
     Raises:
-        RefusedFileError: it isn't a regular file, or has more bytes.
-        OSError: it doesn't exist, or can't be opened.
+        RefusedFileError: the path isn't a regular file's, or the file has more bytes.
+        OSError: the file doesn't exist, or can't be opened.
     """
     _check(path, Path(path).stat(), most)  # before opening, which can have an effect on a device
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -85,7 +85,7 @@ def read_text(path: str | os.PathLike[str], most: int = MOST_TEXT) -> str:
 
     Raises:
         RefusedFileError, OSError: as `read_regular`.
-        UnicodeDecodeError: it isn't UTF-8.
+        UnicodeDecodeError: the content isn't UTF-8.
     """
     return read_regular(path, most).decode("utf-8-sig")
 

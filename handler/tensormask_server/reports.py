@@ -1,6 +1,6 @@
-"""Reports of a worker to the launcher, by a Unix datagram socket in the launcher's private folder, with a secret.
+"""A worker's reports to the launcher. They come by a Unix socket in the launcher's private folder, with a secret.
 
-The lines that TorchServe prints hold what clients send. So nothing that the launcher does may follow from them.
+The lines that TorchServe prints hold what clients send, so the launcher can't decide anything by them.
 """
 
 import contextlib
@@ -15,35 +15,35 @@ from pathlib import Path
 ADDRESS = "TENSORMASK_SERVER_REPORTS"  # environment variables of the workers
 SECRET = "TENSORMASK_SERVER_REPORTS_SECRET"
 LONGEST = 1000  # characters of a text
-FAILED, SLOW = "failed", "slow"  # kinds: the model can't be loaded; the CPU emulates the precision
+FAILED, SLOW = "failed", "slow"  # topics: the model can't be loaded; the CPU emulates the precision
 
 
 @dataclass(frozen=True)
 class Report:
-    """One report. `kind` is FAILED or SLOW."""
+    """One report."""
 
-    kind: str
+    topic: str  # FAILED or SLOW
     text: str
 
 
-def report(kind: str, text: str) -> None:
+def report(topic: str, text: str) -> None:
     """Sends a report to the launcher. Does nothing if another program has started TorchServe.
 
     Args:
-        kind: FAILED or SLOW.
+        topic: FAILED or SLOW.
         text: for people.
     """
     address, secret = os.environ.get(ADDRESS), os.environ.get(SECRET)
     if not address or not secret:
         return
-    content = f"{secret}\n{json.dumps([kind, text[:LONGEST]])}".encode()
+    content = f"{secret}\n{json.dumps([topic, text[:LONGEST]])}".encode()
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
         sending.setblocking(False)
         sending.sendto(content, address)
 
 
 class Reports:
-    """The launcher's end. Use it as a context manager."""
+    """The launcher's end of the socket. Use it as a context manager."""
 
     def __init__(self, folder: Path):
         """
@@ -69,12 +69,12 @@ class Reports:
 
     def read(self) -> list[Report]:
         """The reports that have come since the last call, without waiting for more."""
-        found: list[Report] = []
+        reports: list[Report] = []
         while True:
             try:
                 content = self._socket.recv(1 << 16)
             except BlockingIOError:
-                return found
+                return reports
             secret, _, report = content.partition(b"\n")
             if hmac.compare_digest(secret, self._secret.encode()):
-                found.append(Report(*json.loads(report)))
+                reports.append(Report(*json.loads(report)))

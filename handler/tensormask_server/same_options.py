@@ -1,4 +1,4 @@
-"""A command that continues an earlier run: its options must be those that the run began with."""
+"""Checks that a command continues an earlier run with the run's options."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ SHOWN = 80  # bytes of a value in the message
 
 
 class OptionsChanged(ValueError):
-    """The options aren't those of the earlier run; the message has one line."""
+    """The options aren't those of the earlier run. The message has one line."""
 
 
 def check_same_options(

@@ -1,4 +1,4 @@
-"""Processes that end with the process that started them, however that one ends. For Linux.
+"""Ends a process when the process that started it ends, even if that is killed. For Linux.
 
     python -I tied.py PARENT COMMAND…
 

@@ -1,4 +1,4 @@
-"""Measures how long the parts of a response take."""
+"""Measures how long the parts of a request take."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The client's token, from a file or from the environment. All users of a machine can read its command lines."""
+"""The client's token, from a file or the environment. It is no option, as all users can read command lines."""
 
 import argparse
 import json
@@ -24,11 +24,11 @@ EXPECTED = (
 
 
 class TokenError(ValueError):
-    """A token, or a file with one, that can't be used. The message has one line, and doesn't show the token."""
+    """A token, or a file with a token, can't be used. The message has one line, and doesn't show the token."""
 
 
 class TokenFile:
-    """The token in a file. The file is read again after a server has refused the token, since TorchServe renews it.
+    """The token in a file. It is read again after a server has refused it, because TorchServe renews the token.
 
     Threads can share one object.
     """
@@ -50,7 +50,7 @@ class TokenFile:
         return self._token
 
     def is_renewed(self, refused: str) -> bool:
-        """Reads the file again if need be. Whether `token` now gives another token than the refused one."""
+        """Reads the file again if `token` is the refused one. It returns whether `token` is another one now."""
         with self._lock:
             for _ in range(READS if self._token == refused else 0):
                 try:
@@ -76,7 +76,7 @@ def read_token(path: Path) -> str:
     try:
         text = read_regular(path, LARGEST_FILE).decode("ascii").strip()
     except OSError as error:
-        found = str(error.strerror).partition("; expected")[0]  # RefusedFileError expects less
+        found = str(error.strerror).partition("; expected")[0]  # what RefusedFileError expects isn't enough here
         raise TokenError(f"can't read the token file {printable(path)}: {found}; expected {EXPECTED}") from error
     except ValueError as error:
         raise TokenError(f"the token file {printable(path)} isn't ASCII text; expected {EXPECTED}") from error
@@ -111,7 +111,7 @@ def checked_token(text: str) -> str:
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --token-file, for `token_of`, and an option --token that is refused: earlier versions had it."""
+    """Adds --token-file, for `token_of`, and the option --token of earlier versions, which gets an error."""
     parser.add_argument(
         "--token-file",
         type=Path,
@@ -123,13 +123,13 @@ def add_token_options(parser: argparse.ArgumentParser) -> None:
 
 
 def token_of(parsed: argparse.Namespace) -> str | TokenFile | None:
-    """The token that the user gives.
+    """Finds the token that the user gives.
 
     Args:
         parsed: the arguments of a parser with `add_token_options`.
 
     Returns:
-        The file's token, or else the environment's; None if neither is given.
+        The file's token, otherwise the environment's. None: the user gives none.
 
     Raises:
         TokenError: the file or the variable has no token.

@@ -40,26 +40,30 @@ TOLERANCES = f"boxes within {BOX_TOLERANCE:g} pixels, scores within {SCORE_TOLER
 class Comparison:
     """Two engines' detections on one image."""
 
-    answers: tuple[Detections, Detections]
+    detections: tuple[Detections, Detections]
     pairs: list[Pair]
-    alone: tuple[list[int], list[int]]  # of each engine: detections without a pair that need one
+    unpaired: tuple[list[int], list[int]]  # of each engine: the detections that lack a pair
 
     @property
     def is_same(self) -> bool:
-        return not any(self.alone) and all(pair.is_same for pair in self.pairs)
+        return not any(self.unpaired) and all(pair.is_same for pair in self.pairs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 if both agree, 1 if they don't, 2 if they can't be compared; stderr says why."""
+    """Compares the engines and prints the differences.
+
+    Returns:
+        The exit status. 0: both agree. 1: they differ. 2: they can't be compared, and stderr says why.
+    """
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if not is_complete(parsed):
         parser.error(EXPECTED)
     try:
         return 0 if _verified(parsed) else 1
-    except ValueError as error:  # every error of the files and of what is installed is one
+    except ValueError as error:  # all errors of files and absent packages are ValueErrors
         print(f"verify: {one_line(error)}", file=sys.stderr)
-    except Exception:  # an error of torch or detectron2: its whole traceback is needed
+    except Exception:  # an error of torch or detectron2, of which the whole traceback is needed
         traceback.print_exc()
     return 2
 
@@ -82,13 +86,15 @@ def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarra
     """Runs both engines on each image and prints their detections, pair by pair, with their differences.
 
     Args:
-        images: names, and uint8 (H, W, 3), RGB.
+        engines: our network's and detectron2's.
+        images: the name and the image, uint8 (H, W, 3), RGB.
+        score_threshold: only detections with higher scores are compared.
 
     Returns:
         Whether all detections agree within the tolerances.
 
     Raises:
-        ValueError: neither engine detects anything on any image, so there is nothing to compare.
+        ValueError: neither engine has a detection on any image.
     """
     options = PredictionOptions(score_threshold=score_threshold)
     config = engines[0].config
@@ -105,8 +111,8 @@ def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarra
         height, width = image.shape[:2]
         print(f"\n{name}, {height}×{width}: {_counts(compared)}; {_times(*seconds[-1])}")
         print("\n".join(table(compared, names)))
-    if not any(len(answer) for compared in comparisons for answer in compared.answers):
-        raise ValueError(f"nothing was found with a score above {score_threshold:g}; lower --threshold")
+    if not any(len(each) for compared in comparisons for each in compared.detections):
+        raise ValueError(f"there are no detections with scores above {score_threshold:g}; lower --threshold")
     same = all(compared.is_same for compared in comparisons)
     print("\n".join(["", *summary(comparisons, seconds), f"{'the same' if same else 'NOT THE SAME'}: {TOLERANCES}"]))
     return same
@@ -115,17 +121,22 @@ def verify(engines: tuple[Engine, Engine], images: Iterable[tuple[str, np.ndarra
 def compare(ours: Detections, theirs: Detections, score_threshold: float, max_detections: int) -> Comparison:
     """Pairs the detections of two engines on the same image.
 
-    A detection without a pair doesn't count if its score is within the tolerance of the other engine's lowest possible
-    score: the threshold, or the score of its last detection if it has `max_detections`.
+    A detection doesn't need a pair if its score is within the tolerance of the other engine's lowest possible score.
+    That is the threshold, or the score of its last detection if it has `max_detections`.
+
+    Args:
+        ours, theirs: the detections of the two engines.
+        score_threshold: of both engines.
+        max_detections: of both engines.
     """
     pairs = pair_detections(ours, theirs)
     with_pair = ({pair.detection for pair in pairs}, {pair.reference for pair in pairs})
-    answers = (ours, theirs)
-    alone: list[list[int]] = []
-    for answer, other, known in zip(answers, answers[::-1], with_pair, strict=True):
+    both = (ours, theirs)
+    unpaired: list[list[int]] = []
+    for own, other, paired in zip(both, both[::-1], with_pair, strict=True):
         end = float(other.scores[-1]) if len(other) >= max_detections else score_threshold
-        alone.append([i for i in range(len(answer)) if i not in known and answer.scores[i] > end + SCORE_TOLERANCE])
-    return Comparison(answers, pairs, (alone[0], alone[1]))
+        unpaired.append([i for i in range(len(own)) if i not in paired and own.scores[i] > end + SCORE_TOLERANCE])
+    return Comparison(both, pairs, (unpaired[0], unpaired[1]))
 
 
 # --- what is printed --------------------------------------------------------------------------------------------------
@@ -134,22 +145,24 @@ def compare(ours: Detections, theirs: Detections, score_threshold: float, max_de
 def table(compared: Comparison, names: Sequence[str]) -> list[str]:
     """One line for each pair, and one for each detection that only one engine has."""
     lines = [f"  {'class':<20} {'score':>7} {'differs':>9} {'box, px':>9} {'mask IoU':>9}"]
-    ours, _ = compared.answers
+    ours, _ = compared.detections
     for pair in compared.pairs:
         iou = "-" if pair.mask_iou is None else f"{pair.mask_iou:.5f}"
         differences = f"{pair.score_difference:>9.7f} {pair.box_difference:>9.5f} {iou:>9}"
         mark = "" if pair.is_same else "  NOT THE SAME"
         i = pair.detection
         lines.append(f"  {names[ours.classes[i]]:<20} {ours.scores[i]:>7.4f} {differences}{mark}")
-    for engine, answer, alone in zip(ENGINES, compared.answers, compared.alone, strict=True):
-        for i in alone:
-            box = " ".join(f"{side:.1f}" for side in answer.boxes[i])
-            lines.append(f"  {names[answer.classes[i]]:<20} {answer.scores[i]:>7.4f} by {engine} ALONE, box {box}")
+    for engine, detections, unpaired in zip(ENGINES, compared.detections, compared.unpaired, strict=True):
+        for i in unpaired:
+            box = " ".join(f"{side:.1f}" for side in detections.boxes[i])
+            lines.append(
+                f"  {names[detections.classes[i]]:<20} {detections.scores[i]:>7.4f} only by {engine}, box {box}"
+            )
     return lines
 
 
 def summary(comparisons: Sequence[Comparison], seconds: Sequence[tuple[float, float]]) -> list[str]:
-    """The largest and the mean differences over all images, and the time of one."""
+    """The largest and the mean differences over all images, and the mean time of an image."""
     pairs = [pair for compared in comparisons for pair in compared.pairs]
     ious = [pair.mask_iou for pair in pairs if pair.mask_iou is not None]
     lines = [f"images: {len(comparisons)}, pairs: {len(pairs)}"]
@@ -164,7 +177,7 @@ def summary(comparisons: Sequence[Comparison], seconds: Sequence[tuple[float, fl
 
 
 def _counts(compared: Comparison) -> str:
-    counts = [f"{len(answer)} by {engine}" for engine, answer in zip(ENGINES, compared.answers, strict=True)]
+    counts = [f"{len(detections)} by {engine}" for engine, detections in zip(ENGINES, compared.detections, strict=True)]
     return f"{', '.join(counts)}, {len(compared.pairs)} pairs"
 
 
@@ -173,7 +186,7 @@ def _times(*seconds: float) -> str:
 
 
 def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tuple[Detections, float]:
-    """The detections and the seconds that they took. They lie on the host, so a GPU has finished."""
+    """The detections and the seconds that they took. A GPU has finished then, as they are in the host's memory."""
     started = perf_counter()
     [detections] = engine([image], options)
     return detections, perf_counter() - started
@@ -182,7 +195,7 @@ def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tup
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
-        description="Runs our network and detectron2's on the same images and shows how their answers differ. "
+        description="Runs our network and detectron2's on the same images, and shows how their detections differ. "
         f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
     )
     add = parser.add_argument

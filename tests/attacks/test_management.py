@@ -91,14 +91,14 @@ CLOSED = {
 
 @pytest.mark.attack(1, "routes of TorchServe's management that aren't documented")
 @pytest.mark.parametrize("name", CLOSED)
-def test_what_is_not_documented_is_not_passed_on(server: Server, name: str) -> None:
+def test_other_routes_are_not_passed_on(server: Server, name: str) -> None:
     method, path, expected = CLOSED[name]
     status, content = requested(server, method, path)
     assert status == expected
     assert set(content) == {"error", "expected"}
 
 
-def test_what_is_documented_is(server: Server) -> None:
+def test_documented_routes_are_passed_on(server: Server) -> None:
     for host in (HERE, "localhost", "localhost:{port}", "[::1]:{port}", "LOCALHOST"):
         assert requested(server, "GET", "/models", host)[1]["models"][0]["modelName"] == "tiny"
     assert requested(server, "GET", "/models/tiny/1.0")[1][0]["modelVersion"] == "1.0"
@@ -115,7 +115,7 @@ def test_without_tokens_the_route_of_tokens_says_so(server: Server) -> None:
 
 
 @pytest.mark.attack(15, "clients that hold the management port")
-def test_whoever_holds_the_port_is_let_go(server: Server) -> None:
+def test_a_client_that_holds_a_connection_is_disconnected(server: Server) -> None:
     """For one more connection than it answers at a time, one is closed whose request hasn't come."""
     with ExitStack() as held:
         for _ in range(relay.CONNECTIONS + 20):

@@ -34,7 +34,7 @@ def set_threshold(page: Page, value: float) -> None:
     page.locator("#threshold").fill(str(value))
 
 
-def test_a_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
+def test_an_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
     upload(page, image)
     set_threshold(page, 0.1)
     drawn = canvas_pixels(page)
@@ -97,7 +97,7 @@ def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path)
     np.testing.assert_array_equal(canvas_pixels(page), lit)
 
 
-def test_the_curl_command_answers_what_is_shown(page: Page, image: Path) -> None:
+def test_the_response_to_the_curl_command_is_what_is_shown(page: Page, image: Path) -> None:
     upload(page, image)
     set_threshold(page, 0.4)
     command = page.locator("#curl").inner_text()
@@ -245,8 +245,9 @@ def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, image: Path) 
                 const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
                 const data = new DataTransfer();
                 data.items.add(new File([bytes], event + ".png", { type: "image/png" }));
-                const kind = event === "paste" ? ClipboardEvent : DragEvent;
-                document.body.dispatchEvent(new kind(event, { [transfer]: data, bubbles: true, cancelable: true }));
+                const eventClass = event === "paste" ? ClipboardEvent : DragEvent;
+                const options = { [transfer]: data, bubbles: true, cancelable: true };
+                document.body.dispatchEvent(new eventClass(event, options));
             }""",
             [event, transfer, base64.b64encode(image.read_bytes()).decode()],
         )

@@ -52,7 +52,7 @@ def row(name: str, load: Load, fault: float, note: str = "") -> bool:
     back = load.back_after(fault)
     cells = (name, load.requests, load.right, load.retries.server_errors, load.retries.count, load.wrong)
     print(f"| {' | '.join(map(str, cells))} | {'never' if back is None else f'{back:.1f}'} |", flush=True)
-    for text in {note, *load.unanswered} - {""}:
+    for text in {note, *load.without_response} - {""}:
         print(f"  {text}", file=sys.stderr)
     return load.right == load.requests and back is not None
 
@@ -179,7 +179,9 @@ def responses_unread() -> bool:
         with ExitStack() as stack:
             readers = []
             outcomes = []
-            for _ in range(HOLDERS):  # each asks when the one before has got the first bytes of its response
+            for _ in range(
+                HOLDERS
+            ):  # each sends its request when the one before has got the first bytes of its response
                 reader = stack.enter_context(socket.socket())
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 reader.settimeout(HELD_SECONDS)

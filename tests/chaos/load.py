@@ -21,13 +21,13 @@ class Load:
 
     def __init__(self, url: str, timeout: float = 20):
         self.client = Client(url, waits=PATIENT, timeout=timeout)
-        self.expected = self._ask()
+        self.expected = self._request()
         self.requests = 0
         self.right = 0
         self.wrong = 0
-        self.unanswered: list[str] = []
+        self.without_response: list[str] = []
         self.retries = Retries()
-        self.answered_at: list[tuple[float, float]] = []  # when asked and when answered, on the monotonic clock
+        self.answered_at: list[tuple[float, float]] = []  # when sent and when answered, on the monotonic clock
         self._stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -35,30 +35,30 @@ class Load:
         self._stopped.set()
 
     def back_after(self, fault: float) -> float | None:
-        """Seconds from the fault, on the monotonic clock, to the first right response to what was asked after it."""
-        times = [answered - fault for asked, answered in self.answered_at if asked >= fault]
+        """Seconds from the fault, on the monotonic clock, to the first right response to a later request."""
+        times = [answered - fault for sent, answered in self.answered_at if sent >= fault]
         return min(times, default=None)
 
     def run(self) -> None:
         while not self._stopped.is_set():
-            asked = time.monotonic()
+            sent = time.monotonic()
             try:
-                response = self._ask()
-            except Unreachable:  # it never reached a server: as if it hadn't been asked
+                response = self._request()
+            except Unreachable:  # no server got the request, so it doesn't count
                 time.sleep(0.1)
                 continue
             except RequestError as error:
                 with self._lock:
                     self.requests += 1
-                    self.unanswered.append(str(error))
+                    self.without_response.append(str(error))
                 continue
             with self._lock:
                 self.requests += 1
                 self.right += response == self.expected
                 self.wrong += response != self.expected
-                self.answered_at.append((asked, time.monotonic()))
+                self.answered_at.append((sent, time.monotonic()))
 
-    def _ask(self) -> Any:
+    def _request(self) -> Any:
         return json.loads(self.client.request(CASE.image, "coco").body)["instances"]
 
 

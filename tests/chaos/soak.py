@@ -36,16 +36,16 @@ class Request:
 def mixed_request(number: int) -> Request:
     """Always the same for the same number: one in five is bad, one in five JSON's pixels, the others image files."""
     random = np.random.default_rng(number)
-    kind = number % 5
+    variant = number % 5
     headers = {"Content-Type": "application/octet-stream", "Format": str(random.choice(list(FORMATS)))}
-    if kind == 0:
+    if variant == 0:
         return Request(BAD[int(random.integers(len(BAD)))], headers, 400)
     width, height = (int(side) for side in random.integers(40, 640, 2))
-    if kind == 1:
+    if variant == 1:
         image = Image.fromarray(CASE.image).resize((width // 3 + 1, height // 3 + 1))
         return Request(request_body(np.asarray(image)), {**headers, "Content-Type": "application/json"}, 200)
     content = io.BytesIO()
-    Image.fromarray(CASE.image).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[kind - 2])
+    Image.fromarray(CASE.image).resize((width, height)).save(content, ("JPEG", "PNG", "WEBP")[variant - 2])
     return Request(content.getvalue(), headers, 200)
 
 

@@ -26,7 +26,7 @@ PATIENCE = 5  # seconds, for requests of which a server may be waiting for the r
 
 
 class Table:
-    """How many requests of each kind got which response, and how long the slowest took."""
+    """How many requests of each kind got which status, and how long the slowest took."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, Counter[str]] = defaultdict(Counter)
@@ -121,8 +121,8 @@ def try_server(folder: Path, number: int, start: int) -> None:
             assert promise.outcome(server, Sent("", b"{}")) == "400", f"after {name}"
         table.show("through torchserve")
         moments = ("at the start", "after the large ones", "after the others", "after the large ones again")
-        told = (f"{mebibytes(level)} {moment}" for level, moment in zip(levels, moments, strict=True))
-        print(f"resident memory of the worker, MiB: {', '.join(told)}")
+        sizes = (f"{mebibytes(level)} {moment}" for level, moment in zip(levels, moments, strict=True))
+        print(f"resident memory of the worker, MiB: {', '.join(sizes)}")
         print(f"worker pid before {pids}, after {server.worker_pids()}")
         assert server.worker_pids() == pids
         assert levels[-1] < levels[1] + LIMIT_OF_GROWTH

@@ -14,7 +14,7 @@ EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 @cache
 def whole_files() -> tuple[bytes, ...]:
-    """Every kind that the server reads, in its modes, compressions and with what else a file may hold."""
+    """Files of every format that the server reads, in its modes and compressions, and with other data in them."""
     random = np.random.default_rng(0)
     rgb = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8))
     frames = [Image.new("RGB", (16, 12), (40 * number, 0, 99)) for number in range(4)]
@@ -51,7 +51,7 @@ def whole_files() -> tuple[bytes, ...]:
 
 @st.composite
 def damaged(draw: st.DrawFn, files: st.SearchStrategy[bytes]) -> bytes:
-    """A file with up to 8 things done to it: cut, bytes changed, doubled, left out, or made extreme."""
+    """A file with up to 8 changes: cut, bytes changed, doubled, left out, or made extreme."""
     content = bytearray(draw(files))
     for _ in range(draw(st.integers(0, 8))):
         start = draw(st.integers(0, len(content)))
@@ -158,7 +158,7 @@ def _tiff(tags: dict[int, int], offset_tag: int, length_tag: int, data: bytes | 
     return b"II*\0" + start + content + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def _saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     content = io.BytesIO()
-    image.save(content, kind, **options)
+    image.save(content, file_format, **options)
     return content.getvalue()

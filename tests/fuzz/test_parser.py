@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("kind", bodies.KINDS)
-def test_a_request_of_any_kind_is_read_or_refused_with_a_reason(kind: str) -> None:
+def test_any_request_is_read_or_refused_with_a_reason(kind: str) -> None:
     @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(sent=bodies.KINDS[kind])
     def holds(sent: bodies.Sent) -> None:

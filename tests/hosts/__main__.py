@@ -51,7 +51,7 @@ def main() -> int:
         row("one is added", load, seconds, lambda: serve(hosts["host4"], archive))
         load.stop()
     print(f"{load.right} of {load.requests} answered right", file=sys.stderr)
-    for text in set(load.unanswered):
+    for text in set(load.without_response):
         print(f"  {text}", file=sys.stderr)
     return int(load.right != load.requests)
 
@@ -59,10 +59,10 @@ def main() -> int:
 def row(name: str, load: Load, seconds: float, event: Callable[[], object]) -> None:
     """What became of the requests from the event on, for so long."""
     requests, right, retries, wrong = load.requests, load.right, load.retries.count, load.wrong
-    responses, before = len(load.answered_at), answered_by()
+    count_before, before = len(load.answered_at), answered_by()
     event()
     time.sleep(seconds)
-    longest = max((answered - asked for asked, answered in load.answered_at[responses:]), default=float("nan"))
+    longest = max((answered - sent for sent, answered in load.answered_at[count_before:]), default=float("nan"))
     shares = ", ".join(f"{host} {count - before[host]}" for host, count in answered_by().items())
     counts = (load.requests - requests, load.right - right, load.retries.count - retries, load.wrong - wrong)
     print(f"| {name} | {' | '.join(map(str, counts))} | {longest:.1f} | {shares} |", flush=True)

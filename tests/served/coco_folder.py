@@ -19,7 +19,7 @@ from training.annotations import category_ids
 
 CATEGORIES = [88, 2, 90, 11, 40]  # of the small network's five classes: with gaps, and not in order
 THRESHOLD = 0.05
-ANNOTATED = 0.15  # things with higher scores are what there is to find
+ANNOTATED = 0.15  # detections with higher scores are the annotations
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def annotated_folder(path: Path, case: Case, predictor: Predictor, count: int) -
         [detections] = predictor([image], THRESHOLD)
         found = coco_results(100 + i, detections, category_ids(content))
         results += found
-        for k, thing in enumerate(each for each in found if each["score"] > ANNOTATED):
-            x, y, w, h = thing["bbox"]
-            annotation = {**thing, "id": len(content["annotations"]) + 1, "area": w * h}
+        for k, detection in enumerate(each for each in found if each["score"] > ANNOTATED):
+            x, y, w, h = detection["bbox"]
+            annotation = {**detection, "id": len(content["annotations"]) + 1, "area": w * h}
             if k % 3 == 1:
                 annotation["bbox"] = [x + w / 5, y, w, h]
             if k % 3 == 2:

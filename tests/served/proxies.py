@@ -39,7 +39,7 @@ class Response:
 class Proxy:
     """A running proxy."""
 
-    kind: str
+    program_name: str
     port: int
     server: Server
     log: Path
@@ -102,15 +102,15 @@ PROXYS_PATIENCE = r"((?:keepalive|client_header|client_body)_timeout|timeout (?:
 
 
 @contextmanager
-def proxied(kind: str, server: Server, folder: Path) -> Iterator[Proxy]:
+def proxied(program_name: str, server: Server, folder: Path) -> Iterator[Proxy]:
     """nginx or HAProxy with its file of deploy/, but for ports, hosts and time limits. The model is `tensormask`."""
     port, statistics = free_ports(2)
-    text = (DEPLOY / ("nginx.conf" if kind == "nginx" else "haproxy.cfg")).read_text()
+    text = (DEPLOY / ("nginx.conf" if program_name == "nginx" else "haproxy.cfg")).read_text()
     text, count = re.subn(PROXYS_PATIENCE, r"\1 3s", text)
     assert count >= 3
-    configuration = folder / f"{kind}.conf"
-    command = [str(program(kind))]
-    if kind == "nginx":
+    configuration = folder / f"{program_name}.conf"
+    command = [str(program(program_name))]
+    if program_name == "nginx":
         text = text.replace("listen 8000;", f"listen 127.0.0.1:{port};").replace(":8080", f":{server.ports[0]}")
         (folder / "site.conf").write_text(text)
         paths = "".join(
@@ -128,12 +128,12 @@ def proxied(kind: str, server: Server, folder: Path) -> Iterator[Proxy]:
         text = text.replace("10.0.0.11:8080", f"127.0.0.1:{server.ports[0]}")
         configuration.write_text(text)
         command += ["-db", "-f", str(configuration)]
-    log = folder / f"{kind}.log"
+    log = folder / f"{program_name}.log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
-    proxy = Proxy(kind, port, server, log)
+    proxy = Proxy(program_name, port, server, log)
     try:
-        wait_for(lambda: _is_up(proxy), f"{kind} to answer", unless=lambda: _said(process, log))
+        wait_for(lambda: _is_up(proxy), f"{program_name} to answer", unless=lambda: _said(process, log))
         yield proxy
     finally:
         process.terminate()

@@ -85,11 +85,11 @@ def test_no_bad_body_costs_a_worker(server: Server) -> None:
     assert server.worker_pids() == before
 
 
-def test_one_pixel_is_a_image(server: Server) -> None:
+def test_one_pixel_is_an_image(server: Server) -> None:
     assert server.post(json.dumps({"img_data": PIXEL}).encode()).tensors()["pred_masks"].shape[1:] == (1, 1)
 
 
-def test_channels_last_is_reported_apart(server: Server, case: Case) -> None:
+def test_channels_last_is_recognised(server: Server, case: Case) -> None:
     channels_last = server.post(json.dumps({"img_data": case.image.tolist()}).encode()).tensors()
     np.testing.assert_array_equal(
         channels_last["pred_masks"], server.post(request_body(case.image)).tensors()["pred_masks"]
@@ -107,7 +107,7 @@ def test_in_a_batch_only_the_bad_request_fails(server: Server, case: Case) -> No
         np.testing.assert_array_equal(response.tensors()["pred_masks"], alone["pred_masks"])
 
 
-def test_a_form_is_answered_with_the_right_command(server: Server, case: Case) -> None:
+def test_the_error_for_a_form_has_the_right_command(server: Server, case: Case) -> None:
     command = ["curl", "-sS", "-w", "%{http_code}", "-d", "@-", server.url]
     printed = subprocess.run(command, input=request_body(case.image), capture_output=True).stdout.decode()
     assert printed.endswith("400")
@@ -115,7 +115,7 @@ def test_a_form_is_answered_with_the_right_command(server: Server, case: Case) -
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
-def test_another_method_is_no_harm(server: Server, method: str) -> None:
+def test_another_method_does_no_harm(server: Server, method: str) -> None:
     command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, server.url]
     assert subprocess.run(command, capture_output=True).stdout == b"400"
 

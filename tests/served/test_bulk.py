@@ -86,7 +86,7 @@ def folder(case: Case, predictor: Predictor, tmp_path_factory: pytest.TempPathFa
     Image.fromarray(case.image[..., 0]).save(input_folder / "grey.jpg")
     (input_folder / "empty.png").write_bytes(b"")
     (input_folder / "text.jpg").write_text("not an image")
-    (input_folder / "notes.txt").write_text("not meant to be one")
+    (input_folder / "notes.txt").write_text("no image")
     (input_folder / "cut.jpg").write_bytes((input_folder / "grey.jpg").read_bytes()[:300])
     Image.new("RGB", (2000, 1001)).save(input_folder / "huge.png")
     large = Image.fromarray(np.tile(case.image, (8, 8, 1)))
@@ -102,7 +102,7 @@ def bulk(folder: Folder, case: Case, weights: Path) -> Bulk:
 
 @pytest.fixture(scope="module")
 def complete(bulk: Bulk, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on this machine alone that nothing happened to."""
+    """A run on only this machine, without faults."""
     output = tmp_path_factory.mktemp("complete")
     assert f"{COUNT + LARGE + 3 + len(BAD)} images in" in bulk.run(output, "--actors", 2)
     return output
@@ -159,7 +159,7 @@ def test_each_image_has_one_row_and_nothing_else_has_one(bulk: Bulk, complete: P
 
 
 @pytest.mark.attack(14, "Ray's ports and tokens on one machine")
-def test_ray_on_this_machine_alone_is_open_to_nobody_else(
+def test_ray_on_only_this_machine_is_open_to_nobody_else(
     bulk: Bulk, complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -224,7 +224,7 @@ def test_the_rows_hold_what_the_predictor_finds(bulk: Bulk, complete: Path, pred
     assert compared > 100
 
 
-def test_a_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
+def test_an_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -> None:
     errors = {
         Path(row["path"]).name: row["error"] for row in rows_of(complete) if row["error"] or row["instances"] is None
     }
@@ -328,7 +328,7 @@ def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, clust
     assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", stderr.splitlines()[-1])
 
 
-def test_a_cluster_that_fails_to_start_the_driver_is_asked_again(
+def test_a_driver_that_the_cluster_fails_to_start_is_started_again(
     bulk: Bulk, cluster: Cluster, client_port: int, tmp_path: Path
 ) -> None:
     def drivers() -> set[psutil.Process]:
@@ -407,9 +407,7 @@ def test_an_option_out_of_its_range_is_refused(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_without_images_or_a_place_for_rows_there_is_no_run(
-    bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_needs_images_and_a_folder(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, found = tmp_path / "images", tmp_path / "found"
     arguments = bulk.arguments(found, "--input", images)
     assert main(arguments) == 2
@@ -440,6 +438,6 @@ def test_a_cluster_that_can_not_be_used_is_reported(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_image_that_is_gone_since_it_was_listed_is_reported(bulk: Bulk) -> None:
+def test_an_image_that_is_gone_since_it_was_listed_gets_an_error(bulk: Bulk) -> None:
     with pytest.raises(OSError, match=r"absent\.jpg"):
         read_limited(LocalFileSystem(), str(bulk.images / "absent.jpg"), Limits())

@@ -127,7 +127,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 @pytest.mark.attack(3, "large bodies at once")
-def test_large_bodies_at_once_are_answered_refused_or_closed_by_the_same_worker(small: Server, case: Case) -> None:
+def test_large_bodies_at_once_get_a_response_or_are_closed_by_the_same_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
     image = io.BytesIO()
     Image.fromarray(case.image).save(image, "PNG")

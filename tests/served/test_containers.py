@@ -111,7 +111,7 @@ def test_a_worker_that_is_started_again_is_not_ready_but_live(contained: Server,
     assert contained.post(request_body(case.image)).status == 200
 
 
-def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frontend_that_hangs_is_neither_ready_nor_live(contained: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "TIMEOUT", 1)
     assert contained.process is not None
     started = psutil.Process(contained.process.pid).children(recursive=True)
@@ -126,12 +126,12 @@ def test_a_frontend_that_hangs_is_neither(contained: Server, monkeypatch: pytest
     assert is_live(contained)
 
 
-def test_where_nothing_listens_nothing_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_server_nothing_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert health.main(["--management-port", "9"]) == 1
     assert "the management API on port 9 doesn't respond" in capsys.readouterr().err
 
 
-def test_predictions_and_metrics_alone_can_be_reached_from_other_pods(contained: Server) -> None:
+def test_only_predictions_and_metrics_can_be_reached_from_other_pods(contained: Server) -> None:
     inference, management, metrics = contained.ports
     elsewhere = {port for address, port in listening(contained) if address not in ("127.0.0.1", "::1")}
     assert elsewhere == {inference, metrics}
@@ -156,7 +156,7 @@ def test_prometheus_finds_what_the_autoscaler_counts(contained: Server, case: Ca
     assert after[queue] - before[queue] < after[series + labels] - before[series + labels] < took
 
 
-def test_kserves_two_protocols_are_answered(contained: Server, case: Case) -> None:
+def test_kserves_two_protocols_work(contained: Server, case: Case) -> None:
     base = f"http://127.0.0.1:{contained.ports[0]}"
     image = case.image
     v1 = {"instances": [{"img_data": image.tolist()}]}

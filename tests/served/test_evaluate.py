@@ -42,7 +42,7 @@ def test_the_ap_over_http_is_the_ap_in_process(server: Server, folder: Folder) -
     assert done.stdout.strip() == table(folder.in_process).strip()
 
 
-def test_a_run_that_was_killed_goes_on(server: Server, folder: Folder, complete: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues(server: Server, folder: Folder, complete: Path, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     options = ("--results", path, "--concurrency", 1)
     with gate(server.url, 4) as url:
@@ -80,7 +80,7 @@ def test_the_servers_errors_are_reported_and_counted(
         "large.png: 400 the image has 16800000 pixels (width 70000, height 240), more than the 16777216 allowed"
         in done.stderr
     )
-    assert f"1 of {COUNT + 1} images had no response" in done.stderr.splitlines()[-1]
+    assert f"1 of {COUNT + 1} images got no response" in done.stderr.splitlines()[-1]
     assert done.stdout.strip() == table(folder.in_process).strip()
     assert set(path.read_text().splitlines()) == set(complete.read_text().splitlines())
 

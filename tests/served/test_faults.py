@@ -55,12 +55,12 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_respons
     client = Client(server.url, waits=(0.1,) * 60, timeout=20)
     with ThreadPoolExecutor(6) as pool:
         with paused(server) as worker:
-            founds = [pool.submit(client.predict, case.image) for _ in range(6)]
+            futures = [pool.submit(client.predict, case.image) for _ in range(6)]
             wait_for(lambda: taken(server) == before + 6, "six requests in TorchServe's hands")
             worker.kill()
         [expected] = predictor([case.image], THRESHOLD)
-        for found in founds:
-            np.testing.assert_array_equal(found.result().masks, expected.masks)
+        for future in futures:
+            np.testing.assert_array_equal(future.result().masks, expected.masks)
     assert "trying again" in caplog.text
     assert worker.pid not in server.worker_pids()
 
@@ -106,7 +106,7 @@ def test_a_client_that_goes_away_costs_the_others_nothing(server: Server, case: 
     assert server.worker_pids() == pids
 
 
-def test_sigterm_lets_requests_in_hand_be_answered_and_takes_no_new_ones(
+def test_after_sigterm_requests_in_hand_get_their_responses_and_new_ones_are_refused(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
     body = request_body(case.image)

@@ -1,4 +1,4 @@
-"""Images sent as they are, options in every place, and answers in every format, over HTTP."""
+"""Image files as requests, options in every place, and responses in every format, over HTTP."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def spelt(arguments: tuple[str, ...], image: Path, server: Server) -> list[str]:
     return [each.replace("{}", str(image)).replace("{base}", base(server)) for each in arguments]
 
 
-def test_a_image_file_is_answered_with_cocos_results(
+def test_the_response_to_an_image_file_is_cocos_results(
     server: Server, predictor: Predictor, case: Case, image: Path
 ) -> None:
     response, headers = curl("-T", image, server.url)
@@ -59,7 +59,7 @@ def test_a_image_file_is_answered_with_cocos_results(
 
 
 @pytest.mark.parametrize(
-    ("kind", "content_type"),
+    ("format", "content_type"),
     [
         ("torch", "application/gzip"),
         ("npz", "application/zip"),
@@ -70,23 +70,23 @@ def test_a_image_file_is_answered_with_cocos_results(
     ],
 )
 def test_each_format_has_the_same_masks(
-    server: Server, predictor: Predictor, case: Case, image: Path, kind: str, content_type: str
+    server: Server, predictor: Predictor, case: Case, image: Path, format: str, content_type: str
 ) -> None:
-    response, _ = curl("-T", image, f"{base(server)}/tiny/predict?format={kind}")
+    response, _ = curl("-T", image, f"{base(server)}/tiny/predict?format={format}")
     assert (response.status, response.content_type) == (200, content_type), response.body
     [expected] = predictor([case.image], THRESHOLD)
     assert expected.masks is not None
-    if kind == "torch":
+    if format == "torch":
         np.testing.assert_array_equal(response.tensors()["pred_masks"], expected.masks)
-    elif kind == "npz":
+    elif format == "npz":
         np.testing.assert_array_equal(np.load(io.BytesIO(response.body))["pred_masks"], expected.masks)
-    elif kind == "coco":
+    elif format == "coco":
         masks = [rle.decode(each["segmentation"]) for each in json.loads(response.body)["instances"]]
         np.testing.assert_array_equal(masks, expected.masks)
-    elif kind == "labelmap":
+    elif format == "labelmap":
         labels = np.array(Image.open(io.BytesIO(response.body)))
         np.testing.assert_array_equal(labels > 0, expected.masks.any(axis=0))
-    elif kind == "png":
+    elif format == "png":
         assert Image.open(io.BytesIO(response.body)).size == case.image.shape[1::-1]
     else:
         labels_found = {shape["label"] for shape in json.loads(response.body)["shapes"]}

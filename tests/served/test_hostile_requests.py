@@ -14,7 +14,7 @@ LARGE = ("TIFF of a tile of 32,768²", "JPEG of 50,000 scans", "instances, 8 of 
 
 
 @pytest.mark.parametrize("kind", bodies.KINDS)
-def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Server, kind: str) -> None:
+def test_any_request_gets_results_or_an_error_with_a_reason(server: Server, kind: str) -> None:
     before = server.worker_pids()
 
     @settings(max_examples=5, suppress_health_check=list(HealthCheck))
@@ -27,7 +27,7 @@ def test_a_request_of_any_kind_is_answered_or_refused_with_a_reason(server: Serv
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_a_body_that_asks_for_far_more_than_it_has_bytes_is_refused(server: Server, name: str) -> None:
+def test_a_small_body_that_requests_far_more_is_refused(server: Server, name: str) -> None:
     before = server.worker_pids()
     assert promise.outcome(server, bodies.Sent(name, LARGE_BODIES[name]())) == "400"
     assert server.worker_pids() == before

@@ -121,7 +121,9 @@ def test_it_outlives_its_terminal_where_nohup_starts_it(tmp_path: Path, archive:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_requests_that_a_stopped_launcher_holds_up_are_answered_when_it_goes_on(tmp_path: Path, archive: Path) -> None:
+def test_requests_that_a_stopped_launcher_holds_up_get_their_responses_when_it_continues(
+    tmp_path: Path, archive: Path
+) -> None:
     """TorchServe prints a line for each. Nobody reads it while the launcher is stopped, as by Ctrl-Z."""
     statuses: list[int] = []
 
@@ -263,7 +265,7 @@ def test_a_misspelt_option_is_reported_with_the_one_it_stands_for(
         (("--ts-config", "empty.txt"), "max_response_size isn't there, which means 6553500, in TorchServe's"),
     ],
 )
-def test_settings_that_can_not_be_are_reported_with_what_could(
+def test_impossible_settings_are_reported_with_possible_ones(
     tmp_path: Path, archive: Path, arguments: tuple[object, ...], said: str
 ) -> None:
     (tmp_path / "a.txt").write_text("a=1\n# and a line\nof text\n")
@@ -274,7 +276,7 @@ def test_settings_that_can_not_be_are_reported_with_what_could(
     assert_one_line(run_launcher(tmp_path, "--archive", archive, *arguments), 1, said)
 
 
-def test_an_archive_that_is_not_there_is_reported_with_those_that_are(tmp_path: Path) -> None:
+def test_an_absent_archive_is_reported_with_those_that_exist(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     assert_one_line(run_launcher(tmp_path, "--archive", "store/x.mar"), 1, "store/x.mar; archive.sh makes one")
     (tmp_path / "store" / "demo.mar").touch()

@@ -1,4 +1,4 @@
-"""What Prometheus gets to see, and that the dashboard asks for nothing else."""
+"""The metrics that Prometheus gets. The dashboard uses no others."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_requests_are_counted(server: Server, case: Case) -> None:
         assert after[f'{name}_sum{{model_name="tiny"'] > before[f'{name}_sum{{model_name="tiny"']
 
 
-def test_the_dashboard_asks_for_what_is_exported(server: Server, case: Case) -> None:
+def test_the_dashboard_queries_only_exported_metrics(server: Server, case: Case) -> None:
     server.post(b"{}")
     server.post(request_body(case.image))
     samples = exported_with(server, 'tensormask_bad_requests_total{model_name="tiny",reason="body"', 1)

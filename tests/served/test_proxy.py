@@ -84,7 +84,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[int, int]]:
-    """The sizes that one client is answered, two on a connection, until it is told to stop."""
+    """The sizes in the responses to one client, two on a connection, until it has to stop."""
     found = []
     while not done.is_set():
         with proxy.connect() as connection:
@@ -96,7 +96,7 @@ def asked_in_turn(proxy: Proxy, name: str, done: threading.Event) -> list[tuple[
 
 
 @pytest.mark.attack(7, "pipelined requests behind nginx and HAProxy")
-def test_pipelined_requests_are_answered_in_their_order(proxy: Proxy) -> None:
+def test_pipelined_requests_get_their_responses_in_order(proxy: Proxy) -> None:
     """By several clients at once, who ask for images of their own."""
 
     def sizes(order: str) -> list[tuple[int, int]]:
@@ -186,7 +186,7 @@ REFUSALS = {400, 404, 408, 411, 422, 501, 505}
 
 @pytest.mark.attack(7, "requests smuggled through nginx and HAProxy")
 def test_no_attack_gets_a_request_past_the_proxy_or_another_clients_response(proxy: Proxy) -> None:
-    """Other clients ask all the time. Each attack is sent twice, as a response may go to a connection beside it."""
+    """Other clients send requests all the time. Each attack is sent twice, as its response may go to another client."""
     done = threading.Event()
     with ThreadPoolExecutor(CLIENTS + ATTACKERS) as pool:
         clients = [(name, pool.submit(asked_in_turn, proxy, name, done)) for name in ["c"] * CLIENTS]
@@ -250,10 +250,10 @@ def test_what_is_documented_is_let_through(proxy: Proxy, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", CLOSED, ids=lambda raw: raw.partition(b" HTTP")[0].decode())
-def test_nothing_else_is(proxy: Proxy, raw: bytes) -> None:
+def test_what_is_not_documented_is_refused(proxy: Proxy, raw: bytes) -> None:
     [response] = proxy.exchange(closing(raw))
     assert 400 <= response.status < 500, response
-    assert b'"code"' not in response.body  # as in TorchServe's own errors: it hasn't been asked
+    assert b'"code"' not in response.body  # TorchServe's own errors have it, so TorchServe didn't get the request
     assert b"0.12.0" not in response.body
 
 
@@ -282,7 +282,7 @@ def test_slow_senders_keep_no_connection_of_the_server(proxy: Proxy) -> None:
 
 def test_nginx_takes_so_many_requests_of_one_address_at_once(proxy: Proxy) -> None:
     """One more gets a 503, until one of them has gone."""
-    if proxy.kind != "nginx":
+    if proxy.program_name != "nginx":
         pytest.skip("HAProxy's file has no such limit")
     half = closing(post(bytes(1000)))[:-500]
 
@@ -323,7 +323,7 @@ def test_haproxy_takes_its_file_without_a_warning() -> None:
     assert "[WARNING]" not in checked.stderr
 
 
-def test_what_its_check_asks_a_worker_answers(server: Server) -> None:
+def test_a_worker_responds_to_the_proxys_check(server: Server) -> None:
     text = (DEPLOY / "haproxy.cfg").read_text()
     [(path, name, value)] = re.findall(r"http-check send meth GET uri (\S+) hdr (\S+) (\S+)", text)
     [status] = re.findall(r"http-check expect status (\d+)", text)

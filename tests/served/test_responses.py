@@ -59,7 +59,7 @@ def test_curl_sends_the_file_in_any_way(
     assert_equals_predictor(response, predictor, case.image, THRESHOLD)
 
 
-def test_nothing_found_is_a_response_with_no_masks(server: Server, case: Case) -> None:
+def test_without_instances_the_response_has_no_masks(server: Server, case: Case) -> None:
     tensors = server.post(request_body(case.image, threshold=1.0)).tensors()
     assert tensors["pred_masks"].shape == (0, *case.image.shape[:2])
     assert tensors["pred_masks"].dtype == torch.bool

@@ -1,4 +1,4 @@
-"""The management API changes the number of workers while requests run, and every image is answered."""
+"""The management API changes the number of workers while requests run, and every request gets its response."""
 
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +19,14 @@ Given = TypeVar("Given")
 
 
 @contextmanager
-def requested_all_the_time(ask: Callable[[], Given], clients: int = 3) -> Iterator[list[Given]]:
-    """What so many clients have been answered so far, each asking again at once."""
+def requested_all_the_time(request: Callable[[], Given], clients: int = 3) -> Iterator[list[Given]]:
+    """The responses to so many clients so far. Each sends its next request at once."""
     responses: list[Given] = []
     done = Event()
 
     def ask_until_done() -> None:
         while not done.is_set():
-            responses.append(ask())
+            responses.append(request())
 
     with ThreadPoolExecutor(clients) as pool:
         futures = [pool.submit(ask_until_done) for _ in range(clients)]
@@ -45,7 +45,7 @@ def scale(server: Server, workers: int, responses: Sequence[object]) -> None:
     wait_for(lambda: len(responses) >= so_far + 5, "five more responses")
 
 
-def test_a_second_worker_comes_and_goes_and_no_image_stays_unanswered(
+def test_a_second_worker_comes_and_goes_and_every_request_gets_a_response(
     archive: Path, tmp_path: Path, case: Case
 ) -> None:
     body = request_body(case.image)

@@ -92,7 +92,7 @@ def test_by_default_all_sockets_are_on_loopback(server: Server) -> None:
     assert {address for address, _ in found} <= {"127.0.0.1", "::1"}
 
 
-def test_opened_the_predictions_alone_are_elsewhere(opened: Opened) -> None:
+def test_an_opened_server_opens_only_the_predictions(opened: Opened) -> None:
     found = listening(opened.server)
     assert {port for address, port in found if address not in ("127.0.0.1", "::1")} == {opened.server.ports[0]}
 
@@ -141,7 +141,7 @@ def test_no_model_can_be_deleted(server: Server, opened: Opened) -> None:
     assert fetched(url, "DELETE", headers=opened.bearer("management"))[0] == 405
 
 
-def test_each_key_opens_its_own_door_alone(opened: Opened, case: Case) -> None:
+def test_each_token_opens_only_its_own_api(opened: Opened, case: Case) -> None:
     body = request_body(case.image)
     trusted = {"cafile": str(opened.certificate)}
     management = f"http://127.0.0.1:{opened.server.ports[1]}/models/tiny"
@@ -172,7 +172,7 @@ ROUTES = [
 
 @pytest.mark.attack(8, "every route of the inference port without a token, or with a wrong one")
 @pytest.mark.parametrize("route", ROUTES)
-def test_no_route_answers_without_its_token(opened: Opened, case: Case, route: str) -> None:
+def test_no_route_can_be_used_without_its_token(opened: Opened, case: Case, route: str) -> None:
     url = opened.url.removesuffix("/predictions/tiny") + route
     for wrong in (NOTHING, opened.bearer("management"), {"Authorization": "Bearer x"}):
         status, _, said = fetched(url, "POST", request_body(case.image), wrong, cafile=str(opened.certificate))
@@ -182,7 +182,7 @@ def test_no_route_answers_without_its_token(opened: Opened, case: Case, route: s
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_trusts_the_certificate_is_answered(
+def test_a_client_that_trusts_the_certificate_gets_responses(
     opened: Opened, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(opened.certificate))
@@ -203,14 +203,14 @@ def test_a_client_goes_on_with_the_token_that_torchserve_has_renewed(
     assert len(client.predict(case.image)) > 3
 
 
-def test_a_client_that_does_not_is_not(opened: Opened, case: Case) -> None:
+def test_a_client_that_does_not_trust_the_certificate_gets_none(opened: Opened, case: Case) -> None:
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         fetched(opened.url)
     with pytest.raises(WrongServer, match=r"isn't trusted: .*CERTIFICATE_VERIFY_FAILED.* SSL_CERT_FILE"):
         Client(opened.url).predict(case.image)
 
 
-def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
+def test_a_request_without_tls_is_refused(opened: Opened, case: Case) -> None:
     status, _, said = fetched(opened.server.url, headers=opened.bearer("inference"))
     assert status == 403
     assert "only accepts HTTPS" in said.decode()
@@ -219,7 +219,7 @@ def test_without_tls_nothing_is_answered(opened: Opened, case: Case) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
-def test_of_tls_nothing_older_than_1_2(opened: Opened) -> None:
+def test_tls_older_than_1_2_is_refused(opened: Opened) -> None:
     context = ssl.create_default_context(cafile=str(opened.certificate))
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -242,7 +242,7 @@ def test_by_default_no_page_from_elsewhere_may_read_a_response(server: Server, m
         assert [name for name in headers if name.lower().startswith("access-control-")] == []
 
 
-def test_opened_to_an_origin_it_is_this_one_alone(opened: Opened) -> None:
+def test_cors_can_be_opened_to_only_one_origin(opened: Opened) -> None:
     headers = {"Origin": "https://elsewhere.example", **opened.bearer("inference")}
     headers_sent = fetched(opened.url, "POST", b"{}", headers, cafile=str(opened.certificate))[1]
     assert headers_sent["Access-Control-Allow-Origin"] == ORIGIN
@@ -314,7 +314,7 @@ def response_to(port: int, request: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_an_error_tells_no_trace_path_or_version(server: Server, name: str) -> None:
+def test_an_error_discloses_no_traceback_path_or_version(server: Server, name: str) -> None:
     response = response_to(server.ports[0], REQUESTS[name])
     assert response.startswith("HTTP/1.1 ")
     assert 400 <= int(response.split()[1]) < 600
@@ -322,7 +322,7 @@ def test_an_error_tells_no_trace_path_or_version(server: Server, name: str) -> N
     assert "\r\nserver: " not in response.lower()
 
 
-def test_the_description_of_the_api_alone_tells_the_version(server: Server) -> None:
+def test_only_the_description_of_the_api_discloses_the_version(server: Server) -> None:
     """As SECURITY.md says; nothing turns it off."""
     for method, path in (("OPTIONS", "/"), ("GET", "/api-description")):
         status, headers, body = fetched(f"http://127.0.0.1:{server.ports[0]}{path}", method)
@@ -331,7 +331,7 @@ def test_the_description_of_the_api_alone_tells_the_version(server: Server) -> N
 
 
 @pytest.mark.parametrize("name", MANAGING)
-def test_an_error_of_the_management_tells_no_trace_path_or_version(server: Server, name: str) -> None:
+def test_an_error_of_the_management_api_discloses_no_traceback_path_or_version(server: Server, name: str) -> None:
     method, path = MANAGING[name]
     status, headers, body = fetched(f"http://127.0.0.1:{server.ports[1]}{path}", method)
     assert status >= 400

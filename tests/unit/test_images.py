@@ -1,4 +1,4 @@
-"""Files of every kind become the RGB that a person sees."""
+"""Image files of every format become the RGB that a person sees."""
 
 import io
 import json
@@ -15,9 +15,9 @@ from tensormask_server.images import ImageError, read_image
 ROOT = Path(__file__).parents[2]
 
 
-def saved(drawn: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
+def saved(drawn: Image.Image, file_format: str = "PNG", **options: object) -> io.BytesIO:
     file = io.BytesIO()
-    drawn.save(file, kind, **options)
+    drawn.save(file, file_format, **options)
     file.seek(0)
     return file
 
@@ -27,16 +27,18 @@ def rgb() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
-def test_rgb_is_kept(rgb: np.ndarray, kind: str) -> None:
-    file = saved(Image.fromarray(rgb), kind, **({"lossless": True} if kind == "WEBP" else {}))
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_rgb_is_kept(rgb: np.ndarray, file_format: str) -> None:
+    file = saved(Image.fromarray(rgb), file_format, **({"lossless": True} if file_format == "WEBP" else {}))
     np.testing.assert_array_equal(read_image(file), rgb)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_or_several_pages_the_first_is_read(kind: str) -> None:
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_image_of_an_animation_or_of_several_pages_is_read(file_format: str) -> None:
     red, blue = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
-    file = saved(red, kind, save_all=True, append_images=[blue], **({"lossless": True} if kind == "WEBP" else {}))
+    file = saved(
+        red, file_format, save_all=True, append_images=[blue], **({"lossless": True} if file_format == "WEBP" else {})
+    )
     np.testing.assert_array_equal(read_image(file), np.asarray(red))
 
 
@@ -78,8 +80,8 @@ def test_exif_turns_the_image(rgb: np.ndarray) -> None:
 def test_every_orientation_is_turned_as_pillow_does(rgb: np.ndarray, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for kind in ("PNG", "TIFF"):
-        file = saved(Image.fromarray(rgb), kind, exif=exif)
+    for file_format in ("PNG", "TIFF"):
+        file = saved(Image.fromarray(rgb), file_format, exif=exif)
         turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
         np.testing.assert_array_equal(read_image(file), turned)
 
@@ -94,7 +96,7 @@ def test_another_value_of_exif_that_is_wrong_costs_nothing(rgb: np.ndarray) -> N
     np.testing.assert_array_equal(read_image(file), np.rot90(rgb, -1))
 
 
-def test_what_is_no_image_is_reported(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"absent\.jpg"):
         read_image(tmp_path / "absent.jpg")
     with pytest.raises(ImageError, match="the image has no supported file format"):

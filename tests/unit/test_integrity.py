@@ -1,4 +1,4 @@
-"""What can't be unpacked safely is told before it is unpacked; what isn't of the archive is never run."""
+"""An archive that can't be unpacked safely is refused before it is unpacked. Other files than its own are never run."""
 
 import hashlib
 import stat
@@ -26,7 +26,7 @@ def entry(name: str, content: bytes = b"", mode: int = stat.S_IFREG | 0o644, met
 
 
 def archive(*more: Entry, summed: bool = True) -> bytes:
-    """A sound archive with some entries more, which have sums too, so that these alone refuse nothing."""
+    """A good archive with more entries. They have sums, too, so that missing sums aren't the reason for an error."""
     entries = [*(entry(name, content) for name, content in FILES.items()), *more]
     lines = {
         made.filename: hashlib.sha256(content).hexdigest() for made, content in entries if made.filename[-1:] != "/"
@@ -106,7 +106,7 @@ def test_what_can_not_be_unpacked_safely_is_refused(name: str) -> None:
 )
 def test_an_added_entry_is_refused(name: str) -> None:
     assert name in check(archive(entry(name, b"evil")))
-    with pytest.raises(IntegrityError, match=f"{name} isn't of what was archived"):
+    with pytest.raises(IntegrityError, match=f"it has the file {name}, which isn't in SHA256SUMS"):
         check(archive(entry(name, b"evil"), summed=False))
 
 

@@ -99,14 +99,14 @@ def test_the_overlays_change_what_they_are_for() -> None:
     assert gpu["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
-def test_the_autoscaler_asks_for_the_adapters_metric() -> None:
+def test_the_autoscaler_uses_the_adapters_metric() -> None:
     [metric] = read("kubernetes/base/autoscaler.yaml")["spec"]["metrics"]
     [rule] = read("kubernetes/prometheus-adapter.yaml")["rules"]["custom"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
 
 
 @pytest.mark.parametrize("spec", POD_SPECS.values(), ids=POD_SPECS.keys())
-def test_pods_have_no_rights_and_write_to_tmp_alone(spec: dict[str, Any]) -> None:
+def test_pods_have_no_rights_and_write_only_to_tmp(spec: dict[str, Any]) -> None:
     [container] = spec["containers"]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -160,7 +160,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert any(fnmatch.fnmatch(default, rule) for rule in admitted)
 
 
-def test_the_service_may_open_every_kind_of_socket_that_the_server_uses() -> None:
+def test_the_service_may_open_every_family_of_sockets_that_the_server_uses() -> None:
     unit = (DEPLOY / "tensormask-server.service").read_text()
     [allowed] = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.MULTILINE)
     sources = "\n".join(path.read_text() for path in Path(tensormask_server.__file__).parent.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The handler's options: defaults, and an error for whatever can't be meant."""
+"""The handler's options: the defaults, and an error for each wrong option."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_given_options_are_taken() -> None:
         (["score_threshold"], "expected a mapping"),
     ],
 )
-def test_an_option_that_can_not_be_meant_is_an_error(section: Any, said: str) -> None:
+def test_a_wrong_option_is_an_error(section: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         handler_options(section)
 

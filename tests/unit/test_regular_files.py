@@ -45,7 +45,7 @@ def test_an_error_names_the_type_of_file(tmp_path: Path, pipe: Path) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "socket"))
     (tmp_path / "link").symlink_to("pipe")
-    kinds = {
+    file_types = {
         pipe: "a FIFO",
         tmp_path / "link": "a FIFO",
         tmp_path / "socket": "a socket",
@@ -54,10 +54,10 @@ def test_an_error_names_the_type_of_file(tmp_path: Path, pipe: Path) -> None:
         Path("/proc/self/environ"): "a file of /proc, made up by the kernel",
         Path("/proc/cpuinfo"): "a file of /proc, made up by the kernel",
     }
-    for path, kind in kinds.items():
+    for path, file_type in file_types.items():
         with pytest.raises(RefusedFileError) as caught:
             open_regular(path, 1 << 20)
-        assert re.match(rf"it is {kind}.*; expected a regular file$", caught.value.strerror)
+        assert re.match(rf"it is {file_type}.*; expected a regular file$", caught.value.strerror)
         assert caught.value.filename == str(path)
     listening.close()
 
@@ -109,12 +109,12 @@ ENDINGS = {"pickled weights": ".pkl", "torch's weights": ".pth", "safetensors": 
 @pytest.mark.parametrize("name", READERS)
 def test_whatever_is_read_is_a_regular_file(name: str, tmp_path: Path, pipe: Path) -> None:
     place = tmp_path / f"file{ENDINGS.get(name, '')}"
-    for target, kind in ((pipe, "a FIFO"), (Path("/dev/null"), "a character device")):
+    for target, file_type in ((pipe, "a FIFO"), (Path("/dev/null"), "a character device")):
         place.unlink(missing_ok=True)
         place.symlink_to(target)
         with pytest.raises((ValueError, PropertiesError)) as caught:
             READERS[name](place)
-        assert f"it is {kind}" in str(caught.value)
+        assert f"it is {file_type}" in str(caught.value)
         assert "expected a regular file" in str(caught.value)
         assert str(place) in str(caught.value)
 

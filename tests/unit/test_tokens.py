@@ -74,7 +74,7 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_holds_a_token_alone_or_torchserves_keys(tmp_path: Path) -> None:
+def test_a_file_holds_only_a_token_or_torchserves_keys(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" good\n")
     assert read_token(tmp_path / "token") == "good"
     assert read_token(key_file(tmp_path / "key_file.json", "good")) == "good"
@@ -128,7 +128,7 @@ def test_a_refused_token_is_read_again_from_its_file(server: Server, url: str, t
     assert len(client.predict(PIXEL)) == 0
 
 
-def test_a_file_that_is_gone_or_half_written_is_the_refusal_that_it_was(url: str, tmp_path: Path) -> None:
+def test_a_token_file_that_is_gone_or_half_written_keeps_the_first_error(url: str, tmp_path: Path) -> None:
     path = key_file(tmp_path / "key_file.json", "old")
     client = Client(url, token=TokenFile(path), waits=(0.0,))
     path.write_text('{"inference": {"ke')

@@ -1,4 +1,4 @@
-"""Our network beside another: what counts as the same answer, what is printed, and the exit status."""
+"""Our network beside another: which detections count as the same, what is printed, and the exit status."""
 
 import subprocess
 import sys
@@ -21,36 +21,38 @@ NAMES = tuple(f"class {i}" for i in range(5))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "r50"])
-def test_our_answer_is_the_one_that_detectron2_gave(name: str, tmp_path: Path) -> None:
+def test_our_detections_are_detectron2s(name: str, tmp_path: Path) -> None:
     case = load_case(name)
     predictor = load_predictor(case.config, write_weights(case, tmp_path / "weights.pkl"))
     own = predictor.config.detection
-    [found] = predictor([case.image])
-    compared = compare(found, case.expected, own.score_threshold, own.max_detections)
+    [detections] = predictor([case.image])
+    compared = compare(detections, case.expected, own.score_threshold, own.max_detections)
     assert compared.is_same
-    assert len(compared.pairs) == len(found) == len(case.expected)
+    assert len(compared.pairs) == len(detections) == len(case.expected)
 
 
-def without(answer: Detections, index: int) -> Detections:
-    kept = [i for i in range(len(answer)) if i != index]
-    assert answer.masks is not None
-    return Detections.of_masks(answer.boxes[kept], answer.scores[kept], answer.classes[kept], answer.masks[kept])
+def without(detections: Detections, index: int) -> Detections:
+    kept = [i for i in range(len(detections)) if i != index]
+    assert detections.masks is not None
+    return Detections.of_masks(
+        detections.boxes[kept], detections.scores[kept], detections.classes[kept], detections.masks[kept]
+    )
 
 
 @pytest.mark.parametrize("index", [0, 10, 20])
-def test_a_detection_that_one_has_alone_is_not_the_same_and_is_told(index: int) -> None:
+def test_a_detection_of_only_one_engine_is_a_difference_and_is_shown(index: int) -> None:
     fewer = without(TINY.expected, index)
-    for answers, alone, engine in (
+    for both, unpaired, engine in (
         ((fewer, TINY.expected), ([], [index]), "detectron2"),
         ((TINY.expected, fewer), ([index], []), "native"),
     ):
-        compared = compare(*answers, 0.05, 100)
-        assert (compared.alone, compared.is_same) == (alone, False)
-        [line] = [line for line in table(compared, NAMES) if "ALONE" in line]
-        assert f"by {engine} ALONE, box" in line
+        compared = compare(*both, 0.05, 100)
+        assert (compared.unpaired, compared.is_same) == (unpaired, False)
+        [line] = [line for line in table(compared, NAMES) if "only by" in line]
+        assert f"only by {engine}, box" in line
 
 
-def test_what_may_come_and_go_at_the_end_of_an_answer_does_not_count() -> None:
+def test_detections_near_the_lowest_score_need_no_pair() -> None:
     last = len(TINY.expected) - 1
     fewer = without(TINY.expected, last)
     scores = TINY.expected.scores
@@ -58,7 +60,7 @@ def test_what_may_come_and_go_at_the_end_of_an_answer_does_not_count() -> None:
     assert compare(fewer, TINY.expected, float(scores[last]) - 5e-5, 100).is_same  # near the threshold
     assert not compare(fewer, TINY.expected, 0.05, last + 1).is_same
     near = replace(TINY.expected, scores=np.append(scores[:-1], scores[last - 1] - np.float32(5e-5)))
-    assert compare(fewer, near, 0.05, last).is_same  # the first answer is full
+    assert compare(fewer, near, 0.05, last).is_same  # the first has the most detections
 
 
 def test_two_runs_of_one_network_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,20 +84,20 @@ def test_another_precision_is_not_the_same_and_each_difference_is_marked(capsys:
     assert said.splitlines()[-1].startswith("NOT THE SAME: boxes within 0.05 pixels")
 
 
-def test_nothing_found_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="nothing was found with a score above 1; lower --threshold"):
+def test_images_without_detections_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="there are no detections with scores above 1; lower --threshold"):
         verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0)
     assert "one.png, 90×120: 0 by native, 0 by detectron2, 0 pairs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("threshold", ["nan", "-1", "5", "much"])
-def test_a_threshold_that_is_none_is_told(threshold: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_threshold_is_an_error(threshold: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["-cp", "a.yaml", "-tp", "b.pkl", "c.png", f"--threshold={threshold}"])
     assert f"'{threshold}' is not a number from 0 to 1" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is nothing to tell")
+@pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is no error")
 def test_without_detectron2_the_command_says_how_to_install_it_and_what_is_wrong_with_the_files_first(
     tmp_path: Path,
 ) -> None:

@@ -156,9 +156,8 @@ class Client:
             raise error_for(url, response, len(body))
         content_type = response.headers.get_content_type()
         if content_type.encode(errors="replace") != headers["Accept"]:
-            raise WrongServer(
-                f"{url} sends {printable(content_type)}, which this server doesn't; expected {EXPECTED_URL}"
-            )
+            requested = headers["Accept"].decode()
+            raise WrongServer(f"{url} sends {printable(content_type)}, not {requested}; expected {EXPECTED_URL}")
         return Response(response.body, response.headers.get("Server-Timing", ""))
 
     def _post(self, body: bytes, headers: Mapping[str, bytes], limits: Limits) -> RawResponse:

@@ -236,9 +236,9 @@ class TorchServe:
         if workers is not None:
             self._recovery.note(pids, workers, time.monotonic())
         for report in self._reports.read():
-            if report.kind == FAILED:
+            if report.topic == FAILED:
                 self._failure = one_line(report.text)
-            elif report.kind == SLOW:
+            elif report.topic == SLOW:
                 self.slow_precision = one_line(report.text)
         return workers is not None and workers.ready > 0
 

@@ -19,12 +19,12 @@ WORKLOAD = Workload(
 )
 
 
-def test_cores_do_all_of_a_image() -> None:
+def test_without_a_gpu_the_cores_do_all_work() -> None:
     rates = Machine(cores=11, gigabits=1, hour=1).rates(WORKLOAD)
     assert rates == pytest.approx({"cores": 100, "network card": 500})  # 110 ms a core; 2 Mbit of 1 Gbit/s
 
 
-def test_beside_a_gpu_the_cores_do_the_rest() -> None:
+def test_with_a_gpu_the_cores_do_the_rest() -> None:
     rates = Machine(cores=2, gigabits=10, hour=1, gpu_milliseconds=8).rates(WORKLOAD)
     assert rates == pytest.approx({"GPU": 125, "cores": 100, "network card": 5000})  # 20 ms a core
 
@@ -55,14 +55,14 @@ def test_the_page_shows_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> Non
     ("arguments", "said"),
     [
         (["--cores", "0"], "'0' is not a whole number, 1 or more"),
-        (["--gpu-ms", "-3"], "'-3' is too little"),
-        (["--load", "1.5"], "'1.5' is no share; expected a number above 0, to 1"),
+        (["--gpu-ms", "-3"], "'-3' is too small"),
+        (["--load", "1.5"], "'1.5' is no share; expected a number above 0, at most 1"),
         (["--load", "0"], "'0' is no share"),
         (["--peak", "many"], "'many' is not a number"),
-        (["--images", "nan"], "'nan' is not a number"),
+        (["--images", "nan"], "'nan' is not finite"),
     ],
 )
-def test_what_can_not_be_is_refused(
+def test_impossible_numbers_are_refused(
     arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

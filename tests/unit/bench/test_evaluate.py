@@ -1,4 +1,4 @@
-"""Accuracy: what counts as right, which category a class is, and what is told of what can't be measured."""
+"""Accuracy: the scores, the categories of classes, and the errors about data that can't be measured."""
 
 import io
 import json
@@ -30,7 +30,7 @@ OTHER_LINE = '{{"image_id": 7, "threshold": 0.05, "results": {}}}\n'
 RIGHT = np.array([15, 0, 15, 0], np.float32)
 
 
-def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
+def detections_of(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
     """Squares of these sides, one of each class."""
     random = np.random.default_rng(seed)
     boxes = np.array(
@@ -43,11 +43,13 @@ def things(seed: int, sides: tuple[int, ...] = (20, 50, 100)) -> Detections:
     return Detections.of_masks(boxes.astype(np.float32), scores, np.arange(len(sides)), masks)
 
 
-def annotated(found: dict[int, Detections]) -> dict[str, Any]:
+def annotated(by_image: dict[int, Detections]) -> dict[str, Any]:
     """Annotations that are these detections, numbered from 0."""
     content: dict[str, Any] = {"categories": [{"id": number, "name": str(number)} for number in CATEGORIES]}
-    content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in found]
-    results = [each for i, detections in found.items() for each in coco_results(i, detections, category_ids(content))]
+    content["images"] = [{"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in by_image]
+    results = [
+        each for i, detections in by_image.items() for each in coco_results(i, detections, category_ids(content))
+    ]
     content["annotations"] = [
         {**each, "id": number, "area": int(rle.area(each["segmentation"]))} for number, each in enumerate(results)
     ]
@@ -55,24 +57,24 @@ def annotated(found: dict[int, Detections]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def found() -> dict[int, Detections]:
-    return {image_id: things(image_id) for image_id in (7, 9, 40)}
+def by_image() -> dict[int, Detections]:
+    return {image_id: detections_of(image_id) for image_id in (7, 9, 40)}
 
 
-def results_of(found: dict[int, Detections]) -> list[dict[str, Any]]:
-    return [each for image_id, one in found.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
+def results_of(by_image: dict[int, Detections]) -> list[dict[str, Any]]:
+    return [each for image_id, one in by_image.items() for each in coco_results(image_id, one, sorted(CATEGORIES))]
 
 
-def test_a_perfect_response_scores_one_at_every_size(found: dict[int, Detections]) -> None:
-    scores = evaluate(annotated(found), results_of(found))
+def test_perfect_results_score_one_at_every_size(by_image: dict[int, Detections]) -> None:
+    scores = evaluate(annotated(by_image), results_of(by_image))
     for part in (scores.boxes, scores.masks):
         assert (part.ap, part.ap50, part.ap75, part.small, part.medium, part.large) == pytest.approx((1,) * 6)
 
 
-def test_shifted_boxes_lower_the_box_scores_alone(found: dict[int, Detections]) -> None:
+def test_shifted_boxes_lower_only_the_box_scores(by_image: dict[int, Detections]) -> None:
     """By 15 pixels: a side of 20 then overlaps by 1/7 of the union, one of 50 by 7/13, and one of 100 by 17/23."""
-    shifted = {image_id: replace(one, boxes=one.boxes + RIGHT) for image_id, one in found.items()}
-    scores = evaluate(annotated(found), results_of(shifted))
+    shifted = {image_id: replace(one, boxes=one.boxes + RIGHT) for image_id, one in by_image.items()}
+    scores = evaluate(annotated(by_image), results_of(shifted))
     assert scores.boxes.ap50 == pytest.approx(2 / 3)
     assert scores.boxes.ap75 == pytest.approx(0)
     # IoU 0.5 alone is reached by the second; 0.5, 0.55 … 0.7 by the third
@@ -81,7 +83,7 @@ def test_shifted_boxes_lower_the_box_scores_alone(found: dict[int, Detections]) 
 
 
 def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
-    """A thin thing with a large box is a small thing; COCO's tools look at the box when a result has one."""
+    """A thin instance with a large box is a small instance. COCO's tools use a result's box if it has one."""
     mask = np.zeros((1, HEIGHT, WIDTH), bool)
     mask[0, np.arange(110), np.arange(110)] = True
     thin = Detections.of_masks(
@@ -95,32 +97,32 @@ def test_mask_scores_sort_by_the_masks_area_and_not_the_boxs() -> None:
     assert np.isnan(scores.masks.large)
 
 
-def test_images_without_results_count_as_empty(found: dict[int, Detections]) -> None:
-    assert evaluate(annotated(found), []).masks.ap == 0
-    half = {image_id: one for image_id, one in found.items() if image_id != 9}
-    assert 0.5 < evaluate(annotated(found), results_of(half)).boxes.ap < 0.7
+def test_images_without_results_count_as_empty(by_image: dict[int, Detections]) -> None:
+    assert evaluate(annotated(by_image), []).masks.ap == 0
+    half = {image_id: one for image_id, one in by_image.items() if image_id != 9}
+    assert 0.5 < evaluate(annotated(by_image), results_of(half)).boxes.ap < 0.7
 
 
-def test_a_network_without_masks_has_box_scores(found: dict[int, Detections]) -> None:
-    without = {image_id: replace(one, image_masks=None) for image_id, one in found.items()}
-    scores = evaluate(annotated(found), results_of(without))
+def test_a_network_without_masks_has_box_scores(by_image: dict[int, Detections]) -> None:
+    without = {image_id: replace(one, image_masks=None) for image_id, one in by_image.items()}
+    scores = evaluate(annotated(by_image), results_of(without))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
     assert command.table(scores).splitlines()[1].split() == ["box", *["100.00"] * 6]
 
 
-def test_evaluation_leaves_its_arguments_as_they_were(found: dict[int, Detections]) -> None:
-    annotations, results = annotated(found), results_of(found)
+def test_evaluation_leaves_its_arguments_as_they_were(by_image: dict[int, Detections]) -> None:
+    annotations, results = annotated(by_image), results_of(by_image)
     before = json.dumps([annotations, results])
     evaluate(annotations, results)
     assert json.dumps([annotations, results]) == before
 
 
-def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detections]) -> None:
-    assert category_ids(annotated(found)) == [3, 18, 70]
-    assert [each["category_id"] for each in coco_results(1, things(0), [3, 18, 70])] == [3, 18, 70]
-    with pytest.raises(EvaluationError, match="class 2, where the annotation file has only 2 categories"):
-        coco_results(1, things(0), [3, 18])
+def test_class_k_is_the_kth_of_the_sorted_category_ids(by_image: dict[int, Detections]) -> None:
+    assert category_ids(annotated(by_image)) == [3, 18, 70]
+    assert [each["category_id"] for each in coco_results(1, detections_of(0), [3, 18, 70])] == [3, 18, 70]
+    with pytest.raises(EvaluationError, match="class 2, and the annotation file has only 2 categories"):
+        coco_results(1, detections_of(0), [3, 18])
 
 
 @pytest.mark.parametrize(
@@ -129,10 +131,10 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
         ({"area": None}, r"annotation 4 has no 'bbox' \[x, y, w, h\] or no 'area'"),
         ({"bbox": []}, "annotation 4 has no 'bbox'"),
         ({"bbox": [1, 2, 3, "4"]}, "annotation 4 has no 'bbox'"),
-        ({"segmentation": None}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": []}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": [[]]}, "annotation 4 outlines nothing, where others do"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, where others do"),
+        ({"segmentation": None}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": []}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": [[]]}, "annotation 4 outlines nothing, although others do"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 4 outlines nothing, although others do"),
         ({"segmentation": "x"}, "the segmentation of annotation 4 is x; expected a list of polygons"),
         ({"segmentation": {"counts": 7}}, "the segmentation of annotation 4 is {'counts': 7}; expected"),
         (
@@ -142,25 +144,25 @@ def test_class_k_is_the_kth_of_the_sorted_category_ids(found: dict[int, Detectio
     ],
 )
 def test_an_annotation_that_can_not_be_measured_on_is_named(
-    found: dict[int, Detections], changed: dict[str, object], said: str
+    by_image: dict[int, Detections], changed: dict[str, object], said: str
 ) -> None:
-    annotations = annotated(found)
+    annotations = annotated(by_image)
     annotations["annotations"][4] |= changed
     with pytest.raises((EvaluationError, DataError), match=said):
-        evaluate(annotations, results_of(found))
+        evaluate(annotations, results_of(by_image))
 
 
-def test_annotations_without_any_outline_score_boxes_alone(found: dict[int, Detections]) -> None:
-    annotations = annotated(found)
+def test_annotations_without_any_outline_score_only_boxes(by_image: dict[int, Detections]) -> None:
+    annotations = annotated(by_image)
     for annotation in annotations["annotations"]:
         annotation["segmentation"] = []
-    scores = evaluate(annotations, results_of(found))
+    scores = evaluate(annotations, results_of(by_image))
     assert scores.boxes.ap == pytest.approx(1)
     assert scores.masks is None
 
 
-def test_a_response_is_read_as_it_was_meant() -> None:
-    expected = things(3)
+def test_a_response_is_read_back() -> None:
+    expected = detections_of(3)
     response = detections.read_detections(npz(expected))
     for name in ("boxes", "scores", "classes", "masks"):
         np.testing.assert_array_equal(getattr(response, name), getattr(expected, name))
@@ -173,7 +175,7 @@ def zipped(**arrays: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"PK\x03\x04", zipped(), zipped(scores=np.array([None]))])
-def test_something_else_than_a_response_is_reported(body: bytes) -> None:
+def test_another_body_is_an_error(body: bytes) -> None:
     with pytest.raises(WrongServer, match="something else than detections"):
         detections.read_detections(body)
 
@@ -189,7 +191,7 @@ def bomb() -> bytes:
 
 def header(name: str, text: str) -> bytes:
     """A response of which one array has this header, and nothing else."""
-    packed = io.BytesIO(npz(things(3)))
+    packed = io.BytesIO(npz(detections_of(3)))
     with zipfile.ZipFile(packed) as archive:
         entries = {each: archive.read(each) for each in archive.namelist()}
     entries[f"{name}.npy"] = b"\x93NUMPY\x01\x00" + (len(text) + 1).to_bytes(2, "little") + text.encode() + b"\n"
@@ -223,7 +225,7 @@ def shaped(descr: str, shape: str) -> str:
     ],
     ids=range(13),
 )
-def test_a_response_that_means_ill_takes_no_memory(body: bytes) -> None:
+def test_a_hostile_response_takes_no_memory(body: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(WrongServer, match="something else than detections"):
@@ -246,11 +248,11 @@ def test_a_response_that_unpacks_to_more_than_is_allowed_is_not_unpacked(monkeyp
 
 
 def test_masks_of_another_size_than_the_image_are_reported(
-    tmp_path: Path, stub: "Stub", client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: "Stub", client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = np.zeros((1, 2, 2), bool)
     stub.responses = [(200, npz(Detections.of_masks(np.zeros((1, 4)), np.ones(1), np.zeros(1, int), empty)))] * 3
-    assert command.main([*write_folder(tmp_path, found), "--url", client.url]) == 2
+    assert command.main([*write_folder(tmp_path, by_image), "--url", client.url]) == 2
     assert "masks of 2×2 pixels on an image of 120×160" in last_line(capsys)
 
 
@@ -259,11 +261,11 @@ def test_an_annotation_file_names_no_image_outside_of_the_folder(
     tmp_path: Path,
     stub: "Stub",
     client: Client,
-    found: dict[int, Detections],
+    by_image: dict[int, Detections],
     name: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = write_folder(tmp_path, found)
+    arguments = write_folder(tmp_path, by_image)
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "secret.png")
     annotations = json.loads((tmp_path / "instances.json").read_text())
     annotations["images"][0]["file_name"] = name
@@ -288,7 +290,7 @@ class StubHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.tokens.append(self.headers["Authorization"])
-        response = self.server.responses.pop(0) if self.server.responses else (200, npz(things(0)))
+        response = self.server.responses.pop(0) if self.server.responses else (200, npz(detections_of(0)))
         if response is not None:
             self.send_response(response[0])
             self.send_header("Content-Type", "application/zip" if response[0] == 200 else "application/json")
@@ -316,14 +318,14 @@ def client(stub: Stub) -> Client:
 
 
 def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = write_folder(tmp_path, {7: things(7)})
+    arguments = write_folder(tmp_path, {7: detections_of(7)})
     assert command.main([*arguments, "--url", "http://127.0.0.1:1/predictions/any"]) == 2
     assert last_line(capsys).startswith("evaluate.py: no server answers at http://127.0.0.1:1/predictions/any: ")
 
 
-def write_folder(folder: Path, found: dict[int, Detections]) -> list[str]:
+def write_folder(folder: Path, by_image: dict[int, Detections]) -> list[str]:
     """The command's arguments for a folder of black images with these annotations."""
-    annotations = annotated(found)
+    annotations = annotated(by_image)
     (folder / "instances.json").write_text(json.dumps(annotations))
     (folder / "images").mkdir()
     for image in annotations["images"]:
@@ -336,9 +338,9 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_an_error_on_one_image_is_reported_and_counted(
-    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: Stub, client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*write_folder(tmp_path, found), "--url", client.url, "--concurrency", "1"]
+    arguments = [*write_folder(tmp_path, by_image), "--url", client.url, "--concurrency", "1"]
     arguments += ["--results", str(tmp_path / "results.jsonl")]
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(tmp_path / "images" / "40.png")
     stub.responses = [(500, b'{"message": "worker died"}')]
@@ -346,9 +348,9 @@ def test_an_error_on_one_image_is_reported_and_counted(
     printed = capsys.readouterr()
     assert "7.png: 500 worker died" in printed.err
     assert "40.png: has 121×160 pixels, and annotations for 120×160" in printed.err
-    assert "2 of 3 images had no response" in printed.err.splitlines()[-1]
+    assert "2 of 3 images got no response" in printed.err.splitlines()[-1]
     assert [line.split()[0] for line in printed.out.splitlines()] == ["AP", "box", "mask"]
-    # and only those are asked for again
+    # only those are requested again
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "40.png")
     stub.tokens.clear()
     assert command.main(arguments) == 0
@@ -385,9 +387,9 @@ def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, conten
 
 
 def test_what_can_not_be_measured_is_reported_before_anything_is_sent(
-    tmp_path: Path, stub: Stub, client: Client, found: dict[int, Detections], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stub: Stub, client: Client, by_image: dict[int, Detections], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*write_folder(tmp_path, found), "--url", client.url]
+    arguments = [*write_folder(tmp_path, by_image), "--url", client.url]
     results = tmp_path / "results.jsonl"
     kept = command.ResultsFile(results, 0.05)
     results.write_text(kept.line(8, []))

@@ -31,11 +31,11 @@ from tensormask_server.client import (
 )
 from tensormask_server.instances import ResponseTooLarge, decode_mask, read_instances
 
-pytestmark = pytest.mark.attack(13, "a server that means ill to our client")
+pytestmark = pytest.mark.attack(13, "a hostile server")
 
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 GOOD = {"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}
-THING = {
+INSTANCE = {
     "category_id": 1,
     "category_name": "ant",
     "bbox": [0, 0, 1, 1],
@@ -49,7 +49,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\nINFO forged \u202e\u2028 line\x00"
 
 @contextmanager
 def talking(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that reads a request's headers, and then does with the connection what it is told to."""
+    """A server that reads a request's headers, and then calls a function with the connection."""
 
     def serve() -> None:
         with suppress(OSError):
@@ -247,7 +247,7 @@ WRONG = [
     response(model=None),
     response(weights_sha256=[]),
     *(
-        response(instances=[{**THING, **change}]).replace(b"Infinity", b"1e400")
+        response(instances=[{**INSTANCE, **change}]).replace(b"Infinity", b"1e400")
         for change in (
             {"bbox": [0, 0, 1]},
             {"bbox": [0, 0, 1, float("inf")]},
@@ -290,24 +290,24 @@ WRONG = [
 
 
 @pytest.mark.parametrize("body", WRONG, ids=range(len(WRONG)))
-def test_a_response_of_another_form_is_another_servers(body: bytes) -> None:
+def test_a_response_of_another_form_is_taken_for_another_servers(body: bytes) -> None:
     assert isinstance(error_of(sending(http(body))), WrongServer)
 
 
-def test_the_thing_that_the_wrong_ones_are_made_of_is_right() -> None:
-    with talking(sending(http(response(instances=[THING])))) as url:
-        found = Client(url, waits=()).predict(PIXEL)
-    assert (found.names, found.scores.tolist(), found.boxes.tolist()) == (("ant",), [0.5], [[0, 0, 1, 1]])
-    assert found.masks is not None
-    assert found.masks.tolist() == [[[True, True]]]
+def test_the_instance_that_the_wrong_ones_are_made_of_is_right() -> None:
+    with talking(sending(http(response(instances=[INSTANCE])))) as url:
+        instances = Client(url, waits=()).predict(PIXEL)
+    assert (instances.names, instances.scores.tolist(), instances.boxes.tolist()) == (("ant",), [0.5], [[0, 0, 1, 1]])
+    assert instances.masks is not None
+    assert instances.masks.tolist() == [[[True, True]]]
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "things"), [(10**6, 10**6, 1), (10**12, 10**12, 1), (40_000, 41_944, 1), (1000, 1000, 1678)]
+    ("height", "width", "count"), [(10**6, 10**6, 1), (10**12, 10**12, 1), (40_000, 41_944, 1), (1000, 1000, 1678)]
 )
-def test_the_masks_size_is_looked_at_before_memory_is_taken(height: int, width: int, things: int) -> None:
+def test_the_masks_size_is_checked_before_memory_is_taken(height: int, width: int, count: int) -> None:
     segmentation = {"size": [height, width], "counts": "0"}
-    body = response(instances=[{**THING, "segmentation": segmentation}] * things, height=height, width=width)
+    body = response(instances=[{**INSTANCE, "segmentation": segmentation}] * count, height=height, width=width)
     with (
         talking(sending(http(body))) as url,
         pytest.raises(TooLarge, match=r"at most 1677721600 pixels.*max_mask_pixels"),
@@ -378,7 +378,7 @@ def test_a_mask_of_a_size_that_none_has_is_refused(height: int, width: int) -> N
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["02", 10**12, 1e308]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*THING, "size", "counts"]), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*INSTANCE, "size", "counts"]), inner),
     max_leaves=8,
 )
 
@@ -386,13 +386,13 @@ values = st.recursive(
 @settings(deadline=None)
 @given(
     of_response=st.dictionaries(st.sampled_from([*GOOD]), values),
-    of_instance=st.dictionaries(st.sampled_from([*THING]), values),
+    of_instance=st.dictionaries(st.sampled_from([*INSTANCE]), values),
 )
-def test_anything_else_in_a_response_is_a_value_error_or_a_response(
+def test_any_change_of_a_response_is_read_or_is_a_value_error(
     of_response: dict[str, object], of_instance: dict[str, object]
 ) -> None:
     with suppress(ValueError):
-        read_instances(response(**{"instances": [{**THING, **of_instance}], **of_response}), "")
+        read_instances(response(**{"instances": [{**INSTANCE, **of_instance}], **of_response}), "")
 
 
 @pytest.mark.parametrize(

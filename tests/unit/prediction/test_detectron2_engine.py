@@ -20,15 +20,21 @@ from reference.cases import Case, load_case, write_weights
 from tests.unit.small_network import small_config, small_network
 
 
-def instances(answer: Detections) -> Instances:
+def instances(detections: Detections) -> Instances:
     """A result as detectron2 gives it, but in another order."""
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(answer)))
-    boxes, scores, classes = (torch.from_numpy(each)[order] for each in (answer.boxes, answer.scores, answer.classes))
-    return Instances(boxes, scores, classes, None if answer.masks is None else torch.from_numpy(answer.masks)[order])
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(detections)))
+    boxes, scores, classes = (
+        torch.from_numpy(each)[order] for each in (detections.boxes, detections.scores, detections.classes)
+    )
+    return Instances(
+        boxes, scores, classes, None if detections.masks is None else torch.from_numpy(detections.masks)[order]
+    )
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-boxes-only"])
-def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Predictor]:
+def case_and_predictor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Case, Predictor]:
     case = load_case(request.param)
     return case, load_predictor(case.config, write_weights(case, tmp_path_factory.mktemp("weights") / "weights.pkl"))
 
@@ -46,45 +52,45 @@ def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     ],
 )
 def test_options_select_from_the_references_result_what_our_network_detects_with_them(
-    answered: tuple[Case, Predictor], options: PredictionOptions
+    case_and_predictor: tuple[Case, Predictor], options: PredictionOptions
 ) -> None:
-    case, predictor = answered
+    case, predictor = case_and_predictor
     check_options(options, predictor.config, 0.0)
-    found = select_detections(instances(case.expected), predictor.config, options, *case.image.shape[:2])
+    selected = select_detections(instances(case.expected), predictor.config, options, *case.image.shape[:2])
     [ours] = predictor([case.image], options)
-    assert len(found) == len(ours)
-    assert (np.diff(found.scores) <= 0).all()
-    assert (found.masks is None) == (ours.masks is None)
-    assert found.masks is None or found.masks.shape == ours.masks.shape
-    assert compare(ours, found, 0.0, 100).is_same
+    assert len(selected) == len(ours)
+    assert (np.diff(selected.scores) <= 0).all()
+    assert (selected.masks is None) == (ours.masks is None)
+    assert selected.masks is None or selected.masks.shape == ours.masks.shape
+    assert compare(ours, selected, 0.0, 100).is_same
 
 
 @pytest.mark.parametrize("most", [0, 1, 4, 100])
 def test_the_best_are_selected_if_fewer_are_requested(most: int) -> None:
     case = load_case("tiny")
     options = PredictionOptions(score_threshold=0.1, max_detections=most, classes=(0, 4))
-    found = select_detections(instances(case.expected), small_config(), options, *case.image.shape[:2])
+    selected = select_detections(instances(case.expected), small_config(), options, *case.image.shape[:2])
     wanted = (case.expected.scores > 0.1) & np.isin(case.expected.classes, (0, 4))
     assert 4 < np.count_nonzero(wanted) < len(case.expected)
-    assert found.scores.tolist() == case.expected.scores[wanted][:most].tolist()
-    assert found.masks is not None
+    assert selected.scores.tolist() == case.expected.scores[wanted][:most].tolist()
+    assert selected.masks is not None
     assert case.expected.masks is not None
-    np.testing.assert_array_equal(found.masks, case.expected.masks[wanted][:most])
+    np.testing.assert_array_equal(selected.masks, case.expected.masks[wanted][:most])
 
 
 def test_no_detections_have_empty_masks_of_the_images_size() -> None:
     """detectron2's TensorMask then returns no pred_masks."""
     nothing = Instances(torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), None)
-    found = select_detections(nothing, small_config(), PredictionOptions(), 20, 30)
-    assert found.masks is not None
-    assert (len(found), found.masks.shape, found.boxes.shape) == (0, (0, 20, 30), (0, 4))
+    selected = select_detections(nothing, small_config(), PredictionOptions(), 20, 30)
+    assert selected.masks is not None
+    assert (len(selected), selected.masks.shape, selected.boxes.shape) == (0, (0, 20, 30), (0, 4))
 
 
 def test_boxes_without_masks_are_an_error_of_a_network_that_makes_masks() -> None:
-    found = Instances(torch.ones(1, 4), torch.ones(1), torch.zeros(1, dtype=torch.int64), None)
+    selected = Instances(torch.ones(1, 4), torch.ones(1), torch.zeros(1, dtype=torch.int64), None)
     with pytest.raises(RuntimeError, match=r"without pred_masks, though MODEL.MASK_ON is True"):
-        select_detections(found, small_config(), PredictionOptions(), 20, 30)
-    assert len(select_detections(found, small_config({"MODEL.MASK_ON": False}), PredictionOptions(), 20, 30)) == 1
+        select_detections(selected, small_config(), PredictionOptions(), 20, 30)
+    assert len(select_detections(selected, small_config({"MODEL.MASK_ON": False}), PredictionOptions(), 20, 30)) == 1
 
 
 @pytest.mark.parametrize(
@@ -172,8 +178,8 @@ def test_the_engine_gives_detectron2s_result(weights_of_tiny: Path) -> None:
     case = load_case("tiny")
     engine = load_detectron2(case.config, weights_of_tiny, "cuda:0")
     own = engine.config.detection
-    [found] = engine([case.image])
-    assert compare(found, case.expected, own.score_threshold, own.max_detections).is_same
+    [selected] = engine([case.image])
+    assert compare(selected, case.expected, own.score_threshold, own.max_detections).is_same
     [best, dogs] = engine([case.image] * 2, [PredictionOptions(max_detections=2), PredictionOptions(classes=(4,))])
     assert len(best) == 2
     assert set(dogs.classes.tolist()) == {4}

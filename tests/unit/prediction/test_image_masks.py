@@ -105,7 +105,7 @@ def test_a_mask_of_many_blocks_is_exact(height: int, width: int) -> None:
     assert_as_sampled(random_logits(15, seed=5), (1.3, 0.4, width - 0.2, height - 1.1), height, width)
 
 
-def test_masks_of_several_sizes_give_the_same_together_as_alone() -> None:
+def test_masks_of_several_sizes_give_the_same_together_as_one_by_one() -> None:
     logits = [random_logits(size, seed=number) for number, size in enumerate((15, 4, 15, 30, 4))]
     logits[2] -= 100  # nothing of it is on
     anchors = np.array([(3.3, 1.0, 20.2, 24.0), (-9, -9, 40, 40), (0, 0, 9, 9), (12, 3, 13, 9.5), (99, 0, 120, 9)])

@@ -1,4 +1,4 @@
-"""Our numbers are the reference's: detectron2's TensorMask, as it answered before this project was written."""
+"""Our numbers are the reference's: detectron2's TensorMask, which ran before this project was written."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from tensormask_server.prediction.agreement import pair_detections
 
 from reference.cases import CASES, FOLDER, Case, load_case, write_weights
 
-Answer = tuple[Case, Detections]
+CaseAndDetections = tuple[Case, Detections]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answer:
+def case_and_detections(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CaseAndDetections:
     """A case and what we find on its image."""
     case = load_case(request.param)
     weights = write_weights(case, tmp_path_factory.mktemp(request.param) / "weights.pkl")
@@ -25,18 +25,18 @@ def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return case, detections
 
 
-def test_the_references_detections_are_found_and_no_others(answer: Answer) -> None:
-    case, found = answer
-    same = [pair for pair in pair_detections(found, case.expected) if pair.is_same]
+def test_the_references_detections_are_found_and_no_others(case_and_detections: CaseAndDetections) -> None:
+    case, detections = case_and_detections
+    same = [pair for pair in pair_detections(detections, case.expected) if pair.is_same]
     assert len(same) >= 0.98 * len(case.expected)
-    assert len(same) >= 0.98 * len(found)
+    assert len(same) >= 0.98 * len(detections)
 
 
-def test_masks_are_the_references(answer: Answer) -> None:
-    case, found = answer
-    assert (found.masks is None) == (case.expected.masks is None)
-    ious = [pair.mask_iou for pair in pair_detections(found, case.expected) if pair.mask_iou is not None]
-    assert found.masks is None or len(ious) > 0
+def test_masks_are_the_references(case_and_detections: CaseAndDetections) -> None:
+    case, detections = case_and_detections
+    assert (detections.masks is None) == (case.expected.masks is None)
+    ious = [pair.mask_iou for pair in pair_detections(detections, case.expected) if pair.mask_iou is not None]
+    assert detections.masks is None or len(ious) > 0
     assert min(ious, default=1) >= 0.998
 
 

@@ -23,7 +23,7 @@ def predictor() -> Predictor:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 @pytest.mark.parametrize("strategy", [OnlyWhereNeeded(), Everywhere()], ids=["only where needed", "everywhere"])
-def test_an_image_has_the_same_detections_alone_or_in_a_batch(batch_size: int, strategy: Strategy) -> None:
+def test_an_image_has_the_same_detections_by_itself_or_in_a_batch(batch_size: int, strategy: Strategy) -> None:
     """A GPU runs images together and computes boxes and masks everywhere. A CPU does neither."""
     predictor = small_predictor()
     predictor.batch_size = batch_size
@@ -32,8 +32,8 @@ def test_an_image_has_the_same_detections_alone_or_in_a_batch(batch_size: int, s
     images = [noise(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = predictor(images)
     assert [len(each) > 0 for each in together[:4]] == [True] * 4
-    for image, found in zip(images, together, strict=True):
-        assert_alike(found, predictor([image])[0])
+    for image, detections in zip(images, together, strict=True):
+        assert_alike(detections, predictor([image])[0])
 
 
 def test_no_images_have_no_detections(predictor: Predictor) -> None:
@@ -41,24 +41,24 @@ def test_no_images_have_no_detections(predictor: Predictor) -> None:
 
 
 def test_every_field_has_its_shape_and_type(predictor: Predictor) -> None:
-    [found] = predictor([noise(100, 140)])
-    num = len(found)
+    [detections] = predictor([noise(100, 140)])
+    num = len(detections)
     assert num > 0
-    assert (found.boxes.shape, found.boxes.dtype) == ((num, 4), np.float32)
-    assert (found.scores.shape, found.scores.dtype) == ((num,), np.float32)
-    assert (found.classes.shape, found.classes.dtype) == ((num,), np.int64)
-    assert found.masks is not None
-    assert (found.masks.shape, found.masks.dtype) == ((num, 100, 140), np.bool_)
+    assert (detections.boxes.shape, detections.boxes.dtype) == ((num, 4), np.float32)
+    assert (detections.scores.shape, detections.scores.dtype) == ((num,), np.float32)
+    assert (detections.classes.shape, detections.classes.dtype) == ((num,), np.int64)
+    assert detections.masks is not None
+    assert (detections.masks.shape, detections.masks.dtype) == ((num, 100, 140), np.bool_)
 
 
 def test_no_detections_are_empty_fields_of_the_same_types(predictor: Predictor) -> None:
-    [found] = predictor([noise(50, 70)], ABOVE_ALL)
-    assert len(found) == 0
-    assert (found.boxes.shape, found.boxes.dtype) == ((0, 4), np.float32)
-    assert (found.scores.shape, found.scores.dtype) == ((0,), np.float32)
-    assert (found.classes.shape, found.classes.dtype) == ((0,), np.int64)
-    assert found.masks is not None
-    assert (found.masks.shape, found.masks.dtype) == ((0, 50, 70), np.bool_)
+    [detections] = predictor([noise(50, 70)], ABOVE_ALL)
+    assert len(detections) == 0
+    assert (detections.boxes.shape, detections.boxes.dtype) == ((0, 4), np.float32)
+    assert (detections.scores.shape, detections.scores.dtype) == ((0,), np.float32)
+    assert (detections.classes.shape, detections.classes.dtype) == ((0,), np.int64)
+    assert detections.masks is not None
+    assert (detections.masks.shape, detections.masks.dtype) == ((0, 50, 70), np.bool_)
 
 
 def test_without_masks_the_boxes_are_the_same_and_masks_is_none(predictor: Predictor) -> None:
@@ -74,19 +74,19 @@ def test_without_masks_the_boxes_are_the_same_and_masks_is_none(predictor: Predi
 @pytest.mark.parametrize("min_size", [0, 96])
 def test_instances_are_detected_on_images_of_extreme_shapes(size: tuple[int, int], min_size: int) -> None:
     low = small_predictor({"INPUT.MIN_SIZE_TEST": min_size, "MODEL.TENSOR_MASK.SCORE_THRESH_TEST": 0.0001})
-    [found] = low([noise(*size)])
-    assert len(found) > 0
-    assert found.masks is not None
-    assert found.masks.shape == (len(found), *size)
+    [detections] = low([noise(*size)])
+    assert len(detections) > 0
+    assert detections.masks is not None
+    assert detections.masks.shape == (len(detections), *size)
 
 
 def test_scores_fall_and_boxes_lie_inside_the_image(predictor: Predictor) -> None:
     for height, width in [(100, 140), (233, 97)]:
-        [found] = predictor([noise(height, width)])
-        assert (np.diff(found.scores) <= 0).all()
-        assert ((found.scores > 0) & (found.scores < 1)).all()
-        assert ((found.classes >= 0) & (found.classes < 4)).all()
-        x0, y0, x1, y1 = found.boxes.T
+        [detections] = predictor([noise(height, width)])
+        assert (np.diff(detections.scores) <= 0).all()
+        assert ((detections.scores > 0) & (detections.scores < 1)).all()
+        assert ((detections.classes >= 0) & (detections.classes < 4)).all()
+        x0, y0, x1, y1 = detections.boxes.T
         assert ((x0 >= 0) & (x0 < x1) & (x1 <= width)).all()
         assert ((y0 >= 0) & (y0 < y1) & (y1 <= height)).all()
 
@@ -99,38 +99,38 @@ def test_boxes_that_leave_the_image_are_dropped() -> None:
     predictor = Predictor(network, torch.device("cpu"), torch.float32)
     kept_by_the_network: list[Tensor] = []
     network.register_forward_hook(lambda *call: kept_by_the_network.append(call[2][0].candidates.boxes))
-    [found] = predictor([noise(100, 140)])
+    [detections] = predictor([noise(100, 140)])
     outside = int((kept_by_the_network[0][:, 0] >= 134).sum())  # of the resized image's width
     assert outside > 0
-    assert len(found) == len(kept_by_the_network[0]) - outside > 0
-    assert (found.boxes[:, 2] > found.boxes[:, 0]).all()
-    assert found.masks is not None
-    assert len(found.masks) == len(found)
+    assert len(detections) == len(kept_by_the_network[0]) - outside > 0
+    assert (detections.boxes[:, 2] > detections.boxes[:, 0]).all()
+    assert detections.masks is not None
+    assert len(detections.masks) == len(detections)
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
 
 
-def prefix(found: Detections, threshold: float) -> Detections:
-    num = int((found.scores > threshold).sum())
-    masks = None if found.masks is None else found.masks[:num]
-    return Detections.of_masks(found.boxes[:num], found.scores[:num], found.classes[:num], masks)
+def prefix(detections: Detections, threshold: float) -> Detections:
+    num = int((detections.scores > threshold).sum())
+    masks = None if detections.masks is None else detections.masks[:num]
+    return Detections.of_masks(detections.boxes[:num], detections.scores[:num], detections.classes[:num], masks)
 
 
 def test_a_higher_threshold_leaves_the_best_and_changes_nothing_else(predictor: Predictor) -> None:
     [every] = predictor([noise(100, 140)], 0.05)
     thresholds = [float(every.scores[i]) for i in (0, len(every) // 2)] + [0.3, 0.6]
     for threshold in thresholds:
-        [found] = predictor([noise(100, 140)], threshold)
-        assert_alike(found, prefix(every, threshold))
+        [detections] = predictor([noise(100, 140)], threshold)
+        assert_alike(detections, prefix(every, threshold))
 
 
 def test_each_image_may_have_its_own_options(predictor: Predictor) -> None:
     images = [noise(100, 140, seed=seed) for seed in range(3)]
     options = [PredictionOptions(score_threshold=threshold) for threshold in (None, 0.5, ABOVE_ALL)]
     together = predictor(images, options)
-    for image, each, found in zip(images, options, together, strict=True):
-        assert_alike(found, predictor([image], each)[0])
+    for image, each, detections in zip(images, options, together, strict=True):
+        assert_alike(detections, predictor([image], each)[0])
     assert len(together[0]) > len(together[1]) > len(together[2]) == 0
 
 
@@ -138,8 +138,8 @@ def test_each_image_may_have_its_own_options(predictor: Predictor) -> None:
 def test_a_threshold_may_be_any_number(predictor: Predictor, threshold: float) -> None:
     images = [noise(64, 64)] * 2
     options = [PredictionOptions(score_threshold=float(threshold))] * 2
-    for found, expected in zip(predictor(images, threshold), predictor(images, options), strict=True):
-        assert_alike(found, expected)
+    for detections, expected in zip(predictor(images, threshold), predictor(images, options), strict=True):
+        assert_alike(detections, expected)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -155,27 +155,27 @@ def test_some_classes_have_the_detections_that_they_have_among_all(predictor: Pr
     [every] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000))
     classes = tuple(sorted(set(every.classes.tolist()))[1::2])
     assert classes
-    [found] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000, classes=classes))
+    [detections] = predictor([noise(100, 140)], PredictionOptions(max_detections=1000, classes=classes))
     chosen = np.isin(every.classes, classes)
     assert every.masks is not None
     expected = Detections.of_masks(
         every.boxes[chosen], every.scores[chosen], every.classes[chosen], every.masks[chosen]
     )
-    assert_alike(found, expected)
-    assert 0 < len(found) < len(every)
+    assert_alike(detections, expected)
+    assert 0 < len(detections) < len(every)
 
 
 def test_no_class_is_no_detection(predictor: Predictor) -> None:
-    [found] = predictor([noise(100, 140)], PredictionOptions(classes=()))
-    assert len(found) == 0
+    [detections] = predictor([noise(100, 140)], PredictionOptions(classes=()))
+    assert len(detections) == 0
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_fewer_detections_are_the_best(predictor: Predictor, count: int) -> None:
     [every] = predictor([noise(100, 140)])
-    [found] = predictor([noise(100, 140)], PredictionOptions(max_detections=count))
-    assert_alike(found, prefix(every, float(every.scores[count])))
-    assert len(found) == count
+    [detections] = predictor([noise(100, 140)], PredictionOptions(max_detections=count))
+    assert_alike(detections, prefix(every, float(every.scores[count])))
+    assert len(detections) == count
 
 
 def test_a_higher_nms_threshold_leaves_more_boxes(predictor: Predictor) -> None:

@@ -1,4 +1,4 @@
-"""What a request may ask for at most: known from its images' headers, and refused before anything is decoded."""
+"""The limits of a request: they are checked by its images' headers, before any image is decoded."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What a request asks for: the same options from each place, and an error that names the ones that can't be meant."""
+"""A request's options: they are the same from each place, and errors name the wrong ones."""
 
 import base64
 import io

@@ -236,7 +236,7 @@ def test_a_tensors_own_parameters_may_be_options() -> None:
 
 
 # by what is named: how such files begin
-OTHER_KINDS = {
+UNSUPPORTED_TYPES = {
     "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0",
     "AVIF": b"\0\0\0\x20ftypavif\0\0\0\0",
     "a video": b"\0\0\0\x20ftypisom\0\0\0\0",
@@ -247,13 +247,13 @@ OTHER_KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_an_image_of_another_kind_is_named(kind: str) -> None:
-    with pytest.raises(BadRequest, match=f"the body is {kind}, which isn't supported$") as caught:
-        parsed(OTHER_KINDS[kind])
+@pytest.mark.parametrize("file_type", UNSUPPORTED_TYPES)
+def test_an_unsupported_file_type_is_named(file_type: str) -> None:
+    with pytest.raises(BadRequest, match=f"the body is {file_type}, which isn't supported$") as caught:
+        parsed(UNSUPPORTED_TYPES[file_type])
     assert caught.value.expected.startswith("converted to an image's bytes (JPEG, PNG")
-    with pytest.raises(BadRequest, match=f"the image is {kind}, which isn't supported$"):
-        parsed(json.dumps({"image": b64(OTHER_KINDS[kind])}).encode())
+    with pytest.raises(BadRequest, match=f"the image is {file_type}, which isn't supported$"):
+        parsed(json.dumps({"image": b64(UNSUPPORTED_TYPES[file_type])}).encode())
 
 
 def test_a_form_has_one_image() -> None:
@@ -273,7 +273,7 @@ WRONG_JSON = {
     "a URL": ({"image": "https://localhost/cat.jpg"}, "image is a URL, and the server fetches nothing"),
     "not a string": ({"image": 7}, "image is 7"),
     "an empty image": ({"image": ""}, "image is empty"),
-    "an empty image of a kind": ({"image": {"b64": ""}}, "image is empty"),
+    "an empty image in b64": ({"image": {"b64": ""}}, "image is empty"),
     "not an image": ({"image": b64(b"hello")}, "the image has no supported file format, or is damaged"),
     "both": ({"image": "", "img_data": [[[1]], [[2]], [[3]]]}, "both img_data and image"),
     "order of an image": ({"image": b64(encoded("PNG")), "channel_order": "BGR"}, "channel_order is for img_data"),

@@ -11,7 +11,7 @@ from tensormask_server.torchserve.properties import PropertiesError, with_addres
 from tests.certificates import openssl, self_signed
 
 
-def test_with_a_certificate_the_inference_address_alone_is_of_https(tmp_path: Path) -> None:
+def test_with_a_certificate_only_the_inference_address_is_https(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     properties = with_addresses(with_certificate({"model_store": "m"}, certificate, key), "127.0.0.1", 1, 2, 3)
     assert properties["inference_address"] == "https://127.0.0.1:1"

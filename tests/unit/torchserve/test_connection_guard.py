@@ -114,7 +114,7 @@ def test_the_body_after_a_continue_is_a_request_in_hand() -> None:
     assert not kernel.closed_after(900)
 
 
-def test_more_unanswered_requests_than_the_queue_has_are_half_sent_and_those_are_the_longest() -> None:
+def test_requests_beyond_the_queue_are_half_sent_and_are_the_most_silent() -> None:
     kernel = Kernel()
     for number in range(10):
         kernel.connect(f"half {number}")
@@ -149,7 +149,7 @@ def test_a_slow_but_steady_upload_and_download_pass() -> None:
     assert not kernel.closed_after(600, lambda: kernel.response("slow", read=20_000, waiting=MIB, is_full=True))
 
 
-def test_who_does_not_read_and_who_reads_a_byte_a_second_are_closed() -> None:
+def test_clients_that_do_not_read_or_read_a_byte_a_second_are_closed() -> None:
     kernel = Kernel()
     kernel.connect("stopped", "drip")
     for name in ("stopped", "drip"):
@@ -399,38 +399,38 @@ def test_real_scrapes_are_small(server: tuple[psutil.Process, int, int]) -> None
         assert process.is_running()
 
 
-def test_the_guard_goes_on_where_nobody_can_be_told(server: tuple[psutil.Process, int, int]) -> None:
+def test_the_guard_goes_on_if_nothing_can_be_printed(server: tuple[psutil.Process, int, int]) -> None:
     def broken(_: str) -> None:
-        told.set()
+        reported.set()
         raise BrokenPipeError
 
-    told = threading.Event()
+    reported = threading.Event()
     limits = replace(LIMITS, idle_seconds=0.5)
     with ConnectionGuard(*server, limits, broken):
         for _ in range(2):
             with asking(server[1], b"") as idle:
                 assert is_closed(idle)
-            assert told.wait(WAIT)
+            assert reported.wait(WAIT)
 
 
 def test_the_guard_goes_on_after_it_could_not_look(
     server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*ports: int) -> list[SocketState]:
-        if not told.is_set():
+        if not reported.is_set():
             raise OSError(errno.ENOBUFS, "no room")
         return socket_states(*ports)
 
     def broken(line: str) -> None:
-        assert line == "connections can't be watched now: no room" or told.is_set()
-        told.set()
+        assert line == "connections can't be watched now: no room" or reported.is_set()
+        reported.set()
         raise OSError(errno.ENOSPC, "disk full")
 
-    told = threading.Event()
+    reported = threading.Event()
     with ConnectionGuard(*server, replace(LIMITS, idle_seconds=0.5), broken), asking(server[1], b"") as idle:
         monkeypatch.setattr(guard, "REPORTS", 0.1)
         monkeypatch.setattr(guard, "socket_states", failing)
-        assert told.wait(WAIT)
+        assert reported.wait(WAIT)
         assert is_closed(idle)
 
 
@@ -444,7 +444,7 @@ def test_the_guard_survives_its_server(server: tuple[psutil.Process, int, int]) 
     assert not lines
 
 
-def test_where_the_system_forbids_it_the_proxy_is_reported_what_to_do(
+def test_if_the_system_forbids_it_the_guard_says_what_a_proxy_has_to_do(
     server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sockets, "PIDFD_GETFD", 1 << 20)  # no such call

@@ -26,7 +26,7 @@ SIZES = {"max_request_size": str(64 * MIB), "max_response_size": str(64 * MIB)}
 
 
 def vmarg(memory: JavaMemory, name: str) -> int:
-    """The bytes that Java is told."""
+    """The sizes in Java's options, in bytes."""
     [found] = re.findall(rf"{name}(\d+)m", memory.properties["vmargs"])
     return int(found) * MIB
 

@@ -79,7 +79,7 @@ def test_a_folder_below_one_that_all_can_write_to_is_not_used(
         assert folder.parent == state
 
 
-def test_who_holds_the_lock_holds_up_no_start(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_lock_delays_no_start(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_folder, "WAIT_SECONDS", 0.2)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))

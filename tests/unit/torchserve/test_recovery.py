@@ -1,4 +1,4 @@
-"""Whether a server still gets a worker, told from its processes and the management API."""
+"""Whether a server will get a worker again, decided by its processes and the management API."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,9 @@ DEAD = Seen(10, ())
         ([Seen(0, (1,)), Seen(5, ())], 5 + RETRY, True),  # it never was ready
     ],
 )
-def test_the_end_is_where_the_time_is_over_and_nothing_is_tried(looks: list[Seen], at: float, has_ended: bool) -> None:
+def test_the_end_comes_when_the_time_is_over_and_no_worker_is_started(
+    looks: list[Seen], at: float, has_ended: bool
+) -> None:
     recovery = Recovery()
     for look in looks:
         recovery.note(look.pids, Workers(look.wanted, look.ready, RETRY), look.at)

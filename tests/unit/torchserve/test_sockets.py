@@ -1,4 +1,4 @@
-"""Another process's connections, at a real one that answers when it is told to."""
+"""Another process's connections. A real process responds when the test lets it."""
 
 import socket
 import subprocess
@@ -17,11 +17,11 @@ ANSWERS_WHEN_TOLD = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", 0))
 print(server.getsockname()[1], flush=True)
-asked, _ = server.accept()
+connection, _ = server.accept()
 ahead, _ = server.accept()
-asked.recv(9)
+connection.recv(9)
 sys.stdin.readline()
-asked.send(b"response")
+connection.send(b"response")
 sys.stdin.readline()
 """
 
@@ -40,7 +40,7 @@ def tell(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_who_has_asked_is_in_hand_until_the_response(process: subprocess.Popen[str]) -> None:
+def test_a_request_is_in_hand_until_its_response(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     place = ("127.0.0.1", int(process.stdout.readline()))
     watched = psutil.Process(process.pid)
@@ -57,7 +57,7 @@ def test_who_has_asked_is_in_hand_until_the_response(process: subprocess.Popen[s
         wait_for(lambda: not count_in_hand(watched, place[1]), "the response to be acknowledged")
 
 
-def test_where_the_kernel_refuses_all_connections_count(
+def test_if_the_kernel_refuses_all_connections_count(
     process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process.stdout is not None
