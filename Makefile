@@ -3,7 +3,16 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 ARCHIVE ?= model_store/tensormask.mar
+MODEL ?=
 OPTIONS ?=
+# TORCH=cpu: torch without CUDA, which only PyTorch's own index has for Linux
+TORCH ?=
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH is $(TORCH); expected TORCH=cpu, or no TORCH for the torch of the package index)
+endif
+TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/cpu)
+INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
+SIZE = $(if $(TORCH),About 1.2 GB on disk.,About 5.5 GB on disk where torch is for CUDA. 1.2 GB by make demo TORCH=cpu.)
 
 .PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint audit try-image bench clean
 
@@ -12,7 +21,8 @@ demo: $(VENV)/.serve
 
 # exec: SIGTERM, which make passes on, has to reach the server and not a shell around it
 serve: $(VENV)/.serve
-	exec $(BIN)/tensormask-server --archive "$(ARCHIVE)" $(OPTIONS)
+	@echo "With other options: make serve OPTIONS='-p 9000'. All options: make serve OPTIONS=--help"
+	exec $(BIN)/tensormask-server $(if $(MODEL),--model "$(MODEL)",--archive "$(ARCHIVE)") $(OPTIONS)
 
 # The linters and the unit tests: what to run after each change.
 check: lint
@@ -77,16 +87,17 @@ clean:
 # Installed again only when what is to be installed has changed.
 $(VENV)/.serve: pyproject.toml setup.py constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Fetches torch, TorchServe, Java and what they need into $(VENV), unless they are there. $(SIZE)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(INSTALL) --editable '.[serve]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,bulk,bench]'
+	$(INSTALL) --quiet --editable '.[serve,train,bulk,bench]'
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
 $(VENV)/.dev: $(VENV)/.serve
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve,train,bulk,dev]'
+	$(INSTALL) --quiet --editable '.[serve,train,bulk,dev]'
 	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
 	touch $@

@@ -9,7 +9,7 @@ PACKAGE = "tensormask_server"
 
 
 class BuildWithSettings(build_py):
-    """Copies config.properties and configs/ into the package. An editable install reads those at the top level."""
+    """Copies what stands at the top level into the package. An editable install reads it there."""
 
     def run(self) -> None:
         super().run()
@@ -28,7 +28,8 @@ class BuildWithSettings(build_py):
 
     def _copies(self) -> dict[str, str]:
         """From each file at the top level to its place in the build."""
-        sources = ["config.properties", *sorted(path.as_posix() for path in Path("configs").glob("*.yaml"))]
+        folders = (Path("configs"), Path("demo/model"))
+        sources = ["config.properties", *sorted(path.as_posix() for folder in folders for path in folder.iterdir())]
         return {source: str(Path(self.build_lib) / PACKAGE / source) for source in sources}
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.making import make_archive
-from tensormask_server.launcher.command import PROPERTIES
+from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.torchserve.process import TorchServe
 from tensormask_server.torchserve.properties import read_properties, with_addresses
 

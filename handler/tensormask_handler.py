@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 
 # ruff: noqa: E402
 import torch
+from tensormask_server import __version__
 from tensormask_server.options import handler_options
 from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, report
@@ -66,7 +67,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         weights = context.manifest["model"]["serializedFile"]
         model_dir = Path(properties["model_dir"])
         service = load_service(model_dir, weights, context.model_name, options, self.device, self._record)
-        logger.info("ready on %s, with options %s", self.device, options)
+        logger.info("tensormask_server %s ready on %s, with options %s", __version__, self.device, options)
         return service
 
     def handle(self, data: list[Mapping[str, Any]], context: Context) -> list[bytes]:

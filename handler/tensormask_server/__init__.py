@@ -20,6 +20,10 @@ else:
         """Imports a public name on its first use: the client needs neither torch nor the second that it takes."""
         if name not in MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tensormask_server.extras import missing_extra
+
+        if missing := missing_extra("predict"):
+            raise ImportError(f"{name} needs packages of an extra: {missing}")
         return getattr(import_module(f"tensormask_server.{MODULES[name]}"), name)
 
 

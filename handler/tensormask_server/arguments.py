@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 
-from tensormask_server.spelling import did_you_mean
+from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -36,7 +36,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:  # NaN is refused, too
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1{did_you_mean_fraction(value)}")
     return value
 
 

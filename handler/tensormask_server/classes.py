@@ -38,6 +38,22 @@ def category_ids(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(range(1, len(names) + 1))
 
 
+def unnamed_classes(num_classes: int, path: Path | None) -> str:
+    """The note for whoever gives no class names to a network whose classes aren't COCO's.
+
+    Args:
+        num_classes: of the network.
+        path: of the file with the class names, if there is one.
+
+    Returns:
+        One line; "" if the classes have names.
+    """
+    if path is not None or num_classes == len(COCO_CLASSES):
+        return ""
+    called = "class 0" if num_classes == 1 else f"class 0 to class {num_classes - 1}"
+    return f"the network's classes have no names, and are called {called}; --classes FILE names them, one a line"
+
+
 class ClassNamesError(ValueError):
     """A file of class names can't be read, or doesn't fit the network."""
 

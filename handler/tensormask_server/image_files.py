@@ -1,5 +1,14 @@
-"""The suffixes of the files in a folder that are taken for images."""
+"""Which files of a folder are taken for images, by their names."""
 
-READABLE = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+READABLE = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 # these include formats that can't be read, so that such an image gets an error and isn't left out silently
 SUFFIXES = (*READABLE, ".heic", ".heif", ".avif")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image.
+
+    Args:
+        name: without its folders. macOS keeps attributes of photo.jpg in ._photo.jpg, which isn't an image.
+    """
+    return name.lower().endswith(SUFFIXES) and not name.startswith("._")

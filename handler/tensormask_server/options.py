@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from tensormask_server.printable import printable, quoted
-from tensormask_server.spelling import did_you_mean
+from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 ENGINES = ("native", "detectron2")  # our own network, and detectron2's
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
@@ -55,7 +55,8 @@ class HandlerOptions:
     def __post_init__(self) -> None:
         threshold = self.score_threshold
         if not _is(threshold, int, float) or not 0 <= threshold <= 1:
-            raise OptionError(f"score_threshold is {quoted(threshold)}; expected a number from 0 to 1")
+            hint = did_you_mean_fraction(threshold)
+            raise OptionError(f"score_threshold is {quoted(threshold)}{hint}; expected a number from 0 to 1")
         if self.engine not in ENGINES:
             raise OptionError(f"engine is {quoted(self.engine)}; expected one of {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:

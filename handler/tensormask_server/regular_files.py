@@ -5,6 +5,7 @@ A path from a command line or from another file can name a pipe, which blocks fo
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -87,6 +88,19 @@ def read_text(path: str | os.PathLike[str], most: int = MOST_TEXT) -> str:
         UnicodeDecodeError: the content isn't UTF-8.
     """
     return read_regular(path, most).decode("utf-8-sig")
+
+
+def sha256_of(path: str | os.PathLike[str], most: int) -> str:
+    """The SHA-256 of a regular file, as 64 hex digits.
+
+    Args:
+        path, most: as in `open_regular`.
+
+    Raises:
+        RefusedFileError, OSError: as `open_regular`.
+    """
+    with open_regular(path, most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:

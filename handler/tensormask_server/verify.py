@@ -9,16 +9,26 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+
+from tensormask_server.extras import exit_without
+
+NAME = "python -m tensormask_server.verify"
+if __name__ == "__main__":  # before the imports that need the extra
+    exit_without("predict", NAME)
+
+# ruff: noqa: E402
 import torch
 
 from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
 from tensormask_server.images import read_image
+from tensormask_server.models.arguments import EXPECTED, add_model_arguments, is_complete, model_files
 from tensormask_server.network.config import load_config
 from tensormask_server.options import ENGINES
 from tensormask_server.prediction.agreement import BOX_TOLERANCE, MIN_MASK_IOU, SCORE_TOLERANCE, Pair, pair_detections
 from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.prediction.detectron2_engine import load_detectron2
+from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.predictor import load_predictor
 from tensormask_server.printable import one_line, printable
@@ -45,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status. 0: both agree. 1: they differ. 2: they can't be compared, and stderr says why.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if not is_complete(parsed):
+        parser.error(EXPECTED)
     try:
         return 0 if _verified(parsed) else 1
     except ValueError as error:  # all errors of files and absent packages are ValueErrors
@@ -57,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _verified(parsed: argparse.Namespace) -> bool:
     images = [(printable(path), read_image(path)) for path in parsed.images]
+    files = model_files(parsed)
     threshold = parsed.threshold
     if threshold is None:
-        threshold = load_config(parsed.config).detection.score_threshold
-    files = (parsed.config, parsed.weights)
+        threshold = load_config(files.config).detection.score_threshold
     engines = (
-        load_predictor(*files, parsed.device),
-        load_detectron2(*files, parsed.device, min_score=threshold),
+        load_predictor(files.config, files.weights, parsed.device),
+        load_detectron2(files.config, files.weights, parsed.device, min_score=threshold),
     )
     print(f"{' and '.join(ENGINES)} on {parsed.device}, detections with scores above {threshold:g}")
     return verify(engines, images, threshold)
@@ -181,13 +194,12 @@ def _timed(engine: Engine, image: np.ndarray, options: PredictionOptions) -> tup
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tensormask_server.verify",
+        prog=NAME,
         description="Runs our network and detectron2's on the same images, and shows how their detections differ. "
         f"Exit status 0: the same, {TOLERANCES}; 1: not the same; 2: detectron2 or a file can't be used.",
     )
     add = parser.add_argument
-    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
-    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth, or an archive's .safetensors")
+    add_model_arguments(parser)
     add("images", type=Path, nargs="+", metavar="IMAGE")
     add("-t", "--threshold", type=fraction, help="only detections with higher scores (default: the configuration's)")
     usual = "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -197,9 +209,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _device(text: str) -> torch.device:
     try:
-        return torch.device(text)
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device of torch; expected cpu, cuda or cuda:0") from error
+        return checked_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

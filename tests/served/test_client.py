@@ -87,6 +87,26 @@ def test_a_folder_gets_its_responses_and_a_broken_image_does_not_stop_it(server:
     assert json.loads((out / "more" / "two.PNG.json").read_text())["height"] == 90
     files = sorted(path.name for path in out.rglob("*") if path.is_file())
     assert files == [".asked.json", "one.png.json", "two.PNG.json"]
+    assert result.stdout == f"2 responses in {out}: 2 written now, 0 there before\n"
+
+
+def test_it_ends_with_how_many_responses_are_where_and_what_was_skipped(server: Server, folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    Image.open(folder / "one.png").save(folder / "from-a-browser.jfif", "JPEG")
+    (folder / "._one.png").write_bytes(b"of macOS")
+    (folder / "more" / "notes.txt").touch()
+    out = folder.parent / "out"
+    skipped = f"skipped, as the name isn't an image's: {folder}/._one.png, {folder}/more/notes.txt\n"
+    assert run(server, folder).stdout == f"3 responses in {out}: 3 written now, 0 there before\n{skipped}"
+    (out / "one.png.json").unlink()
+    for number in range(6):
+        (folder / f"z{number}.txt").touch()
+    again = run(server, folder)
+    assert again.returncode == 0
+    first, second = again.stdout.splitlines()
+    assert first == f"3 responses in {out}: 1 written now, 2 there before"
+    named = ", ".join(f"{folder}/{name}" for name in ("._one.png", "z0.txt", "z1.txt", "z2.txt", "z3.txt"))
+    assert second == f"skipped, as the name isn't an image's: {named} and 3 more"
 
 
 def test_existing_responses_are_not_requested_again(server: Server, folder: Path) -> None:

@@ -189,10 +189,31 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path: Path, a
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = run_launcher(tmp_path, "--archive", archive, option, port)
+    own = psutil.Process()
     said = (
-        f"can't listen on http://127.0.0.1:{port}: Address already in use; expected a port that no other program uses"
+        f"can't listen on http://127.0.0.1:{port}: Address already in use by {own.name()} (process {own.pid}); expected"
     )
-    assert_one_line(result, 1, f"{said}: choose another with {option} PORT")
+    assert_one_line(result, 1, f"{said} a port that no other program uses: choose another with {option} PORT")
+
+
+def test_ports_of_a_running_server_are_told_with_its_process(tmp_path: Path, archive: Path) -> None:
+    with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
+        assert server.process is not None
+        pid = server.process.pid
+        for option, port in zip(("--port", "--management-port", "--metrics-port"), server.ports, strict=True):
+            result = run_launcher(tmp_path, "--archive", archive, option, port)
+            said = f"Address already in use by a tensormask-server (process {pid}, which kill {pid} stops); expected"
+            assert_one_line(result, 1, said)
+            assert f"choose another with {option} PORT" in result.stderr
+
+
+def test_classes_without_names_are_told(tmp_path: Path, case: Case, weights: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\ndog\neel\n")
+    said = "Note:  the network's classes have no names, and are called class 0 to class 4; --classes FILE names them"
+    for given, noted in (((), True), (("--classes", "names.txt"), False)):
+        # the missing file ends the command after the archive is made
+        arguments = ["-cp", case.config, "-tp", weights, "--ts-config", "absent.properties", *given]
+        assert (f"{said}, one a line\n" in run_launcher(tmp_path, *arguments).stdout) == noted
 
 
 def test_two_servers_in_one_folder_write_to_logs_of_their_own(tmp_path: Path, archive: Path) -> None:
@@ -321,6 +342,13 @@ def test_wrong_files_are_reported_before_anything_starts(tmp_path: Path, case: C
 
 def test_another_host_has_tokens_on_and_management_on_loopback(tmp_path: Path, archive: Path, case: Case) -> None:
     with launched(tmp_path, "--archive", archive, "-h", "0.0.0.0", PATH="") as server:
+        assert server.process is not None
+        assert server.process.stdout is not None
+        said = [server.process.stdout.readline() for _ in range(4)]
+        assert said[0].startswith("Try:   curl --fail-with-body -H @token.header -T IMAGE.jpg -o masks.png 'http://")
+        assert said[3] == (
+            "Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them\n"
+        )
         assert server.post(request_body(case.image)).status == 400  # TorchServe's response to a missing token
         assert server.key_file.stat().st_mode & 0o077 == 0
         headers = {"Authorization": f"Bearer {server.keys()['inference']}", "Content-Type": "application/json"}

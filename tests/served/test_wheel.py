@@ -1,5 +1,7 @@
 """A wheel, installed into an environment of its own, does what the project's folder does: makes archives and serves."""
 
+import importlib.metadata
+import json
 import shutil
 import subprocess
 import sys
@@ -8,9 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from reference.cases import Case
-from tests.served.conftest import ROOT, launched, request_body
+from tests.served.conftest import ROOT, Server, launched, request_body
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
@@ -36,14 +39,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment's commands. It sees what is installed here, but not the project's own folder."""
-    environment = tmp_path_factory.mktemp("environment")
+def environment_of(wheel: Path, environment: Path) -> tuple[Path, Path]:
+    """Installs the wheel and nothing else into a new environment.
+
+    Returns:
+        The folders of its commands and of its packages.
+    """
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=environment)
     commands = environment / "bin"
     run(sys.executable, "-m", "pip", "--python", commands / "python", "install", "--no-deps", wheel, cwd=environment)
     [packages] = environment.glob("lib/python*/site-packages")
+    return commands, packages
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment's commands. It sees what is installed here, but not the project's own folder."""
+    commands, packages = environment_of(wheel, tmp_path_factory.mktemp("environment"))
     # a path in a .pth is searched, but the .pth files there, as that of an editable install, aren't read
     (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     return commands
@@ -62,8 +74,38 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
         *files,
         Path("tensormask_server/config.properties"),
         *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "configs").iterdir()),
+        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "demo" / "model").iterdir()),
     }
     assert Path("tensormask_server/py.typed") in names
+
+
+def test_without_an_extra_it_needs_numpy_and_is_the_client(
+    wheel: Path, server: Server, case: Case, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """In an environment with the packages that the wheel's metadata ask for, and no others."""
+    [metadata] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    lines = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+    requirements = [line for line in lines if line.startswith("Requires-Dist: ") and "extra ==" not in line]
+    assert requirements == ["Requires-Dist: numpy>=2"]
+    commands, packages = environment_of(wheel, tmp_path_factory.mktemp("client"))
+    for entry in Path(str(importlib.metadata.distribution("numpy").locate_file(""))).glob("numpy*"):
+        (packages / entry.name).symlink_to(entry)
+    Image.fromarray(case.image).save(tmp_path / "image.png")
+    arguments = ["tensormask_server.client", "image.png", "--url", server.url, "--out", "responses"]
+    run(commands / "python", "-m", *arguments, cwd=tmp_path)
+    response = json.loads((tmp_path / "responses" / "image.png.json").read_text())
+    assert response["instances"]
+    script = "import sys; from tensormask_server.client import Client; import numpy\n"
+    script += f"n = len(Client({server.url!r}).predict('image.png').scores); print(n, 'torch' in sys.modules)"
+    assert run(commands / "python", "-c", script, cwd=tmp_path) == f"{len(response['instances'])} False\n"
+    told = subprocess.run([commands / "tensormask-server"], cwd=tmp_path, capture_output=True, text=True)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert "pip install 'tensormask-segmentation-server[serve]' brings them" in told.stderr
+
+
+def test_it_prints_the_settings_for_torchserves_own_command(installed: Path, tmp_path: Path) -> None:
+    printed = run(installed / "python", "-m", "tensormask_server.config_properties", cwd=tmp_path)
+    assert printed == (ROOT / "config.properties").read_text()
 
 
 def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, weights: Path, tmp_path: Path) -> None:
@@ -79,6 +121,18 @@ def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, 
     given = ["-cp", case.config, "-tp", weights]
     with launched(tmp_path, *given, command=command, PATH="") as server:
         assert server.post(request_body(case.image, threshold=0.1)).status == 200
+
+
+def test_from_an_empty_folder_it_serves_the_demos_model_by_its_name(installed: Path, tmp_path: Path) -> None:
+    """The client's command finds instances. Nothing is downloaded."""
+    command = installed / "tensormask-server"
+    with launched(tmp_path, "--model", "demo", "--offline", command=command, PATH="") as server:
+        assert server.name == "demo"
+        image = ROOT / "demo" / "images" / "composed.jpg"
+        arguments = ["tensormask_server.client", image, "--url", server.url, "--out", "responses"]
+        run(installed / "python", "-m", *arguments, cwd=tmp_path)
+    [response] = [json.loads(path.read_text()) for path in (tmp_path / "responses").glob("composed*")]
+    assert response["instances"]
 
 
 def test_its_archive_is_the_one_of_the_projects_folder(

@@ -9,6 +9,7 @@ PACKAGE = "tensormask_server"
 MOST_FLOORS = 7
 # by room: the rooms and packages that it may not reach, by any chain of imports
 FORBIDDEN = {
+    "models": ("torch", "numpy", "model_files", "network", "prediction", "requests", "responses", "bad_request"),
     "model_files": ("network", "prediction", "requests", "responses", "bad_request"),
     "network": ("prediction", "requests", "responses", "bad_request"),
     "prediction": ("requests", "responses", "worker", "bad_request"),

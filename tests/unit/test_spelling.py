@@ -1,7 +1,7 @@
 """A misspelt name gets the nearest known one."""
 
 import pytest
-from tensormask_server.spelling import LONGEST_NAME, did_you_mean
+from tensormask_server.spelling import LONGEST_NAME, did_you_mean, did_you_mean_fraction
 
 KNOWN = ("score_threshold", "max_detections", "RPN_ONLY", "traffic light")
 
@@ -27,3 +27,13 @@ def test_nothing_is_suggested_where_nothing_is_near(name: object) -> None:
 
 def test_known_names_may_come_from_an_iterator() -> None:
     assert did_you_mean("score_treshold", iter(KNOWN)) == " (did you mean score_threshold?)"
+
+
+@pytest.mark.parametrize(("value", "fraction"), [(50, "0.5"), (37.5, "0.375"), (100, "1")])
+def test_a_percentage_is_suggested_as_a_fraction(value: float, fraction: str) -> None:
+    assert did_you_mean_fraction(value) == f" (did you mean {fraction}?)"
+
+
+@pytest.mark.parametrize("value", [-50, 0.5, 1.5, 101, float("nan"), float("inf"), True, None, "50"])
+def test_no_fraction_is_suggested_for_what_is_no_percentage(value: object) -> None:
+    assert did_you_mean_fraction(value) == ""

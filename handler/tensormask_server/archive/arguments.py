@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.models.arguments import add_model_arguments, model_files, model_name
 from tensormask_server.options import (
     ENGINES,
     LIMIT_NAMES,
@@ -45,12 +46,13 @@ class ArchiveRequest:
 
 
 def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `archive_request` reads, but for the files and the threshold."""
+    """Adds the options that `archive_request` reads, but for the threshold and the output."""
     defaults = ArchiveRequest(Path(), Path())
     options = defaults.options
     add = parser.add_argument
-    add("--name", default=defaults.name, help="the model's name, in its URL too (default: %(default)s)")
-    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add_model_arguments(parser)
+    add("--name", help=f"the model's name, in its URL too (default: the NAME of --model, else {defaults.name})")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: the model's, or COCO's for 80)")
     add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
     for name, meaning in LIMITS.items():
@@ -75,16 +77,21 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
-    """The archive that the parsed options describe.
+    """The archive that the parsed options describe. Files that they name and that aren't here are downloaded.
+
+    Args:
+        parsed: `is_complete` is True of it.
 
     Raises:
         ArchiveError: an option's value can't be used.
+        ModelError: the model, or one of its files, can't be had.
     """
     for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
         if getattr(parsed, name) < 1:
             raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", parsed.name):
-        raise ArchiveError(f"--name is {quoted(parsed.name)}; expected letters, digits, - and _")
+    name = model_name(parsed) or ArchiveRequest.name if parsed.name is None else parsed.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ArchiveError(f"--name is {quoted(name)}; expected letters, digits, - and _")
     try:
         options = HandlerOptions(
             score_threshold=parsed.threshold,
@@ -94,11 +101,12 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         )
     except OptionError as error:
         raise ArchiveError(_as_typed(str(error))) from error
+    files = model_files(parsed)  # only now: an option that can't be used would make a download pointless
     return ArchiveRequest(
-        config=parsed.config,
-        weights=parsed.weights,
-        classes=parsed.classes,
-        name=parsed.name,
+        config=files.config,
+        weights=files.weights,
+        classes=parsed.classes or files.class_names,
+        name=name,
         output=parsed.output,
         workers=parsed.workers,
         batch_size=parsed.batch_size,

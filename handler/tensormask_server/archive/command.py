@@ -12,14 +12,23 @@ from tensormask_server.archive.arguments import ArchiveRequest, add_archive_argu
 from tensormask_server.archive.content import HANDLER, WEIGHTS, model_config
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.archive.making import Made, make
+from tensormask_server.classes import unnamed_classes
 from tensormask_server.integrity import SUMS
+from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import LINE, one_line, printable, say
 
 
 def run(arguments: Sequence[str] | None) -> int:
     """Exit status 0, or 2 and one line on stderr."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.list_models:
+        for line in list_of_models():
+            say(line)
+        return 0
+    if not is_complete(parsed):
+        parser.error(EXPECTED)
     try:
         request = archive_request(parsed)
         made = make(request)
@@ -28,6 +37,8 @@ def run(arguments: Sequence[str] | None) -> int:
         return 2
     for line in (*_content(made, request), "", *_how_to_serve(made.path, request)):
         say(line)
+    if note := unnamed_classes(made.config.head.num_classes, request.classes):
+        say(f"\nNote: {note}")
     return 0
 
 
@@ -67,10 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
     )
     add = parser.add_argument
-    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
-    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
     add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
     add("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
     add_archive_arguments(parser)
+    add("--list-models", action="store_true", help="show the models that have a name, and exit")
     add("--version", action="version", version=__version__)
     return parser

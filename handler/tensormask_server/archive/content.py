@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from safetensors.torch import save_file
 
+from tensormask_server import __version__
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.integrity import SUMS, sums_of
@@ -27,8 +28,10 @@ LEFT_OUT = (
     "client",
     "launcher",
     "torchserve",
-    "config.properties",  # a wheel has a copy in the package, and one of the configurations
+    "config_properties.py",
+    "config.properties",  # a wheel has a copy in the package, one of the configurations, and the demo's model
     "configs",
+    "demo",
     "py.typed",
     "health.py",
     "verify.py",
@@ -55,7 +58,9 @@ def stage_content(
     (beside / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
     (beside / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     (beside / SUMS).write_text(sums_of([beside, served]), encoding="utf-8")
-    (stage / MODEL_CONFIG).write_text(yaml.safe_dump(model_config(request), sort_keys=False), encoding="utf-8")
+    settings = yaml.safe_dump(model_config(request), sort_keys=False)
+    made_by = f"# made by tensormask-segmentation-server {__version__}\n"  # TorchServe describes no such thing
+    (stage / MODEL_CONFIG).write_text(made_by + settings, encoding="utf-8")
 
 
 def model_config(request: ArchiveRequest) -> dict[str, object]:

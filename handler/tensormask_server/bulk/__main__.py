@@ -5,11 +5,17 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tensormask_server.extras import exit_without
+
+NAME = "python -m tensormask_server.bulk"
+if __name__ == "__main__":  # before the imports that need the extra
+    exit_without("bulk", NAME)
+
+# ruff: noqa: E402
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.classes import class_names
 from tensormask_server.model_files.checkpoint import check_sha256, load_checkpoint
@@ -23,7 +29,6 @@ if TYPE_CHECKING:  # they need packages that may not be installed
     from tensormask_server.bulk.parts import Parts
     from tensormask_server.bulk.places import Place
 
-NAME = "python -m tensormask_server.bulk"
 SHOWN_ERRORS = 3  # images
 MAX_PIXELS = 50_000_000  # of the best cameras; the server's limit is lower, because strangers send images to it
 
@@ -36,13 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run can't begin or continue. 130: after Ctrl-C.
     """
     parsed = _parser().parse_args(arguments)
-    absent = [name for name in ("ray", "pyarrow", "pandas", "pycocotools", "tqdm") if find_spec(name) is None]
-    if absent:
-        print(
-            f"{NAME}: {absent[0]} isn't installed; .venv/bin/pip install -c constraints.txt -e '.[bulk]' brings it",
-            file=sys.stderr,
-        )
-        return 2
     try:
         return _run(parsed)
     except (ValueError, OSError) as error:  # about the configuration, the weights, the options or the run

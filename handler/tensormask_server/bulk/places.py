@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from tensormask_server.image_files import SUFFIXES
+from tensormask_server.image_files import is_image_name
 
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -188,7 +188,7 @@ def _dangling(folder: str) -> list[FileInfo]:
 
 
 def _is_image(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
+    return is_image_name(path.rpartition("/")[2])
 
 
 def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

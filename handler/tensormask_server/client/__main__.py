@@ -9,10 +9,10 @@ from tensormask_server import __version__
 from tensormask_server.arguments import whole_number
 from tensormask_server.client.connection import Client
 from tensormask_server.client.errors import Unreachable
-from tensormask_server.client.folder import Requests, UsageError, check_folder, find_images, request_all
+from tensormask_server.client.folder import Requests, UsageError, check_folder, find_images, request_all, summary
 from tensormask_server.client.options import add_options, options_of
 from tensormask_server.formats import FORMATS
-from tensormask_server.printable import one_line
+from tensormask_server.printable import give_up_unprinted, one_line, say
 from tensormask_server.same_options import OptionsChanged
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
@@ -30,18 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         requests = Requests(Client(parsed.url, token_of(parsed)), parsed.format, options_of(parsed))
-        images = find_images(parsed.images, parsed.out, parsed.format)
+        images, skipped = find_images(parsed.images, parsed.out, parsed.format)
         check_folder(parsed.out, requests)
-        failed = request_all(requests, images, parsed.out, parsed.at_once)
+        outcome = request_all(requests, images, parsed.out, parsed.at_once)
     except (UsageError, OptionsChanged, TokenError, Unreachable, OSError) as error:
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{NAME}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    if failed:
-        print(f"{NAME}: {failed} of {len(images)} images got no response", file=sys.stderr)
-    return 1 if failed else 0
+    for line in summary(outcome, parsed.out, skipped):
+        say(line)
+    if outcome.failed:
+        say(f"{NAME}: {outcome.failed} of {len(images)} images got no response", sys.stderr)
+    give_up_unprinted()
+    return 1 if outcome.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,17 +1,16 @@
 """Connects to the server at a URL, with a clear error if that fails."""
 
-import os
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult
 
 from tensormask_server.client.errors import SENTENCE, Unreachable, WrongServer
 from tensormask_server.printable import one_line, printable
+from tensormask_server.trust import TRUST_VARIABLE, trust_problem
 
-TRUST_VARIABLE = "SSL_CERT_FILE"
 EXPECTED_TRUST = (
-    f"to trust your own certificate, set the environment variable {TRUST_VARIABLE} to its file, and call the server by "
-    "a name that the certificate has"
+    f"to trust your own certificate, set the environment variable {TRUST_VARIABLE} to its file, and call the "
+    "server by a name that the certificate has"
 )
 # OpenSSL's reasons if the server sends plain HTTP in place of TLS; the reason depends on OpenSSL's version
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
@@ -46,26 +45,11 @@ def connected(parts: SplitResult, timeout: float) -> HTTPConnection:
 
 def _error_for(error: Exception, url: str) -> Unreachable:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return WrongServer(f"the certificate of {url} isn't trusted: {error}; {_trust_problem() or EXPECTED_TRUST}")
+        advice = trust_problem() or EXPECTED_TRUST
+        return WrongServer(f"the certificate of {url} isn't trusted: {error}; {advice}")
     if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
         return WrongServer(f"the server at {url} doesn't speak https; use {url.replace('https://', 'http://', 1)}")
     if isinstance(error, ssl.SSLError):  # a server that is just starting may do this, so a later try may succeed
         reason = one_line(error, SENTENCE)
         return Unreachable(f"the server at {url} ended the TLS handshake: {reason}; if it speaks http, use http://")
     return Unreachable(f"no server answers at {url}: {one_line(error, SENTENCE)}")
-
-
-def _trust_problem() -> str:
-    """What is wrong with the file that SSL_CERT_FILE names, which ssl doesn't report; "" if nothing is."""
-    path = os.environ.get(TRUST_VARIABLE, "")
-    if not path:
-        return ""
-    named = f"{TRUST_VARIABLE} names {printable(path)}, which"
-    expected = "expected a PEM file of certificates that this user can read"
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        return f"{named} holds no certificate; {expected}"
-    except OSError as error:
-        return f"{named} can't be read: {error.strerror}; {expected}"
-    return ""

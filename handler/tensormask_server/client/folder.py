@@ -23,11 +23,12 @@ from tensormask_server.client.response_files import (
     write_inside,
 )
 from tensormask_server.formats import FORMATS
-from tensormask_server.image_files import READABLE, SUFFIXES
+from tensormask_server.image_files import READABLE, is_image_name
 from tensormask_server.printable import printable
 from tensormask_server.same_options import by_option, check_same_options
 
 REQUEST = ".asked.json"  # in the folder: the options of all its responses
+NAMED = 5  # of the files that were skipped
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # of a file system that allows fewer names than others
 
 
@@ -48,7 +49,16 @@ class Requests:
         return {"url": self.client.url, "format": self.format, **self.options}
 
 
-def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Path]:
+@dataclass(frozen=True)
+class Outcome:
+    """How many images have a response, and how many got none."""
+
+    existing: int  # responses that an earlier run has written
+    written: int
+    failed: int
+
+
+def find_images(given: Sequence[Path], out: Path, format: str) -> tuple[dict[Path, Path], list[Path]]:
     """Finds the images in the files and folders given.
 
     Args:
@@ -58,14 +68,18 @@ def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Pat
 
     Returns:
         From the path of each response to the image. A response has the same relative path in `out` as its image has in
-        the folder given.
+        the folder given. And the files of the folders that aren't named as images.
 
     Raises:
         UsageError: there are no images, or two images would have the same response file.
     """
     images: dict[Path, Path] = {}
+    skipped: list[Path] = []
     for path in given:
-        for image, name in _images(path, out):
+        for image, name in _files(path, out):
+            if name is None:
+                skipped.append(image)
+                continue
             target = out / name.with_name(fitting(name.name, FORMATS[format].suffix))
             other = images.setdefault(target, image)
             if real(other) != real(image):
@@ -74,7 +88,7 @@ def find_images(given: Sequence[Path], out: Path, format: str) -> dict[Path, Pat
     if not images:
         expected = f"expected files that end in {' '.join(READABLE)}"
         raise UsageError(f"no images in {', '.join(map(printable, given))}; {expected}")
-    return images
+    return images, skipped
 
 
 def check_folder(out: Path, requests: Requests) -> None:
@@ -98,17 +112,17 @@ def check_folder(out: Path, requests: Requests) -> None:
     check_same_options(out, by_option(earlier), by_option(requests.described()), "--out")
 
 
-def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_once: int) -> int:
+def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_once: int) -> Outcome:
     """Requests and writes the response to each image that has none yet.
 
     Args:
         requests: the server, the format and the options.
-        images: as `find_images` returns them.
+        images: from the path of each response to the image.
         out: the folder of the responses. With the first response, a file in it notes the options.
         at_once: how many requests run at the same time.
 
     Returns:
-        How many images got no response. stderr says why.
+        How many images have a response. stderr says why others have none.
 
     Raises:
         Unreachable: no request can succeed.
@@ -143,7 +157,25 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
                 progress.update()
         finally:
             pool.shutdown(cancel_futures=True)
-    return failed
+    return Outcome(len(images) - len(missing), len(missing) - failed, failed)
+
+
+def summary(outcome: Outcome, out: Path, skipped: Sequence[Path]) -> list[str]:
+    """The lines that the command ends with: how many responses are where, and which files were skipped.
+
+    Args:
+        outcome: of the requests.
+        out: the folder of the responses.
+        skipped: files that aren't named as images.
+    """
+    count = outcome.existing + outcome.written
+    responses = "1 response" if count == 1 else f"{count} responses"
+    lines = [f"{responses} in {printable(out)}: {outcome.written} written now, {outcome.existing} there before"]
+    if skipped:
+        names = ", ".join(printable(path) for path in skipped[:NAMED])
+        more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+        lines.append(f"skipped, as the name isn't an image's: {names}{more}")
+    return lines
 
 
 def _is_ours(target: Path) -> bool:
@@ -151,8 +183,10 @@ def _is_ours(target: Path) -> bool:
     return is_file(target) and not target.is_symlink()
 
 
-def _images(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with its relative path in `out`. Files in `out` are left out, because responses can be images.
+def _files(path: Path, out: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Each image with its relative path in `out`, and each other file with None.
+
+    Files in `out` are left out, because responses can be images.
 
     Links to nothing and to themselves are included, so that the user gets an error for each.
     """
@@ -167,5 +201,5 @@ def _images(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         for image in files_below(path):
             is_response = real(image).is_relative_to(real(out))
             is_readable = is_file(image) or leads_nowhere(image)
-            if image.suffix.lower() in SUFFIXES and is_readable and not is_response:
-                yield image, image.relative_to(path)
+            if is_readable and not is_response:
+                yield image, image.relative_to(path) if is_image_name(image.name) else None

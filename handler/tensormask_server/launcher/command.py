@@ -12,8 +12,10 @@ from typing import Any
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.archive.making import make_archive
 from tensormask_server.arguments import parsed_arguments
+from tensormask_server.classes import unnamed_classes
+from tensormask_server.config_properties import PROPERTIES
+from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.torchserve.certificate import with_certificate
@@ -23,12 +25,10 @@ from tensormask_server.torchserve.java import JavaNotFound
 from tensormask_server.torchserve.java_memory import MIB, memory_for
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.process import TorchServe, TorchServeError
-from tensormask_server.torchserve.properties import PropertiesError, read_properties, with_addresses
+from tensormask_server.torchserve.properties import PropertiesError, is_loopback, read_properties, with_addresses
 from tensormask_server.torchserve.served_archive import served_model
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-INSTALLED = Path(__file__).parents[1] / "config.properties"  # where a wheel has it
-PROPERTIES = INSTALLED if INSTALLED.is_file() else Path(__file__).parents[3] / "config.properties"
 
 
 class _Stopped(BaseException):
@@ -46,10 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     parsed = parsed_arguments(parser, arguments)
-    if bool(parsed.archive) == bool(parsed.config or parsed.weights):
-        parser.error("give either -cp CONFIG.yaml and -tp WEIGHTS.pkl, or --archive FILE.mar")
-    if not parsed.archive and not (parsed.config and parsed.weights):
-        parser.error("-cp CONFIG.yaml and -tp WEIGHTS.pkl go together")
+    if parsed.list_models:
+        for line in list_of_models():
+            say(line)
+        return 0
+    if bool(parsed.archive) == is_complete(parsed):
+        parser.error(f"{EXPECTED}, or --archive FILE.mar")
     if parsed.archive:
         given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
         if given:
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("starting; READY follows when the server answers (Ctrl-C stops)")
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
-            archive = parsed.archive or make_archive(archive_request(parsed))
+            archive = parsed.archive or _made_archive(parsed)
             _serve(archive, parsed)
     except _Stopped:
         say("stopped")
@@ -78,6 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         give_up_unprinted()
     return 1
+
+
+def _made_archive(parsed: argparse.Namespace) -> Path:
+    request = archive_request(parsed)
+    from tensormask_server.archive.making import make  # only here: importing torch takes seconds
+
+    made = make(request)
+    if note := unnamed_classes(made.config.head.num_classes, request.classes):
+        say(f"Note:  {note}")
+    return made.path
 
 
 def _serve(archive: Path, parsed: argparse.Namespace) -> None:
@@ -100,7 +112,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
         server.wait_until_ready()
         limits = guard_limits(memory, model, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
-            _print_ready(server)
+            _print_ready(server, parsed.host)
             try:
                 server.wait()
             except _Stopped:
@@ -108,18 +120,21 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
                 raise
 
 
-def _print_ready(server: TorchServe) -> None:
+def _print_ready(server: TorchServe, host: str) -> None:
     here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
     url = f"{here}/predictions/{server.name}"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
-    say(f"Try:   curl {trusted}{token}-T IMAGE.jpg -o masks.png '{here}/{server.name}/predict?format=png'")
+    curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
+    say(f"Try:   {curl} -o masks.png '{here}/{server.name}/predict?format=png'")
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")
     else:
         say(f"       or open {url} in a browser")
+        if server.url.startswith("http:") and not is_loopback(host):
+            say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
     if server.slow_precision:
         say(f"Slow:  {server.slow_precision}")
 
@@ -185,9 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--help", action="help", help="show this and exit")
     add("--version", action="version", version=__version__)
-    add("-cp", "--config", type=Path, metavar="CONFIG.yaml", help="detectron2's configuration")
-    add("-tp", "--weights", type=Path, metavar="WEIGHTS.pkl", help="detectron2's weights")
-    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of -cp and -tp")
+    add("--list-models", action="store_true", help="show the models that have a name, and exit")
+    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of --model, or -cp and -tp")
     add(
         "-h",
         "--host",

@@ -1,6 +1,5 @@
 """Weight files to named tensors, without executing anything in a file (docs/NETWORK.md, section 2)."""
 
-import hashlib
 import json
 import logging
 import re
@@ -19,7 +18,8 @@ from tensormask_server.model_files.entries import EntriesError, find_entries
 from tensormask_server.model_files.file_kinds import HEAD, WeightsKind, description, weights_kind, zip_description
 from tensormask_server.model_files.torch_file import DTYPES, read_pickle, read_torch_file
 from tensormask_server.printable import one_line, printable, quoted
-from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
+from tensormask_server.published_names import digits_in_name
+from tensormask_server.regular_files import MOST_WEIGHTS, read_regular, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,21 +103,20 @@ def check_sha256(path: Path) -> None:
     Raises:
         CheckpointError: the SHA-256 starts otherwise, or the file can't be read.
     """
-    digits = re.search(r"[_-]([0-9a-f]{6})$", path.stem)
-    if digits is None or not path.exists():
+    digits = digits_in_name(path)
+    if not digits or not path.exists():
         return
     try:
         with open_regular(path, MOST_WEIGHTS) as file:
             head = file.read(HEAD)
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(path, MOST_WEIGHTS)
     except OSError as error:
         raise CheckpointError(f"can't read the weights {printable(path)}: {error.strerror}") from error
-    if not sha256.startswith(digits[1]):
+    if not sha256.startswith(digits):
         if weights_kind(head) is None:
             raise CheckpointError(f"{printable(path)} is {description(head)}")
         raise CheckpointError(
-            f"{printable(path)} has the SHA-256 {sha256[:6]}…, and its name says {digits[1]}…: the file is damaged or "
+            f"{printable(path)} has the SHA-256 {sha256[:6]}…, and its name says {digits}…: the file is damaged or "
             "not the published one; download it again (or rename it, if the digits mean something else)"
         )
 

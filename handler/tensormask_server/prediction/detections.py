@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensormask_server.prediction.image_masks import ImageMasks
+from tensormask_server.printable import quoted
+from tensormask_server.spelling import did_you_mean_fraction
+
+REAL = (int, float, np.floating, np.integer)
 
 if TYPE_CHECKING:  # the network's modules import torch
     from tensormask_server.network.config import DetectionConfig
@@ -26,13 +30,26 @@ class CompleteOptions:
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """Which detections of an image are returned. None stands for the value in the model's configuration."""
+    """Which detections of an image are returned. None stands for the value in the model's configuration.
+
+    Raises:
+        ValueError: a threshold isn't a number in its range.
+    """
 
     score_threshold: float | None = None  # 0…1: a detection's score must be above it
     nms_threshold: float | None = None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
     max_detections: int | None = None  # the best ones are returned
     classes: tuple[int, ...] | None = None  # only these classes, in ascending order; None: all classes
     mask_threshold: float = 0.5  # above 0: a pixel belongs to a mask if its probability is this or more
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "nms_threshold", "mask_threshold"):
+            value = getattr(self, name)
+            if value is None and name != "mask_threshold":
+                continue
+            if not isinstance(value, REAL) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN isn't
+                hint = did_you_mean_fraction(value)
+                raise ValueError(f"{name} is {quoted(value)}{hint}; expected a number from 0 to 1")
 
     def completed(self, configured: "DetectionConfig") -> CompleteOptions:
         """Replaces each None by the value in the model's configuration."""
@@ -99,12 +116,12 @@ def options_per_image(
         `num_images` options.
 
     Raises:
-        ValueError: the sequence has another length.
+        ValueError: the sequence has another length, or the number isn't from 0 to 1.
     """
     if isinstance(options, PredictionOptions):
         return [options] * num_images
     if not isinstance(options, Sequence):
-        return [PredictionOptions(score_threshold=float(options))] * num_images
+        return [PredictionOptions(score_threshold=options)] * num_images
     if len(options) != num_images:
         raise ValueError(f"options has {len(options)} entries; expected {num_images}, one per image, or a single one")
     return options

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensormask_server.model_files.checkpoint import load_checkpoint
+from tensormask_server.models.files import ModelFiles, files_of_model, local_config, local_weights
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
@@ -17,6 +18,7 @@ from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
+from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
@@ -26,29 +28,46 @@ GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
 
 
 def load_predictor(
-    config: str | Path, weights: str | Path, device: str | torch.device = "cpu", precision: str = "float32"
+    config: str | Path,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    *,
+    sha256: str | None = None,
+    offline: bool = False,
 ) -> "Predictor":
-    """Builds the network of a detectron2 configuration and loads its weights.
+    """Builds the network of a model that has a name, or of a detectron2 configuration, and loads its weights.
 
     Args:
-        config: a .yaml file.
-        weights: detectron2's .pkl or .pth file, or a .safetensors file with the same entries.
+        config: the path or https URL of a .yaml file; without `weights` the name of a model, such as "demo".
+        weights: the path or https URL of detectron2's .pkl or .pth file, or of a .safetensors file with the same
+            entries. None: those of the named model, which are downloaded once.
         device: by torch's name: "cpu", "cuda" or "cuda:0".
         precision: of the convolutions: "float32", "bfloat16" or "float16". Scores, boxes and the sampling of masks are
             always in float32.
+        sha256: the hash that the weights must have, 64 hex digits. None: it isn't known.
+        offline: whether downloads are forbidden. Files in the cache are used.
 
     Raises:
+        ModelError: no model has this name, or a file can't be downloaded or has another hash.
         ConfigError: the configuration can't be read, or sets something that isn't supported.
         CheckpointError: the weights can't be read, aren't safe to read, or don't fit the configuration.
-        ValueError: the precision isn't one of these.
+        ValueError: the precision isn't one of these, or there is no such device.
 
     Warns:
         SlowPrecisionWarning: the device is a CPU that emulates the precision.
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}")
-    network = build_network(load_config(config), load_checkpoint(weights))
-    return Predictor(network, torch.device(device), DTYPES[precision])
+    checked = checked_device(device)
+    if weights is None:
+        files = files_of_model(str(config), sha256=sha256, offline=offline)
+    else:
+        files = ModelFiles(
+            local_config(config, offline=offline), local_weights(weights, sha256=sha256, offline=offline)
+        )
+    network = build_network(load_config(files.config), load_checkpoint(files.weights))
+    return Predictor(network, checked, DTYPES[precision])
 
 
 class Predictor:

@@ -9,7 +9,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import simdjson
+
+try:
+    import simdjson
+except ImportError:  # it has no wheel for Python 3.14 yet
+    simdjson = None  # type: ignore[assignment]
 
 from tensormask_server.bad_request import BadRequest, json_type, preview
 
@@ -33,6 +37,8 @@ def parse_json(body: bytes, expected: str) -> dict[str, Any]:
     Raises:
         BadRequest: the body isn't a JSON object, or its `img_data` isn't an image.
     """
+    if simdjson is None:
+        return _diagnosed(body, expected)
     try:
         request = _fast(body)
     except (ValueError, TypeError, RuntimeError, OverflowError):

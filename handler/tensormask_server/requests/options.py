@@ -11,7 +11,7 @@ from typing import Any
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import FORMATS, format_of_media_type
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.spelling import did_you_mean
+from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 ALIASES = {"threshold": "score_threshold"}  # of the first server's clients
 MOST_DETECTIONS = 1000
@@ -134,14 +134,16 @@ def _is_number(value: Any) -> bool:
 def _fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = _number_of_text(value)
     if not _is_number(value) or not 0 <= value <= 1:
-        raise BadRequest(f"{name} is {preview(value)}", f"{name}: a number from 0 to 1", "option")
+        found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
+        raise BadRequest(found, f"{name}: a number from 0 to 1", "option")
     return float(value)
 
 
 def _positive_fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = _number_of_text(value)
     if not _is_number(value) or not 0 < value <= 1:
-        raise BadRequest(f"{name} is {preview(value)}", f"{name}: a number above 0, at most 1", "option")
+        found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
+        raise BadRequest(found, f"{name}: a number above 0, at most 1", "option")
     return float(value)
 
 

@@ -1,9 +1,15 @@
 """The addresses that a server listens on, checked before it starts."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Mapping
+from pathlib import PurePath
 from urllib.parse import urlsplit
+
+import psutil
+
+from tensormask_server.printable import printable
 
 # from an address of config.properties to the option that changes its port, and to the one that changes its host
 PORT_OPTIONS = {
@@ -44,13 +50,43 @@ def check_port(key: str, address: str) -> None:
 
 def unusable_address(key: str, address: str, error: OSError) -> AddressError:
     """The error for an address that can't be listened on. It names the option that changes the address."""
+    by = ""
     if error.errno == errno.EADDRINUSE:
+        by = _user_of(port_of(address))
         expected = f"a port that no other program uses: choose another with {PORT_OPTIONS[key]} PORT"
     elif error.errno == errno.EACCES or key not in HOST_OPTIONS:
         expected = f"a port that this user may use: choose another with {PORT_OPTIONS[key]} PORT"
     else:
         expected = f"an address of this machine: choose another with {HOST_OPTIONS[key]} HOST"
-    return AddressError(f"can't listen on {address}: {error.strerror}; expected {expected}")
+    return AddressError(f"can't listen on {address}: {error.strerror}{by}; expected {expected}")
+
+
+def _user_of(port: int) -> str:
+    """Names the process that listens on a port, and how to stop a server of ours.
+
+    Returns:
+        " by python (process 12)", for instance; "" if the process is another user's, or can't be looked up.
+    """
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
+                return f" by {_described(psutil.Process(connection.pid))}"
+    return ""
+
+
+def _described(process: psutil.Process) -> str:
+    is_torchserve = "org.pytorch.serve.ModelServer" in process.cmdline()
+    for each in (process, process.parent() if is_torchserve else None):
+        if each is not None and _is_launcher(each.cmdline()):
+            return f"a tensormask-server (process {each.pid}, which kill {each.pid} stops)"
+    if is_torchserve:
+        return f"a TorchServe (process {process.pid}, which torchserve --stop or kill {process.pid} stops)"
+    return f"{printable(process.name())} (process {process.pid})"
+
+
+def _is_launcher(words: list[str]) -> bool:
+    return any(PurePath(word).name == "tensormask-server" or word == "tensormask_server.launcher" for word in words)
 
 
 def check_ports_differ(properties: Mapping[str, str]) -> None:

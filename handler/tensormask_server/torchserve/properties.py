@@ -94,7 +94,7 @@ def with_addresses(
         "grpc_inference_port": "0",  # any free one: nothing here uses gRPC
         "grpc_management_port": "0",
     }
-    if not _is_loopback(host):
+    if not is_loopback(host):
         changed["disable_token_authorization"] = "false" if has_tokens else "true"
     return {**properties, **changed}
 
@@ -104,7 +104,8 @@ def requires_tokens(properties: Mapping[str, str]) -> bool:
     return properties.get("disable_token_authorization", "false").lower() != "true"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can connect to a host, a name or an IP address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

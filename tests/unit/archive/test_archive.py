@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load
+from tensormask_server import __version__
 from tensormask_server.archive.__main__ import main
 
 from reference.cases import load_case, write_weights
@@ -64,13 +65,16 @@ def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights:
         assert {"tensormask_handler.py", "tensormask_server/network/masks.py", "MAR-INF/MANIFEST.json"} <= names
         assert not [name for name in names if name.endswith((".pkl", ".pth", ".pyc")) or "/bulk/" in name]
         assert archive.read("classes.txt").decode().split() == ["ant", "bee", "cat", "dog", "eel"]
-        settings = yaml.safe_load(archive.read("model-config.yaml"))
+        content = archive.read("model-config.yaml")
+        assert content.startswith(f"# made by tensormask-segmentation-server {__version__}\n".encode())
+        settings = yaml.safe_load(content)
         assert (settings["minWorkers"], settings["handler"]["score_threshold"]) == (2, 0.3)
         assert (settings["handler"]["max_side"], settings["handler"]["max_images"]) == (900, 8)
         assert yaml.safe_load(archive.read("config.yaml"))["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"] == 5
         tensors = load(archive.read("weights.safetensors"))
     assert {name: array.shape for name, array in tensors.items()} == load_case("tiny").shapes
     assert "five.mar" in result.stdout
+    assert "Note: " not in result.stdout
     assert "torchserve --start" in result.stdout
 
 
@@ -81,6 +85,14 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         tree = yaml.safe_load(archive.read("config.yaml"))
     assert "_BASE_" not in tree
     assert (tree["TEST"]["DETECTIONS_PER_IMAGE"], tree["MODEL"]["RESNETS"]["DEPTH"]) == (3, 18)
+
+
+def test_classes_without_names_are_noted(tmp_path: Path, weights: Path) -> None:
+    result = archive_sh(tmp_path, "--config", CONFIG, "--weights", weights)
+    note = (
+        "the network's classes have no names, and are called class 0 to class 4; --classes FILE names them, one a line"
+    )
+    assert result.stdout.endswith(f"\nNote: {note}\n")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +110,10 @@ def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Pat
         (
             ["--config", "{config}", "--weights", "{weights}", "--threshold", "2"],
             "--threshold is 2.0; expected a number from 0 to 1",
+        ),
+        (
+            ["--config", "{config}", "--weights", "{weights}", "--threshold", "50"],
+            "--threshold is 50.0 (did you mean 0.5?); expected a number from 0 to 1",
         ),
         (
             ["--config", "{config}", "--weights", "{weights}", "--max-pixels", "99999999"],
