@@ -3,12 +3,16 @@
 import hashlib
 from pathlib import Path
 
+import pytest
+from tensormask_server.launcher.command import PROPERTIES
+from tensormask_server.models.files import files_of_model
 from tensormask_server.models.table import model_named
 
 from tests.certificates import self_signed
 from tests.mirror import cut, mirror_with
 from tests.published_weights import published_content
 from tests.served.conftest import ROOT, launched
+from tests.waiting import PATIENCE
 
 PHOTOGRAPH = (ROOT / "demo/images/composed.jpg").read_bytes()
 SIX = model_named("tensormask_R_50_FPN_6x")
@@ -23,11 +27,13 @@ def test_the_demos_model_is_served_from_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_published_model_is_downloaded_checked_and_served(tmp_path: Path) -> None:
+@pytest.mark.extensive
+def test_a_published_model_is_downloaded_checked_and_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With synthetic weights of the published shapes and size, whose SHA-256 begins with the published digits."""
     content = published_content(SIX.sha256)
     assert abs(len(content) - SIX.size) < 1e6
-    cache = tmp_path / "cache"
+    cache, settings = tmp_path / "cache", tmp_path / "config.properties"
+    settings.write_text(f"{PROPERTIES.read_text()}\ndefault_startup_timeout={round(PATIENCE)}\n")  # on a busy machine
     with mirror_with(*self_signed(tmp_path)) as mirror:
         mirror.files[f"/mirror/{SIX.weights}"] = content
         mirror.faults += [cut(100_000_000)]
@@ -36,12 +42,13 @@ def test_a_published_model_is_downloaded_checked_and_served(tmp_path: Path) -> N
             "TENSORMASK_MODEL_URL": f"{mirror.url}/mirror",
             "SSL_CERT_FILE": str(mirror.certificate),
         }
-        with launched(tmp_path, "--model", SIX.name, PATH="", **variables) as server:
+        options = ["--ts-config", settings, "--response-timeout", round(PATIENCE)]
+        with launched(tmp_path, "--model", SIX.name, *options, PATH="", **variables) as server:
             assert server.name == SIX.name
             assert server.post(PHOTOGRAPH, content_type="image/jpeg").status == 200
         assert [asked for _, asked in mirror.requests] == [None, "bytes=100000000-"]
     record = (cache / SIX.name / f"{SIX.file_name}.sha256").read_text()
     assert record == f"{hashlib.sha256(content).hexdigest()}  {SIX.file_name}\n"
-    # from now on there is no mirror, and none is needed
-    with launched(tmp_path, "--model", SIX.name, "--name", "again", PATH="", **variables) as server:
-        assert server.name == "again"
+    for name, value in variables.items():  # from now on there is no mirror, and none is needed
+        monkeypatch.setenv(name, value)
+    assert files_of_model(SIX.name, offline=True).weights.read_bytes() == content
