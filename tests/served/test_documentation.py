@@ -45,8 +45,8 @@ def test_the_javascript_works(server: Server, case: Case, tmp_path: Path, monkey
     snippets = [block.text for page in PAGES for block in blocks(page) if block.language == "js"]
     assert snippets
     for snippet in snippets:
-        own = f":{server.ports[0]}/predictions/{server.name}"
-        assert "score" in _run_javascript(snippet.replace(":8080/predictions/tensormask", own))
+        own = f":{server.ports[0]}/{server.name}/predict"
+        assert "score" in _run_javascript(snippet.replace(":8080/tensormask/predict", own))
 
 
 @pytest.fixture

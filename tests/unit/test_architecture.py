@@ -79,6 +79,6 @@ def test_a_room_does_not_reach(room: str, other: str) -> None:
 
 
 def test_only_the_handler_imports_torchserves_python() -> None:
-    """TorchServe's package is called ts. Another web server would be a change of one file, handler/tensormask_handler.py."""
+    """TorchServe's package is called ts. For another web server only handler/tensormask_handler.py would change."""
     assert "torch" in graph().modules  # external packages are in the graph
     assert "ts" not in graph().modules
