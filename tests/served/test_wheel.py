@@ -73,8 +73,11 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if name.parts[0] == "tensormask_server"} == {
         *files,
         Path("tensormask_server/config.properties"),
-        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "configs").iterdir()),
-        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "demo" / "model").iterdir()),
+        *(
+            Path("tensormask_server") / path.relative_to(ROOT)
+            for folder in ("configs", "demo/model")
+            for path in (ROOT / folder).iterdir()
+        ),
     }
     assert Path("tensormask_server/py.typed") in names
 
@@ -120,6 +123,8 @@ def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, 
         assert len(server.post(request_body(case.image, threshold=0.1)).tensors()["scores"]) > 3
     given = ["-cp", case.config, "-tp", weights]
     with launched(tmp_path, *given, command=command, PATH="") as server:
+        assert server.post(request_body(case.image, threshold=0.1)).status == 200
+    with launched(tmp_path, "--model", "demo", "--offline", command=command, PATH="") as server:
         assert server.post(request_body(case.image, threshold=0.1)).status == 200
 
 

@@ -19,7 +19,7 @@ from tensormask_server.model_files.file_kinds import HEAD, WeightsKind, descript
 from tensormask_server.model_files.torch_file import DTYPES, read_pickle, read_torch_file
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.published_names import digits_in_name
-from tensormask_server.regular_files import MOST_WEIGHTS, read_regular, sha256_of
+from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular, sha256_of
 
 logger = logging.getLogger(__name__)
 
