@@ -29,7 +29,7 @@ class BuildWithSettings(build_py):
     def _copies(self) -> dict[str, str]:
         """From each file at the top level to its place in the build."""
         folders = (Path("configs"), Path("demo/model"))
-        sources = ["config.properties", *sorted(path.as_posix() for folder in folders for path in folder.iterdir())]
+        sources = ["config.properties", *sorted(path.as_posix() for folder in folders for path in folder.glob("*"))]
         return {source: str(Path(self.build_lib) / PACKAGE / source) for source in sources}
 
 
