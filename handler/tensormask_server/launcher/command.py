@@ -131,10 +131,10 @@ def _print_ready(server: TorchServe, host: str) -> None:
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")
-    else:
-        say(f"       or open {url} in a browser")
         if server.url.startswith("http:") and not is_loopback(host):
             say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
+    else:
+        say(f"       or open {url} in a browser")
     if server.slow_precision:
         say(f"Slow:  {server.slow_precision}")
 
