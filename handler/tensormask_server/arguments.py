@@ -52,7 +52,7 @@ def parsed_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] |
     """
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        options = re.findall(r"(?<![\w-])--[a-z][a-z-]*", parser.format_help())
+        options = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", parser.format_help())
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         hint = next(filter(None, (did_you_mean(name, options) for name in names)), "")
         parser.error(f"unknown arguments: {' '.join(unknown)}{hint}; expected options that --help shows")

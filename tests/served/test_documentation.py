@@ -161,6 +161,14 @@ def _check_accuracy(reader: Reader) -> None:
     assert [line.split()[0] for line in scores.splitlines()] == ["AP", "box", "mask"]
 
 
+def _check_models(reader: Reader) -> None:
+    [models] = [text for command, text in reader.printed.items() if "--list-models" in command]
+    assert "tensormask_R_50_FPN_6x  41.4    35.8" in models
+    served = [text for command, text in reader.printed.items() if "--model" in command or "MODEL=" in command]
+    assert sum("\nREADY " in text for text in served) == 2
+    assert reader.values["predictor"].config.head.num_classes == 20
+
+
 def _check_training(reader: Reader) -> None:
     [served] = [text for command, text in reader.printed.items() if "tensormask-server" in command]
     assert "\nREADY " in served
@@ -181,4 +189,5 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "ACCURACY": _check_accuracy,
     "TRAINING": _check_training,
     "SCALING": _check_scaling,
+    "MODELS": _check_models,
 }

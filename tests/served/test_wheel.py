@@ -73,8 +73,11 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if name.parts[0] == "tensormask_server"} == {
         *files,
         Path("tensormask_server/config.properties"),
-        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "configs").iterdir()),
-        *(Path("tensormask_server") / path.relative_to(ROOT) for path in (ROOT / "demo" / "model").iterdir()),
+        *(
+            Path("tensormask_server") / path.relative_to(ROOT)
+            for folder in ("configs", "demo/model")
+            for path in (ROOT / folder).iterdir()
+        ),
     }
     assert Path("tensormask_server/py.typed") in names
 
