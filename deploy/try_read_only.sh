@@ -41,7 +41,7 @@ exec unshare --mount --pid --fork --kill-child --mount-proc sh -eu -c '
             \$here/.venv/bin/tensormask-server --archive \$archive --logs /mnt/logs \
                 -p 28080 --management-port 28081 --metrics-port 28082 > /mnt/tmp/printed 2>&1 &
             server=\$!
-            until grep -s READY /mnt/tmp/printed; do
+            until grep -s '^READY' /mnt/tmp/printed; do
                 kill -0 \$server || { cat /mnt/tmp/printed; exit 1; }
                 sleep 0.5
             done

@@ -180,7 +180,7 @@ def ready(server: Server) -> Server:
     for line in server.process.stdout:
         printed.append(line)
         if line.startswith("READY"):
-            return replace(server, name=line.split()[1].rpartition("/")[2])
+            return replace(server, name=line.split()[1].split("/")[-2])
     pytest.fail(f"tensormask-server ended:\n{''.join(printed)}")
 
 

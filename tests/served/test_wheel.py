@@ -124,8 +124,6 @@ def test_its_commands_make_an_archive_and_serve_it(installed: Path, case: Case, 
     given = ["-cp", case.config, "-tp", weights]
     with launched(tmp_path, *given, command=command, PATH="") as server:
         assert server.post(request_body(case.image, threshold=0.1)).status == 200
-    with launched(tmp_path, "--model", "demo", "--offline", command=command, PATH="") as server:
-        assert server.post(request_body(case.image, threshold=0.1)).status == 200
 
 
 def test_from_an_empty_folder_it_serves_the_demos_model_by_its_name(installed: Path, tmp_path: Path) -> None:

@@ -122,19 +122,19 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
 
 def _print_ready(server: TorchServe, host: str) -> None:
     here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
-    url = f"{here}/predictions/{server.name}"
+    url = f"{here}/{server.name}/predict"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
     curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
-    say(f"Try:   {curl} -o masks.png '{here}/{server.name}/predict?format=png'")
+    say(f"Try:   {curl} -o masks.png '{url}?format=png'")
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")
-    else:
-        say(f"       or open {url} in a browser")
         if server.url.startswith("http:") and not is_loopback(host):
             say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
+    else:
+        say(f"       or open {url} in a browser")
     if server.slow_precision:
         say(f"Slow:  {server.slow_precision}")
 
