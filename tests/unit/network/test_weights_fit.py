@@ -192,7 +192,7 @@ def test_another_network_is_named(names: list[str], network: str) -> None:
 
 def test_a_backbone_alone_is_named() -> None:
     message = complaint(without(weights_of({}), "head."), {})
-    assert message.startswith("the weights are those of a backbone alone, from which only a training can start; expec")
+    assert message.startswith("the weights are those of a backbone alone, from which only a training can start; ")
 
 
 def test_weights_of_a_retinanet_are_refused_for_their_lack_of_masks() -> None:
