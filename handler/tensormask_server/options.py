@@ -21,7 +21,7 @@ class Limits:
 
     max_pixels: int = 16_777_216  # H·W of the largest image; a phone's image of 12 megapixels is smaller
     max_side: int = 16_384  # pixels of an image's longer side
-    max_images: int = 8  # of one request; at the published size each takes 0.3 GB, and seconds on a CPU
+    max_images: int = 8  # of one request; at the published size each takes seconds on a CPU
     max_request_pixels: int = 33_554_432  # H·W of all images of a request together
     # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz
     # each of these pixels takes a byte.

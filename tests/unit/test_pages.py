@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensormask_server import __version__
 
 from tests.pages import OTHERS, PAGES, REASONS, ROOT, anchors, blocks, links, prose
 
@@ -62,6 +63,11 @@ def test_the_index_names_every_page() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST_README
+
+
+def test_the_wheel_to_install_has_the_version_of_the_package() -> None:
+    page = (ROOT / "docs/INSTALL.md").read_text()
+    assert re.findall(r"tensormask_segmentation_server-(.*?)-py3-none-any\.whl", page) == [__version__]
 
 
 @pytest.mark.parametrize("module", ["archive", "launcher"])
