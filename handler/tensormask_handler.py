@@ -19,7 +19,8 @@ from tensormask_server.options import handler_options
 from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, report
 from tensormask_server.tied import end_with_parent
-from tensormask_server.worker.loading import load_service, share_cores
+from tensormask_server.worker.cores import share_cores
+from tensormask_server.worker.loading import load_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.service import Response, Service
 from ts.context import Context

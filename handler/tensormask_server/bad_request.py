@@ -1,6 +1,8 @@
 """The errors that a client gets in place of results."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -58,6 +60,21 @@ def fault_of(error: Exception) -> BadRequest:
     # on a CPU torch raises RuntimeError when memory is too small
     is_of_memory = isinstance(error, MemoryError) or "memory" in str(error).lower()
     return OutOfMemoryError() if is_of_memory else ServerFaultError()
+
+
+@contextmanager
+def errors_name(name: str) -> Iterator[None]:
+    """Puts the name of an image before the message of each BadRequest that the block raises.
+
+    Args:
+        name: such as "instances[1]". With "" the message stays as it is.
+    """
+    try:
+        yield
+    except BadRequest as error:
+        if not name:
+            raise
+        raise BadRequest(f"{name}: {error.error}", error.expected, error.reason) from error
 
 
 def preview(value: Any) -> str:

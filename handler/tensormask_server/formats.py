@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+JSON = "application/json"
+
 
 @dataclass(frozen=True)
 class Format:
@@ -10,18 +12,22 @@ class Format:
     name: str  # the value of the option `format`
     media_type: str  # of the header Content-Type; Accept requests the first format of a media type
     suffix: str  # of a file that holds such a response
-    is_json: bool = False  # only these fit into a response about several images
     needs_masks: bool = False  # networks with MASK_ON False can't give these
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it fits into a response about several images, which is JSON."""
+        return self.media_type == JSON
 
 
 # by name
 FORMATS = {
     each.name: each
     for each in (
-        Format("coco", "application/json", ".json", is_json=True),
+        Format("coco", JSON, ".json"),
         Format("png", "image/png", ".png"),
         Format("labelmap", "image/png", ".png", needs_masks=True),
-        Format("polygons", "application/json", ".json", is_json=True, needs_masks=True),
+        Format("polygons", JSON, ".json", needs_masks=True),
         Format("npz", "application/zip", ".npz"),
         Format("torch", "application/gzip", ".gz"),
     )

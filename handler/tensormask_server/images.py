@@ -136,9 +136,8 @@ def _image_errors(name: str, content: bytes = b"") -> Iterator[None]:
     """Converts the exceptions that Pillow raises within the block to ImageErrors."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # they are about damage that Pillow skips, and about sizes, which our limits check
+            # Pillow warns of damage that it skips, and of sizes, which our limits check
+            warnings.simplefilter("ignore")
             yield
     except (ImageError, MemoryError):
         raise

@@ -10,11 +10,11 @@ import yaml
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import ArchiveRequest, add_archive_arguments, archive_request
 from tensormask_server.archive.content import HANDLER, WEIGHTS, model_config
-from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.archive.making import Made, make
+from tensormask_server.archive.making import MAKE_ERRORS, Made, make
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.integrity import SUMS
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
+from tensormask_server.models.errors import ModelError
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import LINE, one_line, printable, say
 
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         request = archive_request(parsed)
         made = make(request)
-    except (ArchiveError, ValueError) as error:  # every error of the configuration and the weights is a ValueError
+    except (ModelError, *MAKE_ERRORS) as error:
         say(f"archive.sh: {one_line(error)}", sys.stderr)
         return 2
     for line in (*_content(made, request), "", *_how_to_serve(made.path, request)):
@@ -78,7 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
     )
     add = parser.add_argument
-    add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
+    add(
+        "-t",
+        "--threshold",
+        type=float,
+        default=HandlerOptions().score_threshold,
+        help="0 to 1: a detection's score must be above it (default: %(default)s)",
+    )
     add("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
     add_archive_arguments(parser)
     add("--list-models", action="store_true", help="show the models that have a name, and exit")

@@ -14,19 +14,22 @@ from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.content import stage_content
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.archive.packing import pack
-from tensormask_server.classes import class_names
-from tensormask_server.model_files.checkpoint import check_sha256, load_checkpoint
-from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.classes import ClassNamesError, class_names
+from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
+from tensormask_server.model_files.detectron2_yaml import ConfigError, load_merged_yaml
 from tensormask_server.network.config import TensorMaskConfig, parse_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.prediction.cpu import SlowPrecisionWarning
-from tensormask_server.prediction.detectron2_network import check_detectron2
+from tensormask_server.prediction.detectron2_network import EngineError, check_detectron2
 from tensormask_server.prediction.finite import NotFiniteError, finite_layers
 from tensormask_server.prediction.inputs import normalised_batch
 from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
+
+# what `make` raises for files and options that can't be used; each has a message of one line
+MAKE_ERRORS = (ArchiveError, CheckpointError, ClassNamesError, ConfigError, EngineError)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def make(request: ArchiveRequest) -> Made:
     """Checks everything by building the network, then writes the archive, whole or not at all.
 
     Raises:
-        ArchiveError, ConfigError, CheckpointError, ClassNamesError, EngineError: what is wrong, in one line.
+        MAKE_ERRORS: what is wrong, in one line.
     """
     if request.options.engine == "detectron2":
         check_detectron2()

@@ -16,6 +16,7 @@ from tensormask_server.arguments import parsed_arguments
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
+from tensormask_server.models.errors import ModelError
 from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.torchserve.certificate import with_certificate
@@ -74,25 +75,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TorchServeError, PropertiesError, JavaNotFound) as error:
         say(f"tensormask-server: {one_line(error)}", sys.stderr)
         return 1
-    except (ArchiveError, ValueError) as error:
+    except (ArchiveError, ModelError) as error:
         say(f"tensormask-server: {one_line(error)}", sys.stderr)
         return 2
     finally:
         give_up_unprinted()
-    return 1
+    return 1  # never reached: `_serve` ends only by an exception
 
 
 def _made_archive(parsed: argparse.Namespace) -> Path:
-    request = archive_request(parsed)
-    from tensormask_server.archive.making import make  # only here: importing torch takes seconds
+    """Makes the archive that the arguments describe.
 
-    made = make(request)
+    Raises:
+        ArchiveError, ModelError: an argument, or a file that it names, can't be used.
+    """
+    request = archive_request(parsed)
+    from tensormask_server.archive.making import MAKE_ERRORS, make  # only here: importing torch takes seconds
+
+    try:
+        made = make(request)
+    except MAKE_ERRORS as error:
+        raise ArchiveError(str(error)) from error
     if note := unnamed_classes(made.config.head.num_classes, request.classes):
         say(f"Note:  {note}")
     return made.path
 
 
 def _serve(archive: Path, parsed: argparse.Namespace) -> None:
+    """Serves an archive until an exception ends it.
+
+    Raises:
+        _Stopped: a signal has asked for it. The requests in hand have their responses.
+        TorchServeError, PropertiesError, JavaNotFound: the server can't start, or it has ended by itself.
+    """
     ports = (parsed.port, parsed.management_port, parsed.metrics_port)
     properties = read_properties(parsed.ts_config)
     if parsed.certificate:
@@ -211,7 +226,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-p", "--port", type=_port, default=8080, help="for requests (default: %(default)s)")
     add("--no-tokens", action="store_true", help="requests need no token: for a network that only a proxy reaches")
-    add("-t", "--threshold", type=float, default=HandlerOptions().score_threshold, help="(default: %(default)s)")
+    add(
+        "-t",
+        "--threshold",
+        type=float,
+        default=HandlerOptions().score_threshold,
+        help="0 to 1: a detection's score must be above it (default: %(default)s)",
+    )
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https, with this certificate and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")

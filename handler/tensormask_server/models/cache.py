@@ -18,7 +18,7 @@ from tensormask_server.models.errors import ModelError
 from tensormask_server.models.progress import Progress
 from tensormask_server.printable import printable, say
 from tensormask_server.published_names import digits_in_name
-from tensormask_server.regular_files import MOST_TEXT, read_text, sha256_of, write_whole
+from tensormask_server.regular_files import MOST_TEXT, read_regular, sha256_of, write_whole
 
 CACHE_VARIABLE = "TENSORMASK_CACHE"
 FOLDER = "tensormask-server"
@@ -162,7 +162,7 @@ def _checked(wanted: Wanted, path: Path) -> str:
 def _expected(wanted: Wanted) -> list[tuple[str, str]]:
     """What is known of the file's SHA-256: its first digits, which can be none, and where they come from."""
     record = _record(wanted.path)
-    recorded = read_text(record, MOST_TEXT).partition(" ")[0].strip() if record.exists() else ""
+    recorded = _digits_of(record) if record.exists() else ""
     return [
         (wanted.sha256, "the hash that was given for it"),
         (digits_in_name(wanted.path), "the digits in its name"),
@@ -172,6 +172,12 @@ def _expected(wanted: Wanted) -> list[tuple[str, str]]:
 
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
+
+
+def _digits_of(record: Path) -> str:
+    """The hash in a record. Bytes that aren't text are replaced: no file has such a hash."""
+    text = read_regular(record, MOST_TEXT).decode(errors="replace")
+    return printable(text.partition(" ")[0].strip())
 
 
 def _write_record(path: Path, sha256: str) -> None:

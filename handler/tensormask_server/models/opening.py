@@ -26,7 +26,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 10
 AGENT = "tensormask-segmentation-server"
 # what opening a URL and reading from it raise where the network or the server fails
-NETWORK_ERRORS = (OSError, http.client.HTTPException)
+NETWORK_ERRORS = (OSError, http.client.HTTPException, UnicodeError)  # UnicodeError: no host can have such a name
 
 
 def check_url(url: str) -> None:
@@ -66,7 +66,7 @@ def opened(url: str, headers: Mapping[str, str], timeout: float) -> Any:
     Raises:
         ModelError: a redirect leads to something other than https.
         HTTPError: the server answers with an error.
-        OSError, HTTPException: no server answers; see `reason_for`.
+        NETWORK_ERRORS: no server answers; see `reason_for`.
     """
     opener = OpenerDirector()  # without the handlers of http, ftp and file
     handlers = (
@@ -90,8 +90,12 @@ def opened(url: str, headers: Mapping[str, str], timeout: float) -> Any:
 
 
 def _redirected(url: str, target: str) -> str:
-    location = urljoin(url, target)
-    if urlsplit(location).scheme != "https":
+    try:
+        location = urljoin(url, target)
+        scheme = urlsplit(location).scheme
+    except ValueError as error:
+        raise ModelError(f"{printable(url)} redirects to {printable(target)}, which isn't a URL") from error
+    if scheme != "https":
         raise ModelError(f"{printable(url)} redirects to {printable(location)}, which isn't https; it is not followed")
     check_url(location)
     return location

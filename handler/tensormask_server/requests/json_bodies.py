@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.bad_request import BadRequest, errors_name, preview
+from tensormask_server.requests.base64_files import file_of_base64
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.open_inference import read_open_inference
 from tensormask_server.requests.options import ALIASES, OPTIONS, is_option, without_aliases
-from tensormask_server.requests.undecoded import Reading, UndecodedImage, errors_name, file_of_base64
+from tensormask_server.requests.reading import Reading
+from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.protocols import InferenceProtocol, KServeV1, OneImage
 from tensormask_server.spelling import did_you_mean
 

@@ -46,26 +46,31 @@ def parse_json(body: bytes, expected: str) -> dict[str, Any]:
     return _diagnosed(body, expected) if request is None else request
 
 
-def pixels_of_lists(planes: Any) -> np.ndarray:
-    """Converts nested lists to uint8, of the same shape.
+def pixels_of_lists(planes: Any, name: str = "img_data", expected: str = EXPECTED_PIXELS) -> np.ndarray:
+    """Converts lists that are nested three deep to uint8, of the same shape.
+
+    Args:
+        planes: the lists.
+        name: their place in the request, for error messages.
+        expected: what would be accepted in their place, for error messages.
 
     Raises:
         BadRequest: the lists aren't an image. The message names the first fault and its place.
     """
     shape = _shape_of_first(planes)
     if not isinstance(planes, list):
-        raise BadRequest(f"img_data is {preview(planes)}, not a list", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} is {preview(planes)}, not a list", expected)
     if 0 in shape:
-        raise BadRequest("img_data is empty", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} is empty", expected)
     if len(shape) != 3:
-        raise BadRequest(f"img_data is nested {len(shape)} deep, not 3", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} is nested {len(shape)} deep, not 3", expected)
     for i, plane in enumerate(planes):
-        _check_list(plane, shape[1], f"img_data[{i}]")
+        _check_list(plane, shape[1], f"{name}[{i}]", expected)
         for j, row in enumerate(plane):
-            _check_list(row, shape[2], f"img_data[{i}][{j}]")
+            _check_list(row, shape[2], f"{name}[{i}][{j}]", expected)
             for k, value in enumerate(row):
                 if type(value) is not int or not 0 <= value <= 255:
-                    raise BadRequest(f"img_data[{i}][{j}][{k}] is {preview(value)}", EXPECTED_PIXELS)
+                    raise BadRequest(f"{name}[{i}][{j}][{k}] is {preview(value)}", expected)
     return np.array(planes, np.uint8)
 
 
@@ -155,8 +160,8 @@ def _shape_of_first(value: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _check_list(value: Any, length: int, name: str) -> None:
+def _check_list(value: Any, length: int, name: str, expected: str) -> None:
     if not isinstance(value, list):
-        raise BadRequest(f"{name} is {preview(value)}, not a list", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} is {preview(value)}, not a list", expected)
     if len(value) != length:
-        raise BadRequest(f"{name} has length {len(value)}, where the first such list has {length}", EXPECTED_PIXELS)
+        raise BadRequest(f"{name} has length {len(value)}, where the first such list has {length}", expected)

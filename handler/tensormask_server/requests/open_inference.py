@@ -7,10 +7,12 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.requests.base64_files import file_of_base64
 from tensormask_server.requests.json_pixels import pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.options import is_option, without_aliases
-from tensormask_server.requests.undecoded import Reading, UndecodedImage, file_of_base64
+from tensormask_server.requests.reading import Reading
+from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.protocols import OUTPUT, OpenInference
 from tensormask_server.spelling import did_you_mean
 
@@ -96,7 +98,7 @@ def _images(tensor: Mapping[str, Any], reading: Reading) -> Sequence[bytes | np.
         check_number(len(data), reading.limits)
         if shape is not None and not (_is_sides(shape) and math.prod(shape) == len(data)):
             raise BadRequest(f"inputs[0].data has {len(data)} strings, and shape {_shape_text(shape)}", EXPECTED_INPUTS)
-        return [file_of_base64(each) for each in data]
+        return [file_of_base64(each, f"inputs[0].data[{number}]", EXPECTED_INPUTS) for number, each in enumerate(data)]
     if datatype == "UINT8" and _is_shape(shape):
         check_number(1 if len(shape) == 3 else shape[0], reading.limits)
         return _pixel_images(data, shape)
@@ -122,7 +124,8 @@ def _pixel_images(data: Any, shape: list[int]) -> list[np.ndarray]:
     if not isinstance(nested, list) or len(nested) != images:
         found = f"inputs[0].data is {preview(data)} that doesn't have the shape {shape}"
         raise BadRequest(found, EXPECTED_INPUTS)
-    arrays = [pixels_of_lists(each) for each in nested]
+    names = ["inputs[0].data"] if len(shape) == 3 else [f"inputs[0].data[{number}]" for number in range(images)]
+    arrays = [pixels_of_lists(each, name, EXPECTED_INPUTS) for each, name in zip(nested, names, strict=True)]
     if any(list(each.shape) != shape[-3:] for each in arrays):
         raise BadRequest(f"inputs[0].data doesn't have the shape {shape}", EXPECTED_INPUTS)
     return arrays

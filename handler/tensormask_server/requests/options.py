@@ -1,6 +1,7 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions` and a line in OPTIONS.
+A new option is a field of `PredictionOptions` and a line in OPTIONS. Its effect is in the room `prediction`, and the
+client has an argument for it: docs/ARCHITECTURE.md names the files.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Reads a request: from its fields and headers to its images and options, or to an error.
 
-Each kind of body has its branch in `_undecoded`.
+`_undecoded` tells image files from JSON. `json_bodies.read_json` tells the protocols in JSON apart.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.bad_request import BadRequest, errors_name, preview
 from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
@@ -18,7 +18,8 @@ from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
 from tensormask_server.requests.json_pixels import parse_json
 from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
-from tensormask_server.requests.undecoded import Reading, UndecodedImage, errors_name
+from tensormask_server.requests.reading import Reading
+from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
@@ -33,7 +34,7 @@ FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
 
 @dataclass(frozen=True)
-class SegmentationRequest:
+class RequestedImage:
     """One image and the options for it."""
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
@@ -45,7 +46,7 @@ class SegmentationRequest:
 class Request:
     """The content of one HTTP request."""
 
-    items: list[SegmentationRequest]  # at least one
+    items: list[RequestedImage]  # at least one
     protocol: InferenceProtocol  # of the response, too
 
 
@@ -70,7 +71,7 @@ def parse_request(
     Raises:
         BadRequest: the request is wrong.
     """
-    limited: list[tuple[UndecodedImage, EncodedImage | np.ndarray]] = []
+    opened: list[tuple[UndecodedImage, EncodedImage | np.ndarray]] = []
     sizes = []
     undecoded_images, protocol = _undecoded(fields, headers, Reading(limits, class_names, defaults))
     for each in undecoded_images:
@@ -78,13 +79,13 @@ def parse_request(
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
             size = _size(image, each.options, max_masks)
             check_size(size, limits)
-        limited.append((each, image))
+        opened.append((each, image))
         sizes.append(size)
     check_sum(sizes, limits)
     items = []
-    for each, image in limited:
+    for each, image in opened:
         with errors_name(each.name):
-            items.append(SegmentationRequest(_decode(image), each.options, each.format))
+            items.append(RequestedImage(_decode(image), each.options, each.format))
     return Request(items, protocol)
 
 

@@ -27,8 +27,8 @@ def gzipped_torch(detections: Detections) -> bytes:
     masks = detections.image_masks
     if masks is not None:
         shape = len(masks), masks.height, masks.width
-        each = (masks.dense_mask(i) for i in range(len(masks)))
-        tensors["pred_masks"] = StreamedTensor(np.dtype(bool), shape, each)
+        dense_masks = (masks.dense_mask(i) for i in range(len(masks)))
+        tensors["pred_masks"] = StreamedTensor(np.dtype(bool), shape, dense_masks)
     packed = io.BytesIO()
     with igzip.IGzipFile(fileobj=packed, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
         write_tensors(file, tensors)

@@ -1,51 +1,22 @@
-"""Draws detections: onto their image for people, and as a map of labels for programs."""
+"""Draws detections onto their image."""
 
 import colorsys
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tensormask_server.prediction.detections import Detections
+from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
 
 MASK_OPACITY = 0.45
 MARGIN = 2  # pixels around a label's text
-PNG_LEVEL = 3  # of zlib: twice as fast as Pillow's own 6, and the file is a little larger
 
 
 def png(result: Result) -> bytes:
     """Encodes a PNG of the image with masks, boxes, names and scores drawn on it."""
     return png_of(draw_detections(result.image, result.detections, result.model.class_names))
-
-
-def labelmap(result: Result) -> bytes:
-    """Encodes a PNG of 16 bits per pixel: 0 is the background, and i is the mask with the i-th best score.
-
-    Where masks overlap, the mask with the best score wins.
-
-    Args:
-        result: with masks.
-    """
-    masks = result.detections.image_masks
-    assert masks is not None
-    labels = np.zeros((masks.height, masks.width), np.uint16)
-    for i in reversed(range(len(masks))):
-        crop = masks.crops[i]
-        labels[crop.place][crop.pixels] = i + 1
-    return png_of(labels)
-
-
-def png_of(pixels: np.ndarray) -> bytes:
-    """Encodes a PNG.
-
-    Args:
-        pixels: uint8 (H, W, 3), RGB, or uint16 (H, W).
-    """
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", compress_level=PNG_LEVEL)
-    return content.getvalue()
 
 
 def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:

@@ -8,15 +8,17 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.formats import FORMATS, listed
 from tensormask_server.responses.arrays import gzipped_torch, npz
 from tensormask_server.responses.coco import coco_document
-from tensormask_server.responses.drawing import labelmap, png
+from tensormask_server.responses.drawing import png
+from tensormask_server.responses.labelmap import labelmap
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.result import Result
 
 # from a format's name to its encoder; a JSON format's encoder returns a tree, and several images have one tree each
-JSON_ENCODERS: dict[str, Callable[[Result], dict[str, Any]]] = {"coco": coco_document, "polygons": labelme_file}
-BINARY_ENCODERS: dict[str, Callable[[Result], bytes]] = {
+ENCODERS: dict[str, Callable[[Result], bytes | dict[str, Any]]] = {
+    "coco": coco_document,
     "png": png,
     "labelmap": labelmap,
+    "polygons": labelme_file,
     "npz": lambda result: npz(result.detections),
     "torch": lambda result: gzipped_torch(result.detections),
 }
@@ -35,10 +37,9 @@ def encode(result: Result, format: str) -> bytes:
     Raises:
         BadRequest: the format needs masks, and the network makes none.
     """
-    if FORMATS[format].is_json:
-        return json_bytes(json_tree(result, format))
     _check_masks(result, format)
-    return BINARY_ENCODERS[format](result)
+    encoded = ENCODERS[format](result)
+    return encoded if isinstance(encoded, bytes) else json_bytes(encoded)
 
 
 def json_tree(result: Result, format: str) -> dict[str, Any]:
@@ -60,7 +61,9 @@ def json_tree(result: Result, format: str) -> dict[str, Any]:
             f"format is {format}, which isn't JSON, and the response to several images is JSON", expected, "option"
         )
     _check_masks(result, format)
-    return JSON_ENCODERS[format](result)
+    tree = ENCODERS[format](result)
+    assert isinstance(tree, dict)
+    return tree
 
 
 def error_json(error: str, expected: str) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 from contourpy import FillType, contour_generator
 
 from tensormask_server.prediction.image_masks import MaskCrop
-from tensormask_server.responses.drawing import png_of
+from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
 
 LABELME_VERSION = "5.5.0"  # the version of the file format

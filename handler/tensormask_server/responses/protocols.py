@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tensormask_server.formats import FORMATS
+from tensormask_server.formats import FORMATS, JSON
 from tensormask_server.responses.encoding import encode, json_bytes, json_tree
 from tensormask_server.responses.result import Result
 
-JSON = "application/json"
 OUTPUT = "predictions"  # the name of the only tensor of an Open Inference response
 
 

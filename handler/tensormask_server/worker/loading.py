@@ -1,7 +1,6 @@
 """Loads the service from the files of an unpacked archive."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,18 +54,6 @@ def load_service(
     page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
     _warm_up(engine)
     return Service(engine, Model(name, names, sums[weights]), options, page, record)
-
-
-def share_cores(workers: int) -> None:
-    """Limits torch to this worker's part of the cores. Workers that all use every core would wait for each other.
-
-    OMP_NUM_THREADS in the environment has priority.
-
-    Args:
-        workers: the number of workers on this machine.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // max(1, workers)))
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
+from tensormask_server.formats import JSON
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.prediction.engine import Engine
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
-from tensormask_server.responses.protocols import JSON, Content
+from tensormask_server.responses.protocols import Content
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
 from tensormask_server.worker.job import Job

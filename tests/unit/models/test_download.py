@@ -71,6 +71,20 @@ def test_another_file_of_the_same_first_digits_is_refused_after_the_first_downlo
     assert "as it was first downloaded, by " in error_of(file)
 
 
+def test_a_damaged_record_of_the_hash_is_a_wrong_hash(mirror: Mirror, cache: Path) -> None:
+    file = wanted(mirror, cache)
+    fetch(file)
+    (cache / "model.pkl.sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"as it was first downloaded, by .*; delete the file to download it again"):
+        fetch(file)
+
+
+def test_a_host_that_can_not_be_one_is_reported(cache: Path) -> None:
+    host = 64 * "a" + ".example"
+    error = error_of(Wanted("the model", f"https://{host}/model.pkl", cache / "model.pkl", 1))
+    assert f"the connection to {host} failed" in error
+
+
 def test_a_file_that_a_user_has_put_there_needs_no_network(mirror: Mirror, cache: Path) -> None:
     file = wanted(mirror, cache, SHA256[:6])
     cache.mkdir()
@@ -171,6 +185,7 @@ def test_a_server_that_is_busy_is_asked_again(mirror: Mirror, cache: Path) -> No
         (page("application/octet-stream"), "the server sends an HTML or XML page", 1),
         (redirect("http://localhost/model.pkl"), "redirects to http://localhost/model.pkl, which isn't https", 1),
         (redirect("file:///etc/passwd"), "redirects to file:///etc/passwd, which isn't https", 1),
+        (redirect("https://[x/model.pkl"), "redirects to https://[x/model.pkl, which isn't a URL", 1),
         (redirect(PATH), "is one redirect too many; expected at most 10", 10),
         (without_length, "the server doesn't say how long the file is; --sha256 allows it to be checked", 1),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
-from tensormask_server.requests.parsing import SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import RequestedImage, parse_request
 
 CLASSES = ("cat", "dog", "hot dog")
 
@@ -24,7 +24,7 @@ PNG = encoded()
 IMAGE = base64.b64encode(PNG).decode()
 
 
-def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> SegmentationRequest:
+def one(body: bytes, headers: dict[str, str] | None = None, **fields: bytes) -> RequestedImage:
     (item,) = parse_request({"body": body, **fields}, headers or {}, Limits(), CLASSES).items
     return item
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
-from tensormask_server.requests.parsing import Request, SegmentationRequest, parse_request
+from tensormask_server.requests.parsing import Request, RequestedImage, parse_request
 from tensormask_server.responses.protocols import KServeV1, OpenInference
 
 LIMITS = Limits(max_pixels=1 << 20)
@@ -28,7 +28,7 @@ def parsed(body: Any, limits: Limits = LIMITS, headers: dict[str, str] | None = 
     return parse_request({"body": body, **fields}, headers or {}, limits, CLASSES)
 
 
-def one(*arguments: Any, **fields: Any) -> SegmentationRequest:
+def one(*arguments: Any, **fields: Any) -> RequestedImage:
     (item,) = parsed(*arguments, **fields).items
     return item
 
@@ -300,6 +300,18 @@ WRONG_JSON = {
         "has 3 values, and shape 6",
     ),
     "wrong shape": ({"inputs": [{"datatype": "UINT8", "shape": [2, 1, 3], "data": [[[1, 2, 3]]]}]}, "have the shape"),
+    "a nested image that is none": (
+        {"inputs": [{"datatype": "UINT8", "shape": [1, 1, 3], "data": [[[1, 2, "3"]]]}]},
+        r'^inputs\[0\]\.data\[0\]\[0\]\[2\] is "3"$',
+    ),
+    "the second of nested images": (
+        {"inputs": [{"datatype": "UINT8", "shape": [2, 1, 1, 3], "data": [[[[1, 2, 3]]], [[1, 2, 3]]]}]},
+        r"^inputs\[0\]\.data\[1\] is nested 2 deep, not 3$",
+    ),
+    "the second of images in base64": (
+        {"inputs": [{"datatype": "BYTES", "shape": [2], "data": [b64(encoded("PNG")), "*"]}]},
+        r"^inputs\[0\]\.data\[1\] is not base64",
+    ),
     "negative shape": ({"inputs": [{"datatype": "UINT8", "shape": [-1, 1, 3], "data": [1]}]}, r"shape \[-1, 1, 3\]"),
     "parameters": ({"inputs": [], "parameters": 3}, "parameters is 3"),
 }
@@ -310,6 +322,20 @@ def test_what_is_wrong_is_named(name: str) -> None:
     content, said = WRONG_JSON[name]
     with pytest.raises(BadRequest, match=said):
         parsed(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"datatype": "UINT8", "shape": [1, 1, 3], "data": [[1]]},
+        {"datatype": "UINT8", "shape": [1, 1, 3], "data": [[[1, 2, 3]], []]},
+        {"datatype": "BYTES", "shape": [1], "data": [""]},
+    ],
+)
+def test_an_error_in_a_tensors_data_expects_a_tensor(tensor: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as error:
+        parsed(json.dumps({"inputs": [tensor]}).encode())
+    assert error.value.expected.startswith('inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3]')
 
 
 def test_a_form_of_options_alone_has_no_file() -> None:

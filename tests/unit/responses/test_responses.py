@@ -16,8 +16,9 @@ from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.formats import FORMATS
 from tensormask_server.responses.arrays import gzipped_torch
-from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections, labelmap
-from tensormask_server.responses.encoding import BINARY_ENCODERS, JSON_ENCODERS, encode, error_json
+from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections
+from tensormask_server.responses.encoding import ENCODERS, encode, error_json
+from tensormask_server.responses.labelmap import labelmap
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.protocols import KServeV1, OneImage, OpenInference
 from tensormask_server.responses.result import Model, Result
@@ -225,9 +226,10 @@ def test_the_response_to_one_image_is_in_the_requested_format(format: str) -> No
     assert content.body == encode(shapes(), format)
 
 
-def test_each_format_of_the_table_has_one_encoder() -> None:
-    assert JSON_ENCODERS.keys() == {name for name, each in FORMATS.items() if each.is_json}
-    assert BINARY_ENCODERS.keys() == {name for name, each in FORMATS.items() if not each.is_json}
+def test_each_format_of_the_table_has_an_encoder_of_its_type() -> None:
+    assert ENCODERS.keys() == FORMATS.keys()
+    for name, format in FORMATS.items():
+        assert isinstance(ENCODERS[name](shapes()), dict if format.is_json else bytes), name
 
 
 def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:

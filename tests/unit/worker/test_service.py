@@ -17,7 +17,7 @@ from tensormask_server import Predictor, load_predictor
 from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
 from tensormask_server.responses.result import Model
-from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
+from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, PARTS, Measurement
 from tensormask_server.worker.page import try_it_page
 from tensormask_server.worker.service import Response, Service
 
@@ -123,6 +123,8 @@ def test_a_batch_is_measured(service: Service, recorded: list[Measurement]) -> N
     for measurement in recorded:
         by_name[measurement.name].append(measurement)
     assert all(len(by_name[name]) == 2 for name in HISTOGRAMS)  # one for each request with results
+    timed = responses[0].headers["Server-Timing"]
+    assert tuple(part.partition(";")[0] for part in timed.split(", ")) == PARTS  # each part has a histogram
     counted = {name: sum(each.value for each in by_name[name]) for name in COUNTERS}
     height, width = CASE.image.shape[:2]
     assert counted == {
