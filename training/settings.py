@@ -14,7 +14,7 @@ READ = """BASE_LR MOMENTUM WEIGHT_DECAY WEIGHT_DECAY_NORM MAX_ITER LR_SCHEDULER_
     WARMUP_ITERS WARMUP_FACTOR IMS_PER_BATCH CHECKPOINT_PERIOD CLIP_GRADIENTS"""
 FIXED = "NESTEROV BASE_LR_END BIAS_LR_FACTOR WEIGHT_DECAY_BIAS REFERENCE_WORLD_SIZE AMP"
 UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
-# of detectron2's DATALOADER; the last two change how fast batches are made, and not what is learnt
+# of detectron2's DATALOADER: what decides which images a batch has, and what only changes how fast batches are made
 SAMPLING = "SAMPLER_TRAIN REPEAT_THRESHOLD REPEAT_SQRT RANDOM_SUBSET_RATIO FILTER_EMPTY_ANNOTATIONS"
 SPEED = "NUM_WORKERS ASPECT_RATIO_GROUPING"
 # by detectron2's name, how a norm learns; torch's SyncBN is used for detectron2's own kinds of it

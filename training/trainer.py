@@ -27,6 +27,7 @@ from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
 from training.settings import REPEATING, SamplingConfig, TrainingConfig
 from training.summary import data_table
+from training.temporary_folder import check_temporary_folder
 from training.unmatched import warning_of_unmatched
 from training.validation import Validation, keep_best
 
@@ -65,8 +66,11 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         ConfigError: the configuration doesn't suit the data or the device, or the folder has a training that can't go
             on with these options.
         DataError: an image or its annotations can't be learnt from.
+        TemporaryFolderError: the processes that make batches can't use the folder for temporary files.
         TrainingStopped: a loss is no finite number.
     """
+    if run.workers:
+        check_temporary_folder()
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
     if "SyncBN" in (config.norm, config.pyramid_norm) and device.type == "cpu" and distributed.is_initialized():
@@ -84,12 +88,12 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     options = _fixed_options(config, run, data)
     done = files.resume(run.out, losses, optimizer, options)
     if _is_first():
-        if not done:
-            check_image_files(data.all_entries, run.data / "images")
         if done:
             start_lines = [
                 f"continues from iteration {done} of {config.solver.max_iter}, from {printable(run.out / files.STATE)}"
             ]
+        else:
+            check_image_files(data.all_entries, run.data / "images")
         for line in (*start_lines, *_description(config, run, data, network)):
             say(line, sys.stderr)
     # in one process; the others wait for its next gradients
@@ -114,7 +118,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         for iteration, batch in enumerate(loader, start=done):
             rate = learning_rate(config.solver, iteration)
             set_learning_rate(optimizer, rate)
-            losses_of_batch = _losses(learner, batch.to(device), run.precision)
+            losses_of_batch = _computed_losses(learner, batch.to(device), run.precision)
             _check_finite(losses_of_batch, batch, iteration, run.out)
             _step(learner, optimizer, losses_of_batch, config.solver.clip_norm)
             report.add(rate, {name: loss.detach() for name, loss in losses_of_batch.items()})
@@ -151,7 +155,18 @@ def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[s
     }
 
 
-def _losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
+def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
+    """What changes the order of images, by the configuration's keys."""
+    return {
+        # without images to leave out, the key changes nothing
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
+        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
+        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
+        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
+    }
+
+
+def _computed_losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         losses: dict[str, Tensor] = learner(batch)
     return losses
@@ -206,17 +221,6 @@ def _repeat_factors(sampling: SamplingConfig, data: CocoFolder) -> np.ndarray | 
     if sampling.repeat_threshold is None:
         return None
     return repeat_factors(data.classes_of_images(), sampling.repeat_threshold, sampling.repeat_square_root)
-
-
-def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
-    """What changes the order of images, by the configuration's keys."""
-    return {
-        # without images to leave out, the key changes nothing
-        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
-        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
-        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
-        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
-    }
 
 
 def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:
