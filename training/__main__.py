@@ -10,7 +10,7 @@ try:
     import torch
     from tensormask_server.arguments import weight, whole_number
     from tensormask_server.model_files.checkpoint import CheckpointError
-    from tensormask_server.model_files.detectron2_yaml import ConfigError
+    from tensormask_server.model_files.key_reader import ConfigError
     from tensormask_server.prediction.cpu import warn_if_emulated
     from tensormask_server.printable import one_line, printable
     from tensormask_server.same_options import OptionsChanged

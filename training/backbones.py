@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.model_files.starting_weights import (
     BOTTOM_UP,
     StartingWeights,

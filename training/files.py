@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import open_regular, write_whole
 from tensormask_server.same_options import check_same_options

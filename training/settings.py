@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader, is_list
 from tensormask_server.network.config import TensorMaskConfig, parse_config
 
 MOST_ITERATIONS = 1 << 31

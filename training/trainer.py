@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable, say
 from torch import Tensor, distributed, nn

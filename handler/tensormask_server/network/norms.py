@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 
 
 @runtime_checkable

@@ -11,6 +11,8 @@ import pytest
 from tensormask_server import load_predictor
 from tensormask_server.archive.__main__ import main as archive_main
 from tensormask_server.classes import class_names
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.models import cache as cache_module
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.files import files_of_model, local_config, local_weights, path_of_url
@@ -130,11 +132,49 @@ def test_weights_and_a_configuration_with_its_bases_come_by_url(mirror: Mirror, 
     assert len([path for path in cache.rglob("*") if path.suffix in (".yaml", ".pkl")]) == 3
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "_BASE_: [first.yaml, ../second.yaml]",
+        "_BASE_:\n- first.yaml\n- ../second.yaml",
+        "_BASE_ :\n  - 'first.yaml'\n  - \"../second.yaml\"",
+        "{_BASE_: [first.yaml, ../second.yaml]}",
+    ],
+)
+def test_all_bases_of_a_list_come_by_url(mirror: Mirror, written: str) -> None:
+    mirror.files |= {
+        "/x/child.yaml": written.encode(),
+        "/x/first.yaml": b"INPUT: {MIN_SIZE_TEST: 96}",
+        "/second.yaml": b"_BASE_ : x/first.yaml\nINPUT: {MAX_SIZE_TEST: 128}",
+    }
+    tree = load_merged_yaml(local_config(f"{mirror.url}/x/child.yaml"))
+    assert tree == {"INPUT": {"MIN_SIZE_TEST": 96, "MAX_SIZE_TEST": 128}}
+    assert len(mirror.requests) == 3
+
+
 def test_a_circle_of_bases_ends(mirror: Mirror) -> None:
     mirror.files["/a.yaml"] = b"_BASE_: b.yaml\n"
     mirror.files["/b.yaml"] = b"_BASE_: a.yaml\n"
-    with pytest.raises(ModelError, match="more than 10 files of _BASE_"):
-        local_config(f"{mirror.url}/a.yaml")
+    config = local_config(f"{mirror.url}/a.yaml")
+    assert len(mirror.requests) == 2
+    with pytest.raises(ConfigError, match="_BASE_ goes in a circle"):
+        load_merged_yaml(config)
+
+
+def test_only_some_bases_are_downloaded(mirror: Mirror) -> None:
+    mirror.files |= {f"/{i}.yaml": f"_BASE_: {i + 1}.yaml".encode() for i in range(11)} | {"/11.yaml": b"{}"}
+    assert local_config(f"{mirror.url}/1.yaml")
+    with pytest.raises(ModelError, match="has more than 10 files of _BASE_; supported: 10"):
+        local_config(f"{mirror.url}/0.yaml")
+
+
+@pytest.mark.parametrize(
+    "content", [b"_BASE_: [", b"- a", b"\xff", b"_BASE_: [1, null, /etc/x.yaml, https://h/x.yaml]"]
+)
+def test_what_names_no_file_beside_it_is_left_to_the_reader(mirror: Mirror, content: bytes) -> None:
+    mirror.files["/a.yaml"] = content
+    with pytest.raises(ConfigError):
+        load_merged_yaml(local_config(f"{mirror.url}/a.yaml"))
 
 
 def test_the_digits_of_a_files_name_and_a_given_hash_are_checked(mirror: Mirror) -> None:

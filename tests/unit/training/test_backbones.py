@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from tensormask_server.model_files.checkpoint import CheckpointError
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 

@@ -56,5 +56,6 @@ def test_missing_packages_are_told_with_the_command_that_installs_them() -> None
     )
     assert result.returncode == 1
     assert result.stderr == (
-        "python -m training: No module named 'torch'; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it\n"
+        "python -m training: No module named 'torch'; .venv/bin/pip install -c constraints.txt -e '.[train]' brings "
+        "it\n"
     )

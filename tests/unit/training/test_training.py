@@ -13,7 +13,7 @@ import torch
 import yaml
 from tensormask_server import load_predictor
 from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.config import load_config
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import TensorMask
