@@ -18,7 +18,7 @@ from training.settings import TrainingConfig
 PRIOR = 0.01  # the score that an untrained network gives to each class everywhere, as of RetinaNet
 
 
-def build_network(
+def network_to_train(
     config: TrainingConfig, weights: Path | None = None, say: Callable[[str], object] = lambda _: None
 ) -> TensorMask:
     """Builds a network to train.

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 from training import files
 from training.coco_folder import CocoFolder
 from training.data import Batch, Batches
+from training.first_few import first_few
 from training.image_files import check_image_files
 from training.losses import Losses
-from training.network import build_network, in_channels_last
+from training.network import in_channels_last, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -81,12 +82,12 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     data = CocoFolder(run.data, config.sampling.keep_empty)
     _check_number_of_classes(config, data)
     start_lines: list[str] = []
-    network = build_network(config, run.weights, start_lines.append).to(device)
+    network = network_to_train(config, run.weights, start_lines.append).to(device)
     in_channels_last(network)
-    losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
-    optimizer = build_optimizer(losses, config.solver, run.optimizer)
+    criterion = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
+    optimizer = build_optimizer(criterion, config.solver, run.optimizer)
     options = _fixed_options(config, run, data)
-    done = files.resume(run.out, losses, optimizer, options)
+    done = files.resume(run.out, criterion, optimizer, options)
     if _is_first():
         if done:
             start_lines = [
@@ -99,10 +100,10 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     # in one process; the others wait for its next gradients
     validation = Validation(run.validate, data.category_ids) if run.validate and _is_first() else None
     every = run.every or config.solver.checkpoint_period
-    learner: nn.Module = losses
+    learner: nn.Module = criterion
     if distributed.is_initialized():
         learner = DistributedDataParallel(
-            losses,
+            criterion,
             [device] if device.type == "cuda" else None,
             # the pyramid's levels that the head doesn't see are in no loss
             find_unused_parameters=config.network.head.in_features != config.network.fpn.out_features,
@@ -118,13 +119,13 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         for iteration, batch in enumerate(loader, start=done):
             rate = learning_rate(config.solver, iteration)
             set_learning_rate(optimizer, rate)
-            losses_of_batch = _computed_losses(learner, batch.to(device), run.precision)
-            _check_finite(losses_of_batch, batch, iteration, run.out)
-            _step(learner, optimizer, losses_of_batch, config.solver.clip_norm)
-            report.add(rate, {name: loss.detach() for name, loss in losses_of_batch.items()})
+            batch_losses = _compute_losses(learner, batch.to(device), run.precision)
+            _check_finite(batch_losses, batch, iteration, run.out)
+            _step(learner, optimizer, batch_losses, config.solver.clip_norm)
+            report.add(rate, {name: loss.detach() for name, loss in batch_losses.items()})
             due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
             if due and _is_first():
-                files.save(run.out, config, losses, optimizer, iteration + 1, options)
+                files.save(run.out, config, criterion, optimizer, iteration + 1, options)
             is_last = iteration + 1 == config.solver.max_iter
             if validation is not None and (is_last or (iteration + 1) % every == 0):
                 scores = validation(network, device)
@@ -166,7 +167,7 @@ def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, o
     }
 
 
-def _computed_losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
+def _compute_losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         losses: dict[str, Tensor] = learner(batch)
     return losses
@@ -178,11 +179,10 @@ def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: 
     wrong = [f"the {name} loss is {value}" for name, value in values.items() if not math.isfinite(value)]
     if not wrong:
         return
-    more = f" and {len(batch.names) - MOST_IMAGES} more" if len(batch.names) > MOST_IMAGES else ""
-    names = ", ".join(printable(name, 60) for name in batch.names[:MOST_IMAGES])
+    names = first_few([printable(name, 60) for name in batch.names], MOST_IMAGES)
     kept = "keeps the weights of its last checkpoint" if (out / files.WEIGHTS).exists() else "has no weights yet"
     raise TrainingStopped(
-        f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}{more}. {printable(out)} {kept}. Lower "
+        f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}. {printable(out)} {kept}. Lower "
         "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENTS, or look at these images"
     )
 

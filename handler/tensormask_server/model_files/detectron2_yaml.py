@@ -32,7 +32,8 @@ def load_merged_yaml(path: str | Path) -> dict[str, Any]:
 def _load_merged(
     path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]], bytes_left: list[int]
 ) -> dict[str, Any]:
-    """
+    """Reads a file, and merges it over its bases.
+
     Args:
         children: the files whose `_BASE_` led here, resolved.
         known: the files merged so far. A file that is the base of several is read once.
@@ -108,7 +109,8 @@ def _content(path: Path, bytes_left: list[int]) -> bytes:
 
 
 def _name_other_kind(path: str, content: bytes) -> None:
-    """
+    """Says what a file is that people take for a configuration.
+
     Args:
         path: as error messages name it.
         content: of a file that isn't a configuration, or the beginning of it.

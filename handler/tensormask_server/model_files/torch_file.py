@@ -17,12 +17,10 @@ from torch import Tensor
 
 from tensormask_server.model_files.array_pickle import EXPANSION, ArrayUnpickler
 from tensormask_server.model_files.array_stand_ins import RefusedPickle
-from tensormask_server.model_files.file_kinds import ZIP
+from tensormask_server.model_files.file_kinds import LEGACY_MAGIC, ZIP
 from tensormask_server.model_files.measured_bytes import CutShort, MeasuredBytes
 from tensormask_server.printable import printable
 
-# the older format's first two pickles; `file_kinds.LEGACY_TORCH` is the first one's bytes
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 DTYPES = {
     "DoubleStorage": torch.float64,

@@ -7,10 +7,10 @@ from pathlib import Path
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.files import (
     ModelFiles,
+    config_at,
     files_of_model,
     is_url,
-    local_config,
-    local_weights,
+    weights_at,
     weights_path,
 )
 from tensormask_server.models.table import MODELS, Model, model_named
@@ -61,8 +61,8 @@ def model_files(parsed: argparse.Namespace) -> ModelFiles:
     name = model_name(parsed)
     if name is not None:
         return files_of_model(name, sha256=parsed.sha256, offline=parsed.offline)
-    config = local_config(parsed.config, offline=parsed.offline)
-    return ModelFiles(config, local_weights(parsed.weights, sha256=parsed.sha256, offline=parsed.offline))
+    config = config_at(parsed.config, offline=parsed.offline)
+    return ModelFiles(config, weights_at(parsed.weights, sha256=parsed.sha256, offline=parsed.offline))
 
 
 def list_of_models() -> list[str]:

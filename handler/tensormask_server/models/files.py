@@ -6,7 +6,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import yaml
 
-from tensormask_server.models.cache import Wanted, cache_folder, check_sha256, fetch
+from tensormask_server.models.cache import Wanted, cache_folder, check_digits, fetch
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.opening import check_url
 from tensormask_server.models.table import SHIPPED, Model, model_named, model_of_file, weights_url
@@ -44,7 +44,7 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
     config = SHIPPED / model.config
     class_names = SHIPPED / model.class_names if model.class_names else None
     if not model.is_published:
-        return ModelFiles(config, local_weights(SHIPPED / model.weights, sha256=sha256), class_names)
+        return ModelFiles(config, weights_at(SHIPPED / model.weights, sha256=sha256), class_names)
     path = weights_path(model)
     url = weights_url(model)
     check_url(url)
@@ -61,7 +61,7 @@ def weights_path(model: Model) -> Path:
     return cache_folder() / model.name / model.file_name
 
 
-def local_weights(given: str | Path, *, sha256: str | None = None, offline: bool = False) -> Path:
+def weights_at(given: str | Path, *, sha256: str | None = None, offline: bool = False) -> Path:
     """The weights of a path, as they are, or of an https URL, in the cache.
 
     Args:
@@ -85,13 +85,13 @@ def local_weights(given: str | Path, *, sha256: str | None = None, offline: bool
         )
     if sha256:
         try:
-            check_sha256(path, sha256_of(path, MOST_WEIGHTS), sha256, "--sha256")
+            check_digits(path, sha256_of(path, MOST_WEIGHTS), sha256, "--sha256")
         except OSError as error:
             raise ModelError(f"can't read the weights {printable(path)}: {error.strerror or error}") from error
     return path
 
 
-def local_config(given: str | Path, *, offline: bool = False) -> Path:
+def config_at(given: str | Path, *, offline: bool = False) -> Path:
     """The configuration of a path, as it is, or of an https URL, in the cache.
 
     What the configuration's `_BASE_` names beside it is downloaded as well.
