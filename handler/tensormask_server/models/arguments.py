@@ -13,7 +13,7 @@ from tensormask_server.models.files import (
     weights_at,
     weights_path,
 )
-from tensormask_server.models.table import MODELS, Model, model_named
+from tensormask_server.models.table import MODELS, ListedModel, model_named
 
 EXPECTED = "give either --model NAME, or -cp CONFIG.yaml and -tp WEIGHTS.pkl"
 
@@ -75,7 +75,7 @@ def list_of_models() -> list[str]:
     return lines
 
 
-def _row(model: Model) -> tuple[str, ...]:
+def _row(model: ListedModel) -> tuple[str, ...]:
     box, mask = ("-" if ap is None else f"{ap:.1f}" for ap in (model.box_ap, model.mask_ap))
     if not model.is_published:
         state = "part of this package"

@@ -9,7 +9,7 @@ import yaml
 from tensormask_server.models.cache import Wanted, cache_folder, check_digits, fetch
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.opening import check_url
-from tensormask_server.models.table import SHIPPED, Model, model_named, model_of_file, weights_url
+from tensormask_server.models.table import SHIPPED, ListedModel, model_named, model_of_file, weights_url
 from tensormask_server.plain_yaml import parse_plain_yaml
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_TEXT, MOST_WEIGHTS, read_regular, sha256_of
@@ -56,7 +56,7 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
     return ModelFiles(config, fetch(wanted, offline=offline), class_names)
 
 
-def weights_path(model: Model) -> Path:
+def weights_path(model: ListedModel) -> Path:
     """Where a published model's weights are in the cache."""
     return cache_folder() / model.name / model.file_name
 

@@ -16,7 +16,7 @@ from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.models import cache as cache_module
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.files import config_at, files_of_model, path_of_url, weights_at
-from tensormask_server.models.table import MODELS, NAMES, SHIPPED, Model, model_named
+from tensormask_server.models.table import MODELS, NAMES, SHIPPED, ListedModel, model_named
 from tensormask_server.network.config import load_config
 from tensormask_server.prediction.detections import PredictionOptions
 
@@ -55,7 +55,7 @@ def test_the_table_has_the_published_models_and_the_demos() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_what_the_package_ships_is_there_and_fits(model: Model) -> None:
+def test_what_the_package_ships_is_there_and_fits(model: ListedModel) -> None:
     config = load_config(SHIPPED / model.config)
     names = class_names(config.head.num_classes, SHIPPED / model.class_names if model.class_names else None)
     assert len(names) == (80 if model.is_published else 20)

@@ -62,6 +62,20 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def test_a_state_of_an_older_version_goes_on(tmp_path: Path, data: Path) -> None:
+    """It calls its options by another name, and lacks those that are newer."""
+    for iterations in (1, 2):
+        config = load_training_config(write_config(tmp_path / f"{iterations}.yaml", MAX_ITER=iterations))
+        train(config, Run(data, tmp_path / "out", workers=0))
+        state = torch.load(tmp_path / "out" / "state.pth", weights_only=True)
+        assert state["iteration"] == iterations
+        state["asked"] = state.pop("options")
+        del state["asked"]["--name-weight"]
+        torch.save(state, tmp_path / "out" / "state.pth")
+    with pytest.raises(OptionsChanged, match=r"--name-weight: 0\.0, not 0\.5"):
+        train(config, Run(data, tmp_path / "out", workers=0, name_weight=0.5))
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
