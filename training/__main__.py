@@ -6,27 +6,25 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import torch
-from tensormask_server.arguments import weight, whole_number
-from tensormask_server.model_files.checkpoint import CheckpointError
-from tensormask_server.model_files.detectron2_yaml import ConfigError
-from tensormask_server.prediction.cpu import warn_if_emulated
-from tensormask_server.printable import one_line, printable
-from tensormask_server.same_options import OptionsChanged
-from torch import distributed
-
 try:
+    import torch
+    from tensormask_server.arguments import weight, whole_number
+    from tensormask_server.model_files.checkpoint import CheckpointError
+    from tensormask_server.model_files.key_reader import ConfigError
+    from tensormask_server.prediction.cpu import warn_if_emulated
+    from tensormask_server.printable import one_line, printable
+    from tensormask_server.same_options import OptionsChanged
+    from torch import distributed
+
     from training.annotations import DataError
     from training.schedule import OPTIMIZERS
     from training.settings import load_training_config
+    from training.temporary_folder import TemporaryFolderError
     from training.trainer import Run, TrainingStopped, train
 except ModuleNotFoundError as error:
     sys.exit(f"python -m training: {error}; .venv/bin/pip install -c constraints.txt -e '.[train]' brings it")
 
-
 LONGEST_REPORT = 4000  # bytes, of ten images and what is wrong with each
-
-
 LONGEST_WAIT = timedelta(hours=12)  # of processes for the one that checks the images or validates
 
 
@@ -40,14 +38,26 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, help="a file to start from: a TensorMask, another network of detectron2, or a ResNet"
     )
-    parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda, or cuda:1 and so on; left out: cuda where there is a GPU, or else cpu",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the convolutions; bfloat16 is faster on GPUs; by default float32",
+    )
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="by default sgd, as detectron2 trains")
     parser.add_argument("--workers", type=whole_number(0), default=2, help="processes that read and decode images")
     parser.add_argument(
         "--threads", type=whole_number(1), help="threads of each process on the CPU; left out: torch's choice"
     )
-    parser.add_argument("--seed", type=whole_number(0), default=0)
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of random weights, and of the images' order, sizes and flips"
+    )
     parser.add_argument(
         "--semantic-weight", type=weight, default=0.0, help="of a loss on the class of every pixel; for random weights"
     )
@@ -91,7 +101,7 @@ def main() -> None:
         parser.exit(2, f"can't write to {printable(args.out)}: {error.strerror}\n")
     try:
         train(load_training_config(args.config), run)
-    except (ConfigError, CheckpointError, OptionsChanged, TrainingStopped) as error:
+    except (ConfigError, CheckpointError, OptionsChanged, TemporaryFolderError, TrainingStopped) as error:
         parser.exit(2, f"{one_line(error)}\n")
     except DataError as error:  # from a process that makes batches it comes with that one's traceback before it
         last = str(error).strip().splitlines()[-1]

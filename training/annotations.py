@@ -8,8 +8,9 @@ from typing import Any
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 
+from training.first_few import first_few
 from training.segmentations import SegmentationError, checked_segmentation
-from training.spelled_numbers import flag, whole_number
+from training.spelled_numbers import read_flag, read_whole_number
 
 MOST_PIXELS = 178_956_970  # of an image: Pillow opens no larger one
 MOST_NAMES = 10  # of images in a message
@@ -93,8 +94,7 @@ def check_image_names(images: Sequence[Mapping[str, Any]], folder: Path) -> None
 
 def first_names(names: Sequence[str]) -> str:
     """The first ten names, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(printable(name, 80) for name in names[:MOST_NAMES]) + more
+    return first_few([printable(name, 80) for name in names], MOST_NAMES)
 
 
 def outline_of(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Any:
@@ -126,7 +126,7 @@ def annotation_name(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> 
 def _number_categories(categories: list[dict[str, Any]], shown: str) -> None:
     ids = set()
     for category in categories:
-        number = whole_number(category.get("id"))
+        number = read_whole_number(category.get("id"))
         if number is None or number in ids:
             raise DataError(
                 f"{shown} has categories with the id {quoted(category.get('id'))}; expected whole numbers, each once"
@@ -139,7 +139,7 @@ def _check_image_entries(images: list[dict[str, Any]], shown: str) -> None:
     ids = set()
     for image in images:
         found = image.get("id")
-        number = found if isinstance(found, str) else whole_number(found)  # a text stays, such as the file's name
+        number = found if isinstance(found, str) else read_whole_number(found)  # a text stays, such as the file's name
         if number is None or number in ids:
             raise DataError(
                 f"{shown} has images with the id {quoted(found)}; expected whole numbers or texts, each once"
@@ -150,7 +150,7 @@ def _check_image_entries(images: list[dict[str, Any]], shown: str) -> None:
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"{name} has no 'file_name'")
         for side in ("height", "width"):
-            pixels = whole_number(image.get(side))
+            pixels = read_whole_number(image.get(side))
             if pixels is None or pixels < 1:
                 raise DataError(
                     f"{name} has no 'height' and 'width'; expected its pixels, and found the {side} "
@@ -167,24 +167,24 @@ def _check_image_entries(images: list[dict[str, Any]], shown: str) -> None:
 def _number_annotations(content: dict[str, Any], shown: str) -> None:
     images = {image["id"]: image for image in content["images"]}
     texts_first = sorted(images, key=lambda image_id: isinstance(image_id, int))  # so that 7 has precedence over "7"
-    by_number: dict[int | None, Any] = {whole_number(each): each for each in texts_first}
+    by_number: dict[int | None, Any] = {read_whole_number(each): each for each in texts_first}
     by_number.pop(None, None)  # of texts that are no numbers
     categories = {category["id"] for category in content["categories"]}
     for annotation in content["annotations"]:
         found = annotation.get("image_id")
-        number = whole_number(found)
+        number = read_whole_number(found)
         image_id = found if isinstance(found, str) and found in images else by_number.get(number)
         if image_id is None:
             name = f"annotation {printable(annotation.get('id'), 80)} of {shown}"
             raise DataError(f"{name} has the image_id {quoted(found)}, which is none")
         annotation["image_id"] = image_id
-        category = whole_number(annotation.get("category_id"))
+        category = read_whole_number(annotation.get("category_id"))
         if category not in categories:
             name = f"{annotation_name(annotation, images[image_id])} of {shown}"
             raise DataError(f"{name} has the category_id {quoted(annotation.get('category_id'))}, which is none")
         annotation["category_id"] = category
         if "iscrowd" in annotation:
-            crowd = False if annotation["iscrowd"] is None else flag(annotation["iscrowd"])
+            crowd = False if annotation["iscrowd"] is None else read_flag(annotation["iscrowd"])
             if crowd is None:
                 name = f"{annotation_name(annotation, images[image_id])} of {shown}"
                 raise DataError(f"{name} has the iscrowd {quoted(annotation['iscrowd'])}; expected 0 or 1")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.model_files.starting_weights import (
     BOTTOM_UP,
     StartingWeights,
@@ -17,6 +17,8 @@ from tensormask_server.network.loading import load_weights
 from tensormask_server.network.resnet import ResNetConfig
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable
+
+from training.first_few import first_few
 
 # what torchvision's networks were trained with, for 0 … 255 instead of its 0 … 1
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -43,7 +45,7 @@ def start_from(network: TensorMask, path: Path) -> str:
         ConfigError: the backbone has learnt with other settings than the configuration's.
     """
     weights = load_starting_weights(path)
-    _check_suits(network.config, weights.of)
+    _check_suits(network.config, weights.origin)
     own = network.state_dict()
     is_tensormask = any(name.startswith("head.mask_") for name in weights.entries)
     taken = {}
@@ -61,9 +63,9 @@ def start_from(network: TensorMask, path: Path) -> str:
     return _report(path, weights, taken.keys() & own.keys(), [name for name in own if name in random])
 
 
-def _check_suits(config: TensorMaskConfig, of: WeightsOf) -> None:
+def _check_suits(config: TensorMaskConfig, origin: WeightsOf) -> None:
     """Checks that a network sees the images, and strides, as the backbone has learnt it."""
-    if of not in (WeightsOf.TORCHVISION, WeightsOf.CAFFE2, WeightsOf.RESNET):
+    if origin not in (WeightsOf.TORCHVISION, WeightsOf.CAFFE2, WeightsOf.RESNET):
         return
     backbone = config.backbone
     if not isinstance(backbone, ResNetConfig):
@@ -72,9 +74,9 @@ def _check_suits(config: TensorMaskConfig, of: WeightsOf) -> None:
             "MODEL.BACKBONE.NAME build_retinanet_resnet_fpn_backbone, or other weights"
         )
     settings: list[tuple[str, object, object]] = []
-    if of is WeightsOf.CAFFE2:
+    if origin is WeightsOf.CAFFE2:
         settings = [("INPUT.FORMAT", config.input.format, "BGR")]
-    elif of is WeightsOf.TORCHVISION:
+    elif origin is WeightsOf.TORCHVISION:
         settings = [
             ("INPUT.FORMAT", config.input.format, "RGB"),
             ("MODEL.PIXEL_MEAN", config.input.pixel_mean, PIXEL_MEAN),
@@ -88,21 +90,20 @@ def _check_suits(config: TensorMaskConfig, of: WeightsOf) -> None:
         if found != wanted
     ]
     if changes:
-        origin = "Caffe2's" if of is WeightsOf.CAFFE2 else "torchvision's"
-        raise ConfigError(f"{origin} networks have learnt with other settings than these; set {', '.join(changes)}")
+        maker = "Caffe2's" if origin is WeightsOf.CAFFE2 else "torchvision's"
+        raise ConfigError(f"{maker} networks have learnt with other settings than these; set {', '.join(changes)}")
 
 
 def _report(path: Path, weights: StartingWeights, taken: Iterable[str], random: Iterable[str]) -> str:
     unused = [*weights.left_out, *(name for name in weights.entries if name not in set(taken))]
-    more = f" and {len(unused) - MOST_UNUSED} more" if len(unused) > MOST_UNUSED else ""
     lines = [
-        f"start weights: {printable(path)}, of {weights.of.value}",
+        f"start weights: {printable(path)}, of {weights.origin.value}",
         f"  taken: {_groups(taken)}",
         f"  start from random values: {_groups(random) or 'none'}",
     ]
     if unused:
-        named = ", ".join(printable(each, 60) for each in unused[:MOST_UNUSED])
-        lines.append(f"  in the file and not used: {named}{more}")
+        named = first_few([printable(each, 60) for each in unused], MOST_UNUSED)
+        lines.append(f"  in the file and not used: {named}")
     return "\n".join(lines)
 
 

@@ -19,15 +19,15 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Instances:
+class TrainingInstances:
     """The instances of one image, all of length M."""
 
     classes: Tensor  # int64 (M,), 0 … NUM_CLASSES-1
     boxes: Tensor  # float32 (M, 4), x0 y0 x1 y1 of the masks, in pixels of the network's input
     masks: Tensor  # uint8 (M, H, W), 0 or 1
 
-    def to(self, device: torch.device) -> "Instances":
-        return Instances(self.classes.to(device), self.boxes.to(device), self.masks.to(device))
+    def to(self, device: torch.device) -> "TrainingInstances":
+        return TrainingInstances(self.classes.to(device), self.boxes.to(device), self.masks.to(device))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Batch:
     """What one step learns from."""
 
     images: Tensor  # float32 (N, 3, H, W), as `inputs.normalised_batch` gives them
-    instances: list[Instances]
+    instances: list[TrainingInstances]
     names: tuple[str, ...] = ()  # the images' file names
 
     def to(self, device: torch.device) -> "Batch":
@@ -93,7 +93,7 @@ class Batches(Dataset[Batch]):
         instances = [_padded(each, *images.shape[2:]) for _, each in examples]
         return Batch(images, instances, tuple(names))
 
-    def _example(self, index: int, size: int, flip: bool) -> tuple[np.ndarray, Instances]:
+    def _example(self, index: int, size: int, flip: bool) -> tuple[np.ndarray, TrainingInstances]:
         """The resized image, uint8 (h, w, 3), RGB, and its instances."""
         options = dataclasses.replace(self.normalisation, min_size=size, max_size=self.options.max_size)
         image = resize_image(self.data.image(index), options)
@@ -114,7 +114,7 @@ def _resized_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(scaled) >= 128
 
 
-def _instances(classes: list[int], masks: np.ndarray) -> Instances:
+def _instances(classes: list[int], masks: np.ndarray) -> TrainingInstances:
     """Leaves out the masks that have no pixel left."""
     boxes, kept = [], []
     for i, mask in enumerate(masks):
@@ -122,14 +122,14 @@ def _instances(classes: list[int], masks: np.ndarray) -> Instances:
         if len(rows):
             kept.append(i)
             boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    return Instances(
+    return TrainingInstances(
         classes=torch.tensor([classes[i] for i in kept], dtype=torch.int64),
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         masks=torch.from_numpy(np.ascontiguousarray(masks[kept])),
     )
 
 
-def _padded(instances: Instances, height: int, width: int) -> Instances:
+def _padded(instances: TrainingInstances, height: int, width: int) -> TrainingInstances:
     """The instances with masks of the batch's height and width, zeros right and bottom."""
     _, mask_height, mask_width = instances.masks.shape
     padding = (0, width - mask_width, 0, height - mask_height)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import open_regular, write_whole
 from tensormask_server.same_options import check_same_options
@@ -52,7 +52,7 @@ def save(
         "losses": losses.state_dict(),
         "optimizer": optimizer.state_dict(),
         "iteration": done,
-        "asked": dict(options),
+        "options": dict(options),
     }
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     if not all(np.isfinite(array).all() for array in weights.values()):
@@ -94,7 +94,8 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options:
     try:
         with open_regular(out / STATE, MOST_STATE) as file:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        before, done = OLDER | state["asked"], int(state["iteration"])
+        recorded = state["asked"] if "asked" in state else state["options"]  # "asked" in older states
+        before, done = OLDER | recorded, int(state["iteration"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{printable(out / STATE)} is damaged: {_short(error)}; name another --out") from error
     check_same_options(out, before, options, "--out")

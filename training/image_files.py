@@ -13,6 +13,7 @@ from tensormask_server.regular_files import MOST_IMAGE, read_regular
 from tqdm import tqdm
 
 from training.annotations import MOST_NAMES, DataError
+from training.first_few import first_few
 
 MOST_THREADS = 8  # each holds one decoded image
 FEW = 1000  # images; so many are checked within seconds, so no bar is shown
@@ -49,10 +50,9 @@ def check_image_files(entries: Sequence[Mapping[str, Any]], folder: Path) -> Non
         shown = tqdm(found, "checking images", len(entries), leave=False, disable=len(entries) < FEW, unit="image")
         faults = [fault for fault in shown if fault]
     if faults:
-        more = f"; and {len(faults) - MOST_NAMES} more" if len(faults) > MOST_NAMES else ""
         raise DataError(
             f"{len(faults)} of the {len(entries)} images of {printable(folder)} can't be used: "
-            f"{'; '.join(faults[:MOST_NAMES])}{more}"
+            f"{first_few(faults, MOST_NAMES, '; ')}"
         )
 
 

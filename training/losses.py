@@ -8,7 +8,7 @@ from tensormask_server.network.anchors import anchors_at
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor, distributed, nn
 
-from training.data import Batch, Instances
+from training.data import Batch, TrainingInstances
 from training.settings import LossConfig
 from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets, smallest_side
 
@@ -149,7 +149,7 @@ class Losses(nn.Module):
                 losses.append(F.cross_entropy(logits.float(), targets))
         return torch.stack(losses).mean()
 
-    def _labels(self, instances: Instances) -> Tensor:
+    def _labels(self, instances: TrainingInstances) -> Tensor:
         """The class of each pixel, int64 (H, W), NUM_CLASSES where there is nothing."""
         labels = torch.full(
             instances.masks.shape[1:], self.network.config.head.num_classes, device=instances.classes.device

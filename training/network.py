@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.model_files.starting_weights import BOTTOM_UP
 from tensormask_server.network.norms import FrozenBatchNorm, NormedConv2d
 from tensormask_server.network.tensormask import TensorMask
@@ -18,7 +18,7 @@ from training.settings import TrainingConfig
 PRIOR = 0.01  # the score that an untrained network gives to each class everywhere, as of RetinaNet
 
 
-def build_network(
+def network_to_train(
     config: TrainingConfig, weights: Path | None = None, say: Callable[[str], object] = lambda _: None
 ) -> TensorMask:
     """Builds a network to train.

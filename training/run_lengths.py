@@ -1,20 +1,14 @@
-"""COCO's run-length encodings of masks (RLE), checked before pycocotools reads them. It checks nothing itself.
-
-The runs go down the columns, off and on by turns, and begin with an off one. The compressed text has 5 bits of a run's
-length in each character, the lowest first, from the character "0" on. Bit 5 says that another character follows. From
-the fourth run on, the text has the difference to the run two places before.
-
-Source: rleToString and rleFrString of the COCO API's maskApi.c.
-"""
+"""Checks COCO's run-length encodings of masks (RLE) before pycocotools reads them, which checks nothing itself."""
 
 import ast
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from tensormask_server.compressed_runs import characters_of_runs, decompressed_runs
 from tensormask_server.printable import printable, quoted
 
-from training.spelled_numbers import whole_number
+from training.spelled_numbers import read_whole_number
 
 LOWEST, HIGHEST = ord("0"), ord("o")  # the characters of compressed text
 MOST_CHARACTERS = 7  # of one run; pycocotools would shift the bits of more out of its numbers
@@ -59,7 +53,7 @@ def checked_runs(counts: Any, height: int, width: int) -> tuple[list[int] | str,
 
 def _whole_numbers(counts: Sequence[Any]) -> np.ndarray:
     """int64; numbers that are too large for any image are cut to 2⁶²."""
-    runs = [count if type(count) is int else whole_number(count) for count in counts]
+    runs = [count if type(count) is int else read_whole_number(count) for count in counts]
     for place, run in enumerate(runs):
         if run is None:
             raise RunLengthError(f"the run at place {place} of its RLE is {quoted(counts[place])}; expected pixels")
@@ -87,19 +81,12 @@ def _decompressed(text: str) -> np.ndarray:
     if len(wrong):
         raise _damaged(text, int(wrong[0]))
     values = codes.astype(np.int64) - LOWEST
-    ends = np.flatnonzero(values & 32 == 0)
-    if len(values) and (not len(ends) or ends[-1] != len(values) - 1):
+    if len(values) and values[-1] >= 32:
         raise RunLengthError("the text of its RLE ends within a number; it is damaged or cut off")
-    starts = np.concatenate(([0], ends[:-1] + 1)).astype(np.int64)[: len(ends)]
-    lengths = ends - starts + 1
-    if len(lengths) and lengths.max() > MOST_CHARACTERS:
-        raise RunLengthError(f"the text of its RLE has a number of {lengths.max()} characters; it is damaged")
-    within = np.arange(len(values)) - np.repeat(starts, lengths)  # the place of each character in its number
-    runs = np.add.reduceat((values & 31) << (5 * within), starts) if len(starts) else np.empty(0, np.int64)
-    runs = np.where(values[ends] & 16, runs - (np.int64(1) << (5 * lengths)), runs)  # the sign
-    runs[1::2] = runs[1::2].cumsum()
-    runs[2::2] = runs[2::2].cumsum()
-    return runs
+    characters = characters_of_runs(values)
+    if len(characters) and characters.max() > MOST_CHARACTERS:
+        raise RunLengthError(f"the text of its RLE has a number of {characters.max()} characters; it is damaged")
+    return decompressed_runs(values, characters)
 
 
 def _damaged(text: str, place: int) -> RunLengthError:

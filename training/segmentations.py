@@ -8,7 +8,7 @@ from pycocotools import mask as rle
 from tensormask_server.printable import printable, quoted
 
 from training.run_lengths import RunLengthError, checked_runs
-from training.spelled_numbers import whole_number
+from training.spelled_numbers import read_whole_number
 
 EXPECTED = "expected a list of polygons [x, y, x, y, …], or RLE with 'size' and 'counts'"
 FEWEST_NUMBERS = 6  # of a polygon of three points
@@ -110,7 +110,7 @@ def segmentation_box(checked: Any, height: int, width: int) -> tuple[float, floa
 
 
 def _checked_size(size: Any, height: int, width: int) -> tuple[int, int]:
-    sides = [whole_number(side) for side in size] if isinstance(size, list | tuple) else None
+    sides = [read_whole_number(side) for side in size] if isinstance(size, list | tuple) else None
     if sides != [height, width]:
         raise SegmentationError(
             f"its RLE is of the size {quoted(size)}, on an image of [{height}, {width}] (height, width)"

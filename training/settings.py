@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader, is_list
 from tensormask_server.network.config import TensorMaskConfig, parse_config
 
 MOST_ITERATIONS = 1 << 31
@@ -14,7 +15,7 @@ READ = """BASE_LR MOMENTUM WEIGHT_DECAY WEIGHT_DECAY_NORM MAX_ITER LR_SCHEDULER_
     WARMUP_ITERS WARMUP_FACTOR IMS_PER_BATCH CHECKPOINT_PERIOD CLIP_GRADIENTS"""
 FIXED = "NESTEROV BASE_LR_END BIAS_LR_FACTOR WEIGHT_DECAY_BIAS REFERENCE_WORLD_SIZE AMP"
 UNUSED = "NUM_DECAYS RESCALE_INTERVAL"  # of schedules that aren't supported
-# of detectron2's DATALOADER; the last two change how fast batches are made, and not what is learnt
+# of detectron2's DATALOADER: what decides which images a batch has, and what only changes how fast batches are made
 SAMPLING = "SAMPLER_TRAIN REPEAT_THRESHOLD REPEAT_SQRT RANDOM_SUBSET_RATIO FILTER_EMPTY_ANNOTATIONS"
 SPEED = "NUM_WORKERS ASPECT_RATIO_GROUPING"
 # by detectron2's name, how a norm learns; torch's SyncBN is used for detectron2's own kinds of it

@@ -7,7 +7,7 @@ _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,18})(\.0*)?\s*")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
-def whole_number(value: Any) -> int | None:
+def read_whole_number(value: Any) -> int | None:
     """The whole number that a value stands for: 7, 7.0, "7" and "7.0" are 7.
 
     Returns:
@@ -21,7 +21,7 @@ def whole_number(value: Any) -> int | None:
     return None if match is None else int(match[1])
 
 
-def flag(value: Any) -> bool | None:
+def read_flag(value: Any) -> bool | None:
     """The flag that a value stands for: 0, 0.0, "0" and False are False; 1, 1.0, "1" and True are True.
 
     Returns:

@@ -9,8 +9,9 @@ from tensormask_server.network.config import InputConfig
 from tensormask_server.printable import printable
 
 from training.coco_folder import CocoFolder
+from training.first_few import first_few
+from training.resized_boxes import resized_boxes
 from training.settings import ImageConfig
-from training.unmatched import resized_boxes
 
 MOST_CLASSES = 100  # that the table lists; of more classes it lists the rarest
 SHARES = {"smallest": 0, "10 %": 10, "median": 50, "90 %": 90, "largest": 100}  # percentiles
@@ -83,8 +84,7 @@ def _sizes(data: CocoFolder, options: ImageConfig, normalisation: InputConfig) -
 def _coinciding(data: CocoFolder) -> Iterator[str]:
     names = data.coinciding()
     if names:
-        more = f" and {len(names) - MOST_COINCIDING} more" if len(names) > MOST_COINCIDING else ""
         yield (
             f"{len(names)} instances have the box of another instance of their image, so no window can tell them apart "
-            f"and none learns them: {', '.join(names[:MOST_COINCIDING])}{more}"
+            f"and none learns them: {first_few(names, MOST_COINCIDING)}"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.data import Instances
+from training.data import TrainingInstances
 
 MOST_TIMES_LONGER = 2  # than an instance is the window that learns it
 
@@ -28,7 +28,7 @@ class Positives:
 
 
 def assign(
-    instances: list[Instances], cell_anchors: Tensor, stride: int, smallest: Tensor, height: int, width: int
+    instances: list[TrainingInstances], cell_anchors: Tensor, stride: int, smallest: Tensor, height: int, width: int
 ) -> tuple[Positives, Tensor]:
     """Decides for each window of one level which instance it learns.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable, say
 from torch import Tensor, distributed, nn
@@ -19,14 +19,16 @@ from torch.utils.data import DataLoader
 from training import files
 from training.coco_folder import CocoFolder
 from training.data import Batch, Batches
+from training.first_few import first_few
 from training.image_files import check_image_files
 from training.losses import Losses
-from training.network import build_network, in_channels_last
+from training.network import in_channels_last, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
 from training.settings import REPEATING, SamplingConfig, TrainingConfig
 from training.summary import data_table
+from training.temporary_folder import check_temporary_folder
 from training.unmatched import warning_of_unmatched
 from training.validation import Validation, keep_best
 
@@ -65,8 +67,11 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         ConfigError: the configuration doesn't suit the data or the device, or the folder has a training that can't go
             on with these options.
         DataError: an image or its annotations can't be learnt from.
+        TemporaryFolderError: the processes that make batches can't use the folder for temporary files.
         TrainingStopped: a loss is no finite number.
     """
+    if run.workers:
+        check_temporary_folder()
     torch.manual_seed(run.seed)
     device = torch.device(run.device)
     if "SyncBN" in (config.norm, config.pyramid_norm) and device.type == "cpu" and distributed.is_initialized():
@@ -77,28 +82,28 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     data = CocoFolder(run.data, config.sampling.keep_empty)
     _check_number_of_classes(config, data)
     start_lines: list[str] = []
-    network = build_network(config, run.weights, start_lines.append).to(device)
+    network = network_to_train(config, run.weights, start_lines.append).to(device)
     in_channels_last(network)
-    losses = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
-    optimizer = build_optimizer(losses, config.solver, run.optimizer)
+    criterion = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
+    optimizer = build_optimizer(criterion, config.solver, run.optimizer)
     options = _fixed_options(config, run, data)
-    done = files.resume(run.out, losses, optimizer, options)
+    done = files.resume(run.out, criterion, optimizer, options)
     if _is_first():
-        if not done:
-            check_image_files(data.all_entries, run.data / "images")
         if done:
             start_lines = [
                 f"continues from iteration {done} of {config.solver.max_iter}, from {printable(run.out / files.STATE)}"
             ]
+        else:
+            check_image_files(data.all_entries, run.data / "images")
         for line in (*start_lines, *_description(config, run, data, network)):
             say(line, sys.stderr)
     # in one process; the others wait for its next gradients
     validation = Validation(run.validate, data.category_ids) if run.validate and _is_first() else None
     every = run.every or config.solver.checkpoint_period
-    learner: nn.Module = losses
+    learner: nn.Module = criterion
     if distributed.is_initialized():
         learner = DistributedDataParallel(
-            losses,
+            criterion,
             [device] if device.type == "cuda" else None,
             # the pyramid's levels that the head doesn't see are in no loss
             find_unused_parameters=config.network.head.in_features != config.network.fpn.out_features,
@@ -114,13 +119,13 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         for iteration, batch in enumerate(loader, start=done):
             rate = learning_rate(config.solver, iteration)
             set_learning_rate(optimizer, rate)
-            losses_of_batch = _losses(learner, batch.to(device), run.precision)
-            _check_finite(losses_of_batch, batch, iteration, run.out)
-            _step(learner, optimizer, losses_of_batch, config.solver.clip_norm)
-            report.add(rate, {name: loss.detach() for name, loss in losses_of_batch.items()})
+            batch_losses = _compute_losses(learner, batch.to(device), run.precision)
+            _check_finite(batch_losses, batch, iteration, run.out)
+            _step(learner, optimizer, batch_losses, config.solver.clip_norm)
+            report.add(rate, {name: loss.detach() for name, loss in batch_losses.items()})
             due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
             if due and _is_first():
-                files.save(run.out, config, losses, optimizer, iteration + 1, options)
+                files.save(run.out, config, criterion, optimizer, iteration + 1, options)
             is_last = iteration + 1 == config.solver.max_iter
             if validation is not None and (is_last or (iteration + 1) % every == 0):
                 scores = validation(network, device)
@@ -151,7 +156,18 @@ def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[s
     }
 
 
-def _losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
+def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
+    """What changes the order of images, by the configuration's keys."""
+    return {
+        # without images to leave out, the key changes nothing
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
+        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
+        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
+        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
+    }
+
+
+def _compute_losses(learner: nn.Module, batch: Batch, precision: str) -> dict[str, Tensor]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         losses: dict[str, Tensor] = learner(batch)
     return losses
@@ -163,11 +179,10 @@ def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: 
     wrong = [f"the {name} loss is {value}" for name, value in values.items() if not math.isfinite(value)]
     if not wrong:
         return
-    more = f" and {len(batch.names) - MOST_IMAGES} more" if len(batch.names) > MOST_IMAGES else ""
-    names = ", ".join(printable(name, 60) for name in batch.names[:MOST_IMAGES])
+    names = first_few([printable(name, 60) for name in batch.names], MOST_IMAGES)
     kept = "keeps the weights of its last checkpoint" if (out / files.WEIGHTS).exists() else "has no weights yet"
     raise TrainingStopped(
-        f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}{more}. {printable(out)} {kept}. Lower "
+        f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}. {printable(out)} {kept}. Lower "
         "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENTS, or look at these images"
     )
 
@@ -206,17 +221,6 @@ def _repeat_factors(sampling: SamplingConfig, data: CocoFolder) -> np.ndarray | 
     if sampling.repeat_threshold is None:
         return None
     return repeat_factors(data.classes_of_images(), sampling.repeat_threshold, sampling.repeat_square_root)
-
-
-def _sampling_options(sampling: SamplingConfig, data: CocoFolder) -> dict[str, object]:
-    """What changes the order of images, by the configuration's keys."""
-    return {
-        # without images to leave out, the key changes nothing
-        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": len(data) < len(data.all_entries),
-        "DATALOADER.SAMPLER_TRAIN": "TrainingSampler" if sampling.repeat_threshold is None else REPEATING,
-        "DATALOADER.REPEAT_THRESHOLD": sampling.repeat_threshold or 0.0,
-        "DATALOADER.REPEAT_SQRT": sampling.repeat_square_root,
-    }
 
 
 def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:

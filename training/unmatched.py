@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from tensormask_server.network.config import InputConfig
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.prediction.inputs import resized_shape
 from torch import Tensor
 
+from training.resized_boxes import resized_boxes
 from training.settings import ImageConfig
 from training.targets import MOST_TIMES_LONGER, smallest_side, takes
 
@@ -50,26 +50,6 @@ def warning_of_unmatched(
         if not len(unmatched):
             return None
     return _warning(network, sides, len(boxes), first_size)
-
-
-def resized_boxes(boxes: np.ndarray, shapes: np.ndarray, resizing: InputConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes as they are in the network's input.
-
-    Args:
-        boxes: float64 (M, 4), x0 y0 x1 y1 in pixels of their images.
-        shapes: int64 (M, 2), height and width of each one's image.
-        resizing: to which sizes images are resized.
-
-    Returns:
-        float64 (M, 4), in whole pixels of the network's input, at least one each way; int64 (M, 2), height and width
-        of the resized images.
-    """
-    distinct, places = np.unique(shapes, axis=0, return_inverse=True)
-    distinct_resized = [resized_shape(int(height), int(width), resizing) for height, width in distinct]
-    resized = np.array(distinct_resized, np.int64).reshape(-1, 2)[places.reshape(-1)]  # (M, 2)
-    rounded = np.floor(boxes * np.tile((resized / shapes)[:, ::-1], 2) + 0.5)
-    low = np.minimum(rounded[:, :2], resized[:, ::-1] - 1)
-    return np.concatenate((low, np.maximum(rounded[:, 2:], low + 1)), axis=1), resized
 
 
 def _match(network: TensorMask, boxes: np.ndarray) -> np.ndarray:

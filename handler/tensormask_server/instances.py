@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tensormask_server.compressed_runs import characters_of_runs, decompressed_runs
+
 MAX_MASK_PIXELS = 1_677_721_600  # of all masks of a response: the default of the server's --max-mask-pixels
 MAX_VALUES = 1_000_000  # of a response's JSON; 1000 instances have 20,000. A value takes up to 200 bytes of memory
 MAX_COUNTS = 1 << 24  # characters of a mask's run lengths: enough for 16 million runs of one pixel
@@ -90,10 +92,6 @@ def read_instances(body: bytes, server_timing: str, max_mask_pixels: int = MAX_M
 def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
     """Decodes COCO's compressed run lengths to a mask, as pycocotools does.
 
-    They are the lengths of the runs of off and on pixels in turn, column by column. From the fourth length on, the
-    difference to the length before the last one is stored. A number is stored in two's complement, as groups of 5 bits,
-    the lowest group first. Each group is one character: 48 + its bits, + 32 if another group follows.
-
     Args:
         counts: of an instance's "segmentation".
         height, width: of the image, in pixels.
@@ -115,15 +113,10 @@ def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
     if len(text) == 0 or text.min() < 48 or text.max() > 48 + 63 or text[-1] >= 48 + 32 or min(height, width) < 0:
         raise ValueError(f"counts is {counts[:20]!r}; expected COCO's compressed run lengths")
     codes = text.astype(np.int64) - 48
-    last = np.flatnonzero(codes < 32)
-    first = np.append(0, last[:-1] + 1)
-    if (last - first).max() >= MAX_GROUPS:
+    characters = characters_of_runs(codes)
+    if characters.max() > MAX_GROUPS:
         raise ValueError(f"counts has a run length of more than {MAX_GROUPS} characters; expected fewer")
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((codes & 31) << shifts, first)
-    runs -= ((codes[last] & 16) << 1) << shifts[last]
-    for start in (1, 2):  # without overflow: 2²⁴ runs of 2³⁴ pixels are 2⁵⁸
-        runs[start::2] = np.cumsum(runs[start::2])
+    runs = decompressed_runs(codes, characters)  # without overflow: 2²⁴ runs of 2³⁴ pixels are 2⁵⁸
     # the sum is last, because it can't overflow once the maximum is checked
     if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
         raise ValueError(f"the run lengths don't add up; expected {pixels} pixels, {height}×{width}")

@@ -11,8 +11,8 @@ from tensormask_server import __version__
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.integrity import SUMS, sums_of
-from tensormask_server.model_files.detectron2_yaml import MAX_BYTES
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.yaml_bases import MAX_BYTES
 
 PACKAGE = Path(__file__).parents[1]
 HANDLER = PACKAGE.parent / "tensormask_handler.py"

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from tensormask_server.model_files.array_pickle import CutShort, RefusedPickle
+from tensormask_server.model_files.array_stand_ins import RefusedPickle
 from tensormask_server.model_files.entries import EntriesError, find_entries
 from tensormask_server.model_files.file_kinds import HEAD, WeightsKind, description, weights_kind, zip_description
+from tensormask_server.model_files.measured_bytes import CutShort
 from tensormask_server.model_files.torch_file import DTYPES, read_pickle, read_torch_file
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.published_names import digits_in_name

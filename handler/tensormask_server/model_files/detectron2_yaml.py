@@ -1,28 +1,21 @@
-"""detectron2's YAML dialect: files with a `_BASE_`, dotted keys, Python literals in strings."""
+"""Reads detectron2's configurations: YAML files that are merged over their `_BASE_` files."""
 
-import ast
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tensormask_server.model_files.file_kinds import HEAD, is_configuration, is_python, known_description, weights_kind
-from tensormask_server.model_files.plain_yaml import PythonInYamlError, parse_plain_yaml
+from tensormask_server.model_files.key_reader import ConfigError
+from tensormask_server.plain_yaml import PythonInYamlError, parse_plain_yaml
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_WEIGHTS, open_regular, read_regular
-from tensormask_server.spelling import did_you_mean
+from tensormask_server.yaml_bases import KEY, MAX_BYTES, base_names
 
-# Of all files together. detectron2's have some thousands of bytes, and PyYAML's parser can take 40 s for 1 MB. Its
-# faster parser, in C, can't be used: a deeply nested file ends the whole process there.
-MAX_BYTES = 1 << 16
 MAX_FILES = 100
 CFG_DUMP = "expected a configuration (YAML) with the key MODEL, as cfg.dump() writes it"
-
-
-class ConfigError(ValueError):
-    """A configuration that can't be used. The message names the key, its value and what is supported."""
 
 
 def load_merged_yaml(path: str | Path) -> dict[str, Any]:
@@ -36,100 +29,11 @@ def load_merged_yaml(path: str | Path) -> dict[str, Any]:
     return _load_merged(Path(path), (), {}, [MAX_BYTES])
 
 
-class KeyReader:
-    """Looks up dotted keys in a merged configuration, and checks their values.
-
-    Its methods raise a ConfigError for a value that isn't supported. It names the key, the value and what is supported.
-    """
-
-    def __init__(self, tree: Mapping[str, Any]):
-        self._tree = tree
-
-    def section(self, key: str) -> Mapping[str, Any]:
-        """The mapping under a dotted key. The empty key stands for the whole tree."""
-        node = self._tree
-        for part in filter(None, key.split(".")):
-            node = node.get(part, {})
-            if node is None:  # a key with nothing under it
-                node = {}
-            if not isinstance(node, dict):
-                raise ConfigError(f"{printable(key)} is {quoted(node)}; expected a mapping")
-        return node
-
-    def get(self, key: str, default: Any) -> Any:
-        """The value of a dotted key. A string that is a Python literal is decoded, as detectron2 does it."""
-        section, _, name = key.rpartition(".")
-        value = self.section(section).get(name, default)
-        if not isinstance(value, str):
-            return value
-        try:
-            return ast.literal_eval(value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return value
-
-    def checked(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
-        """A value that `accepts` says True to.
-
-        Args:
-            expected: the values that are accepted, in words, for the error.
-        """
-        value = self.get(key, default)
-        if not accepts(value):
-            section, _, name = key.rpartition(".")
-            found = "is" if name in self.section(section) else "is missing, and by default it is"
-            raise ConfigError(f"{key} {found} {quoted(value)}; supported: {expected}")
-        return value
-
-    def integer(self, key: str, default: int, least: int = 1, most: int = 1 << 16) -> int:
-        """A whole number from `least` to `most`."""
-        expected = f"a whole number from {least} to {most}"
-        return int(self.checked(key, default, expected, lambda v: _is_int(v) and least <= v <= most))
-
-    def number(self, key: str, default: float, low: float, high: float) -> float:
-        """A number from `low` to `high`."""
-        expected = f"a number from {low:g} to {high:g}"
-        return float(self.checked(key, default, expected, lambda v: is_number(v) and low <= v <= high))
-
-    def boolean(self, key: str, default: bool) -> bool:
-        return bool(self.checked(key, default, "True or False", lambda v: isinstance(v, bool)))
-
-    def choice(self, key: str, default: Any, choices: tuple[Any, ...]) -> Any:
-        """One of the choices, of the same type as it."""
-        expected = " or ".join(repr(choice) for choice in choices)
-        return self.checked(key, default, expected, lambda v: any(v == c and type(v) is type(c) for c in choices))
-
-    def numbers(self, key: str, default: tuple[float, ...], expected: str, accepts: Callable[[Any], bool]) -> Any:
-        """As many numbers as the default has, each of which `accepts` says True to."""
-        value = self.checked(
-            key,
-            default,
-            expected,
-            lambda v: is_list(v) and len(v) == len(default) and all(is_number(n) and accepts(n) for n in v),
-        )
-        return tuple(float(n) for n in value)
-
-    def consecutive(self, key: str, default: tuple[str, ...], names: tuple[str, ...], expected: str) -> tuple[str, ...]:
-        """Some of the names that follow each other, in the same order."""
-        runs = [names[i:j] for i in range(len(names)) for j in range(i + 1, len(names) + 1)]
-        return tuple(self.checked(key, default, expected, lambda v: is_list(v) and tuple(v) in runs))
-
-    def known_keys(self, section: str, names: tuple[str, ...]) -> None:
-        """
-        Raises:
-            ConfigError: the section has a key that isn't one of the names. The message gives the nearest name.
-        """
-        for name in self.section(section):
-            if name not in names:
-                raise ConfigError(
-                    f"{section}.{printable(name)} is not a known key{did_you_mean(name, names)}; "
-                    f"supported: {', '.join(names)}"
-                )
-
-
 def _load_merged(
     path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]], bytes_left: list[int]
 ) -> dict[str, Any]:
-    """
+    """Reads a file, and merges it over its bases.
+
     Args:
         children: the files whose `_BASE_` led here, resolved.
         known: the files merged so far. A file that is the base of several is read once.
@@ -145,13 +49,12 @@ def _load_merged(
         raise ConfigError(f"{printable(path)} is one _BASE_ too many; supported: {MAX_FILES} files")
     tree = _read_yaml(path, bytes_left)
     merged: dict[str, Any] = {}
-    if "_BASE_" in tree:
-        base = tree.pop("_BASE_")
-        bases = base if isinstance(base, list) else [base]
-        if len(bases) > MAX_FILES:
-            raise ConfigError(f"_BASE_ in {printable(path)} has {len(bases)} files; supported: {MAX_FILES}")
-        for name in bases:
-            merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved), known, bytes_left))
+    bases = base_names(tree)
+    tree.pop(KEY, None)
+    if len(bases) > MAX_FILES:
+        raise ConfigError(f"_BASE_ in {printable(path)} has {len(bases)} files; supported: {MAX_FILES}")
+    for name in bases:
+        merged = _merge(merged, _load_merged(_base_path(path, name), (*children, resolved), known, bytes_left))
     known[resolved] = _merge(merged, tree)
     return known[resolved]
 
@@ -187,7 +90,7 @@ def _read_yaml(path: Path, bytes_left: list[int]) -> dict[str, Any]:
         raise ConfigError(
             f"{path_text} holds {_type_name(tree)}; expected a mapping such as detectron2's configurations"
         )
-    if "MODEL" not in tree and "_BASE_" not in tree and b"_target_:" in content:
+    if "MODEL" not in tree and KEY not in tree and b"_target_:" in content:
         raise ConfigError(f"{path_text} is a LazyConfig, written as YAML; {CFG_DUMP}")
     return tree
 
@@ -206,7 +109,8 @@ def _content(path: Path, bytes_left: list[int]) -> bytes:
 
 
 def _name_other_kind(path: str, content: bytes) -> None:
-    """
+    """Says what a file is that people take for a configuration.
+
     Args:
         path: as error messages name it.
         content: of a file that isn't a configuration, or the beginning of it.
@@ -233,18 +137,6 @@ def _merge(base: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18
-
-
-def is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
 
 
 def _type_name(value: Any) -> str:

@@ -1,5 +1,6 @@
 """What a file holds, told by its content and not by its name: weights, or something that people take for weights."""
 
+import pickle
 import pickletools
 import re
 import zipfile
@@ -9,8 +10,8 @@ from io import BytesIO
 
 HEAD = 4096  # bytes of a file that are looked at
 ZIP = b"PK\x03\x04"
-# the beginning of torch's format before the zip: a pickle of its magic number
-LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # with whose pickle torch's format before the zip begins
+LEGACY_TORCH = pickle.dumps(LEGACY_MAGIC, protocol=2)
 # the first bytes of files that aren't weights; the first that matches counts
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "compressed by gzip; unpack it with gunzip"),

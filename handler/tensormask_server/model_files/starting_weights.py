@@ -14,8 +14,8 @@ from tensormask_server.model_files.checkpoint import CheckpointError, read_weigh
 from tensormask_server.printable import printable
 
 BOTTOM_UP = "backbone.bottom_up."
-EPS = 1e-5  # of the norms
-# The part of names by which each kind is told.
+EPS = 1e-5  # of the network's norms
+# names of entries that only one kind of file has
 _TORCHVISION_MARK = "layer1.0.conv1.weight"
 _RESNET_MARK = "res2.0.conv1.weight"
 _TORCHVISION = (
@@ -51,7 +51,7 @@ class WeightsOf(Enum):
 class StartingWeights:
     """A file's weights under the names of our network."""
 
-    of: WeightsOf
+    origin: WeightsOf
     entries: dict[str, Tensor]  # float32, finite; "backbone.bottom_up.…" and, if the file has them, the rest
     left_out: tuple[str, ...]  # the names in the file of those without a place, such as a classifier's
 
@@ -69,16 +69,16 @@ def load_starting_weights(path: str | Path) -> StartingWeights:
     """
     file = read_weights(path)
     if file.is_caffe2:
-        of, renamed = WeightsOf.CAFFE2, {name: _of_caffe2(name) for name in file.entries}
+        origin, renamed = WeightsOf.CAFFE2, {name: _of_caffe2(name) for name in file.entries}
     elif _TORCHVISION_MARK in file.entries:
-        of, renamed = WeightsOf.TORCHVISION, {name: _of_torchvision(name) for name in file.entries}
+        origin, renamed = WeightsOf.TORCHVISION, {name: _of_torchvision(name) for name in file.entries}
     elif _RESNET_MARK in file.entries:
-        of = WeightsOf.TORCHVISION if file.author == "torchvision" else WeightsOf.RESNET
+        origin = WeightsOf.TORCHVISION if file.author == "torchvision" else WeightsOf.RESNET
         renamed = {name: _of_resnet(name) for name in file.entries}
     elif any(name.startswith("head.") for name in file.entries):
-        of, renamed = WeightsOf.NETWORK, {name: name for name in file.entries}
+        origin, renamed = WeightsOf.NETWORK, {name: name for name in file.entries}
     else:
-        of, renamed = WeightsOf.DETECTRON2, {name: _of_detectron2(name) for name in file.entries}
+        origin, renamed = WeightsOf.DETECTRON2, {name: _of_detectron2(name) for name in file.entries}
     taken = {new: file.entries[name] for name, new in renamed.items() if new is not None}
     if not any(name.startswith(BOTTOM_UP) for name in taken):
         raise CheckpointError(
@@ -86,9 +86,9 @@ def load_starting_weights(path: str | Path) -> StartingWeights:
             f"those of a TensorMask or another network of detectron2 ({BOTTOM_UP}…), of torchvision's ResNets "
             f"({_TORCHVISION_MARK}) or of Caffe2's (res2_0_branch2a_w)"
         )
-    if of is WeightsOf.CAFFE2:
+    if origin is WeightsOf.CAFFE2:
         taken |= _fixed_statistics(taken, file.entries)
-    return StartingWeights(of, taken, tuple(name for name, new in renamed.items() if new is None))
+    return StartingWeights(origin, taken, tuple(name for name, new in renamed.items() if new is None))
 
 
 def _of_torchvision(name: str) -> str | None:

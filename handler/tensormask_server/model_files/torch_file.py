@@ -15,16 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tensormask_server.model_files.array_pickle import (
-    EXPANSION,
-    ArrayUnpickler,
-    CutShort,
-    MeasuredBytes,
-    RefusedPickle,
-)
+from tensormask_server.model_files.array_pickle import EXPANSION, ArrayUnpickler
+from tensormask_server.model_files.array_stand_ins import RefusedPickle
+from tensormask_server.model_files.file_kinds import LEGACY_MAGIC, ZIP
+from tensormask_server.model_files.measured_bytes import CutShort, MeasuredBytes
 from tensormask_server.printable import printable
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -54,7 +50,7 @@ def read_torch_file(content: bytes) -> Any:
         CutShort: the file ends before its content does.
         Exception: of any type, if the file is broken or isn't one of torch's.
     """
-    if not content.startswith(b"PK\x03\x04"):
+    if not content.startswith(ZIP):
         return _read_legacy(content)
     if not zipfile.is_zipfile(BytesIO(content)):  # the table of its files is at its end
         raise CutShort(_least_of_zip(content))

@@ -7,13 +7,13 @@ from pathlib import Path
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.files import (
     ModelFiles,
+    config_at,
     files_of_model,
     is_url,
-    local_config,
-    local_weights,
+    weights_at,
     weights_path,
 )
-from tensormask_server.models.table import MODELS, Model, model_named
+from tensormask_server.models.table import MODELS, ListedModel, model_named
 
 EXPECTED = "give either --model NAME, or -cp CONFIG.yaml and -tp WEIGHTS.pkl"
 
@@ -61,8 +61,8 @@ def model_files(parsed: argparse.Namespace) -> ModelFiles:
     name = model_name(parsed)
     if name is not None:
         return files_of_model(name, sha256=parsed.sha256, offline=parsed.offline)
-    config = local_config(parsed.config, offline=parsed.offline)
-    return ModelFiles(config, local_weights(parsed.weights, sha256=parsed.sha256, offline=parsed.offline))
+    config = config_at(parsed.config, offline=parsed.offline)
+    return ModelFiles(config, weights_at(parsed.weights, sha256=parsed.sha256, offline=parsed.offline))
 
 
 def list_of_models() -> list[str]:
@@ -75,7 +75,7 @@ def list_of_models() -> list[str]:
     return lines
 
 
-def _row(model: Model) -> tuple[str, ...]:
+def _row(model: ListedModel) -> tuple[str, ...]:
     box, mask = ("-" if ap is None else f"{ap:.1f}" for ap in (model.box_ap, model.mask_ap))
     if not model.is_published:
         state = "part of this package"

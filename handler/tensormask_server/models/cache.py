@@ -81,7 +81,7 @@ def fetch(wanted: Wanted, *, offline: bool = False, patience: Patience = PATIENT
     return wanted.path
 
 
-def check_sha256(path: Path, sha256: str, digits: str, source: str) -> None:
+def check_digits(path: Path, sha256: str, digits: str, source: str) -> None:
     """Compares a file's SHA-256 with what is known of it.
 
     Args:
@@ -155,7 +155,7 @@ def _checked(wanted: Wanted, path: Path) -> str:
     """
     sha256 = sha256_of(path, wanted.most)
     for digits, source in _expected(wanted):
-        check_sha256(path, sha256, digits, source)
+        check_digits(path, sha256, digits, source)
     return sha256
 
 

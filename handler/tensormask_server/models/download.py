@@ -2,7 +2,7 @@
 
 This is the standard library and not pooch. Pooch checks hashes, but it follows redirects to plain http, begins again
 after a broken connection, doesn't hold other processes back, and needs requests and four more packages.
-`urllib.request` brings proxies, and `ssl` certificates with SSL_CERT_FILE. The rest is these files.
+`urllib.request` brings proxies, and `ssl` certificates with SSL_CERT_FILE. What they leave out is written here.
 """
 
 import errno
@@ -64,7 +64,7 @@ def download(
             file.truncate(0)
         state = _State(url, file, most, is_checked, progress, patience.timeout)
         try:
-            _all_of(state, patience.waits)
+            _download_all(state, patience.waits)
         except OSError as error:
             partial.unlink()
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -100,12 +100,12 @@ class _Broken(Exception):
         self.wait = wait  # seconds that the server asks for
 
 
-def _all_of(state: _State, waits: Sequence[float]) -> None:
+def _download_all(state: _State, waits: Sequence[float]) -> None:
     tries = 0
     while True:
         before = state.size()
         try:
-            _rest_of(state)
+            _download_rest(state)
             return
         except _Broken as error:
             if state.size() > before:
@@ -118,7 +118,7 @@ def _all_of(state: _State, waits: Sequence[float]) -> None:
             time.sleep(wait)
 
 
-def _rest_of(state: _State) -> None:
+def _download_rest(state: _State) -> None:
     """One connection: everything that is missing, or a _Broken."""
     have = state.size() if state.is_checked or state.validator else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
@@ -192,7 +192,8 @@ def _extent(response: Any) -> tuple[int, int | None]:
 
 
 def _check_kind(response: Any, total: int | None, most: int, is_complete_by_itself: bool) -> None:
-    """
+    """Checks the type, the encoding and the length that a response's headers name.
+
     Raises:
         ModelError: the response can't be the file.
     """
@@ -208,7 +209,8 @@ def _check_kind(response: Any, total: int | None, most: int, is_complete_by_itse
 
 
 def _check_room(file: BinaryIO, total: int | None, have: int) -> None:
-    """
+    """Checks that there is room for the rest of the file.
+
     Raises:
         DiskFullError: the file system has less room than what is missing needs.
     """

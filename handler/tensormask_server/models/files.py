@@ -1,24 +1,29 @@
 """A model's configuration, weights and class names as files here: by the model's name, or by paths and URLs."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
-from tensormask_server.models.cache import Wanted, cache_folder, check_sha256, fetch
+import yaml
+
+from tensormask_server.models.cache import Wanted, cache_folder, check_digits, fetch
 from tensormask_server.models.errors import ModelError
 from tensormask_server.models.opening import check_url
-from tensormask_server.models.table import SHIPPED, Model, model_named, model_of_file, weights_url
+from tensormask_server.models.table import SHIPPED, ListedModel, model_named, model_of_file, weights_url
+from tensormask_server.plain_yaml import parse_plain_yaml
 from tensormask_server.printable import printable
-from tensormask_server.regular_files import MOST_TEXT, MOST_WEIGHTS, read_text, sha256_of
+from tensormask_server.regular_files import MOST_TEXT, MOST_WEIGHTS, read_regular, sha256_of
+from tensormask_server.yaml_bases import MAX_BYTES, base_names
 
-MOST_BASES = 10  # configurations above one another; the published ones are two
-BASE = re.compile(r"""^_BASE_:\s*["']?([^"'\s#]+)""", re.MULTILINE)
+MOST_BASES = 10  # that are downloaded with a configuration; the published ones have one
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files that exist, but for paths that a user gave: whoever reads those says what is wrong with them."""
+    """Paths of a model's files.
+
+    Those of the package and of the cache exist. A path that a user gave is not checked here, but where it is read.
+    """
 
     config: Path
     weights: Path
@@ -39,7 +44,7 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
     config = SHIPPED / model.config
     class_names = SHIPPED / model.class_names if model.class_names else None
     if not model.is_published:
-        return ModelFiles(config, local_weights(SHIPPED / model.weights, sha256=sha256), class_names)
+        return ModelFiles(config, weights_at(SHIPPED / model.weights, sha256=sha256), class_names)
     path = weights_path(model)
     url = weights_url(model)
     check_url(url)
@@ -51,12 +56,12 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
     return ModelFiles(config, fetch(wanted, offline=offline), class_names)
 
 
-def weights_path(model: Model) -> Path:
+def weights_path(model: ListedModel) -> Path:
     """Where a published model's weights are in the cache."""
     return cache_folder() / model.name / model.file_name
 
 
-def local_weights(given: str | Path, *, sha256: str | None = None, offline: bool = False) -> Path:
+def weights_at(given: str | Path, *, sha256: str | None = None, offline: bool = False) -> Path:
     """The weights of a path, as they are, or of an https URL, in the cache.
 
     Args:
@@ -80,13 +85,13 @@ def local_weights(given: str | Path, *, sha256: str | None = None, offline: bool
         )
     if sha256:
         try:
-            check_sha256(path, sha256_of(path, MOST_WEIGHTS), sha256, "--sha256")
+            check_digits(path, sha256_of(path, MOST_WEIGHTS), sha256, "--sha256")
         except OSError as error:
             raise ModelError(f"can't read the weights {printable(path)}: {error.strerror or error}") from error
     return path
 
 
-def local_config(given: str | Path, *, offline: bool = False) -> Path:
+def config_at(given: str | Path, *, offline: bool = False) -> Path:
     """The configuration of a path, as it is, or of an https URL, in the cache.
 
     What the configuration's `_BASE_` names beside it is downloaded as well.
@@ -96,15 +101,23 @@ def local_config(given: str | Path, *, offline: bool = False) -> Path:
     """
     if not is_url(given):
         return Path(given)
-    url = str(given)
-    config = path = _downloaded(url, MOST_TEXT, None, offline)
-    for _ in range(MOST_BASES):
-        base = _base_of(path)
-        if base is None:
-            return config
-        url = urljoin(url, base)
-        path = _downloaded(url, MOST_TEXT, None, offline)
-    raise ModelError(f"{printable(given)} has more than {MOST_BASES} files of _BASE_ above one another")
+    config = _downloaded(str(given), MOST_TEXT, None, offline)
+    paths = {str(given): config}  # by URL
+    unread = [str(given)]
+    while unread:
+        url = unread.pop()
+        for name in _relative_bases(paths[url]):
+            base = urljoin(url, name)
+            if base in paths:
+                continue
+            if len(paths) > MOST_BASES:
+                raise ModelError(
+                    f"{printable(given)} has more than {MOST_BASES} files of _BASE_; supported: {MOST_BASES}; fetch "
+                    "them yourself, and give the configuration's path"
+                )
+            paths[base] = _downloaded(base, MOST_TEXT, None, offline)
+            unread.append(base)
+    return config
 
 
 def is_url(given: str | Path) -> bool:
@@ -135,15 +148,14 @@ def path_of_url(url: str) -> Path:
     return place.joinpath(*(part.replace("\\", "_")[:200] for part in folders))
 
 
-def _base_of(path: Path) -> str | None:
-    """The `_BASE_` of a configuration, where it is a path relative to it."""
+def _relative_bases(path: Path) -> list[str]:
+    """What the `_BASE_` of a configuration names by paths relative to it."""
     try:
-        base = BASE.search(read_text(path))
-    except (OSError, UnicodeDecodeError):  # whoever reads it says so
-        return None
-    if base is None or "://" in base[1] or base[1].startswith(("/", "~")):
-        return None
-    return base[1]
+        tree = parse_plain_yaml(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # reported where the configuration is read
+        return []
+    names = base_names(tree) if isinstance(tree, dict) else []
+    return [name for name in names if isinstance(name, str) and "://" not in name and not name.startswith(("/", "~"))]
 
 
 def _by_hand(url: str, path: Path) -> str:

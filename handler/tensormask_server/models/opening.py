@@ -30,7 +30,8 @@ NETWORK_ERRORS = (OSError, http.client.HTTPException, UnicodeError)  # UnicodeEr
 
 
 def check_url(url: str) -> None:
-    """
+    """Checks a URL before anything is sent.
+
     Raises:
         ModelError: it isn't an https URL of a host.
     """

@@ -17,7 +17,7 @@ DETECTRON2 = "https://github.com/facebookresearch/detectron2/tree/main/projects/
 
 
 @dataclass(frozen=True)
-class Model:
+class ListedModel:
     """One row of the table."""
 
     name: str
@@ -38,7 +38,7 @@ class Model:
 
 
 MODELS = (
-    Model(
+    ListedModel(
         name="tensormask_R_50_FPN_6x",
         config="configs/tensormask_R_50_FPN_6x.yaml",
         weights="tensormask_R_50_FPN_6x/153538791/model_final_e8df31.pkl",
@@ -49,7 +49,7 @@ MODELS = (
         classes="COCO's 80, in photographs",
         licence=f"detectron2's: see {DETECTRON2}",
     ),
-    Model(
+    ListedModel(
         name="tensormask_R_50_FPN_1x",
         config="configs/tensormask_R_50_FPN_1x.yaml",
         weights="tensormask_R_50_FPN_1x/152549419/model_final_8f325c.pkl",
@@ -60,7 +60,7 @@ MODELS = (
         classes="COCO's 80, in photographs",
         licence=f"detectron2's: see {DETECTRON2}",
     ),
-    Model(
+    ListedModel(
         name="demo",
         config="demo/model/config.yaml",
         weights="demo/model/weights.pkl",
@@ -75,7 +75,7 @@ MODELS = (
 NAMES = tuple(model.name for model in MODELS)
 
 
-def model_named(name: str) -> Model:
+def model_named(name: str) -> ListedModel:
     """The model of this name.
 
     Raises:
@@ -88,12 +88,12 @@ def model_named(name: str) -> Model:
     raise ModelError(f"there is no model {quoted(name)}{hint}; expected one of {', '.join(NAMES)}")
 
 
-def model_of_file(file_name: str) -> Model | None:
+def model_of_file(file_name: str) -> ListedModel | None:
     """The published model whose weights have this file name, if there is one."""
     return next((model for model in MODELS if model.is_published and model.file_name == file_name), None)
 
 
-def weights_url(model: Model) -> str:
+def weights_url(model: ListedModel) -> str:
     """Where a published model's weights are: where they were published, or at a mirror.
 
     TENSORMASK_MODEL_URL names the mirror: a folder with the published paths below it, or the file itself.

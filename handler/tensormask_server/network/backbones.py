@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tensormask_server.model_files.detectron2_yaml import KeyReader
+from tensormask_server.model_files.key_reader import KeyReader
 from tensormask_server.network.backbone import BackboneConfig
 from tensormask_server.network.resnet import parse_resnet
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list, is_number, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader, is_list, is_number
 from tensormask_server.network.backbone import BackboneConfig
 from tensormask_server.network.backbones import parse_backbone
 from tensormask_server.network.config_keys import check_keys

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader
 from tensormask_server.printable import printable
 
 # by section, the names that detectron2 and its TensorMask have there

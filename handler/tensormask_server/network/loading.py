@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tensormask_server.model_files.checkpoint import CheckpointError
+from tensormask_server.model_files.starting_weights import BOTTOM_UP
 from tensormask_server.network.backbone import Hints
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.other_networks import other_network
@@ -33,7 +34,7 @@ _KEY_OF_AXIS: tuple[tuple[str, str], ...] = (
     (r"head\.bbox", "MODEL.TENSOR_MASK.BBOX_CHANNELS"),
     (r"head\.mask", "MODEL.TENSOR_MASK.MASK_CHANNELS"),
 )
-_BOTTOM_UP = r"backbone\.bottom_up\."
+_BOTTOM_UP = re.escape(BOTTOM_UP)
 
 
 def build_network(config: TensorMaskConfig, weights: Mapping[str, Tensor]) -> TensorMask:

@@ -6,7 +6,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
+from tensormask_server.model_files.starting_weights import EPS
 
 
 @runtime_checkable
@@ -47,7 +48,8 @@ def check_groups(norm: str, channels: Mapping[str, int]) -> None:
 
 
 def new_norm(norm: str, channels: int) -> nn.Module:
-    """
+    """Makes a norm.
+
     Args:
         norm: "BN" with fixed statistics, or "GN", whose statistics come from each image.
     """
@@ -57,7 +59,7 @@ def new_norm(norm: str, channels: int) -> nn.Module:
 class FrozenBatchNorm(nn.Module):
     """y = (x − running_mean) / sqrt(running_var + eps) · weight + bias, with all four fixed."""
 
-    eps = 1e-5
+    eps = EPS
 
     def __init__(self, channels: int):
         super().__init__()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader, is_list
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader, is_list
 from tensormask_server.network.backbone import FeatureMap, Hints
 from tensormask_server.network.norms import NORMS, NormedConv2d, check_groups
 

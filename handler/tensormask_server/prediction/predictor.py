@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensormask_server.model_files.checkpoint import load_checkpoint
-from tensormask_server.models.files import ModelFiles, files_of_model, local_config, local_weights
+from tensormask_server.models.files import ModelFiles, config_at, files_of_model, weights_at
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
@@ -63,9 +63,7 @@ def load_predictor(
     if weights is None:
         files = files_of_model(str(config), sha256=sha256, offline=offline)
     else:
-        files = ModelFiles(
-            local_config(config, offline=offline), local_weights(weights, sha256=sha256, offline=offline)
-        )
+        files = ModelFiles(config_at(config, offline=offline), weights_at(weights, sha256=sha256, offline=offline))
     network = build_network(load_config(files.config), load_checkpoint(files.weights))
     return Predictor(network, checked, DTYPES[precision])
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tensormask_server.model_files.detectron2_yaml import ConfigError, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.config import load_config
 
 

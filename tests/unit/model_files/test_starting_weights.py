@@ -51,7 +51,7 @@ def test_a_caffe2_file_is_read(tmp_path: Path) -> None:
     solver = {"conv1_w_momentum": np.ones(3), "lr": np.float32(0.1), "model_iter": np.int64(3)}
     classifier = {"fc1000_w": np.ones((5, 4)), "fc1000_b": np.ones(5)}
     found = load_starting_weights(written(tmp_path / "R-50.pkl", {"blobs": blobs | solver | classifier}))
-    assert found.of is WeightsOf.CAFFE2
+    assert found.origin is WeightsOf.CAFFE2
     assert found.left_out == ("fc1000_w", "fc1000_b")
     assert found.entries.keys() == BACKBONE.keys()
     assert all(np.array_equal(found.entries[name], array) for name, array in affine.items())
@@ -82,7 +82,7 @@ def test_a_torchvision_file_is_read(prefix: str, tmp_path: Path) -> None:
     }
     torch.save({**entries, f"{prefix}fc.weight": torch.ones(5, 4)}, tmp_path / "resnet50.pth")
     found = load_starting_weights(tmp_path / "resnet50.pth")
-    assert found.of is WeightsOf.TORCHVISION
+    assert found.origin is WeightsOf.TORCHVISION
     assert found.left_out == ("fc.weight",)
     assert found.entries.keys() == BACKBONE.keys()
 
@@ -92,25 +92,25 @@ def test_a_converted_file_is_read(tmp_path: Path) -> None:
     model = {name.removeprefix(BOTTOM_UP): array for name, array in BACKBONE.items()} | {"stem.fc.weight": np.ones(3)}
     content = {"model": model, "__author__": "torchvision", "matching_heuristics": True}
     found = load_starting_weights(written(tmp_path / "R-50.pkl", content))
-    assert found.of is WeightsOf.TORCHVISION
+    assert found.origin is WeightsOf.TORCHVISION
     assert found.left_out == ("stem.fc.weight",)
     assert found.entries.keys() == BACKBONE.keys()
     other = load_starting_weights(written(tmp_path / "R-50.pkl", content | {"__author__": "someone"}))
-    assert other.of is WeightsOf.RESNET
+    assert other.origin is WeightsOf.RESNET
 
 
 def test_the_backbone_of_a_mask_rcnn_is_read(tmp_path: Path) -> None:
     pyramid = {"backbone.fpn_lateral2.weight": SMALL["backbone.fpn_lateral2.weight"]}
     others = {"roi_heads.mask_head.deconv.weight": np.ones(3), "proposal_generator.rpn_head.conv.weight": np.ones(3)}
     found = load_starting_weights(written(tmp_path / "mask_rcnn.pkl", {"model": BACKBONE | pyramid | others}))
-    assert found.of is WeightsOf.DETECTRON2
+    assert found.origin is WeightsOf.DETECTRON2
     assert found.left_out == tuple(others)
     assert found.entries.keys() == BACKBONE.keys() | pyramid.keys()
 
 
 def test_a_whole_network_is_read_with_all_entries(tmp_path: Path) -> None:
     found = load_starting_weights(written(tmp_path / "tensormask.pkl", {"model": SMALL}))
-    assert found.of is WeightsOf.NETWORK
+    assert found.origin is WeightsOf.NETWORK
     assert found.left_out == ()
     TensorMask(small_config()).load_state_dict(found.entries)
 

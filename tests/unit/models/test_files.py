@@ -11,10 +11,12 @@ import pytest
 from tensormask_server import load_predictor
 from tensormask_server.archive.__main__ import main as archive_main
 from tensormask_server.classes import class_names
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.models import cache as cache_module
 from tensormask_server.models.errors import ModelError
-from tensormask_server.models.files import files_of_model, local_config, local_weights, path_of_url
-from tensormask_server.models.table import MODELS, NAMES, SHIPPED, Model, model_named
+from tensormask_server.models.files import config_at, files_of_model, path_of_url, weights_at
+from tensormask_server.models.table import MODELS, NAMES, SHIPPED, ListedModel, model_named
 from tensormask_server.network.config import load_config
 from tensormask_server.prediction.detections import PredictionOptions
 
@@ -53,7 +55,7 @@ def test_the_table_has_the_published_models_and_the_demos() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_what_the_package_ships_is_there_and_fits(model: Model) -> None:
+def test_what_the_package_ships_is_there_and_fits(model: ListedModel) -> None:
     config = load_config(SHIPPED / model.config)
     names = class_names(config.head.num_classes, SHIPPED / model.class_names if model.class_names else None)
     assert len(names) == (80 if model.is_published else 20)
@@ -130,19 +132,57 @@ def test_weights_and_a_configuration_with_its_bases_come_by_url(mirror: Mirror, 
     assert len([path for path in cache.rglob("*") if path.suffix in (".yaml", ".pkl")]) == 3
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "_BASE_: [first.yaml, ../second.yaml]",
+        "_BASE_:\n- first.yaml\n- ../second.yaml",
+        "_BASE_ :\n  - 'first.yaml'\n  - \"../second.yaml\"",
+        "{_BASE_: [first.yaml, ../second.yaml]}",
+    ],
+)
+def test_all_bases_of_a_list_come_by_url(mirror: Mirror, written: str) -> None:
+    mirror.files |= {
+        "/x/child.yaml": written.encode(),
+        "/x/first.yaml": b"INPUT: {MIN_SIZE_TEST: 96}",
+        "/second.yaml": b"_BASE_ : x/first.yaml\nINPUT: {MAX_SIZE_TEST: 128}",
+    }
+    tree = load_merged_yaml(config_at(f"{mirror.url}/x/child.yaml"))
+    assert tree == {"INPUT": {"MIN_SIZE_TEST": 96, "MAX_SIZE_TEST": 128}}
+    assert len(mirror.requests) == 3
+
+
 def test_a_circle_of_bases_ends(mirror: Mirror) -> None:
     mirror.files["/a.yaml"] = b"_BASE_: b.yaml\n"
     mirror.files["/b.yaml"] = b"_BASE_: a.yaml\n"
-    with pytest.raises(ModelError, match="more than 10 files of _BASE_"):
-        local_config(f"{mirror.url}/a.yaml")
+    config = config_at(f"{mirror.url}/a.yaml")
+    assert len(mirror.requests) == 2
+    with pytest.raises(ConfigError, match="_BASE_ goes in a circle"):
+        load_merged_yaml(config)
+
+
+def test_only_some_bases_are_downloaded(mirror: Mirror) -> None:
+    mirror.files |= {f"/{i}.yaml": f"_BASE_: {i + 1}.yaml".encode() for i in range(11)} | {"/11.yaml": b"{}"}
+    assert config_at(f"{mirror.url}/1.yaml")
+    with pytest.raises(ModelError, match="has more than 10 files of _BASE_; supported: 10"):
+        config_at(f"{mirror.url}/0.yaml")
+
+
+@pytest.mark.parametrize(
+    "content", [b"_BASE_: [", b"- a", b"\xff", b"_BASE_: [1, null, /etc/x.yaml, https://h/x.yaml]"]
+)
+def test_what_names_no_file_beside_it_is_left_to_the_reader(mirror: Mirror, content: bytes) -> None:
+    mirror.files["/a.yaml"] = content
+    with pytest.raises(ConfigError):
+        load_merged_yaml(config_at(f"{mirror.url}/a.yaml"))
 
 
 def test_the_digits_of_a_files_name_and_a_given_hash_are_checked(mirror: Mirror) -> None:
     mirror.files |= {"/model_final_0a1b2c.pkl": b"x", "/x.pkl": b"x"}
     with pytest.raises(ModelError, match=r"expected 0a1b2c… \(the digits in its name\); nothing of it is kept"):
-        local_weights(f"{mirror.url}/model_final_0a1b2c.pkl")
+        weights_at(f"{mirror.url}/model_final_0a1b2c.pkl")
     with pytest.raises(ModelError, match=r"expected 0000.*; nothing of it is kept"):
-        local_weights(f"{mirror.url}/x.pkl", sha256="0" * 64)
+        weights_at(f"{mirror.url}/x.pkl", sha256="0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +198,7 @@ def test_the_digits_of_a_files_name_and_a_given_hash_are_checked(mirror: Mirror)
 )
 def test_what_is_no_https_url_is_refused_and_shown_escaped(url: str) -> None:
     with pytest.raises(ModelError) as caught:
-        local_weights(url)
+        weights_at(url)
     assert "expected" in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -166,7 +206,7 @@ def test_what_is_no_https_url_is_refused_and_shown_escaped(url: str) -> None:
 def test_a_url_that_names_no_file_is_refused() -> None:
     for url in ("https://h", "https://h/", "https://h/folder/", "https://h/.."):
         with pytest.raises(ModelError, match="names no file"):
-            local_weights(url)
+            weights_at(url)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +293,11 @@ def test_the_archive_of_a_model_has_its_name_and_its_classes(
 
 
 def test_local_weights_are_checked_against_a_given_hash(weights: Path, tmp_path: Path) -> None:
-    assert local_weights(weights, sha256=sha256(weights)) == weights
+    assert weights_at(weights, sha256=sha256(weights)) == weights
     with pytest.raises(ModelError, match="expected 0000"):
-        local_weights(weights, sha256="0" * 64)
+        weights_at(weights, sha256="0" * 64)
     with pytest.raises(ModelError, match=r"can't read the weights .*: No such file"):
-        local_weights(tmp_path / "absent.pkl", sha256="0" * 64)
+        weights_at(tmp_path / "absent.pkl", sha256="0" * 64)
 
 
 @pytest.mark.parametrize("hash_text", ["abc", "g" * 64, "0" * 63])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.config import parse_config
 
 from tests.unit.small_network import SMALL, with_keys

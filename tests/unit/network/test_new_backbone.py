@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from tensormask_server import Predictor
 from tensormask_server.model_files.checkpoint import CheckpointError
-from tensormask_server.model_files.detectron2_yaml import ConfigError, KeyReader
+from tensormask_server.model_files.key_reader import ConfigError, KeyReader
 from tensormask_server.network.backbone import FeatureMap, Hints
 from tensormask_server.network.backbones import BACKBONES
 from tensormask_server.network.loading import checked_weights

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 import yaml
 from tensormask_server.model_files.checkpoint import CheckpointError
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
 from tests.unit.training.small_training import write_config, write_data
-from training.network import build_network
+from training.network import network_to_train
 from training.settings import load_training_config
 from training.trainer import Run, train
 
@@ -97,7 +97,7 @@ def _features(weights: dict[str, Tensor], images: Tensor) -> list[Tensor]:
 
 def test_the_backbone_computes_what_torchvisions_does(tmp_path: Path, config: Path, weights: dict[str, Tensor]) -> None:
     torch.save(weights, tmp_path / "resnet50.pth")
-    network = build_network(load_training_config(config), tmp_path / "resnet50.pth").eval()
+    network = network_to_train(load_training_config(config), tmp_path / "resnet50.pth").eval()
     _assert_computes(network, weights)
 
 
@@ -129,21 +129,21 @@ def test_settings_that_do_not_suit_it_are_named(
     section[last] = value
     config.write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=named):
-        build_network(load_training_config(config), tmp_path / "resnet50.pth")
+        network_to_train(load_training_config(config), tmp_path / "resnet50.pth")
 
 
 def test_a_backbone_of_another_depth_is_refused(tmp_path: Path, config: Path, weights: dict[str, Tensor]) -> None:
     deeper = {**weights, **{name.replace("layer3.5", "layer3.6"): weights[name] for name in weights}}
     torch.save(deeper, tmp_path / "resnet101.pth")
     with pytest.raises(CheckpointError, match=r"res4\.6.* MODEL\.RESNETS\.DEPTH"):
-        build_network(load_training_config(config), tmp_path / "resnet101.pth")
+        network_to_train(load_training_config(config), tmp_path / "resnet101.pth")
 
 
 def test_a_file_of_caffe2_gives_the_same_backbone(tmp_path: Path, config: Path, weights: dict[str, Tensor]) -> None:
     _set(config, "INPUT.FORMAT", "BGR")
     _write_caffe2(tmp_path / "R-50.pkl", weights)
     said: list[str] = []
-    network = build_network(load_training_config(config), tmp_path / "R-50.pkl", said.append).eval()
+    network = network_to_train(load_training_config(config), tmp_path / "R-50.pkl", said.append).eval()
     _assert_computes(network, weights)
     assert said == [
         f"start weights: {tmp_path / 'R-50.pkl'}, of a ResNet or ResNeXt of Caffe2\n"
@@ -158,7 +158,7 @@ def test_a_file_of_caffe2_gives_the_same_backbone(tmp_path: Path, config: Path, 
 def test_a_file_of_caffe2_wants_bgr(tmp_path: Path, config: Path, weights: dict[str, Tensor]) -> None:
     _write_caffe2(tmp_path / "R-50.pkl", weights)
     with pytest.raises(ConfigError, match=r"Caffe2's networks .*; set INPUT\.FORMAT BGR$"):
-        build_network(load_training_config(config), tmp_path / "R-50.pkl")
+        network_to_train(load_training_config(config), tmp_path / "R-50.pkl")
 
 
 def _write_caffe2(path: Path, weights: dict[str, Tensor]) -> None:
@@ -188,11 +188,11 @@ def test_a_converted_file_of_torchvision_gives_the_same_backbone(
 ) -> None:
     """Named as detectron2's tool names them, with its mark."""
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(_converted(weights)))
-    network = build_network(load_training_config(config), tmp_path / "R-50.pkl").eval()
+    network = network_to_train(load_training_config(config), tmp_path / "R-50.pkl").eval()
     _assert_computes(network, weights)
     _set(config, "INPUT.FORMAT", "BGR")
     with pytest.raises(ConfigError, match=r"set INPUT\.FORMAT RGB$"):
-        build_network(load_training_config(config), tmp_path / "R-50.pkl")
+        network_to_train(load_training_config(config), tmp_path / "R-50.pkl")
 
 
 def test_a_mask_r_cnn_gives_its_backbone_and_what_fits_of_its_pyramid(
@@ -210,7 +210,7 @@ def test_a_mask_r_cnn_gives_its_backbone_and_what_fits_of_its_pyramid(
     path = tmp_path / "model_final_maskrcnn.pkl"
     path.write_bytes(pickle.dumps({"model": entries, "__author__": "Detectron2 Model Zoo"}))
     said: list[str] = []
-    network = build_network(load_training_config(config), path, said.append).eval()
+    network = network_to_train(load_training_config(config), path, said.append).eval()
     _assert_computes(network, weights)
     np.testing.assert_array_equal(network.state_dict()["backbone.fpn_lateral2.weight"], lateral)
     assert "taken: backbone.bottom_up (265), backbone.fpn_lateral (1)\n" in said[0]

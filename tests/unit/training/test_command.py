@@ -1,5 +1,6 @@
 """What `python -m training` can't begin with is told in one line, before anything is learnt."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 
 from tests.unit.training.small_training import write_config, write_data
 from training.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,15 @@ def test_what_can_not_be_begun_with_is_told(
         main()
     assert ended.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_missing_packages_are_told_with_the_command_that_installs_them() -> None:
+    """Without site-packages there is no torch."""
+    result = subprocess.run(
+        [sys.executable, "-S", "-m", "training"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "python -m training: No module named 'torch'; .venv/bin/pip install -c constraints.txt -e '.[train]' brings "
+        "it\n"
+    )

@@ -8,9 +8,9 @@ from tensormask_server.network.masks import natural_masks
 
 from tests.unit.network.dense_align import swap_align2nat
 from tests.unit.training.small_training import write_config
-from training.data import Batch, Instances
+from training.data import Batch, TrainingInstances
 from training.losses import Losses, focal_loss
-from training.network import build_network
+from training.network import network_to_train
 from training.settings import load_training_config
 
 # level, anchor, y and x of the windows that learn a mask of 11×13 pixels around (32.5, 32.5): they contain it, and
@@ -57,11 +57,11 @@ def test_masks_at_some_cells_have_the_gradients_of_masks_at_all() -> None:
 def test_the_semantic_loss_asks_each_cell_what_its_centre_shows(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    network = build_network(config)
+    network = network_to_train(config)
     side = 128  # of P2 … P7 the last, of stride 128, has one cell
     masks = torch.zeros(2, side, side, dtype=torch.uint8)
     masks[0, 10:50, 20:60], masks[1, 70:128, 0:128] = 1, 1
-    instances = Instances(torch.tensor([1, 0]), torch.tensor([[20, 10, 60, 50], [0, 70, 128, 128.0]]), masks)
+    instances = TrainingInstances(torch.tensor([1, 0]), torch.tensor([[20, 10, 60, 50], [0, 70, 128, 128.0]]), masks)
     batch = Batch(torch.randn(1, 3, side, side), [instances])
     losses = Losses(network, config.losses, semantic_weight=2.0)
     expected = []
@@ -78,10 +78,10 @@ def test_the_semantic_loss_asks_each_cell_what_its_centre_shows(tmp_path: Path) 
 def test_the_name_loss_is_cross_entropy_over_the_classes_where_a_thing_is_assigned(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    network = build_network(config)
+    network = network_to_train(config)
     masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
     masks[0, 26:39, 27:38] = 1
-    instances = Instances(torch.tensor([1]), torch.tensor([[27, 26, 38, 39.0]]), masks)
+    instances = TrainingInstances(torch.tensor([1]), torch.tensor([[27, 26, 38, 39.0]]), masks)
     batch = Batch(torch.randn(1, 3, 64, 64), [instances])
     class_logits = network.head.class_logits(network.features(batch.images))
     at_cells = torch.stack([class_logits[at][0, 2 * size : 2 * size + 2, y, x] for at, size, y, x in CELLS])  # K = 2
@@ -94,10 +94,10 @@ def test_the_name_loss_is_cross_entropy_over_the_classes_where_a_thing_is_assign
 def test_a_window_of_two_instances_is_no_background_to_the_class_loss(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    network = build_network(config)
+    network = network_to_train(config)
     masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
     masks[:, 26:39, 27:38] = 1
-    instances = Instances(torch.tensor([1, 0]), torch.tensor([[27, 26, 38, 39.0]]).repeat(2, 1), masks)
+    instances = TrainingInstances(torch.tensor([1, 0]), torch.tensor([[27, 26, 38, 39.0]]).repeat(2, 1), masks)
     batch = Batch(torch.randn(1, 3, 64, 64), [instances])
     class_logits = network.head.class_logits(network.features(batch.images))
     off = [-0.7 * (p := logits.double().sigmoid()) ** 3 * (1 - p).log() for logits in class_logits]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tensormask_server.network.anchors import apply_deltas, cell_anchors
 from torch import Tensor
 
-from training.data import Instances
+from training.data import TrainingInstances
 from training.targets import Positives, assign, box_targets, mask_integrals, mask_targets, smallest_side
 
 STRIDE = 4
@@ -18,11 +18,11 @@ PUBLISHED_SIZES = [(44, 60), (88, 120), (176, 240), (352, 480), (704, 960), (140
 Box = tuple[int, int, int, int]
 
 
-def _instances(*boxes: Box) -> Instances:
+def _instances(*boxes: Box) -> TrainingInstances:
     masks = torch.zeros(len(boxes), 32, 32, dtype=torch.uint8)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = 1
-    return Instances(
+    return TrainingInstances(
         torch.zeros(len(boxes), dtype=torch.int64), torch.tensor(boxes, dtype=torch.float32).view(-1, 4), masks
     )
 
@@ -99,8 +99,8 @@ def _by_the_rules(x: int, y: int, size: int, box: Box, stride: int, smallest: in
     return contains and size - stride <= twice and near
 
 
-def _without_masks(boxes: list[Box]) -> Instances:
-    return Instances(
+def _without_masks(boxes: list[Box]) -> TrainingInstances:
+    return TrainingInstances(
         torch.zeros(len(boxes), dtype=torch.int64),
         torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         torch.zeros(len(boxes), 0, 0, dtype=torch.uint8),

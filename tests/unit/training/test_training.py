@@ -13,7 +13,7 @@ import torch
 import yaml
 from tensormask_server import load_predictor
 from tensormask_server.model_files.checkpoint import CheckpointError, load_checkpoint
-from tensormask_server.model_files.detectron2_yaml import ConfigError
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.config import load_config
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import TensorMask
@@ -22,7 +22,7 @@ from torch import nn
 
 from tests.unit.training.small_training import write_config, write_data
 from training.coco_folder import CocoFolder
-from training.network import build_network, norm_parameters
+from training.network import network_to_train, norm_parameters
 from training.settings import load_training_config
 from training.trainer import Run, TrainingStopped, train
 
@@ -60,6 +60,20 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
         parts = train(config, Run(data, tmp_path / "parts", workers=0, semantic_weight=1.0))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_a_state_of_an_older_version_goes_on(tmp_path: Path, data: Path) -> None:
+    """It calls its options by another name, and lacks those that are newer."""
+    for iterations in (1, 2):
+        config = load_training_config(write_config(tmp_path / f"{iterations}.yaml", MAX_ITER=iterations))
+        train(config, Run(data, tmp_path / "out", workers=0))
+        state = torch.load(tmp_path / "out" / "state.pth", weights_only=True)
+        assert state["iteration"] == iterations
+        state["asked"] = state.pop("options")
+        del state["asked"]["--name-weight"]
+        torch.save(state, tmp_path / "out" / "state.pth")
+    with pytest.raises(OptionsChanged, match=r"--name-weight: 0\.0, not 0\.5"):
+        train(config, Run(data, tmp_path / "out", workers=0, name_weight=0.5))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +173,7 @@ def test_weights_that_are_no_numbers_are_told_and_do_not_replace_good_ones(tmp_p
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, data: Path) -> None:
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    weights = build_network(config).state_dict()
+    weights = network_to_train(config).state_dict()
     weights["head.cls_score.weight"] *= 1e38
     torch.save(weights, tmp_path / "huge.pth")
     said = r"iteration 1: the class loss is \w+, on the images [01]\.png, [01]\.png\. .* has no weights yet\. Lower"
@@ -191,7 +205,7 @@ def test_the_published_configurations_want_weights_to_start_from(path: Path) -> 
     config = load_training_config(path)
     assert config.solver.max_iter >= 90_000
     with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is 'detectron2://.*', which a training doesn't fetch"):
-        build_network(config)
+        network_to_train(config)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -233,7 +247,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: l
             env=ENVIRONMENT,
             capture_output=True,
         )
-    start = build_network(load_training_config(config)).state_dict()
+    start = network_to_train(load_training_config(config)).state_dict()
     one, two = (load_checkpoint(tmp_path / str(processes) / "weights.pkl") for processes in (1, 2))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
@@ -245,7 +259,7 @@ def test_other_classes_start_from_the_same_weights_but_for_the_class_layer(tmp_p
     trained = train(config, Run(data, tmp_path / "out", workers=0))
     other = write_config(tmp_path / "other.yaml")
     other.write_text(other.read_text().replace("NUM_CLASSES: 2", "NUM_CLASSES: 7"))
-    network = build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+    network = network_to_train(load_training_config(other), tmp_path / "out" / "weights.pkl")
     for name, tensor in trained.state_dict().items():
         if name.startswith("head.cls_score"):
             assert len(network.state_dict()[name]) == 2 * 7
@@ -276,7 +290,7 @@ def test_starting_weights_of_another_network_are_refused(tmp_path: Path, data: P
     other = tmp_path / "other.yaml"
     other.write_text((tmp_path / "config.yaml").read_text().replace("OUT_CHANNELS: 32\n", "OUT_CHANNELS: 16\n", 1))
     with pytest.raises(CheckpointError, match="OUT_CHANNELS"):
-        build_network(load_training_config(other), tmp_path / "out" / "weights.pkl")
+        network_to_train(load_training_config(other), tmp_path / "out" / "weights.pkl")
 
 
 @pytest.mark.parametrize(
@@ -299,14 +313,14 @@ def test_the_norms_of_backbone_and_pyramid_learn(
     tree["MODEL"]["FPN"]["NORM"] = pyramid_norm
     config_path.write_text(yaml.safe_dump(tree))
     config = load_training_config(config_path)
-    network = build_network(config)
+    network = network_to_train(config)
     assert len(norm_parameters(network)) == 2 * learning
     if "SyncBN" in norm:  # which torch has only for GPUs
         return
     trained = train(config, Run(data, tmp_path / "out", workers=0))
     load_predictor(tmp_path / "out" / "config.yaml", tmp_path / "out" / "weights.pkl")
     torch.manual_seed(0)
-    before = build_network(config).state_dict()
+    before = network_to_train(config).state_dict()
     changed = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
     assert any(name.startswith("backbone.bottom_up") and ".norm.weight" in name for name in changed) == (
         norm != "FrozenBN"
@@ -318,7 +332,7 @@ def test_the_norms_of_backbone_and_pyramid_learn(
 def test_a_trained_network_answers_without_being_written_and_read(tmp_path: Path) -> None:
     """Its norms learnt: folding them is no other map."""
     config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN"))
-    network = build_network(config).double().eval()
+    network = network_to_train(config).double().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for statistic in (module.weight, module.bias, module.running_mean, module.running_var):

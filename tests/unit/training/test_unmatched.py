@@ -14,7 +14,7 @@ from tensormask_server.network.tensormask import TensorMask
 
 from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
 from training.coco_folder import CocoFolder
-from training.network import build_network
+from training.network import network_to_train
 from training.settings import ImageConfig, TrainingConfig, load_training_config
 from training.trainer import Run, train
 from training.unmatched import warning_of_unmatched
@@ -36,7 +36,7 @@ def _config(folder: Path, sizes: list[list[int]], **images: object) -> TrainingC
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> TensorMask:
-    return build_network(_config(tmp_path_factory.mktemp("network"), WITH_GAPS))
+    return network_to_train(_config(tmp_path_factory.mktemp("network"), WITH_GAPS))
 
 
 def _warning(network: TensorMask, boxes: list[Box], shape: tuple[int, int], options: ImageConfig) -> str | None:
@@ -102,7 +102,7 @@ def test_what_it_says_to_change_is_enough(network: TensorMask, tmp_path: Path) -
     for side in (least, most):
         sizes = [list(each) for each in WITH_GAPS]
         sizes[int(math.log2(stride)) - 2][0] = side
-        changed = build_network(_config(tmp_path, sizes))
+        changed = network_to_train(_config(tmp_path, sizes))
         assert _warning(changed, boxes, (HEIGHT, WIDTH), options) is None
 
 

@@ -10,7 +10,7 @@ from tensormask_server.model_files.checkpoint import load_checkpoint
 from bench.scores import AveragePrecision, Scores
 from tests.unit.training.small_training import write_config, write_data
 from training.annotations import DataError, read_annotations
-from training.network import build_network
+from training.network import network_to_train
 from training.settings import load_training_config
 from training.trainer import Run, train
 from training.validation import keep_best
@@ -47,7 +47,7 @@ def test_the_scores_are_written_and_the_best_weights_kept(
 
 def test_only_better_weights_replace_the_best(tmp_path: Path) -> None:
     config = load_training_config(write_config(tmp_path / "config.yaml"))
-    networks = [build_network(config) for _ in range(3)]
+    networks = [network_to_train(config) for _ in range(3)]
     for network, ap, kept, best in zip(networks, (0.2, 0.1, 0.3), (True, False, True), (0, 0, 2), strict=True):
         assert keep_best(tmp_path, network, _scores(ap), done=5) == kept
         written = load_checkpoint(tmp_path / "best.pkl")
@@ -56,7 +56,7 @@ def test_only_better_weights_replace_the_best(tmp_path: Path) -> None:
 
 
 def test_scores_that_are_no_numbers_keep_nothing(tmp_path: Path) -> None:
-    network = build_network(load_training_config(write_config(tmp_path / "config.yaml")))
+    network = network_to_train(load_training_config(write_config(tmp_path / "config.yaml")))
     assert not keep_best(tmp_path, network, _scores(float("nan")), done=5)
     assert not (tmp_path / "best.pkl").exists()
 
