@@ -16,7 +16,8 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.archive.packing import pack
 from tensormask_server.classes import ClassNamesError, class_names
 from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
-from tensormask_server.model_files.detectron2_yaml import ConfigError, load_merged_yaml
+from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.model_files.key_reader import ConfigError
 from tensormask_server.network.config import TensorMaskConfig, parse_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
