@@ -11,7 +11,7 @@ from tensormask_server.models.table import model_named
 
 from tests.certificates import self_signed
 from tests.mirror import cut, mirror_with, stalled
-from tests.published_weights import published_content
+from tests.published_weights import mirror_of
 from tests.served.conftest import ROOT, launched, starting
 from tests.waiting import PATIENCE, wait_for
 
@@ -30,24 +30,14 @@ def test_the_demos_model_is_served_from_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.extensive
 def test_a_published_model_is_downloaded_checked_and_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With synthetic weights of the published shapes and size, whose SHA-256 begins with the published digits."""
-    content = published_content(SIX.sha256)
-    assert abs(len(content) - SIX.size) < 1e6
-    cache = tmp_path / "cache"
-    with mirror_with(*self_signed(tmp_path)) as mirror:
-        mirror.files[f"/mirror/{SIX.weights}"] = content
+    with mirror_of(SIX, tmp_path) as (mirror, variables):
+        [content] = mirror.files.values()
         mirror.faults += [cut(100_000_000)]
-        variables = {
-            "TENSORMASK_CACHE": str(cache),
-            "TENSORMASK_MODEL_URL": f"{mirror.url}/mirror",
-            "SSL_CERT_FILE": str(mirror.certificate),
-            "OMP_NUM_THREADS": "1",  # two threads wait for each other: on a busy machine ten times as long
-        }
         with launched(tmp_path, "--model", SIX.name, PATH="", **variables) as server:
             assert server.name == SIX.name
             assert server.post(PHOTOGRAPH, content_type="image/jpeg").status == 200
-        assert [asked for _, asked in mirror.requests] == [None, "bytes=100000000-"]
-    record = (cache / SIX.name / f"{SIX.file_name}.sha256").read_text()
+        assert [byte_range for _, byte_range in mirror.requests] == [None, "bytes=100000000-"]
+    record = (tmp_path / "cache" / SIX.name / f"{SIX.file_name}.sha256").read_text()
     assert record == f"{hashlib.sha256(content).hexdigest()}  {SIX.file_name}\n"
     for name, value in variables.items():  # from now on there is no mirror, and none is needed
         monkeypatch.setenv(name, value)

@@ -9,10 +9,13 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from tensormask_server.models.table import model_named
 
 from reference.cases import Case
+from tests.published_weights import mirror_of
 from tests.served.conftest import ROOT, Server, launched, request_body
 from tests.waiting import PATIENCE
 
@@ -136,6 +139,23 @@ def test_from_an_empty_folder_it_serves_the_demos_model_by_its_name(installed: P
         run(installed / "python", "-m", *arguments, cwd=tmp_path)
     [response] = [json.loads(path.read_text()) for path in (tmp_path / "responses").glob("composed*")]
     assert response["instances"]
+
+
+def test_three_commands_lead_from_a_photograph_to_an_image_with_masks(installed: Path, tmp_path: Path) -> None:
+    """The first one, pip install, is the fixture's. The weights come from a mirror."""
+    photograph = ROOT / "demo" / "images" / "composed.jpg"
+    model = model_named("tensormask_R_50_FPN_6x")
+    with (
+        mirror_of(model, tmp_path) as (_, variables),
+        launched(
+            tmp_path, "--model", model.name, command=installed / "tensormask-server", PATH="", **variables
+        ) as server,
+    ):
+        url = f"http://127.0.0.1:{server.ports[0]}/{model.name}/predict?format=png&score_threshold=0.01"
+        run("curl", "-sS", "--fail-with-body", "-T", photograph, "-o", "masks.png", url, cwd=tmp_path)
+    with Image.open(tmp_path / "masks.png") as drawn, Image.open(photograph) as given:
+        assert drawn.size == given.size
+        assert (np.asarray(drawn.convert("RGB")) != np.asarray(given.convert("RGB"))).any()
 
 
 def test_its_archive_is_the_one_of_the_projects_folder(
