@@ -1,6 +1,7 @@
 """The errors that a client gets in place of results."""
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -53,6 +54,18 @@ class ServerFaultError(BadRequest):
 
     def __init__(self) -> None:
         super().__init__("the server failed on this image", "any other image; the server's log says why", "server")
+
+
+def clear_frames(error: BaseException) -> None:
+    """Frees what the functions held through which an exception, its causes and its contexts have passed.
+
+    On Python 3.12 a function of `contextlib` and an exception that it has converted hold each other. Without this, a
+    request's body would stay in memory until Python looks for such circles, which may be gigabytes later.
+    """
+    following: BaseException | None = error
+    while following is not None:
+        traceback.clear_frames(following.__traceback__)
+        following = following.__cause__ or following.__context__
 
 
 def fault_of(error: Exception) -> BadRequest:

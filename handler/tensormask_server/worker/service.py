@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tensormask_server.bad_request import BadRequest, FullBatchError, fault_of
+from tensormask_server.bad_request import BadRequest, FullBatchError, clear_frames, fault_of
 from tensormask_server.formats import JSON
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
@@ -80,11 +80,13 @@ class Service:
                 self.engine.check(item.options)
         except BadRequest as error:
             job.fail(error)
+            clear_frames(error)
         except UnsupportedOption as error:
             job.fail(BadRequest(error.error, error.expected, "option"))
         except Exception as error:
             logger.exception("a request could not be read")
             job.fail(fault_of(error))
+            clear_frames(error)
         return job
 
     def _predict(self, jobs: Sequence[Job]) -> None:
