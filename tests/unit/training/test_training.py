@@ -240,13 +240,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: l
         out = str(tmp_path / str(processes))
         options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
         options += ["--semantic-weight", "1"]
-        subprocess.run(
-            [sys.executable, *command, *options, "--device", "cpu"],
-            check=True,
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            capture_output=True,
-        )
+        words = [sys.executable, *command, *options, "--device", "cpu"]
+        result = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
     start = network_to_train(load_training_config(config)).state_dict()
     one, two = (load_checkpoint(tmp_path / str(processes) / "weights.pkl") for processes in (1, 2))
     for name, tensor in one.items():
