@@ -26,6 +26,8 @@ MOST_UNSUMMED = 1 << 16  # bytes of each file that has no sum, and that TorchSer
 LOCAL_HEADER = struct.Struct("<4s2xHH8xIIHH")
 ZIP64 = 0xFFFFFFFF  # in place of a size that stands in the extra field
 EXPANSION = 4  # times the archive's bytes that its entries have together, at most; ours aren't compressed
+# what a file or a damaged zip raises when it is read
+UNREADABLE = (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
 class IntegrityError(ValueError):
@@ -77,7 +79,7 @@ def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
     try:
         lines = _read(root / SUMS, MOST_SUMS).decode().split("\n")
         sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines if line)}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(
             f"it has no {SUMS} that can be read: it is damaged or of another version; {AGAIN}"
         ) from error
@@ -89,7 +91,7 @@ def check_sums(root: Path | zipfile.Path) -> dict[str, str]:
     for name, expected in sums.items():
         try:
             found = _sha256(root / name)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise IntegrityError(f"{printable(name)} is missing or damaged; {AGAIN}") from error
         if found != expected:
             raise IntegrityError(
