@@ -20,6 +20,7 @@ from tensormask_server.requests.limits import Size, check_size, check_sum, expec
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
@@ -39,7 +40,7 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def parse_request(
     items = []
     for each, image in opened:
         with errors_name(each.name):
-            items.append(RequestedImage(_decode(image), each.options, each.format))
+            items.append(RequestedImage(_decode(image), each.options, each.response))
     return Request(items, protocol)
 
 
@@ -103,8 +104,8 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        options, format = reading.options(outer_options)
-        return [UndecodedImage(content, options, format)], OneImage()
+        options, response = reading.options(outer_options)
+        return [UndecodedImage(content, options, response)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if file_type := unsupported_type(content):

@@ -7,6 +7,7 @@ from typing import Any
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.options import parse_options
+from tensormask_server.responses.options import ResponseOptions
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Reading:
 
     def options(
         self, requested_options: Mapping[str, Any], default_format: str = "coco"
-    ) -> tuple[PredictionOptions, str]:
+    ) -> tuple[PredictionOptions, ResponseOptions]:
         """Checks the options that are requested for an image.
 
         Args:
@@ -27,10 +28,9 @@ class Reading:
             default_format: the format if the request doesn't name one; one of FORMATS.
 
         Returns:
-            The options, and the response's format.
+            The options of the prediction and of the response.
 
         Raises:
             BadRequest: an option is unknown, or its value can't be used.
         """
-        options, format = parse_options(requested_options, self.class_names, self.defaults)
-        return options, format or default_format
+        return parse_options(requested_options, self.class_names, self.defaults, default_format)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tensormask_server.prediction.detections import PredictionOptions
+from tensormask_server.responses.options import ResponseOptions
 
 
 @dataclass(frozen=True)
@@ -13,5 +14,5 @@ class UndecodedImage:
 
     image: bytes | np.ndarray  # an image file's bytes, or uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
     name: str = ""  # its place in a request of several images, for error messages: "instances[1]"
