@@ -1,16 +1,17 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions` and a line in OPTIONS. Its effect is in the room `prediction`, and the
-client has an argument for it: docs/ARCHITECTURE.md names the files.
+A new option is a field of `PredictionOptions` or `ImageOptions`, and a line in OPTIONS. Its effect is in the room
+`prediction` or `images`, and the client has an argument for it: docs/ARCHITECTURE.md names the files.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.images.options import STRETCHES, ImageOptions
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
@@ -19,9 +20,17 @@ MOST_DETECTIONS = 1000
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
 
 
+@dataclass(frozen=True)
+class RequestedOptions:
+    """The options of one image, by who needs them."""
+
+    prediction: PredictionOptions
+    image: ImageOptions  # for decoding it
+
+
 def parse_options(
     requested_options: Mapping[str, Any], class_names: Sequence[str], defaults: PredictionOptions = DEFAULT_OPTIONS
-) -> tuple[PredictionOptions, str | None]:
+) -> tuple[RequestedOptions, str | None]:
     """Checks and converts the options that are requested for an image.
 
     Args:
@@ -45,7 +54,8 @@ def parse_options(
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
     format = values.pop("format", None)
-    return replace(defaults, **values), format
+    of_image = {field.name: values.pop(field.name) for field in fields(ImageOptions) if field.name in values}
+    return RequestedOptions(replace(defaults, **values), ImageOptions(**of_image)), format
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +173,13 @@ def _format(name: str, value: Any, _: Sequence[str]) -> str:
     return value.lower()
 
 
+def _stretch(name: str, value: Any, _: Sequence[str]) -> str:
+    if not isinstance(value, str) or value.lower() not in STRETCHES:
+        hint = did_you_mean(value, STRETCHES) if isinstance(value, str) else ""
+        raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(STRETCHES)}", "option")
+    return value.lower()
+
+
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
     """Class names and numbers, in a list or separated by commas. A name can contain commas itself."""
     if isinstance(value, str) and value not in class_names:
@@ -202,5 +219,6 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "classes": _classes,
     "nms_threshold": _fraction,
     "mask_threshold": _positive_fraction,
+    "stretch": _stretch,
     "format": _format,
 }

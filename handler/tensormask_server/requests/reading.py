@@ -6,7 +6,7 @@ from typing import Any
 
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.options import parse_options
+from tensormask_server.requests.options import RequestedOptions, parse_options
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Reading:
 
     def options(
         self, requested_options: Mapping[str, Any], default_format: str = "coco"
-    ) -> tuple[PredictionOptions, str]:
+    ) -> tuple[RequestedOptions, str]:
         """Checks the options that are requested for an image.
 
         Args:

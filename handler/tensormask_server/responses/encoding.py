@@ -39,7 +39,7 @@ def encode(result: Result, format: str) -> bytes:
     """
     _check_masks(result, format)
     encoded = ENCODERS[format](result)
-    return encoded if isinstance(encoded, bytes) else json_bytes(encoded)
+    return encoded if isinstance(encoded, bytes) else json_bytes(_with_notes(encoded, result))
 
 
 def json_tree(result: Result, format: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def json_tree(result: Result, format: str) -> dict[str, Any]:
     _check_masks(result, format)
     tree = ENCODERS[format](result)
     assert isinstance(tree, dict)
-    return tree
+    return _with_notes(tree, result)
 
 
 def error_json(error: str, expected: str) -> bytes:
@@ -79,6 +79,10 @@ def error_json(error: str, expected: str) -> bytes:
 def json_bytes(tree: Mapping[str, Any]) -> bytes:
     """Encodes JSON in UTF-8, without spaces."""
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _with_notes(tree: dict[str, Any], result: Result) -> dict[str, Any]:
+    return {**tree, "notes": list(result.notes)} if result.notes else tree
 
 
 def _check_masks(result: Result, format: str) -> None:

@@ -23,3 +23,4 @@ class Result:
     image: np.ndarray  # uint8 (H, W, 3), RGB
     detections: Detections
     model: Model
+    notes: tuple[str, ...] = ()  # short texts in ASCII on how the image was decoded

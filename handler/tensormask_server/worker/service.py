@@ -109,7 +109,7 @@ class Service:
         detections = iter(self.engine(images, options, stopwatch))
         for job in jobs:
             assert job.request is not None
-            job.results = [Result(item.image, next(detections), self.model) for item in job.request.items]
+            job.results = [Result(item.image, next(detections), self.model, item.notes) for item in job.request.items]
             job.stopwatch.seconds |= stopwatch.seconds
 
     def _detect_one(self, job: Job) -> None:
@@ -170,4 +170,6 @@ class Service:
             "X-Instance-Count": str(instances),
             "Server-Timing": job.stopwatch.server_timing(),
         }
+        if len(job.results) == 1 and job.results[0].notes:
+            headers["X-Image-Note"] = "; ".join(job.results[0].notes)
         return Response(status, headers, content.body)

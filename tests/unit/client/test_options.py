@@ -5,6 +5,7 @@ import argparse
 import pytest
 from tensormask_server import PredictionOptions
 from tensormask_server.client.options import ARGUMENTS, Options, add_options, option_headers, options_of
+from tensormask_server.images.options import ImageOptions
 from tensormask_server.requests.options import OPTIONS, options_of_headers, parse_options
 
 CLASSES = ("cat", "dog", "hot dog")
@@ -21,9 +22,12 @@ def test_the_client_has_every_option_of_the_server() -> None:
 
 
 def test_the_server_reads_the_options_that_the_command_line_has() -> None:
-    options = parsed("--score-threshold", "0.25", "--classes", "hot dog,0", "--max-detections", "3")
+    options = parsed(
+        "--score-threshold", "0.25", "--classes", "hot dog,0", "--max-detections", "3", "--stretch", "none"
+    )
     requested, format = parse_options(options_of_headers(option_headers(options)), CLASSES)
-    assert requested == PredictionOptions(score_threshold=0.25, classes=(0, 2), max_detections=3)
+    assert requested.prediction == PredictionOptions(score_threshold=0.25, classes=(0, 2), max_detections=3)
+    assert requested.image == ImageOptions(stretch="none")
     assert format is None
 
 
