@@ -1,17 +1,19 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions` or of `ResponseOptions`, and a line in OPTIONS. Its effect is in the room
-`prediction` or `responses`, and the client has an argument for it: docs/ARCHITECTURE.md names the files.
+A new option is a field of `PredictionOptions`, `ImageOptions` or `ResponseOptions`, and a line in OPTIONS. Its effect
+is in the room `prediction`, `images` or `responses`, and the client has an argument for it: docs/ARCHITECTURE.md names
+the files.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.images.options import STRETCHES, ImageOptions
 from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
 from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
@@ -25,7 +27,15 @@ MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
 LONGEST_TEXT = 1000  # characters of a file's name or an image's id
 LARGEST_ID = (1 << 53) - 1  # JavaScript and tables lose digits of larger whole numbers
 WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,14}")
-RESPONSE_OPTIONS = {each.name for each in fields(ResponseOptions)}
+
+
+@dataclass(frozen=True)
+class RequestedOptions:
+    """The options of one image, by who needs them."""
+
+    prediction: PredictionOptions
+    image: ImageOptions  # for decoding it
+    response: ResponseOptions
 
 
 def parse_options(
@@ -33,7 +43,7 @@ def parse_options(
     class_names: Sequence[str],
     defaults: PredictionOptions = DEFAULT_OPTIONS,
     default_format: str = "coco",
-) -> tuple[PredictionOptions, ResponseOptions]:
+) -> RequestedOptions:
     """Checks and converts the options that are requested for an image.
 
     Args:
@@ -45,7 +55,7 @@ def parse_options(
         default_format: the format if the request doesn't name one; one of FORMATS.
 
     Returns:
-        The options of the prediction and of the response.
+        The options.
 
     Raises:
         BadRequest: an option is unknown, or its value can't be used.
@@ -57,8 +67,16 @@ def parse_options(
             raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
-    of_response = {name: values.pop(name) for name in RESPONSE_OPTIONS & values.keys()}
-    return replace(defaults, **values), ResponseOptions(**{"format": default_format, **of_response})
+    return RequestedOptions(
+        prediction=replace(defaults, **_of(PredictionOptions, values)),
+        image=ImageOptions(**_of(ImageOptions, values)),
+        response=ResponseOptions(**{"format": default_format, **_of(ResponseOptions, values)}),
+    )
+
+
+def _of(options: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of those options that are fields of a dataclass."""
+    return {each.name: values[each.name] for each in fields(options) if each.name in values}
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +276,7 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "classes": _classes,
     "nms_threshold": _fraction,
     "mask_threshold": _positive_fraction,
+    "stretch": _choice(*STRETCHES),
     "format": _choice(*FORMATS),
     "image_id": _image_id,
     "file_name": _file_name,

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, errors_name, preview
-from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
+from tensormask_server.images.encoded import DecodedImage, EncodedImage
+from tensormask_server.images.errors import ImageError, TooManyPixelsError
+from tensormask_server.images.options import ImageOptions
+from tensormask_server.images.signatures import SIGNATURES, unsupported_type
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
@@ -41,6 +44,7 @@ class RequestedImage:
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
     response: ResponseOptions
+    notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def parse_request(
     for each in undecoded_images:
         with errors_name(each.name):
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
-            size = _size(image, each.options, max_masks)
+            size = _size(image, each.options.prediction, max_masks)
             check_size(size, limits)
         opened.append((each, image))
         sizes.append(size)
@@ -86,7 +90,8 @@ def parse_request(
     items = []
     for each, image in opened:
         with errors_name(each.name):
-            items.append(RequestedImage(_decode(image), each.options, each.response))
+            decoded = _decode(image, each.options.image)
+            items.append(RequestedImage(decoded.pixels, each.options.prediction, each.options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -104,8 +109,7 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        options, response = reading.options(outer_options)
-        return [UndecodedImage(content, options, response)], OneImage()
+        return [UndecodedImage(content, reading.options(outer_options))], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if file_type := unsupported_type(content):
@@ -126,7 +130,7 @@ def _open(content: bytes, limits: Limits) -> EncodedImage:
             f"{error}, more than the {limits.max_pixels} allowed", expected_size(limits), "pixels"
         ) from error
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
 def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int) -> Size:
@@ -136,13 +140,13 @@ def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_mask
     return Size(height, width, max_masks)
 
 
-def _decode(image: EncodedImage | np.ndarray) -> np.ndarray:
+def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedImage:
     if isinstance(image, np.ndarray):
-        return np.ascontiguousarray(image)
+        return DecodedImage(np.ascontiguousarray(image))
     try:
-        return image.decoded()
+        return image.decoded(options)
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
 def _text(name: str, value: Any) -> Any:

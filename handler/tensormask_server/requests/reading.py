@@ -6,8 +6,7 @@ from typing import Any
 
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.options import parse_options
-from tensormask_server.responses.options import ResponseOptions
+from tensormask_server.requests.options import RequestedOptions, parse_options
 
 
 @dataclass(frozen=True)
@@ -18,9 +17,7 @@ class Reading:
     class_names: Sequence[str]  # the network's, by class number
     defaults: PredictionOptions = DEFAULT_OPTIONS  # the values of options that the request doesn't have
 
-    def options(
-        self, requested_options: Mapping[str, Any], default_format: str = "coco"
-    ) -> tuple[PredictionOptions, ResponseOptions]:
+    def options(self, requested_options: Mapping[str, Any], default_format: str = "coco") -> RequestedOptions:
         """Checks the options that are requested for an image.
 
         Args:
@@ -28,7 +25,7 @@ class Reading:
             default_format: the format if the request doesn't name one; one of FORMATS.
 
         Returns:
-            The options of the prediction and of the response.
+            The options.
 
         Raises:
             BadRequest: an option is unknown, or its value can't be used.

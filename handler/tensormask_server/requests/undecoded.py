@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensormask_server.prediction.detections import PredictionOptions
-from tensormask_server.responses.options import ResponseOptions
+from tensormask_server.requests.options import RequestedOptions
 
 
 @dataclass(frozen=True)
@@ -13,6 +12,5 @@ class UndecodedImage:
     """One image of a request, and its options."""
 
     image: bytes | np.ndarray  # an image file's bytes, or uint8 (H, W, 3), RGB
-    options: PredictionOptions
-    response: ResponseOptions
+    options: RequestedOptions
     name: str = ""  # its place in a request of several images, for error messages: "instances[1]"

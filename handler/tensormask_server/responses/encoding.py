@@ -42,7 +42,7 @@ def encode(result: Result) -> bytes:
     """
     _check_masks(result)
     encoded = ENCODERS[result.response.format](result)
-    return encoded if isinstance(encoded, bytes) else json_bytes(encoded)
+    return encoded if isinstance(encoded, bytes) else json_bytes(_with_notes(encoded, result))
 
 
 def json_tree(result: Result) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def json_tree(result: Result) -> dict[str, Any]:
     _check_masks(result)
     tree = ENCODERS[format](result)
     assert isinstance(tree, dict)
-    return tree
+    return _with_notes(tree, result)
 
 
 def error_json(error: str, expected: str) -> bytes:
@@ -82,6 +82,10 @@ def error_json(error: str, expected: str) -> bytes:
 def json_bytes(tree: Mapping[str, Any]) -> bytes:
     """Encodes JSON in UTF-8, without spaces."""
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _with_notes(tree: dict[str, Any], result: Result) -> dict[str, Any]:
+    return {**tree, "notes": list(result.notes)} if result.notes else tree
 
 
 def _check_masks(result: Result) -> None:

@@ -111,7 +111,8 @@ class Service:
             assert job.request is not None
             limit = self.options.limits.max_response_bytes
             job.results = [
-                Result(item.image, next(detections), self.model, item.response, limit) for item in job.request.items
+                Result(item.image, next(detections), self.model, item.notes, item.response, limit)
+                for item in job.request.items
             ]
             job.stopwatch.seconds |= stopwatch.seconds
 
@@ -173,4 +174,6 @@ class Service:
             "X-Instance-Count": str(instances),
             "Server-Timing": job.stopwatch.server_timing(),
         }
+        if len(job.results) == 1 and job.results[0].notes:
+            headers["X-Image-Note"] = "; ".join(job.results[0].notes)
         return Response(status, headers, content.body)

@@ -80,6 +80,7 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "mask_threshold": [0, 1.1],
     "max_detections": [-1, 1001, 0.5, "many"],
     "classes": ["", " , ", [], "dgo", 3, -1, [None], True, 0.5],
+    "stretch": ["maximum", 1, [], ""],
     "format": ["gif", 1, []],
 }
 

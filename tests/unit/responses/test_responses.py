@@ -104,7 +104,7 @@ def shapes(with_masks: bool = True, **response: Any) -> Result:
         masks=masks if with_masks else None,
     )
     image = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"), ResponseOptions(**response))
+    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"), response=ResponseOptions(**response))
 
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
@@ -241,7 +241,7 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     detections = Detections.of_masks(
         boxes, result.detections.scores, result.detections.classes, result.detections.masks
     )
-    assert encode(Result(result.image, detections, result.model, ResponseOptions("png")))
+    assert encode(Result(result.image, detections, result.model, response=ResponseOptions("png")))
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:
