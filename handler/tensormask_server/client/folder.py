@@ -133,7 +133,7 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
 
     def request(target: Path) -> None:
         image = images[target]
-        options = {**requests.options, **_named(image)}
+        options: Options = {**requests.options, **_named(image)}
         response = requests.client.request(image, requests.format, **options)
         if not _is_ours(out / REQUEST):
             write_inside(out, out / REQUEST, json.dumps(requests.described()).encode())
