@@ -55,7 +55,7 @@ def parse_options(
         default_format: the format if the request doesn't name one; one of FORMATS.
 
     Returns:
-        The options.
+        The options, by who needs them.
 
     Raises:
         BadRequest: an option is unknown, or its value can't be used.
@@ -67,16 +67,13 @@ def parse_options(
             raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
+    of_image = {field.name: values.pop(field.name) for field in fields(ImageOptions) if field.name in values}
+    of_response = {field.name: values.pop(field.name) for field in fields(ResponseOptions) if field.name in values}
     return RequestedOptions(
-        prediction=replace(defaults, **_of(PredictionOptions, values)),
-        image=ImageOptions(**_of(ImageOptions, values)),
-        response=ResponseOptions(**{"format": default_format, **_of(ResponseOptions, values)}),
+        replace(defaults, **values),
+        ImageOptions(**of_image),
+        ResponseOptions(**{"format": default_format, **of_response}),
     )
-
-
-def _of(options: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of those options that are fields of a dataclass."""
-    return {each.name: values[each.name] for each in fields(options) if each.name in values}
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def parse_request(
     for each, image in opened:
         with errors_name(each.name):
             decoded = _decode(image, each.options.image)
-            items.append(RequestedImage(decoded.pixels, each.options.prediction, each.options.response, decoded.notes))
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -109,7 +110,8 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        return [UndecodedImage(content, reading.options(outer_options))], OneImage()
+        options = reading.options(outer_options)
+        return [UndecodedImage(content, options)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if file_type := unsupported_type(content):

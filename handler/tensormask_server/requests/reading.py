@@ -25,7 +25,7 @@ class Reading:
             default_format: the format if the request doesn't name one; one of FORMATS.
 
         Returns:
-            The options.
+            The options, by who needs them.
 
         Raises:
             BadRequest: an option is unknown, or its value can't be used.

@@ -24,6 +24,6 @@ class Result:
     image: np.ndarray  # uint8 (H, W, 3), RGB
     detections: Detections
     model: Model
-    notes: tuple[str, ...] = ()  # short texts in ASCII on how the image was decoded
     response: ResponseOptions = DEFAULT_RESPONSE
+    notes: tuple[str, ...] = ()  # short texts in ASCII on how the image was decoded
     max_bytes: int | None = None  # of the response; an encoder may stop there, and the service checks it for all

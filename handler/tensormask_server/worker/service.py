@@ -111,7 +111,7 @@ class Service:
             assert job.request is not None
             limit = self.options.limits.max_response_bytes
             job.results = [
-                Result(item.image, next(detections), self.model, item.notes, item.response, limit)
+                Result(item.image, next(detections), self.model, item.response, item.notes, limit)
                 for item in job.request.items
             ]
             job.stopwatch.seconds |= stopwatch.seconds
