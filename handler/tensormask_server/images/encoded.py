@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
+from tensormask_server.images.depth import Notes
 from tensormask_server.images.errors import image_errors
+from tensormask_server.images.jpeg import END, lacks_end, note_on_missing
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
+from tensormask_server.images.png import only_pixels
+from tensormask_server.images.signatures import SIGNATURES
 from tensormask_server.images.work import check_work
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
@@ -59,6 +63,11 @@ class EncodedImage:
             ImageError: the file isn't an image, or decoding it takes far more time or memory than its size needs.
             TooManyPixelsError: the image has more pixels than Pillow opens.
         """
+        self._lacks_end = content.startswith(SIGNATURES["JPEG"]) and lacks_end(content)
+        if self._lacks_end:
+            content += END
+        elif content.startswith(SIGNATURES["PNG"]):
+            content = only_pixels(content)
         self._content = content
         self._formats = formats
         self._name = name
@@ -80,13 +89,19 @@ class EncodedImage:
         Raises:
             ImageError: the image is damaged, or has pixels that can't be converted to 8 bits.
         """
-        with self._opened() as image:
-            return DecodedImage(*upright_rgb(image, options))
+        notes: Notes = ()
+        with image_errors(self._name):
+            if self._lacks_end:
+                notes = (note_on_missing(self._content, self._name),)
+            pixels, notes_on_depth = upright_rgb(self._opened, options)
+        return DecodedImage(pixels, notes + notes_on_depth)
 
     @contextmanager
-    def _opened(self) -> Iterator[Image.Image]:
+    def _opened(self) -> Iterator[ImageFile.ImageFile]:
         with (
             image_errors(self._name, self._content),
             Image.open(io.BytesIO(self._content), formats=self._formats) as image,
         ):
+            # TIFF: Pillow turns it by an orientation in its XMP, which neither OpenCV nor browsers do
+            image.info.pop("xmp", None)
             yield image
