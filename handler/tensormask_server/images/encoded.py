@@ -13,6 +13,8 @@ from PIL import Image
 from tensormask_server.images.errors import image_errors
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
+from tensormask_server.images.tiff import TiffImage
+from tensormask_server.images.tiff_tags import is_tiff
 from tensormask_server.images.work import check_work
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
@@ -62,9 +64,14 @@ class EncodedImage:
         self._content = content
         self._formats = formats
         self._name = name
-        with self._opened() as image:
-            width, height = image.size
-            check_work(image, content, name)
+        with image_errors(name, content):
+            self._tiff = TiffImage(content) if is_tiff(content) else None
+        if self._tiff is not None:
+            width, height = self._tiff.width, self._tiff.height
+        else:
+            with self._opened() as image:
+                width, height = image.size
+                check_work(image, content, name)
         self.height: int = height
         self.width: int = width
 
@@ -80,6 +87,9 @@ class EncodedImage:
         Raises:
             ImageError: the image is damaged, or has pixels that can't be converted to 8 bits.
         """
+        if self._tiff is not None:
+            with image_errors(self._name):
+                return DecodedImage(*self._tiff.decoded(options))
         with self._opened() as image:
             return DecodedImage(*upright_rgb(image, options))
 
