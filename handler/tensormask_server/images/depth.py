@@ -41,8 +41,8 @@ def eight_bits(values: np.ndarray, options: ImageOptions) -> tuple[np.ndarray, N
     if stretch == "percentile":
         low, high = _percentiles(values)
     elif stretch != "min-max":
-        if values.dtype.kind == "f" or low < 0 or high > LARGEST_16:
-            numbers = "floating-point numbers" if values.dtype.kind == "f" else "numbers"
+        if values.dtype.kind != "u" or high > LARGEST_16:
+            numbers = {"f": "floating-point numbers", "i": "signed numbers"}.get(values.dtype.kind, "numbers")
             raise ImageError(f"the image's pixels are {numbers} from {_text(low)} to {_text(high)}", EXPECTED_VALUES)
         if stretch == "none" or high >= ABOVE_12 or high == 0:
             return _by_strips(values, lambda strip: strip // 256), ()

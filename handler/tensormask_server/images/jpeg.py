@@ -55,10 +55,19 @@ def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
     raise ImageError(f"the image is a JPEG of more than {MOST_SEGMENTS} segments", "a JPEG that an image editor wrote")
 
 
-def has_too_many_scans(jpeg: bytes) -> bool:
-    """Whether a JPEG has more than MOST_SCANS scans."""
+def check_scans(jpeg: bytes, name: str) -> None:
+    """Checks that decoding a JPEG takes about as much time as its size needs.
+
+    Args:
+        jpeg: the file's bytes.
+        name: of the image, for error messages.
+
+    Raises:
+        ImageError: it has more than MOST_SCANS scans.
+    """
     scans = (marker for marker, _ in segments(jpeg) if marker == START_OF_SCAN)
-    return next(islice(scans, MOST_SCANS, None), None) is not None
+    if next(islice(scans, MOST_SCANS, None), None) is not None:
+        raise ImageError(f"{name} is a progressive JPEG with more than {MOST_SCANS} scans")
 
 
 def lacks_end(jpeg: bytes) -> bool:

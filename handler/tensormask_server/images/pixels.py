@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 
 from tensormask_server.images.depth import Notes, eight_bits
 from tensormask_server.images.options import ImageOptions
-from tensormask_server.images.sixteen_bits import Opened, raw_mode, values_beyond_8_bits
+from tensormask_server.images.sixteen_bits import Opened, png_unpacker, values_beyond_8_bits
 
 # from EXIF's orientation to the correction; 1 and undefined values need none
 TURNS = {
@@ -35,10 +35,10 @@ def upright_rgb(opened: Opened, options: ImageOptions) -> tuple[np.ndarray, Note
         ImageError: its values can't be converted to 8 bits.
     """
     with opened() as file:
-        raw = raw_mode(file)
+        unpacker = png_unpacker(file)
         file.load()
         orientation = _orientation(file)
-        values, alpha = values_beyond_8_bits(file, raw, options, opened)
+        values, alpha = values_beyond_8_bits(file, unpacker, options, opened)
         image: Image.Image = file
         notes: Notes = ()
         if values is not None:

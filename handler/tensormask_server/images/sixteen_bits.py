@@ -1,9 +1,8 @@
-"""The values of images of 16 bits a channel. Of colours of 16 bits, Pillow itself keeps the upper 8.
+"""The values of images of more than 8 bits a channel. Of a PNG's colours of 16 bits, Pillow itself keeps the upper 8.
 
 Pillow has unpackers for both byte orders. The one for the other order takes the lower 8 bits.
 """
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -13,31 +12,25 @@ from PIL import ImageFile
 from tensormask_server.images.depth import ABOVE_12
 from tensormask_server.images.options import ImageOptions
 
-NATIVE = "L" if sys.byteorder == "little" else "B"
-OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if NATIVE == "L" else "L"}
-COLOURS = ("RGB;16", "RGBA;16")  # Pillow's raw modes, without the byte order
-GREY_AND_ALPHA = "LA;16B"  # of PNG only
+LOWER_BITS = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # Pillow's names of its unpackers
+GREY_AND_ALPHA = "LA;16B"
 
 Opened = Callable[[], AbstractContextManager[ImageFile.ImageFile]]
 
 
-def raw_mode(image: ImageFile.ImageFile) -> str:
-    """Pillow's name for the layout of an opened image's values, as "RGB;16B"; "" if there is none."""
-    if not image.tile:
-        return ""
-    args = image.tile[0].args
-    mode = args[0] if isinstance(args, tuple) and args else args
-    return mode if isinstance(mode, str) else ""
+def png_unpacker(image: ImageFile.ImageFile) -> str:
+    """Pillow's name of the unpacker of a PNG that isn't loaded yet; "" for other files."""
+    return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
 
 
 def values_beyond_8_bits(
-    image: ImageFile.ImageFile, raw: str, options: ImageOptions, opened: Opened
+    image: ImageFile.ImageFile, unpacker: str, options: ImageOptions, opened: Opened
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The values and transparency of an image of more than 8 bits.
 
     Args:
         image: loaded.
-        raw: its `raw_mode` before it was loaded.
+        unpacker: its `png_unpacker` before it was loaded.
         options: of the image.
         opened: opens the image again.
 
@@ -48,16 +41,16 @@ def values_beyond_8_bits(
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         return values, _alpha_of_key(values[..., None], image)
-    if raw == GREY_AND_ALPHA:
-        pairs = _unpacked_as("RGBA", opened)
+    if unpacker == GREY_AND_ALPHA:
+        pairs = _unpacked_by("RGBA", opened)
         return _joined(pairs[..., 0], pairs[..., 1]), pairs[..., 2]
-    if raw[:-1] not in COLOURS or image.mode not in ("RGB", "RGBA"):
+    if unpacker not in LOWER_BITS:
         return None, None
     upper = np.asarray(image)
     is_keyed = "transparency" in image.info
     if not is_keyed and not _needs_lower(upper[..., :3], options):
         return None, None
-    lower = _unpacked_as(raw[:-1] + OTHER_ORDER[raw[-1]], opened)
+    lower = _unpacked_by(LOWER_BITS[unpacker], opened)
     values = _joined(upper[..., :3], lower[..., :3])
     return values, upper[..., 3] if image.mode == "RGBA" else _alpha_of_key(values, image)
 
@@ -68,12 +61,10 @@ def _needs_lower(upper: np.ndarray, options: ImageOptions) -> bool:
     return options.stretch != "none"
 
 
-def _unpacked_as(raw: str, opened: Opened) -> np.ndarray:
-    """Decodes the image with another layout of its values: uint8 (H, W, C)."""
+def _unpacked_by(unpacker: str, opened: Opened) -> np.ndarray:
+    """Decodes a PNG with another unpacker: uint8 (H, W, C)."""
     with opened() as image:
-        image.tile = [
-            tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw) for tile in image.tile
-        ]
+        image.tile = [tile._replace(args=unpacker) for tile in image.tile]
         return np.array(image)
 
 
