@@ -23,6 +23,7 @@ from tensormask_server.requests.limits import Size, check_size, check_sum, expec
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
@@ -42,7 +43,7 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
     notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
@@ -90,7 +91,8 @@ def parse_request(
     for each, image in opened:
         with errors_name(each.name):
             decoded = _decode(image, each.options.image)
-            items.append(RequestedImage(decoded.pixels, each.options.prediction, each.format, decoded.notes))
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -108,8 +110,8 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if content.startswith(ALL_SIGNATURES):
-        options, format = reading.options(outer_options)
-        return [UndecodedImage(content, options, format)], OneImage()
+        options = reading.options(outer_options)
+        return [UndecodedImage(content, options)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if file_type := unsupported_type(content):
