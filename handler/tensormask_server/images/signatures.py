@@ -9,7 +9,7 @@ SIGNATURES = {
     "GIF": (b"GIF87a", b"GIF89a"),
     "WEBP": (b"RIFF",),
     "BMP": (b"BM",),
-    "TIFF": (b"II*\0", b"MM\0*"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two: BigTIFF
 }
 # the first bytes of other files that people send; in HEIC and AVIF they follow a length of 4 bytes
 UNSUPPORTED = {
