@@ -1,12 +1,12 @@
 """Reads TIFF and BigTIFF: the full page, its bands, depths and planes, as a whole or a region of it."""
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from tensormask_server.images import tiff_tags
 from tensormask_server.images.depth import eight_bits
 from tensormask_server.images.options import ImageOptions
-from tensormask_server.images.pixels import upright_rgb
+from tensormask_server.images.pixels import turned_rgb
 from tensormask_server.images.tiff_blocks import Region, open_region, read_samples
 from tensormask_server.images.tiff_layout import layout_of
 from tensormask_server.images.tiff_meaning import WHITE_IS_ZERO, meaning_of
@@ -73,9 +73,7 @@ class TiffImage:
         else:
             image, depth_notes = self._from_samples(region, options)
             notes += depth_notes
-        image.getexif()[ExifTags.Base.Orientation] = self._orientation
-        rgb, more_notes = upright_rgb(image, options)
-        return rgb, notes + more_notes
+        return turned_rgb(image, self._orientation), notes
 
     def _from_samples(self, region: Region, options: ImageOptions) -> tuple[Image.Image, tuple[str, ...]]:
         """The region as an image of 8 bits, and notes."""
