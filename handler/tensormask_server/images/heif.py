@@ -13,13 +13,10 @@ from PIL import Image, ImageFile
 from tensormask_server.extras import missing_extra
 from tensormask_server.images.av1_sizes import coded_frames
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.heif_boxes import Item, brands, items
+from tensormask_server.images.heif_boxes import Item, items
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS
 from tensormask_server.images.pixels import turned_rgb, upright_rgb
 
-AVIF_BRANDS = ("avif", "avis")
-HEIC_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs")
-HEIF_BRANDS = (*AVIF_BRANDS, *HEIC_BRANDS, "mif1", "msf1")
 AV1, HEVC = "av01", "hvc1"
 TONE_MAP = "tmap"  # an image of high dynamic range, made of a grid and a gain map; decoders leave it out
 SMALL_IMAGE = 1 << 22  # pixels that a decoder may take for any file
@@ -32,11 +29,6 @@ WITHOUT_DECODER = (
 )
 
 
-def is_heif(content: bytes) -> bool:
-    """Whether a file declares to be AVIF, HEIC or another image in HEIF."""
-    return any(brand in HEIF_BRANDS for brand in brands(content))
-
-
 class HeifImage:
     """An AVIF or HEIC. Only its boxes are read at first, so that the size is known before the image is decoded.
 
@@ -46,7 +38,7 @@ class HeifImage:
     def __init__(self, content: bytes):
         """
         Args:
-            content: a file for which `is_heif` holds.
+            content: a file for which `signatures.is_heif` holds.
 
         Raises:
             ImageError: the file is damaged, nothing here decodes it, or decoding it takes far more time or memory than
@@ -131,7 +123,7 @@ def _check_work(found: Mapping[int, Item], pixels: int) -> None:
 
 
 def _coded_pixels(item: Item) -> int:
-    """The pixels of a coded frame, as far as they are known. libheif checks HEVC itself, and libavif doesn't check AV1."""
+    """The pixels of a coded frame of AV1; 0 for HEVC, which libheif checks itself."""
     if item.type != AV1:
         return 0
     try:
@@ -141,4 +133,3 @@ def _coded_pixels(item: Item) -> int:
     if coded.frames > MOST_FRAMES:
         raise ImageError(f"the image has a part of {coded.frames} coded frames", f"at most {MOST_FRAMES}")
     return coded.pixels
-

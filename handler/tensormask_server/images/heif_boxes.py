@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from tensormask_server.images.errors import ImageError
 
 MOST_BOXES = 20_000  # in one box; a photograph of 48 megapixels has about 200 tiles, and each is an item
-LONGEST_HEAD = 4096  # bytes in which the first box ends
 ONLY_ONCE = (b"meta", b"iinf", b"iloc", b"idat", b"iprp", b"ipco", b"iref")
 IN_IDAT = 1  # iloc's construction method for items that lie in the box idat
 
@@ -22,19 +21,6 @@ class Item:
     content: bytes
     pixels: int  # of the size that its box ispe declares; 0 without one
     parts: tuple[int, ...]  # numbers of the items that it is made of, such as a grid's tiles; one can stand there twice
-
-
-def brands(content: bytes) -> tuple[str, ...]:
-    """What a file declares to be, the most important first; () if it is neither HEIF nor a video.
-
-    Args:
-        content: the file's bytes, or the first 4096 of them.
-    """
-    if content[4:8] != b"ftyp":
-        return ()
-    end = min(int.from_bytes(content[:4], "big"), len(content), LONGEST_HEAD)
-    codes = [content[8:12], *(content[start : start + 4] for start in range(16, end - 3, 4))]
-    return tuple(code.decode("latin-1") for code in codes)
 
 
 def items(content: bytes) -> dict[int, Item]:

@@ -20,7 +20,7 @@ class TiffImage:
     def __init__(self, content: bytes):
         """
         Args:
-            content: a file for which `tiff_tags.is_tiff` holds.
+            content: a file for which `signatures.is_tiff` holds.
 
         Raises:
             ImageError: the file is damaged, or of a kind that isn't read. The message has the cause and what to do.

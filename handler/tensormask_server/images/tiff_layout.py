@@ -138,5 +138,5 @@ def _blocks(page: Page, is_tiled: bool, blocks: int, uncompressed_bytes: int) ->
     else:
         raise ImageError(f"the TIFF is damaged: it lists the lengths of {len(counts)} {name}, and needs {blocks}")
     if (starts + lengths > size).any():
-        raise ImageError(f"the TIFF is cut short: {name} lie beyond its end at byte {size}")
+        raise ImageError(f"the TIFF is damaged: some of its {name} lie beyond its end at byte {size}")
     return starts, lengths
