@@ -24,6 +24,7 @@ from tensormask_server.requests.limits import Size, check_size, check_sum, expec
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
@@ -44,7 +45,7 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
     notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
@@ -92,7 +93,8 @@ def parse_request(
     for each, image in opened:
         with errors_name(each.name):
             decoded = _decode(image, each.options.image)
-            items.append(RequestedImage(decoded.pixels, each.options.prediction, each.format, decoded.notes))
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -110,8 +112,8 @@ def _undecoded(
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
     if is_image(content):
-        options, format = reading.options(outer_options)
-        return [UndecodedImage(content, options, format)], OneImage()
+        options = reading.options(outer_options)
+        return [UndecodedImage(content, options)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
     if other := other_file(content):
