@@ -128,8 +128,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
                 files.save(run.out, config, criterion, optimizer, iteration + 1, options)
             is_last = iteration + 1 == config.solver.max_iter
             if validation is not None and (is_last or (iteration + 1) % every == 0):
-                scores = validation(network, device)
-                report.add_scores(scores, keep_best(run.out, network, scores, iteration + 1))
+                validated = validation(network, device)
+                report.add_validation(validated, keep_best(run.out, network, validated.scores, iteration + 1))
     return network
 
 

@@ -21,6 +21,7 @@ SERVE = {
     "isal": "isal",
     "pycocotools": "pycocotools",
     "contourpy": "contourpy",
+    "shapely": "shapely",
 }
 BULK = {
     **PREDICT,

@@ -15,6 +15,7 @@ class Options(TypedDict, total=False):
     classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
     nms_threshold: float | None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
     mask_threshold: float | None  # above 0, at most 1: a pixel belongs to a mask if its probability is this or more
+    stretch: str | None  # auto, none, min-max or percentile: how values beyond 8 bits become 8 bits
 
 
 # from an option's name to its type, example and help on the command line
@@ -24,6 +25,7 @@ ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "classes": (str, "NAME,NAME", "only these classes: names, or the network's numbers from 0"),
     "nms_threshold": (fraction, "0…1", "drop a box if its IoU with a better one of its class is higher"),
     "mask_threshold": (fraction, "0…1", "lowest probability of a pixel of a mask"),
+    "stretch": (str, "HOW", "how values beyond 8 bits become 8 bits: auto, none, min-max or percentile"),
 }
 
 

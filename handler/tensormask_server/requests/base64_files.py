@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.images import SIGNATURES, unsupported_type
+from tensormask_server.images.signatures import SIGNATURES, unsupported_type
 
 ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 EXPECTED_BASE64 = "image: the bytes of an image file in base64"

@@ -70,14 +70,14 @@ def _image(
     if len(present) != 1:
         found = f"both {' and '.join(present)}" if present else "no img_data and no image"
         raise BadRequest(f"the body has {found}", EXPECTED_JSON)
-    options, format = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
+    options = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
     [key] = present
     if key != "img_data":
         if "channel_order" in content:
             raise BadRequest(f"channel_order is for img_data, not for {key}", EXPECTED_JSON)
-        return UndecodedImage(file_of_base64(content[key], key), options, format, name)
+        return UndecodedImage(file_of_base64(content[key], key), options, name)
     image = _pixels(content["img_data"], content.get("channel_order", "RGB"))
-    return UndecodedImage(image, options, format, name)
+    return UndecodedImage(image, options, name)
 
 
 def _instances(content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading) -> list[UndecodedImage]:

@@ -49,7 +49,7 @@ def read_open_inference(
     parameters = _parameters(content, "parameters")
     tensor = _only_input(content["inputs"])
     tensor_parameters = _parameters(tensor, "inputs[0].parameters")
-    options, format = reading.options(
+    options = reading.options(
         {**outer_options, **without_aliases(_options(parameters)), **without_aliases(_options(tensor_parameters))}
     )
     _check_id(content)
@@ -58,7 +58,7 @@ def read_open_inference(
     images = _images(tensor, content_of_tensor, reading)
     several = len(images) > 1
     undecoded_images = [
-        UndecodedImage(image, options, format, name=f"inputs[0].data[{number}]" if several else "")
+        UndecodedImage(image, options, name=f"inputs[0].data[{number}]" if several else "")
         for number, image in enumerate(images)
     ]
     return undecoded_images, OpenInference(content.get("id"), is_binary)

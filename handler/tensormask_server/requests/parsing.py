@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, errors_name, preview
-from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
+from tensormask_server.images.encoded import DecodedImage, EncodedImage
+from tensormask_server.images.errors import ImageError, TooManyPixelsError
+from tensormask_server.images.options import ImageOptions
+from tensormask_server.images.signatures import SIGNATURES, unsupported_type
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.base64_files import ALL_SIGNATURES, unwrapped
@@ -24,6 +27,7 @@ from tensormask_server.requests.limits import Size, check_number, check_size, ch
 from tensormask_server.requests.options import options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, KServeV1, OneImage
 
 EXPECTED_BODY = f"an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
@@ -37,7 +41,8 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
+    notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def parse_request(
     for each in undecoded_images:
         with errors_name(each.name):
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
-            size = _size(image, each.options, max_masks)
+            size = _size(image, each.options.prediction, max_masks)
             check_size(size, limits)
         opened.append((each, image))
         sizes.append(size)
@@ -84,7 +89,9 @@ def parse_request(
     items = []
     for each, image in opened:
         with errors_name(each.name):
-            items.append(RequestedImage(_decode(image), each.options, each.format))
+            decoded = _decode(image, each.options.image)
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -104,21 +111,21 @@ def _undecoded(
     file = _image_file(part)
     if file is None:
         return read_json(parse_json(part.content, EXPECTED_BODY), outer_options, reading)
-    options, format = reading.options(outer_options)
-    return [UndecodedImage(file, options, format)], OneImage()
+    options = reading.options(outer_options)
+    return [UndecodedImage(file, options)], OneImage()
 
 
 def _images_of_form(parts: Sequence[Part], outer_options: Mapping[str, Any], reading: Reading) -> list[UndecodedImage]:
     """The images of a form that has several."""
     check_number(len(parts), reading.limits)
-    options, format = reading.options(outer_options)
+    options = reading.options(outer_options)
     images = []
     for part in parts:
         with errors_name(part.name):
             file = _image_file(part)
             if file is None:
                 raise BadRequest("it is neither an image nor an image in base64", EXPECTED_BODY)
-        images.append(UndecodedImage(file, options, format, part.name))
+        images.append(UndecodedImage(file, options, part.name))
     return images
 
 
@@ -154,7 +161,7 @@ def _open(content: bytes, limits: Limits) -> EncodedImage:
             f"{error}, more than the {limits.max_pixels} allowed", expected_size(limits), "pixels"
         ) from error
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
 def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int) -> Size:
@@ -164,10 +171,10 @@ def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_mask
     return Size(height, width, max_masks)
 
 
-def _decode(image: EncodedImage | np.ndarray) -> np.ndarray:
+def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedImage:
     if isinstance(image, np.ndarray):
-        return np.ascontiguousarray(image)
+        return DecodedImage(np.ascontiguousarray(image))
     try:
-        return image.decoded()
+        return image.decoded(options)
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error

@@ -22,7 +22,7 @@ def request_record(job: Job, model_name: str, status: int, size: int, now: datet
     Returns:
         Values that JSON can hold. All texts are bounded and on one line.
     """
-    formats = {item.format for item in job.request.items} if job.request else set()
+    formats = {item.response.format for item in job.request.items} if job.request else set()
     return {
         "time": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "id": job.id,

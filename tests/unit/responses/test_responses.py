@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tensormask_server.responses.arrays import gzipped_torch
 from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections
 from tensormask_server.responses.encoding import ENCODERS, encode, error_json
 from tensormask_server.responses.labelmap import labelmap
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.protocols import KServeV1, OneImage, OpenInference
 from tensormask_server.responses.result import Model, Result
@@ -82,7 +84,7 @@ def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
 CLASS_NAMES = ("ant", "cat", "hot dog")
 
 
-def shapes(with_masks: bool = True) -> Result:
+def shapes(with_masks: bool = True, **response: Any) -> Result:
     """Rectangles, ellipses, two in two pieces, one with a hole, one empty, one of a pixel, over one another."""
     random = np.random.default_rng(3)
     masks = np.zeros((9, 50, 70), bool)
@@ -102,7 +104,7 @@ def shapes(with_masks: bool = True) -> Result:
         masks=masks if with_masks else None,
     )
     image = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"))
+    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"), ResponseOptions(**response))
 
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
@@ -113,15 +115,15 @@ def assert_same_detections(content: dict[str, np.ndarray], detections: Detection
 
 
 def test_npz_holds_the_arrays_of_torch() -> None:
-    with np.load(io.BytesIO(encode(shapes(), "npz")), allow_pickle=False) as content:
-        assert set(content) == set(opened(encode(shapes(), "torch")))
+    with np.load(io.BytesIO(encode(shapes(format="npz"))), allow_pickle=False) as content:
+        assert set(content) == set(opened(encode(shapes(format="torch"))))
         assert_same_detections(dict(content), shapes().detections)
         assert content["pred_masks"].dtype == bool
 
 
 def test_coco_is_read_by_pycocotools() -> None:
     result = shapes()
-    content = json.loads(encode(result, "coco"))
+    content = json.loads(encode(result))
     assert (content["width"], content["height"]) == (70, 50)
     assert (content["model"], content["weights_sha256"]) == ("small", "0123abcd")
     masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
@@ -144,7 +146,7 @@ def test_coco_is_read_by_pycocotools() -> None:
 def test_classes_with_cocos_names_have_cocos_ids() -> None:
     result = shapes()
     model = Model("small", ("toothbrush", "person", "hair drier"), "")
-    instances = json.loads(encode(Result(result.image, result.detections, model), "coco"))["instances"]
+    instances = json.loads(encode(Result(result.image, result.detections, model)))["instances"]
     assert [each["category_id"] for each in instances[:3]] == [90, 1, 89]
 
 
@@ -158,7 +160,7 @@ def test_the_label_map_shows_the_best_on_top() -> None:
 
 
 def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
-    result = shapes()
+    result = shapes(tolerance=0)
     content = labelme_file(result)
     assert result.detections.masks is not None
     drawn = np.zeros_like(result.detections.masks)
@@ -181,42 +183,42 @@ def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
 
 
 def test_png_is_the_image_with_something_drawn_where_there_are_masks() -> None:
-    drawn = np.array(Image.open(io.BytesIO(encode(shapes(), "png"))))
+    drawn = np.array(Image.open(io.BytesIO(encode(shapes(format="png")))))
     assert drawn.shape == shapes().image.shape
     assert (drawn != shapes().image).any()
 
 
-@pytest.mark.parametrize("format", ["labelmap", "polygons"])
+@pytest.mark.parametrize("format", ["labelmap", "polygons", "cutouts"])
 def test_a_format_of_masks_needs_masks(format: str) -> None:
     with pytest.raises(BadRequest, match=f"format is {format}, which needs masks") as error:
-        encode(shapes(with_masks=False), format)
+        encode(shapes(with_masks=False, format=format))
     assert error.value.expected.startswith("format: coco, png, ")
     assert format not in error.value.expected
 
 
-@pytest.mark.parametrize("format", ["coco", "png", "npz", "torch"])
+@pytest.mark.parametrize("format", ["coco", "png", "csv", "npz", "torch"])
 def test_boxes_without_masks_have_the_other_formats(format: str) -> None:
-    assert encode(shapes(with_masks=False), format)
+    assert encode(shapes(with_masks=False, format=format))
 
 
 def test_the_response_to_several_images_is_json() -> None:
-    results, formats = [shapes(), shapes()], ["coco", "polygons"]
-    alone = [json.loads(encode(shapes(), format)) for format in formats]
-    v1 = KServeV1().response(results, formats)
+    results = [shapes(format="coco"), shapes(format="polygons")]
+    alone = [json.loads(encode(result)) for result in results]
+    v1 = KServeV1().response(results)
     assert v1.media_type == "application/json"
     assert json.loads(v1.body) == {"predictions": alone}
-    v2 = OpenInference("of mine").response(results, formats)
+    v2 = OpenInference("of mine").response(results)
     assert v2.media_type == "application/json"
     content = json.loads(v2.body)
     assert content["id"] == "of mine"
-    assert "id" not in json.loads(OpenInference().response(results, formats).body)
+    assert "id" not in json.loads(OpenInference().response(results).body)
     assert v2.headers == {}
     [output] = content["outputs"]
     assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
     assert [json.loads(text) for text in output["data"]] == alone
     for protocol in (KServeV1(), OpenInference()):
         with pytest.raises(BadRequest, match="format is png") as error:
-            protocol.response(results, ["coco", "png"])
+            protocol.response([shapes(format="coco"), shapes(format="png")])
         assert error.value.expected == "format: coco or polygons"
 
 
@@ -224,7 +226,7 @@ def test_the_binary_extension_has_the_same_texts_behind_its_json() -> None:
     image = np.zeros((30, 40, 3), np.uint8)
     model = Model("m", tuple(map(str, range(80))), "0")
     results = [Result(image, some_detections(count), model) for count in (2, 3)]
-    content = OpenInference("7", is_binary=True).response(results, ["coco", "coco"])
+    content = OpenInference("7", is_binary=True).response(results)
     length = int(content.headers["Inference-Header-Content-Length"])
     head, tensor = json.loads(content.body[:length]), content.body[length:]
     [output] = head["outputs"]
@@ -236,15 +238,15 @@ def test_the_binary_extension_has_the_same_texts_behind_its_json() -> None:
         size = int.from_bytes(tensor[:4], "little")
         texts.append(tensor[4 : 4 + size].decode())
         tensor = tensor[4 + size :]
-    [plain] = json.loads(OpenInference().response(results, ["coco", "coco"]).body)["outputs"]
+    [plain] = json.loads(OpenInference().response(results).body)["outputs"]
     assert texts == plain["data"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_response_to_one_image_is_in_the_requested_format(format: str) -> None:
-    content = OneImage().response([shapes()], [format])
+    content = OneImage().response([shapes(format=format)])
     assert content.media_type == FORMATS[format].media_type
-    assert content.body == encode(shapes(), format)
+    assert content.body == encode(shapes(format=format))
 
 
 def test_each_format_of_the_table_has_an_encoder_of_its_type() -> None:
@@ -260,7 +262,7 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     detections = Detections.of_masks(
         boxes, result.detections.scores, result.detections.classes, result.detections.masks
     )
-    assert encode(Result(result.image, detections, result.model), "png")
+    assert encode(Result(result.image, detections, result.model, ResponseOptions("png")))
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:
