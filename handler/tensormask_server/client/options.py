@@ -32,7 +32,7 @@ ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "classes": (str, "NAME,NAME", "only these classes: names, or the network's numbers from 0"),
     "nms_threshold": (fraction, "0…1", "drop a box if its IoU with a better one of its class is higher"),
     "mask_threshold": (fraction, "0…1", "lowest probability of a pixel of a mask"),
-    "stretch": (str, "HOW", "how values beyond 8 bits become 8 bits: auto, none, min-max or percentile"),
+    "stretch": (str, "auto|none|min-max|percentile", "how values beyond 8 bits become 8 bits"),
     "pixel_size": (str, "SIZE", "side of a pixel, such as 0.25um: csv has lengths and areas in this unit, too"),
     "tolerance": (weight, "PIXELS", "polygons: how far simplified outlines may be from the exact ones (server: 0.5)"),
     "holes": (str, "fill|keep", "polygons: fill the holes of masks, or leave them out"),
