@@ -78,7 +78,7 @@ GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
 GOOD_RESPONSE_OPTIONS: dict[str, list[tuple[object, object]]] = {
     "format": [("CSV", "csv")],
     "image_id": [(7, 7), ("7", 7), ("0", 0), ("007", "007"), ("a-1", "a-1"), ("9" * 16, "9" * 16), ("1.5", "1.5")],
-    "file_name": [("a/b ü.jpg", "a/b ü.jpg"), ("7", "7")],
+    "file_name": [("a/b ü.jpg", "a/b ü.jpg"), ("at 3.05\u202fPM.png", "at 3.05\u202fPM.png"), ("7", "7")],
     "pixel_size": [("0.25 µm", PixelSize(0.25, "um")), ("3mm", PixelSize(3, "mm"))],
     "tolerance": [(0, 0.0), ("1.5", 1.5), (20, 20.0)],
     "holes": [("keep", "keep"), ("Fill", "fill")],
@@ -93,7 +93,7 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "stretch": ["maximum", 1, [], ""],
     "format": ["gif", 1, []],
     "image_id": [-1, 1.5, 1 << 53, True, [], "", "x" * 1001, "a\nb", "\ud800"],
-    "file_name": ["", 7, [], "x" * 1001, "a\0b", "\ud800.jpg"],
+    "file_name": ["", 7, [], "x" * 1001, "a\0b", "a\u2028b", "\ud800.jpg"],
     "pixel_size": ["", "0.25", 0.25, "0um", "1 parsec", []],
     "tolerance": [-1, 20.1, "nan", "much", True],
     "holes": ["kep", True],
