@@ -132,10 +132,10 @@ def test_cocos_list_goes_into_load_res_and_into_an_annotation_file() -> None:
         "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
     }
     truth.createIndex()
-    loaded = truth.loadRes(content["instances"])
     masks = shapes().detections.masks
     assert masks is not None
     assert [each["area"] for each in content["instances"]] == masks.sum(axis=(1, 2)).tolist()
+    loaded = truth.loadRes(content["instances"])  # it writes other areas into the list, those of the boxes
     assert {(each["image_id"], each["file_name"], each["iscrowd"]) for each in content["instances"]} == {
         (5, "a/one.jpg", 0)
     }
