@@ -77,5 +77,6 @@ def _orientation(image: Image.Image) -> int:
     exif = Image.Exif()
     with suppress(Exception):  # almost anything, for damaged EXIF
         exif.load(image.info.get("exif", b""))
-        return int(exif.get(ExifTags.Base.Orientation, 1))
+        value = exif.get(ExifTags.Base.Orientation)
+        return value if isinstance(value, int) else 1
     return 1
