@@ -246,14 +246,23 @@ def test_a_host_of_hostile_letters_is_part_of_the_one_url(
     assert recorded(command, tmp_path)[-1] == "http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny"
 
 
-def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> None:
-    """A page at /any/where/predictions/tiny, which a proxy has of /predictions/tiny."""
+@pytest.mark.parametrize("prefix", ["", "/any/where"])
+@pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/models/tiny/invoke"])
+def test_images_go_to_the_path_of_the_page(
+    browser: Browser, server: Server, image: Path, path: str, prefix: str
+) -> None:
+    """Also behind a proxy that forwards only this path, and puts a prefix before it."""
+    origin = server.url.removesuffix("/predictions/tiny")
     opened = browser.new_page()
-    opened.route("**/any/where/**", lambda route: route.fulfill(response=route.fetch(url=server.url)))
-    url = server.url.replace("/predictions", "/any/where/predictions")
-    opened.goto(url)
-    assert opened.evaluate("() => modelPath") == "/any/where/predictions/tiny"
+    opened.set_default_timeout(1000 * PATIENCE)
+    opened.route("**/*", lambda route: route.abort())  # a route that is added later is tried first
+    opened.route(f"{origin}{prefix}{path}", lambda route: route.fulfill(response=route.fetch(url=origin + path)))
+    opened.goto(origin + prefix + path)
+    upload(opened, image)
+    command = opened.locator("#curl").text_content()
     opened.close()
+    assert command
+    assert command.endswith(f" {origin}{prefix}{path}")
 
 
 def test_class_names_are_text(page: Page, image: Path) -> None:

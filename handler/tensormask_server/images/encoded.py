@@ -12,13 +12,13 @@ from PIL import Image, ImageFile
 
 from tensormask_server.images.depth import Notes
 from tensormask_server.images.errors import image_errors
+from tensormask_server.images.heif import HeifImage
 from tensormask_server.images.jpeg import END, check_scans, lacks_end, note_on_missing
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
 from tensormask_server.images.png import only_pixels
-from tensormask_server.images.signatures import SIGNATURES
+from tensormask_server.images.signatures import SIGNATURES, is_heif, is_tiff
 from tensormask_server.images.tiff import TiffImage
-from tensormask_server.images.tiff_tags import is_tiff
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
 
@@ -76,8 +76,10 @@ class EncodedImage:
         self._content = content
         with image_errors(name, content):
             self._tiff = TiffImage(content) if is_tiff(content) else None
-        if self._tiff is not None:
-            width, height = self._tiff.width, self._tiff.height
+            self._heif = HeifImage(content) if is_heif(content) else None
+        own = self._tiff or self._heif
+        if own is not None:
+            width, height = own.width, own.height
         else:
             with self._opened() as image:
                 width, height = image.size
@@ -100,6 +102,8 @@ class EncodedImage:
         with image_errors(self._name):
             if self._tiff is not None:
                 return DecodedImage(*self._tiff.decoded(options))
+            if self._heif is not None:
+                return DecodedImage(self._heif.decoded())
             if self._lacks_end:
                 notes = (note_on_missing(self._content, self._name),)
             pixels, notes_on_depth = upright_rgb(self._opened, options)

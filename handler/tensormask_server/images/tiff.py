@@ -20,7 +20,7 @@ class TiffImage:
     def __init__(self, content: bytes):
         """
         Args:
-            content: a file for which `tiff_tags.is_tiff` holds.
+            content: a file for which `signatures.is_tiff` holds.
 
         Raises:
             ImageError: the file is damaged, or of a kind that isn't read. The message has the cause and what to do.
@@ -73,6 +73,8 @@ class TiffImage:
         else:
             image, depth_notes = self._from_samples(region, options)
             notes += depth_notes
+            if (self._layout.counts == 0).any():
+                notes += ("the TIFF leaves out some of its blocks; they are 0",)
         return turned_rgb(image, self._orientation), notes
 
     def _from_samples(self, region: Region, options: ImageOptions) -> tuple[Image.Image, tuple[str, ...]]:

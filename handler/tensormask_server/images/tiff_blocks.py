@@ -20,7 +20,7 @@ from tensormask_server.images.tiff_tags import Page
 UNCOMPRESSED = 1
 BYTE_COMPRESSIONS = (UNCOMPRESSED, 5, 8, 32773, 32946, 34925, 50000)
 HORIZONTAL, FLOATING_POINT = 2, 3  # predictors
-BLACK_IS_ZERO, RGB, CMYK = 1, 2, 5
+BLACK_IS_ZERO, CMYK, YCBCR = 1, 5, 6
 DECODED_AT_ONCE = 1 << 24  # bytes
 # the tags that say how samples are stored, and what they mean
 KEPT = (258, 259, 262, 266, 277, 292, 293, 317, 320, 332, 338, 339, 347, 529, 530, 531, 532)
@@ -96,6 +96,8 @@ def open_region(page: Page, layout: Layout, region: Region, photometric: int, pl
     blocks = _numbers(layout, cover, plane)
     if (layout.counts[blocks] == 0).any():
         raise ImageError("the TIFF leaves out some of its pixels", "gdal_translate -co SPARSE_OK=FALSE in.tif out.tif")
+    if layout.compression == UNCOMPRESSED and layout.photometric != YCBCR:  # with fewer bytes for colours
+        _check_stored(layout, blocks)
     top, left = cover.top * layout.block_height, cover.left * layout.block_width
     height = min(cover.bottom * layout.block_height, layout.height) - top
     width = min(cover.right * layout.block_width, layout.width) - left
@@ -160,20 +162,11 @@ def _decoded(page: Page, layout: Layout, blocks: Sequence[int], dtype: np.dtype)
     """The samples of blocks: (rows, columns, samples) each."""
     samples = layout.samples_of_a_block
     row_bytes = layout.block_width * samples * dtype.itemsize
-    rows = [
-        layout.block_height
-        if layout.is_tiled
-        else min(layout.block_height, layout.height - _position(layout, block)[0] * layout.block_height)
-        for block in blocks
-    ]
+    rows = [_rows(layout, block) for block in blocks]
     if layout.compression == UNCOMPRESSED:
-        needed = [each * row_bytes for each in rows]
-        stored = b"".join(
-            page.content[_bytes_of(layout, block)][:size] for block, size in zip(blocks, needed, strict=True)
-        )
-        if len(stored) < sum(needed):
-            raise ImageError("the TIFF is damaged: a block has fewer bytes than its pixels need")
-        decoded = np.frombuffer(stored, np.uint8).reshape(sum(rows), row_bytes)
+        _check_stored(layout, blocks)
+        parts = [page.content[_bytes_of(layout, block)][: row_bytes * _rows(layout, block)] for block in blocks]
+        decoded = np.frombuffer(b"".join(parts), np.uint8).reshape(sum(rows), row_bytes)
     elif blocks:
         decoded = _decompressed(page, layout, blocks, sum(rows), row_bytes)
     start = 0
@@ -181,6 +174,20 @@ def _decoded(page: Page, layout: Layout, blocks: Sequence[int], dtype: np.dtype)
         values = _without_predictor(decoded[start : start + each], layout, dtype, page.order)
         yield values.reshape(each, layout.block_width, samples)
         start += each
+
+
+def _rows(layout: Layout, block: int) -> int:
+    """The rows of pixels in a block. The last strip of a page can have fewer than the others."""
+    if layout.is_tiled:
+        return layout.block_height
+    return min(layout.block_height, layout.height - _position(layout, block)[0] * layout.block_height)
+
+
+def _check_stored(layout: Layout, blocks: Sequence[int]) -> None:
+    """Checks that the file has all bytes of uncompressed blocks."""
+    row_bytes = layout.block_bytes // layout.block_height
+    if any(layout.counts[block] < _rows(layout, block) * row_bytes for block in blocks):
+        raise ImageError("the TIFF is damaged: it ends before its pixels do")
 
 
 def _decompressed(page: Page, layout: Layout, blocks: Sequence[int], rows: int, row_bytes: int) -> np.ndarray:

@@ -131,12 +131,15 @@ def _blocks(page: Page, is_tiled: bool, blocks: int, uncompressed_bytes: int) ->
         counts = page.values(tiff_tags.STRIP_COUNTS)
     size = len(page.content)
     starts = offsets[:blocks].astype(np.uint64).clip(max=size).astype(np.int64)
-    if len(counts) >= blocks and counts.dtype.kind == "u":
+    if uncompressed_bytes:
+        # some writers give wrong lengths, and readers know better; 0 stands for a block that isn't in the file
+        lengths = np.minimum(uncompressed_bytes, size - starts).clip(min=1)
+        if len(counts) >= blocks:
+            lengths[counts[:blocks] == 0] = 0
+    elif len(counts) >= blocks and counts.dtype.kind == "u":
         lengths = counts[:blocks].astype(np.uint64).clip(max=size + 1).astype(np.int64)
-    elif uncompressed_bytes:
-        lengths = np.minimum(uncompressed_bytes, size - starts)
     else:
         raise ImageError(f"the TIFF is damaged: it lists the lengths of {len(counts)} {name}, and needs {blocks}")
     if (starts + lengths > size).any():
-        raise ImageError(f"the TIFF is cut short: {name} lie beyond its end at byte {size}")
+        raise ImageError(f"the TIFF is damaged: some of its {name} lie beyond its end at byte {size}")
     return starts, lengths

@@ -8,7 +8,6 @@ import numpy as np
 
 from tensormask_server.images.errors import ImageError
 
-CLASSIC_TIFF = (b"II*\0", b"MM\0*")
 BIG_TIFF = (b"II+\0", b"MM\0+")
 MOST_PAGES = 1000  # that are looked at; a stack of a microscope can have far more
 MOST_TAGS = 4096  # of a page; real ones have 10 to 100
@@ -70,16 +69,11 @@ class Page:
         return self.values(tag)[:1000].tobytes().decode("latin-1").rstrip("\0 ")
 
 
-def is_tiff(content: bytes) -> bool:
-    """Whether a file starts as a TIFF or a BigTIFF does."""
-    return content.startswith(CLASSIC_TIFF + BIG_TIFF)
-
-
 def pages(content: bytes) -> Iterator[Page]:
     """The pages of a TIFF in order, at most MOST_PAGES. After each come the pages below it, such as a raw photograph's.
 
     Args:
-        content: of a file for which `is_tiff` holds.
+        content: of a file for which `signatures.is_tiff` holds.
 
     Raises:
         ImageError: the list of pages leads out of the file.
@@ -123,5 +117,5 @@ def _page(content: bytes, order: str, is_big: bool, offset: int) -> tuple[Page, 
 
 def _number(content: bytes, format: str, offset: int) -> int:
     if offset + struct.calcsize(format) > len(content):
-        raise ImageError(f"the TIFF is cut short: a page would start at byte {offset} of {len(content)}")
+        raise ImageError(f"the TIFF is damaged: a page would start at byte {offset} of {len(content)}")
     return int(struct.unpack_from(format, content, offset)[0])
