@@ -63,6 +63,18 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def test_when_the_time_is_up_everything_is_written_and_the_training_goes_on_later(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=3, CHECKPOINT_PERIOD=100))
+    out = tmp_path / "out"
+    for done in (1, 2, 3):  # there is always time for a step
+        train(config, Run(data, out, workers=0, minutes=0))
+        assert torch.load(out / "state.pth", weights_only=True)["iteration"] == done
+        assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["iteration"] == done
+    whole = train(config, Run(data, tmp_path / "whole", workers=0, minutes=60)).state_dict()
+    for name, tensor in load_checkpoint(out / "weights.pkl").items():
+        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=0, msg=name)
+
+
 def test_a_state_of_an_older_version_goes_on(tmp_path: Path, data: Path) -> None:
     """It calls its options by another name, and lacks those that are newer."""
     for iterations in (1, 2):
@@ -240,7 +252,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: l
     for processes, command in launch.items():
         out = str(tmp_path / str(processes))
         options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
-        options += ["--semantic-weight", "1"]
+        options += ["--semantic-weight", "1", "--minutes", "60"]
         words = [sys.executable, *command, *options, "--device", "cpu"]
         run = partial(subprocess.run, words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
         result = run()
