@@ -113,7 +113,9 @@ def _training(options: argparse.Namespace, work: Path, iterations: int, more: li
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     launch: list[object] = [sys.executable, "-P", "-m"]
     if options.gpus > 1:
-        launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", options.gpus, "-m"]
+        # without --local-addr it looks up the machine's name, which needs a name server
+        launch += ["torch.distributed.run", "--standalone", "--local-addr", "localhost"]
+        launch += ["--nproc-per-node", options.gpus, "-m"]
     command = [*launch, "training", "--config", config, "--data", work / "train", "--out", work / "trained"]
     command += ["--workers", max(1, options.workers // options.gpus - 1), "--precision", options.precision]
     command += ["--optimizer", "adamw", "--semantic-weight", 1, "--name-weight", 0.5, "--seed", options.seed]

@@ -136,6 +136,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
                 report.add_validation(validated, keep_best(run.out, network, validated.scores, iteration + 1))
             if is_last:
                 break
+    if distributed.is_initialized():
+        distributed.barrier()  # no process ends its connections while another still needs them
     return network
 
 

@@ -28,6 +28,7 @@ from training.settings import load_training_config
 from training.trainer import Run, TrainingStopped, train
 
 ROOT = Path(__file__).resolve().parents[3]
+LOCAL = ("--standalone", "--local-addr", "localhost")  # else torchrun looks up the machine's name for its address
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
 
 
@@ -247,7 +248,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: l
     config.write_text(yaml.safe_dump(tree))
     launch = {
         1: ["-m", "training"],
-        2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"],
+        2: ["-m", "torch.distributed.run", *LOCAL, "--nproc-per-node", "2", "-m", "training"],
     }
     for processes, command in launch.items():
         out = str(tmp_path / str(processes))
