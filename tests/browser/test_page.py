@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
@@ -58,6 +59,33 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     for mask, instance in zip(masks, instances, strict=True):
         expected = rle.decode(instance["segmentation"])
         np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
+
+
+@pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("PNG", {}), ("JPEG", {})])
+def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
+    page: Page, case: Case, server: Server, tmp_path: Path, file_format: str, options: dict[str, object]
+) -> None:
+    """Chromium doesn't turn a WebP by its EXIF, and the server does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / f"turned.{file_format.lower()}"
+    Image.fromarray(case.image).save(turned, file_format, exif=exif, **options)
+    upload(page, turned)
+    shown = tmp_path / "shown.png"
+    set_threshold(page, 1)
+    Image.fromarray(canvas_pixels(page)).save(shown)
+    command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
+    content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert page.evaluate("() => [preview.width, preview.height]") == [content["width"], content["height"]]
+    boxes = page.evaluate("() => preview.instances.map((each) => each.bbox)")
+    assert len(boxes) == len(content["instances"]) > 3
+    np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
+
+
+def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
+    Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
+    upload(page, tmp_path / "grey.png")
+    expect(page.locator("#status")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
 
 
 def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, errors_name, preview
-from tensormask_server.images import SIGNATURES, EncodedImage, ImageError, TooManyPixelsError, unsupported_type
+from tensormask_server.images.encoded import DecodedImage, EncodedImage
+from tensormask_server.images.errors import ImageError, TooManyPixelsError
+from tensormask_server.images.options import ImageOptions
+from tensormask_server.images.other_files import other_file
+from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
@@ -20,11 +24,13 @@ from tensormask_server.requests.limits import Size, check_size, check_sum, expec
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
-ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
-EXPECTED_BODY = f"an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+EXPECTED_BODY = (
+    f"an image's bytes (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+)
 EXPECTED_CALL = (
     "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
@@ -39,7 +45,8 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
+    notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def parse_request(
     for each in undecoded_images:
         with errors_name(each.name):
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
-            size = _size(image, each.options, max_masks)
+            size = _size(image, each.options.prediction, max_masks)
             check_size(size, limits)
         opened.append((each, image))
         sizes.append(size)
@@ -85,7 +92,9 @@ def parse_request(
     items = []
     for each, image in opened:
         with errors_name(each.name):
-            items.append(RequestedImage(_decode(image), each.options, each.format))
+            decoded = _decode(image, each.options.image)
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -102,13 +111,13 @@ def _undecoded(
     content = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
-    if content.startswith(ALL_SIGNATURES):
-        options, format = reading.options(outer_options)
-        return [UndecodedImage(content, options, format)], OneImage()
+    if is_image(content):
+        options = reading.options(outer_options)
+        return [UndecodedImage(content, options)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
-    if file_type := unsupported_type(content):
-        raise BadRequest(f"the body is {file_type}, which isn't supported", f"converted to {EXPECTED_BODY}")
+    if other := other_file(content):
+        raise BadRequest(f"the body is {other.name}, which isn't supported", other.expected)
     if name != "body" and FILE_NAME.fullmatch(content):
         raise BadRequest(
             f"the form's field {name} has a file's name, {preview(content.decode(errors='replace'))}, and not the file",
@@ -125,7 +134,7 @@ def _open(content: bytes, limits: Limits) -> EncodedImage:
             f"{error}, more than the {limits.max_pixels} allowed", expected_size(limits), "pixels"
         ) from error
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
 def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int) -> Size:
@@ -135,20 +144,20 @@ def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_mask
     return Size(height, width, max_masks)
 
 
-def _decode(image: EncodedImage | np.ndarray) -> np.ndarray:
+def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedImage:
     if isinstance(image, np.ndarray):
-        return np.ascontiguousarray(image)
+        return DecodedImage(np.ascontiguousarray(image))
     try:
-        return image.decoded()
+        return image.decoded(options)
     except ImageError as error:
-        raise BadRequest(str(error), EXPECTED_BODY, "image") from error
+        raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
 def _text(name: str, value: Any) -> Any:
     """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
     if not isinstance(value, bytes | bytearray):
         return value
-    if value.startswith(ALL_SIGNATURES):
+    if is_image(value):
         raise BadRequest(
             f"the form has a second image in its field {preview(name)}",
             'one image in a form; several as JSON: {"instances": [{"image": base64}, …]}',
@@ -164,7 +173,7 @@ def _text(name: str, value: Any) -> Any:
 def _without_a_body(fields: Mapping[str, Any]) -> str:
     """What is wrong with a request that has none of FILE_FIELDS, for an error message."""
     for name, value in fields.items():
-        if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
+        if isinstance(value, bytes | bytearray) and is_image(value):
             known_fields = ", ".join(FILE_FIELDS[1:])
             return f"the form has an image in its field {preview(name)}; expected it in one of {known_fields}"
     if fields and all(map(is_option, fields)):

@@ -109,7 +109,11 @@ class Service:
         detections = iter(self.engine(images, options, stopwatch))
         for job in jobs:
             assert job.request is not None
-            job.results = [Result(item.image, next(detections), self.model) for item in job.request.items]
+            limit = self.options.limits.max_response_bytes
+            job.results = [
+                Result(item.image, next(detections), self.model, item.response, item.notes, limit)
+                for item in job.request.items
+            ]
             job.stopwatch.seconds |= stopwatch.seconds
 
     def _detect_one(self, job: Job) -> None:
@@ -151,7 +155,7 @@ class Service:
         """
         assert job.request is not None
         with job.stopwatch("encode"):
-            content = job.request.protocol.response(job.results, [item.format for item in job.request.items])
+            content = job.request.protocol.response(job.results)
         size, limit = len(content.body), self.options.limits.max_response_bytes
         if size > limit:
             masks = sum(len(result.detections) for result in job.results)
@@ -170,4 +174,6 @@ class Service:
             "X-Instance-Count": str(instances),
             "Server-Timing": job.stopwatch.server_timing(),
         }
+        if len(job.results) == 1 and job.results[0].notes:
+            headers["X-Image-Note"] = "; ".join(job.results[0].notes)
         return Response(status, headers, content.body)

@@ -63,8 +63,8 @@ def test_a_typo_of_threshold_is_not_taken_for_another_options(name: str) -> None
     ],
 )
 def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
-    assert one(PNG, headers).format == expected
-    assert one(PNG, headers, format=b"npz").format == "npz"
+    assert one(PNG, headers).response.format == expected
+    assert one(PNG, headers, format=b"npz").response.format == "npz"
 
 
 GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
@@ -80,6 +80,7 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "mask_threshold": [0, 1.1],
     "max_detections": [-1, 1001, 0.5, "many"],
     "classes": ["", " , ", [], "dgo", 3, -1, [None], True, 0.5],
+    "stretch": ["maximum", 1, [], ""],
     "format": ["gif", 1, []],
 }
 
