@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 try:
-    from tensormask_server.images import ImageError, read_image
+    from tensormask_server.images.encoded import read_image
+    from tensormask_server.images.errors import ImageError
     from tensormask_server.printable import one_line
 except ImportError as error:
     sys.exit(f"prepare_input.py: {error}; expected .venv/bin/python prepare_input.py …, after make demo")

@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from tensormask_server import Detections, PredictionOptions, Predictor
-from tensormask_server.images import read_image
+from tensormask_server.images.encoded import read_image
 from tensormask_server.network.strategies import Everywhere
 from tensormask_server.prediction.cpu import emulates
 from tensormask_server.prediction.precision import DTYPES

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from tensormask_server.arguments import fraction, whole_number
 from tensormask_server.client import Client, RequestError, Unreachable, WrongServer
-from tensormask_server.images import ImageError, read_image
+from tensormask_server.images.encoded import read_image
+from tensormask_server.images.errors import ImageError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.same_options import OptionsChanged, check_same_options
 from tensormask_server.tokens import TokenError, add_token_options, token_of

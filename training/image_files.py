@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensormask_server.images import EncodedImage, ImageError
+from tensormask_server.images.encoded import EncodedImage
+from tensormask_server.images.errors import ImageError
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
 from tqdm import tqdm
@@ -60,7 +61,7 @@ def _read(entry: Mapping[str, Any], folder: Path) -> tuple[str, np.ndarray | Non
     """What is wrong with an image, and the image; "" if nothing is wrong, and None if something is."""
     name = printable(entry["file_name"], 80)
     try:
-        image = EncodedImage(read_regular(folder / entry["file_name"], MOST_IMAGE), name=name).decoded()
+        image = EncodedImage(read_regular(folder / entry["file_name"], MOST_IMAGE), name=name).decoded().pixels
     except FileNotFoundError:
         return f"{name} is missing", None
     except ImageError as error:

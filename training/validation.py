@@ -4,13 +4,18 @@ import copy
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_TEXT, read_text, write_whole
+from tensormask_server.responses.drawing import draw_detections
 from tqdm import tqdm
 
 from bench.scores import EvaluationError, Result, Scores, coco_results, evaluate, has_outlines
@@ -21,6 +26,17 @@ from training.network import named_weights
 
 OPTIONS = PredictionOptions(score_threshold=0.05)  # as detectron2 evaluates
 BEST_WEIGHTS, BEST_SCORE = "best.pkl", "best.json"
+MOST_DRAWN = 4  # images, the first of the folder with annotations
+DRAWN = PredictionOptions(score_threshold=0.3)
+LONGEST_DRAWN = 640  # pixels, of a drawn image's longer side
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a network detects on the images of a folder."""
+
+    scores: Scores
+    drawn: dict[str, np.ndarray]  # by file name: uint8 (H, W, 3), RGB, with masks, boxes, names and scores
 
 
 class Validation:
@@ -48,9 +64,13 @@ class Validation:
         except EvaluationError as error:
             raise DataError(f"{printable(path)}: {error}") from error
         check_image_files(self._annotations["images"], folder / "images")
+        names = {category["id"]: category.get("name") for category in self._annotations["categories"]}
+        self._class_names = [str(names[each] or each) for each in training_categories]
+        annotated = {annotation["image_id"] for annotation in self._annotations["annotations"]}
+        self._to_draw = [entry for entry in self._annotations["images"] if entry["id"] in annotated][:MOST_DRAWN]
 
-    def __call__(self, network: TensorMask, device: torch.device) -> Scores:
-        """Scores a network, which stays as it is.
+    def __call__(self, network: TensorMask, device: torch.device) -> Validated:
+        """Scores a network, which stays as it is, and draws what it detects on some images.
 
         Args:
             network: in training mode.
@@ -60,9 +80,20 @@ class Validation:
         ids = category_ids(self._annotations)
         results: list[Result] = []
         for entry in tqdm(self._annotations["images"], "validating", leave=False, unit="image"):
-            [detections] = predictor([read_listed_image(entry, self._folder / "images")], OPTIONS)
+            [detections] = predictor([self._image(entry)], OPTIONS)
             results += coco_results(entry["id"], detections, ids)
-        return evaluate(self._annotations, results)
+        drawn = {str(entry["file_name"]): self._drawn(entry, predictor) for entry in self._to_draw}
+        return Validated(evaluate(self._annotations, results), drawn)
+
+    def _drawn(self, entry: dict[str, Any], predictor: Predictor) -> np.ndarray:
+        image = self._image(entry)
+        [detections] = predictor([image], DRAWN)
+        drawn = Image.fromarray(draw_detections(image, detections, self._class_names))
+        drawn.thumbnail((LONGEST_DRAWN, LONGEST_DRAWN))
+        return np.array(drawn)
+
+    def _image(self, entry: dict[str, Any]) -> np.ndarray:
+        return read_listed_image(entry, self._folder / "images")
 
 
 def keep_best(out: Path, network: TensorMask, scores: Scores, done: int) -> bool:

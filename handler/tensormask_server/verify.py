@@ -21,7 +21,7 @@ import torch
 
 from tensormask_server.arguments import fraction
 from tensormask_server.classes import class_names
-from tensormask_server.images import read_image
+from tensormask_server.images.encoded import read_image
 from tensormask_server.models.arguments import EXPECTED, add_model_arguments, is_complete, model_files
 from tensormask_server.network.config import load_config
 from tensormask_server.options import ENGINES

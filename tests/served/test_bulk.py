@@ -35,7 +35,7 @@ from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import place_of
 from tensormask_server.bulk.run import Pool, ray_cluster, write_parts
 from tensormask_server.classes import class_names
-from tensormask_server.images import read_image
+from tensormask_server.images.encoded import read_image
 from tensormask_server.options import Limits
 from tensormask_server.responses.coco import coco_instances
 

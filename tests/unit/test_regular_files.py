@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tensormask_server.classes import class_names
-from tensormask_server.images import read_image
+from tensormask_server.images.encoded import read_image
 from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.network.config import load_config
 from tensormask_server.printable import printable

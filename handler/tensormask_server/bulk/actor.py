@@ -19,7 +19,9 @@ from tensormask_server.bulk.listing import RunError
 from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
-from tensormask_server.images import SIGNATURES, EncodedImage, ImageError
+from tensormask_server.images.encoded import EncodedImage
+from tensormask_server.images.errors import ImageError
+from tensormask_server.images.signatures import SIGNATURES
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.loading import build_network
 from tensormask_server.options import Limits
@@ -175,7 +177,7 @@ def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarra
     """Reads an image if it is within the limits.
 
     Returns:
-        As `EncodedImage.decoded`: uint8 (H, W, 3), RGB.
+        As `DecodedImage.pixels`: uint8 (H, W, 3), RGB.
 
     Raises:
         ImageError: the file isn't an image, or is damaged.
@@ -188,7 +190,7 @@ def read_limited(filesystem: FileSystem, path: str, limits: Limits) -> np.ndarra
         raise ImageError(f"the file has more than {LARGEST_FILE} bytes")
     image = EncodedImage(content, tuple(SIGNATURES))
     check_size(Size(image.height, image.width, masks=0), limits)
-    return image.decoded()
+    return image.decoded().pixels
 
 
 def _message(error: Exception) -> str:

@@ -1,27 +1,50 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions` and a line in OPTIONS. Its effect is in the room `prediction`, and the
-client has an argument for it: docs/ARCHITECTURE.md names the files.
+A new option is a field of `PredictionOptions`, `ImageOptions` or `ResponseOptions`, and a line in OPTIONS. Its effect
+is in the room `prediction`, `images` or `responses`, and the client has an argument for it: docs/ARCHITECTURE.md names
+the files.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.images.options import STRETCHES, ImageOptions
+from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
+from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.printable import is_one_line
+from tensormask_server.responses.options import HOLES, IMAGE_DATA, ResponseOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 ALIASES = {"threshold": "score_threshold"}  # of the first server's clients
 MOST_DETECTIONS = 1000
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
+MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
+LONGEST_TEXT = 1000  # characters of a file's name or an image's id
+LARGEST_ID = (1 << 53) - 1  # JavaScript and tables lose digits of larger whole numbers
+WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,14}")
+
+
+@dataclass(frozen=True)
+class RequestedOptions:
+    """The options of one image, by who needs them."""
+
+    prediction: PredictionOptions
+    image: ImageOptions  # for decoding it
+    response: ResponseOptions
 
 
 def parse_options(
-    requested_options: Mapping[str, Any], class_names: Sequence[str], defaults: PredictionOptions = DEFAULT_OPTIONS
-) -> tuple[PredictionOptions, str | None]:
+    requested_options: Mapping[str, Any],
+    class_names: Sequence[str],
+    defaults: PredictionOptions = DEFAULT_OPTIONS,
+    default_format: str = "coco",
+) -> RequestedOptions:
     """Checks and converts the options that are requested for an image.
 
     Args:
@@ -29,10 +52,11 @@ def parse_options(
             holds a number counts as the number, unless it is the name of a class in the option `classes`. None stands
             for the default.
         class_names: the network's, by class number.
-        defaults: the values of options that the request doesn't have.
+        defaults: the values of the prediction's options that the request doesn't have.
+        default_format: the format if the request doesn't name one; one of FORMATS.
 
     Returns:
-        The options, and the requested format: one of FORMATS. None: the request names no format.
+        The options, by who needs them.
 
     Raises:
         BadRequest: an option is unknown, or its value can't be used.
@@ -44,8 +68,13 @@ def parse_options(
             raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
-    format = values.pop("format", None)
-    return replace(defaults, **values), format
+    of_image = {field.name: values.pop(field.name) for field in fields(ImageOptions) if field.name in values}
+    of_response = {field.name: values.pop(field.name) for field in fields(ResponseOptions) if field.name in values}
+    return RequestedOptions(
+        replace(defaults, **values),
+        ImageOptions(**of_image),
+        ResponseOptions(**{"format": default_format, **of_response}),
+    )
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,29 +185,77 @@ def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     return int(value)
 
 
-def _format(name: str, value: Any, _: Sequence[str]) -> str:
-    if not isinstance(value, str) or value.lower() not in FORMATS:
-        hint = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
-        raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(FORMATS)}", "option")
-    return value.lower()
+def _choice(*choices: str) -> Callable[[str, Any, Sequence[str]], str]:
+    """Makes the function for an option whose value is one of some words, in any letter case."""
+
+    def check(name: str, value: Any, _: Sequence[str]) -> str:
+        if not isinstance(value, str) or value.lower() not in choices:
+            hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+            raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(choices)}", "option")
+        return value.lower()
+
+    return check
+
+
+def _tolerance(name: str, value: Any, _: Sequence[str]) -> float:
+    value = _number_of_text(value)
+    if not _is_number(value) or not 0 <= value <= MOST_TOLERANCE:
+        expected = f"{name}: a number of pixels from 0 to {MOST_TOLERANCE}; 0 keeps the exact outlines"
+        raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+    return float(value)
+
+
+def _pixel_size(name: str, value: Any, _: Sequence[str]) -> PixelSize:
+    try:
+        return pixel_size(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadRequest(f"{name} is {preview(value)}", f"{name}: {EXPECTED_PIXEL_SIZE}", "option") from None
+
+
+def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
+    """A whole number, or a text. A text is a number if the number is written so: "7" is, and "007" stays a text."""
+    if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_ID:
+        return value
+    if _is_line(value):
+        return str(value)
+    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or a line of at most {LONGEST_TEXT} characters"
+    raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+
+
+def _file_name(name: str, value: Any, _: Sequence[str]) -> str:
+    if _is_line(value):
+        return str(value)
+    expected = f"{name}: a line of at most {LONGEST_TEXT} characters"
+    raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_one_line(value)
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
-    """Class names and numbers, in a list or separated by commas. A name can contain commas itself."""
-    if isinstance(value, str) and value not in class_names:
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    elif not isinstance(value, list):
-        value = [value]
-    if not value:  # a form's field that was left empty
-        expected = f"{name}: names or numbers of classes; leave the option out for all classes"
-        raise BadRequest(f"{name} is empty", expected, "option")
-    if len(value) > MOST_CLASSES:
-        raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
+    """Class names and numbers, in a list, separated by commas, or both. A name can contain commas itself."""
     numbers_by_name: dict[str, int] = {}
     for number, class_name in enumerate(class_names):
         numbers_by_name[class_name] = number
         numbers_by_name.setdefault(class_name.lower(), number)
-    return tuple(sorted({_class(name, each, class_names, numbers_by_name) for each in value}))
+    texts = value if isinstance(value, list) else [value]
+    values = [part for each in texts for part in _separated(each, numbers_by_name)]
+    if not values:  # a form's field that was left empty
+        expected = f"{name}: names or numbers of classes; leave the option out for all classes"
+        raise BadRequest(f"{name} is empty", expected, "option")
+    if len(values) > MOST_CLASSES:
+        raise BadRequest(f"{name} has {len(values)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
+    return tuple(sorted({_class(name, each, class_names, numbers_by_name) for each in values}))
+
+
+def _separated(value: Any, numbers_by_name: Mapping[str, int]) -> list[Any]:
+    """The parts of a text between its commas, unless the whole text is a class's name."""
+    if not isinstance(value, str) or value in numbers_by_name or value.lower() in numbers_by_name:
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _class(name: str, value: Any, class_names: Sequence[str], numbers_by_name: Mapping[str, int]) -> int:
@@ -202,5 +279,12 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "classes": _classes,
     "nms_threshold": _fraction,
     "mask_threshold": _positive_fraction,
-    "format": _format,
+    "stretch": _choice(*STRETCHES),
+    "format": _choice(*FORMATS),
+    "image_id": _image_id,
+    "file_name": _file_name,
+    "pixel_size": _pixel_size,
+    "tolerance": _tolerance,
+    "holes": _choice(*HOLES),
+    "image_data": _choice(*IMAGE_DATA),
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tensormask_server.prediction.detections import PredictionOptions
+from tensormask_server.requests.options import RequestedOptions
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,5 @@ class UndecodedImage:
     """One image of a request, and its options."""
 
     image: bytes | np.ndarray  # an image file's bytes, or uint8 (H, W, 3), RGB
-    options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    options: RequestedOptions
     name: str = ""  # its place in a request of several images, for error messages: "instances[1]"

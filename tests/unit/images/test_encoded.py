@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from tensormask_server.images import ImageError, read_image
+from tensormask_server.images.encoded import read_image
+from tensormask_server.images.errors import ImageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def saved(drawn: Image.Image, file_format: str = "PNG", **options: object) -> io.BytesIO:

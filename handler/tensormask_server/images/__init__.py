@@ -1,0 +1,1 @@
+"""Image files to RGB pixels: kinds by content, limits before decoding, orientation, transparency and depth."""
