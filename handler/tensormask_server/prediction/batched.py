@@ -72,9 +72,9 @@ class BatchedPrediction:
             Per image its detections, in the host's memory.
         """
         with stopwatch("network"), exact_float32(self.device), exact_products(self.dtype):
-            images = self._normalised([each.resized for each in inputs])
+            images = self.normalised([each.resized for each in inputs])
+            maps = self.dense(images)
             places_of_shape = self._places_of(images.shape[2], images.shape[3])
-            maps = self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
             topk = self.network.config.detection.topk_candidates
             found = batched_detections(maps, places_of_shape, [each.selection for each in inputs], topk)
         with stopwatch("masks"), exact_float32(self.device), exact_products(self.dtype):
@@ -88,6 +88,15 @@ class BatchedPrediction:
             Detections(each.boxes, candidates.scores, candidates.classes, of_image)
             for candidates, each, of_image in zip(found, there, masks, strict=True)
         ]
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """What is computed at every location, as one graph where there is one. It holds until the next call.
+
+        Args:
+            images: of `normalised`.
+        """
+        places_of_shape = self._places_of(images.shape[2], images.shape[3])
+        return self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
 
     def record(self, batch_size: int, height: int, width: int) -> None:
         """Records the graph for a number of images of a padded shape before it is needed."""
@@ -114,7 +123,7 @@ class BatchedPrediction:
             for each, count in zip(inputs, counts, strict=True)
         ]
 
-    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+    def normalised(self, images: Sequence[np.ndarray]) -> Tensor:
         """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
         config = self.network.config.input
         shape = padded_shape(images, self.network.stride)

@@ -16,18 +16,25 @@ from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
+from tensormask_server.options import GPU_BATCH_SIZE
 from tensormask_server.prediction.batched import BatchedPrediction
 from tensormask_server.prediction.batches import predict_in_batches
 from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
 from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
-from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
+from tensormask_server.prediction.inputs import (
+    check_images,
+    group_by_padded_shape,
+    normalised_batch,
+    resize_image,
+    resized_shape,
+)
 from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.timing import Stopwatch
 
-GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
+USUAL_SHAPES = ((480, 640), (640, 480))  # of images, height and width: most of COCO's, and any others of these ratios
 
 
 def load_predictor(
@@ -112,6 +119,16 @@ class Predictor:
 
     def check(self, options: PredictionOptions) -> None:
         """Does nothing: this engine supports all options. `Engine` requires the method."""
+
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """Records the graphs of the usual shapes on a GPU, so that their first images are as fast as the next ones."""
+        if self.batched is None:
+            return
+        for shape in USUAL_SHAPES:
+            resized = resized_shape(*shape, self.config.input)
+            height, width = (-(-side // self.network.stride) * self.network.stride for side in resized)
+            self.batched.record(1, height, width)
 
     @torch.inference_mode()
     def __call__(

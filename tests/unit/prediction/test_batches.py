@@ -61,14 +61,14 @@ def test_a_predictor_with_little_memory_detects_the_same(monkeypatch: pytest.Mon
     assert predictor.batched is not None
     images = [noise(100, 140, seed=seed) for seed in range(5)]
     expected = small_predictor()(images)
-    normalised = type(predictor.batched)._normalised
+    normalised = type(predictor.batched).normalised
 
     def with_little_memory(batched: Any, batch: Sequence[np.ndarray]) -> torch.Tensor:
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return normalised(batched, batch)
 
-    monkeypatch.setattr(type(predictor.batched), "_normalised", with_little_memory)
+    monkeypatch.setattr(type(predictor.batched), "normalised", with_little_memory)
     for _ in range(2):
         for ours, theirs in zip(predictor(images), expected, strict=True):
             assert_alike(ours, theirs)
