@@ -14,7 +14,7 @@ from tensormask_server.images.errors import ImageError
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.png import MOST_CHUNKS, only_pixels
 
-from tests.unit.images.png_chunks import START, chunk, png
+from tests.png_chunks import START, chunk, png
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 8, 3), np.uint8)
