@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
+from pycocotools.coco import COCO
 
 from reference.cases import Case
 from tests.certificates import HAS_OPENSSL
@@ -129,6 +131,14 @@ def _check_requests(reader: Reader) -> None:
     tensors = reader.values["tensors"]
     assert len(tensors["scores"]) > 0
     assert tensors["pred_masks"].shape == (len(tensors["scores"]), 150, 200)
+    annotations = COCO(str(reader.folder / "annotations.json"))
+    assert len(annotations.anns) == len(annotations.loadRes(reader.values["content"]["instances"]).anns) > 0
+    polygons = json.loads((reader.folder / "polygons.json").read_text())
+    assert (polygons["imagePath"], polygons["imageData"]) == ("image.jpg", None)
+    assert polygons["shapes"]
+    assert reader.values["summary"]["count"].sum() == len(reader.values["table"]) > 0
+    with zipfile.ZipFile(reader.folder / "cutouts.zip") as archive:
+        assert archive.namelist()[0].startswith("001_class-")
     assert reader.values["labels"].shape == reader.values["mask"].shape == (150, 200)
 
 
