@@ -123,7 +123,7 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     if memory.note:
         say(memory.note)
     files = raise_file_limit()
-    with TorchServe(archive, memory.properties, parsed.logs) as server:
+    with TorchServe(archive, memory.properties, parsed.logs, parsed.request_log) as server:
         server.wait_until_ready()
         limits = guard_limits(memory, model, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
@@ -259,6 +259,12 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("logs"),
         metavar="DIR",
         help="for logs; DIR/PORT, with the management port, while another server uses DIR (default: %(default)s)",
+    )
+    add(
+        "--request-log",
+        default="",
+        metavar="FILE",
+        help="append a line of JSON for each request; - for stdout (default: no such log)",
     )
     add_archive_arguments(parser)
     return parser
