@@ -61,17 +61,16 @@ def unwrapped(content: bytes) -> bytes:
     Raises:
         BadRequest: the text begins as base64 of such a file, or as a data: URL, and isn't base64.
     """
-    if content.startswith(ALL_SIGNATURES):
-        return content
-    start = content[:START].lstrip()
-    is_data_url = start[:5].lower() == b"data:"
-    if is_data_url or _is_known(_start_of_file(start)):
+    if is_text_of_file(content):
         return file_of_base64(content.decode("ascii", errors="replace").strip())
     return content
 
 
-def _is_known(start: bytes) -> bool:
-    return start.startswith(ALL_SIGNATURES) or bool(unsupported_type(start))
+def is_text_of_file(content: bytes) -> bool:
+    """Whether the content begins as a data: URL, or as base64 of a known type of file."""
+    text = content[:START].lstrip()
+    file = _start_of_file(text)
+    return text[:5].lower() == b"data:" or file.startswith(ALL_SIGNATURES) or bool(unsupported_type(file))
 
 
 def _start_of_file(text: bytes) -> bytes:

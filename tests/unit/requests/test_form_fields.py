@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,22 @@ def test_a_forms_image_may_be_base64(start: str) -> None:
     for content_type, sent in (("multipart/form-data; boundary=x", text), (form, text.replace("+", " "))):
         assert sides(parsed({"image": bytearray(sent.encode())}, Content_Type=content_type)) == [60]
     assert sides(parsed({"body": bytearray(text.encode())})) == [60]
+
+
+def test_json_in_such_a_form_keeps_its_spaces() -> None:
+    body = bytearray(json.dumps({"img_data": [[[1]], [[2]], [[3]]], "classes": ["hot dog, large"]}).encode())
+    [item] = parsed({"data": body}, Content_Type="application/x-www-form-urlencoded").items
+    assert (item.image.shape, item.options.classes) == ((1, 1, 3), (2,))
+    with pytest.raises(BadRequest, match=r'a file\'s name, "my cat\.jpg"'):
+        parsed({"data": bytearray(b"my cat.jpg")}, Content_Type="application/x-www-form-urlencoded")
+
+
+def test_very_many_fields_are_counted() -> None:
+    fields = {
+        f"{name}{between}{number}": b"x" for name in ("data", "file") for between in "-_" for number in range(9999)
+    }
+    with pytest.raises(BadRequest, match="39996 images, more than the 4"):
+        parsed(fields)
 
 
 def test_a_form_that_torchserve_has_cut_at_a_line_break_is_named() -> None:
