@@ -38,7 +38,7 @@ def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int =
     image, detections = example(height, width, masks)
 
     def in_format(format: str) -> Result:
-        return Result(image, detections, Model("bench", ("class 0",), ""), ResponseOptions(format))
+        return Result(image, detections, Model("bench", ("class 0",), ""), response=ResponseOptions(format))
 
     body, jpeg = json.dumps({"img_data": image.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(image)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {

@@ -31,7 +31,8 @@ BULK = {
     "pycocotools": "pycocotools",
     "tqdm": "tqdm",
 }
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK}
+HEIC = {"pi_heif": "pi-heif"}
+EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
 
 
 def missing_extra(extra: str) -> str:

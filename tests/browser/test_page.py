@@ -1,16 +1,20 @@
 """The page that a browser gets at the model's URL."""
 
 import base64
+import csv
 import json
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from tensormask_server.formats import FORMATS
 
+from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
@@ -60,6 +64,33 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
         np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
 
 
+@pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("PNG", {}), ("JPEG", {})])
+def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
+    page: Page, case: Case, server: Server, tmp_path: Path, file_format: str, options: dict[str, object]
+) -> None:
+    """Chromium doesn't turn a WebP by its EXIF, and the server does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / f"turned.{file_format.lower()}"
+    Image.fromarray(case.image).save(turned, file_format, exif=exif, **options)
+    upload(page, turned)
+    shown = tmp_path / "shown.png"
+    set_threshold(page, 1)
+    Image.fromarray(canvas_pixels(page)).save(shown)
+    command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
+    content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert page.evaluate("() => [preview.width, preview.height]") == [content["width"], content["height"]]
+    boxes = page.evaluate("() => preview.instances.map((each) => each.bbox)")
+    assert len(boxes) == len(content["instances"]) > 3
+    np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
+
+
+def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
+    Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
+    upload(page, tmp_path / "grey.png")
+    expect(page.locator("#status")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
+
+
 def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:
     upload(page, image)
     set_threshold(page, 0.1)
@@ -103,6 +134,46 @@ def test_the_response_to_the_curl_command_is_what_is_shown(page: Page, image: Pa
     command = page.locator("#curl").inner_text()
     printed = subprocess.run(command, shell=True, cwd=image.parent, capture_output=True, check=True).stdout
     assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
+
+
+def test_every_format_can_be_downloaded(page: Page, image: Path, tmp_path: Path) -> None:
+    upload(page, image)
+    set_threshold(page, 0.4)
+    count = page.locator("#list li").count()
+    assert page.locator("#format option").all_inner_texts() == [
+        f"{each.name}{each.suffix}" for each in FORMATS.values()
+    ]
+    for format in FORMATS.values():
+        page.select_option("#format", f"{format.name}{format.suffix}")
+        with page.expect_download() as download:
+            page.click("#download")
+        assert download.value.suggested_filename == f"{image.name}{format.suffix}"
+        download.value.save_as(tmp_path / format.name)
+        expect(page.locator("#status")).to_contain_text("Saved")
+    with (tmp_path / "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file_name"] for row in rows] == [image.name] * count
+    assert len(json.loads((tmp_path / "coco").read_text())["instances"]) == count
+    assert (tmp_path / "png").read_bytes().startswith(b"\x89PNG")
+    assert zipfile.is_zipfile(tmp_path / "cutouts")
+
+
+def test_a_download_that_the_server_refuses_is_reported(page: Page, image: Path) -> None:
+    upload(page, image)
+    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
+    page.click("#download")
+    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
+
+
+@pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
+def test_an_image_of_any_name_can_be_downloaded(page: Page, image: Path, tmp_path: Path, name: str) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "found.json")
+    named = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["file_name"]
+    assert named == name.replace("\n", "_").replace("\x9b", "_")
 
 
 # What a link to the page, or a file that is dropped on it from another page, may hold. RUN makes a file when it is run.
@@ -218,14 +289,23 @@ def test_a_host_of_hostile_letters_is_part_of_the_one_url(
     assert recorded(command, tmp_path)[-1] == "http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny"
 
 
-def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> None:
-    """A page at /any/where/predictions/tiny, which a proxy has of /predictions/tiny."""
+@pytest.mark.parametrize("prefix", ["", "/any/where"])
+@pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/models/tiny/invoke"])
+def test_images_go_to_the_path_of_the_page(
+    browser: Browser, server: Server, image: Path, path: str, prefix: str
+) -> None:
+    """Also behind a proxy that forwards only this path, and puts a prefix before it."""
+    origin = server.url.removesuffix("/predictions/tiny")
     opened = browser.new_page()
-    opened.route("**/any/where/**", lambda route: route.fulfill(response=route.fetch(url=server.url)))
-    url = server.url.replace("/predictions", "/any/where/predictions")
-    opened.goto(url)
-    assert opened.evaluate("() => modelPath") == "/any/where/predictions/tiny"
+    opened.set_default_timeout(1000 * PATIENCE)
+    opened.route("**/*", lambda route: route.abort())  # a route that is added later is tried first
+    opened.route(f"{origin}{prefix}{path}", lambda route: route.fulfill(response=route.fetch(url=origin + path)))
+    opened.goto(origin + prefix + path)
+    upload(opened, image)
+    command = opened.locator("#curl").text_content()
     opened.close()
+    assert command
+    assert command.endswith(f" {origin}{prefix}{path}")
 
 
 def test_class_names_are_text(page: Page, image: Path) -> None:
@@ -284,10 +364,10 @@ def test_everything_is_reached_by_the_tab_key(page: Page, image: Path) -> None:
     upload(page, image)
     reached = set()
     page.evaluate("() => document.body.focus()")
-    for _ in range(15):
+    for _ in range(17):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.parentElement.tagName"))
-    assert reached >= {"file", "sample", "threshold", "LI", "copy"}
+    assert reached >= {"file", "sample", "threshold", "LI", "format", "download", "copy"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

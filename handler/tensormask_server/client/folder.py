@@ -24,7 +24,7 @@ from tensormask_server.client.response_files import (
 )
 from tensormask_server.formats import FORMATS
 from tensormask_server.image_files import READABLE, is_image_name
-from tensormask_server.printable import printable
+from tensormask_server.printable import is_one_line, printable
 from tensormask_server.same_options import by_option, check_same_options
 
 REQUEST = ".asked.json"  # in the folder: the options of all its responses
@@ -132,7 +132,9 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
     failed = 0
 
     def request(target: Path) -> None:
-        response = requests.client.request(images[target], requests.format, **requests.options)
+        image = images[target]
+        options: Options = {**requests.options, **_named(image)}
+        response = requests.client.request(image, requests.format, **options)
         if not _is_ours(out / REQUEST):
             write_inside(out, out / REQUEST, json.dumps(requests.described()).encode())
         try:
@@ -181,6 +183,11 @@ def summary(outcome: Outcome, out: Path, skipped: Sequence[Path]) -> list[str]:
 def _is_ours(target: Path) -> bool:
     """Whether it is a file that this command wrote. A link never is, and is replaced."""
     return is_file(target) and not target.is_symlink()
+
+
+def _named(image: Path) -> Options:
+    """The option that names an image in its response. A name that isn't a line of text isn't sent."""
+    return {"file_name": image.name} if is_one_line(image.name) else {}
 
 
 def _files(path: Path, out: Path) -> Iterator[tuple[Path, Path | None]]:

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.images.signatures import SIGNATURES, unsupported_type
+from tensormask_server.images.other_files import other_file
+from tensormask_server.images.signatures import is_image
 
-ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 EXPECTED_BASE64 = "image: the bytes of an image file in base64"
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # from the URL-safe one
 SPACES = b" \t\r\n\f\v"
@@ -70,7 +70,7 @@ def is_text_of_file(content: bytes) -> bool:
     """Whether the content begins as a data: URL, or as base64 of a known type of file."""
     text = content[:START].lstrip()
     file = _start_of_file(text)
-    return text[:5].lower() == b"data:" or file.startswith(ALL_SIGNATURES) or bool(unsupported_type(file))
+    return text[:5].lower() == b"data:" or is_image(file) or other_file(file) is not None
 
 
 def _start_of_file(text: bytes) -> bytes:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.requests.base64_files import ALL_SIGNATURES, is_text_of_file
+from tensormask_server.images.signatures import is_image
+from tensormask_server.requests.base64_files import is_text_of_file
 from tensormask_server.requests.headers import header, media_type
 from tensormask_server.requests.options import is_option
 
@@ -60,8 +61,8 @@ def read_fields(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Fields
     images: dict[str, list[Any]] = {}
     others: dict[str, list[Any]] = {}
     for name, value in fields.items():
-        is_image = IMAGE_FIELD.fullmatch(name) if is_form else name == BODY
-        (images if is_image else others)[name] = _values(value)
+        holds_image = IMAGE_FIELD.fullmatch(name) if is_form else name == BODY
+        (images if holds_image else others)[name] = _values(value)
     if not images:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
     is_url_encoded = media_type(headers) == "application/x-www-form-urlencoded"
@@ -148,7 +149,7 @@ def _text(name: str, value: Any) -> Any:
     """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
     if not isinstance(value, bytes | bytearray):
         return value
-    if value.startswith(ALL_SIGNATURES):
+    if is_image(value) and not is_option(name.removesuffix("[]")):  # "BMW" begins as a bitmap does
         raise BadRequest(f"the form has an image in its field {preview(name)}", EXPECTED_FIELD)
     if len(value) > LONGEST_OPTION:
         raise BadRequest(
@@ -162,7 +163,7 @@ def _without_a_body(fields: Mapping[str, Any]) -> str:
     """What is wrong with a request that has no field for an image, for an error message."""
     for name, values in fields.items():
         for value in _values(values):
-            if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
+            if isinstance(value, bytes | bytearray) and is_image(value):
                 return f"the form has an image in its field {preview(name)}; expected it in one of data, image, file"
     if fields and all(is_option(name.removesuffix("[]")) for name in fields):
         return "the form has options and no file"

@@ -17,6 +17,7 @@ from tensormask_server.images.options import STRETCHES, ImageOptions
 from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
 from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.printable import is_one_line
 from tensormask_server.responses.options import HOLES, IMAGE_DATA, ResponseOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
@@ -219,19 +220,19 @@ def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
         return value
     if _is_line(value):
         return str(value)
-    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or at most {LONGEST_TEXT} printable characters"
+    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or a line of at most {LONGEST_TEXT} characters"
     raise BadRequest(f"{name} is {preview(value)}", expected, "option")
 
 
 def _file_name(name: str, value: Any, _: Sequence[str]) -> str:
     if _is_line(value):
         return str(value)
-    expected = f"{name}: a name of at most {LONGEST_TEXT} printable characters"
+    expected = f"{name}: a line of at most {LONGEST_TEXT} characters"
     raise BadRequest(f"{name} is {preview(value)}", expected, "option")
 
 
 def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_one_line(value)
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:

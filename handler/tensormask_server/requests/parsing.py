@@ -15,10 +15,11 @@ from tensormask_server.bad_request import BadRequest, errors_name, preview
 from tensormask_server.images.encoded import DecodedImage, EncodedImage
 from tensormask_server.images.errors import ImageError, TooManyPixelsError
 from tensormask_server.images.options import ImageOptions
-from tensormask_server.images.signatures import SIGNATURES, unsupported_type
+from tensormask_server.images.other_files import other_file
+from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.base64_files import ALL_SIGNATURES, unwrapped
+from tensormask_server.requests.base64_files import unwrapped
 from tensormask_server.requests.binary_tensors import json_length
 from tensormask_server.requests.form_fields import BODY, EXPECTED_CALL, Part, read_fields
 from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
@@ -30,7 +31,9 @@ from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, KServeV1, OneImage
 
-EXPECTED_BODY = f"an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+EXPECTED_BODY = (
+    f"an image's bytes (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+)
 GZIP = b"\x1f\x8b"
 FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
@@ -140,10 +143,10 @@ def _image_file(part: Part) -> bytes | None:
     if not part.content:
         raise BadRequest("the request has no body" if part.name == BODY else "the form's file is empty", EXPECTED_CALL)
     content = unwrapped(part.content)
-    if content.startswith(ALL_SIGNATURES):
+    if is_image(content):
         return content
-    if file_type := unsupported_type(content):
-        raise BadRequest(f"the body is {file_type}, which isn't supported", f"converted to {EXPECTED_BODY}")
+    if other := other_file(content):
+        raise BadRequest(f"the body is {other.name}, which isn't supported", other.expected)
     if part.name != BODY and FILE_NAME.fullmatch(content):
         raise BadRequest(
             f"the form's field {part.name} has a file's name, {preview(content.decode(errors='replace'))}, "

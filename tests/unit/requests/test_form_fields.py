@@ -13,7 +13,7 @@ from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import Request, parse_request
 from tensormask_server.responses.protocols import KServeV1, OneImage
 
-CLASSES = ("cat", "dog", "hot dog, large")
+CLASSES = ("cat", "dog", "hot dog, large", "BMW")
 
 
 def png(side: int) -> bytearray:
@@ -97,6 +97,7 @@ def test_a_bad_form_is_named(name: str) -> None:
         ({"classes": [bytearray(b"cat,dog"), bytearray(b"Hot Dog, Large")]}, (0, 1, 2)),
         ({"classes": bytearray(b"cat"), "classes[]": bytearray(b"dog")}, (0, 1)),
         ({"classes": ["cat", ""]}, (0,)),
+        ({"classes": bytearray(b"BMW")}, (3,)),  # a bitmap begins so
     ],
 )
 def test_repeated_classes_are_a_list(fields: dict[str, Any], classes: tuple[int, ...]) -> None:
@@ -148,9 +149,9 @@ def test_a_form_that_torchserve_has_cut_at_a_line_break_is_named() -> None:
 
 
 def test_an_unsupported_file_in_base64_is_named() -> None:
-    heic = base64.b64encode(b"\0\0\0\x18ftypheic\0\0\0\0")
-    with pytest.raises(BadRequest, match="is HEIC, which isn't supported"):
-        parsed({"image": bytearray(heic)})
+    pdf = base64.b64encode(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj")
+    with pytest.raises(BadRequest, match="PDF, which isn't supported"):
+        parsed({"image": bytearray(pdf)})
 
 
 # --- boundaries -----------------------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ import gzip
 import io
 import json
 import zlib
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.formats import FORMATS
@@ -24,6 +24,8 @@ from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.protocols import KServeV1, OneImage, OpenInference
 from tensormask_server.responses.result import Model, Result
+
+from tests.unit.responses.examples import CLASS_NAMES, even_odd, shapes
 
 
 def some_detections(count: int, with_masks: bool = True) -> Detections:
@@ -81,31 +83,6 @@ def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
 
 # --- one result in every format ---------------------------------------------------------------------------------------
 
-CLASS_NAMES = ("ant", "cat", "hot dog")
-
-
-def shapes(with_masks: bool = True, **response: Any) -> Result:
-    """Rectangles, ellipses, two in two pieces, one with a hole, one empty, one of a pixel, over one another."""
-    random = np.random.default_rng(3)
-    masks = np.zeros((9, 50, 70), bool)
-    for mask in masks[:6]:
-        drawn = Image.new("1", (70, 50))
-        draw = ImageDraw.Draw(drawn)
-        for _ in range(random.integers(1, 3)):
-            x, y = random.integers(-5, 50), random.integers(-5, 40)
-            draw.ellipse((x, y, x + random.integers(1, 40), y + random.integers(1, 40)), fill=1)
-        mask[:] = np.array(drawn)
-    masks[6, 10:40, 10:60], masks[6, 20:30, 30:40] = True, False
-    masks[8, 49, 69] = True
-    detections = Detections.of_masks(
-        boxes=random.random((9, 4), np.float32) * 20 + np.array([0, 0, 30, 30], np.float32),
-        scores=np.linspace(0.9, 0.1, 9, dtype=np.float32),
-        classes=np.arange(9) % 3,
-        masks=masks if with_masks else None,
-    )
-    image = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"), ResponseOptions(**response))
-
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
     np.testing.assert_array_equal(content["pred_masks"], detections.masks)
@@ -143,6 +120,38 @@ def test_coco_is_read_by_pycocotools() -> None:
         assert truth.cats[each["category_id"]]["name"] == each["category_name"] == CLASS_NAMES[number]
 
 
+def test_cocos_list_goes_into_load_res_and_into_an_annotation_file() -> None:
+    """Without a change but the numbers of annotations: pycocotools evaluates it against itself."""
+    content = json.loads(encode(shapes(image_id=5, file_name="a/one.jpg")))
+    assert (content["image_id"], content["file_name"]) == (5, "a/one.jpg")
+    truth = COCO()
+    image = {"id": content["image_id"], "file_name": content["file_name"], "width": 70, "height": 50}
+    truth.dataset = {
+        "images": [image],
+        "annotations": [{"id": number, **each} for number, each in enumerate(content["instances"], start=1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
+    }
+    truth.createIndex()
+    masks = shapes().detections.masks
+    assert masks is not None
+    assert [each["area"] for each in content["instances"]] == masks.sum(axis=(1, 2)).tolist()
+    loaded = truth.loadRes(content["instances"])  # it writes other areas into the list, those of the boxes
+    assert {(each["image_id"], each["file_name"], each["iscrowd"]) for each in content["instances"]} == {
+        (5, "a/one.jpg", 0)
+    }
+    evaluation = COCOeval(truth, loaded, "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[1] > 0.8  # the mask without pixels is never found
+
+
+def test_the_area_of_an_instance_without_a_mask_is_its_boxs() -> None:
+    for each in json.loads(encode(shapes(with_masks=False)))["instances"]:
+        assert each["area"] == pytest.approx(each["bbox"][2] * each["bbox"][3], abs=0.5)
+        assert (each["iscrowd"], "image_id" in each, "file_name" in each) == (0, False, False)
+
+
 def test_classes_with_cocos_names_have_cocos_ids() -> None:
     result = shapes()
     model = Model("small", ("toothbrush", "person", "hair drier"), "")
@@ -164,17 +173,12 @@ def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
     content = labelme_file(result)
     assert result.detections.masks is not None
     drawn = np.zeros_like(result.detections.masks)
-    y, x = np.mgrid[:50, :70] + 0.5
     ungrouped = [number for number, mask in enumerate(result.detections.masks) if mask.any()]
     for shape in content["shapes"]:
         number = next(i for i in ungrouped if shape["description"] == f"score {result.detections.scores[i]:.3f}")
         assert shape["label"] == CLASS_NAMES[number % 3]
         points = np.array(shape["points"])
-        inside = np.zeros((50, 70), bool)  # by the even-odd rule
-        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            if y0 != y1:
-                inside ^= ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
-        drawn[number] |= inside
+        drawn[number] |= even_odd(points, (50, 70))
     expected = result.detections.masks.copy()
     expected[6, 20:30, 30:40] = True
     np.testing.assert_array_equal(drawn, expected)
@@ -262,7 +266,7 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     detections = Detections.of_masks(
         boxes, result.detections.scores, result.detections.classes, result.detections.masks
     )
-    assert encode(Result(result.image, detections, result.model, ResponseOptions("png")))
+    assert encode(Result(result.image, detections, result.model, response=ResponseOptions("png")))
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:

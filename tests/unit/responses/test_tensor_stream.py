@@ -67,7 +67,7 @@ def test_a_response_takes_the_memory_of_a_few_masks(format: str) -> None:
         np.zeros((height, width, 3), np.uint8),
         Detections(np.zeros((count, 4), np.float32), np.ones(count, np.float32), np.zeros(count, np.int64), masks),
         Model("any", ("class 0",), ""),
-        ResponseOptions(format),
+        response=ResponseOptions(format),
     )
     encode(result)
     tracemalloc.start()
