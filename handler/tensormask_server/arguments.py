@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Makes an argparse type for whole numbers of `least` or more."""
+def whole_number(least: int, unit: str = "") -> Callable[[str], int]:
+    """Makes an argparse type for whole numbers of `least` or more, of a unit such as "seconds"."""
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number, {least} or more")
+            kind = f"a whole number of {unit}" if unit else "a whole number"
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not {kind}, {least} or more")
         return int(text)
 
     return parse

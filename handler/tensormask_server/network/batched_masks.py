@@ -205,9 +205,8 @@ def _product_weights(weight: Tensor, bias: Tensor, aligned: bool) -> tuple[Tenso
     if not aligned:
         return weight, bias
     size = round(len(bias) ** 0.5)
-    outside = (0, 0, 0, 1, 0, 1)
-    with_bias = F.pad(torch.cat((weight, bias[:, None] - PAD_VALUE), dim=1).view(size, size, -1), outside).flatten(0, 1)
-    return with_bias[:, :-1].contiguous(), with_bias[:, -1].contiguous()
+    weight = F.pad(weight.view(size, size, -1), (0, 0, 0, 1, 0, 1))  # (V+1, V+1, C)
+    return weight.flatten(0, 1), F.pad((bias - PAD_VALUE).view(size, size), (0, 1, 0, 1)).flatten()
 
 
 def _between_neighbours(products: Tensor) -> Tensor:
