@@ -135,6 +135,13 @@ def test_very_many_fields_are_counted() -> None:
         parsed(fields)
 
 
+def test_fields_of_spaces_are_looked_at_once() -> None:
+    """A pattern that tries each length of them would take minutes."""
+    fields = {f"data{number}": b"A" * 8 + b"\t" * 8000 + b"!" for number in range(3000)}
+    with pytest.raises(BadRequest, match="3000 images"):
+        parsed(fields, Content_Type="application/x-www-form-urlencoded")
+
+
 def test_a_form_that_torchserve_has_cut_at_a_line_break_is_named() -> None:
     """As `curl -d "image=$(base64 image.png)"` sends it. TorchServe passes on the first line only."""
     content = io.BytesIO()
