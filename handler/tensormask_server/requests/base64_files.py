@@ -86,7 +86,7 @@ def _text_of_data_url(url: str, name: str, expected: str) -> str:
     header, _, text = url.partition(",")
     if not header.lower().endswith(";base64"):
         raise BadRequest(f"{name} is a data: URL without base64", f"{expected}, or data:image/png;base64,…")
-    for escaped, character in ESCAPED.items():  # urllib's unquote would take ten times the text's memory
+    for escaped, character in ESCAPED.items():  # urllib's unquote makes a list of all that is between them
         text = text.replace(escaped, character).replace(escaped.lower(), character)
     return text
 
