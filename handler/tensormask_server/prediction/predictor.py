@@ -1,6 +1,7 @@
 """Images in, detections with masks out: the class that a Python user needs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
+from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
 GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
@@ -117,7 +119,7 @@ class Predictor:
     ) -> list[Detections]:
         """Detects the instances on each image.
 
-        An image's detections don't depend on the other images. A GPU runs images of the same shape together.
+        An image's detections don't depend on the other images. A GPU runs images and tiles of the same shape together.
 
         Args:
             images: each uint8 (H, W, 3), RGB.
@@ -133,6 +135,13 @@ class Predictor:
         image_options = options_per_image(options, len(images))
         check_images(images)
         stopwatch = stopwatch or Stopwatch()
+        detect = partial(self._detect, stopwatch)
+        return detect_in_tiles(detect, images, image_options, self.config, self.batch_size, stopwatch)
+
+    def _detect(
+        self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
+    ) -> list[Detections]:
+        """Detects the instances on each image as a whole."""
         with stopwatch("resize"):
             inputs = [resize_image(image, self.config.input) for image in images]
         detections: dict[int, Detections] = {}
