@@ -17,6 +17,7 @@ from tensormask_server import Detections
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.result import Model, Result
 
 from bench.first_server import gzipped_masks, image_of_json
@@ -35,16 +36,19 @@ def main() -> None:
 
 def measure(height: int = 480, width: int = 640, masks: int = 100, rounds: int = 9) -> Table:
     image, detections = example(height, width, masks)
-    result = Result(image, detections, Model("bench", ("class 0",), ""))
+
+    def in_format(format: str) -> Result:
+        return Result(image, detections, Model("bench", ("class 0",), ""), response=ResponseOptions(format))
+
     body, jpeg = json.dumps({"img_data": image.transpose(2, 0, 1).tolist()}).encode(), jpeg_of(image)
     routes: dict[str, dict[str, tuple[Callable[[], object], Callable[[], object]]]] = {
         "**JSON in, torch out**": {
             "JSON to an image": (lambda: image_of_json(body), lambda: parsed_request(body)),
-            "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(result, "torch")),
+            "masks to gzipped torch": (lambda: gzipped_masks(detections), lambda: encode(in_format("torch"))),
         },
         "**JPEG in, COCO out**": {
             "JPEG to an image": (lambda: plain_decoded(jpeg), lambda: parsed_request(jpeg)),
-            "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(result, "coco")),
+            "masks to COCO's results": (lambda: plain_results(detections), lambda: encode(in_format("coco"))),
         },
     }
     table = Table(

@@ -67,7 +67,7 @@ def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[flo
             [item] = parse_request({"body": jpeg}, {}, LARGEST, CLASS_NAMES).items
         [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            body = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            body = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")))
         spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
     return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(body) / 1000]
 

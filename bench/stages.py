@@ -114,7 +114,7 @@ def _but_the_network(predictor: Predictor, rounds: int) -> dict[str, np.ndarray]
             locations = best_locations(logits, len(anchors[0]), selection, config.detection.topk_candidates)
             detect(locations, with_boxes, selection)
         with stopwatch("encode"):
-            encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")), "coco")
+            encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")))
         for stage, times in spent.items():
             times.append(1000 * stopwatch.seconds[stage])
     each = {stage: np.array(times[1:]) for stage, times in spent.items()}
@@ -138,7 +138,7 @@ def row(name: str, predictor: Predictor, image: np.ndarray, count: int, rounds: 
         options = PredictionOptions(score_threshold=0.0, max_detections=count)
         [detections] = predictor([item.image], options, stopwatch)
         with stopwatch("encode"):
-            encode(Result(item.image, detections, MODEL), "coco")
+            encode(Result(item.image, detections, MODEL))
         for stage in STAGES:
             spent[stage].append(1000 * stopwatch.seconds[stage])
     times = np.array([spent[stage][1:] for stage in STAGES])  # (stages, rounds)

@@ -114,6 +114,11 @@ def page(content_type: str = "text/html; charset=utf-8") -> Fault:
     return lambda answer: answer.send(200, b"<!DOCTYPE html><title>Log in</title>", Content_Type=content_type)
 
 
+def without_place(content_range: str) -> Fault:
+    """A part of the file whose header doesn't say which one."""
+    return lambda answer: answer.send(206, b"x" * 100, Content_Range=content_range)
+
+
 def slow(parts: int, pause: float) -> Fault:
     """The whole file in parts, with a pause before each."""
 

@@ -19,8 +19,8 @@ def whole_number(least: int) -> Callable[[str], int]:
     """Makes an argparse type for whole numbers of `least` or more."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+        if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number, {least} or more")
         return int(text)
 
     return parse

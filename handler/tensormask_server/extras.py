@@ -21,6 +21,7 @@ SERVE = {
     "isal": "isal",
     "pycocotools": "pycocotools",
     "contourpy": "contourpy",
+    "shapely": "shapely",
 }
 BULK = {
     **PREDICT,
@@ -30,7 +31,8 @@ BULK = {
     "pycocotools": "pycocotools",
     "tqdm": "tqdm",
 }
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK}
+HEIC = {"pi_heif": "pi-heif"}
+EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
 
 
 def missing_extra(extra: str) -> str:

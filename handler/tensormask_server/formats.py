@@ -28,7 +28,9 @@ FORMATS = {
         Format("png", "image/png", ".png"),
         Format("labelmap", "image/png", ".png", needs_masks=True),
         Format("polygons", JSON, ".json", needs_masks=True),
+        Format("csv", "text/csv", ".csv"),
         Format("npz", "application/zip", ".npz"),
+        Format("cutouts", "application/zip", ".zip", needs_masks=True),
         Format("torch", "application/gzip", ".gz"),
     )
 }

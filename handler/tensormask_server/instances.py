@@ -36,6 +36,7 @@ class Instances:
     model: str
     weights_sha256: str
     timing: dict[str, float]  # milliseconds by the server's parts: "decode", "resize", "network", …
+    notes: tuple[str, ...] = ()  # what the server says of how it decoded the image
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -76,6 +77,7 @@ def read_instances(body: bytes, server_timing: str, max_mask_pixels: int = MAX_M
             model=_of_type(content["model"], str),
             weights_sha256=_of_type(content["weights_sha256"], str),
             timing=_timing(server_timing),
+            notes=tuple(_of_type(each, str) for each in _of_type(content.get("notes", []), list)),
         )
     except ResponseTooLarge:
         raise

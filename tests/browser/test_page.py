@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
@@ -58,6 +59,33 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     for mask, instance in zip(masks, instances, strict=True):
         expected = rle.decode(instance["segmentation"])
         np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
+
+
+@pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("PNG", {}), ("JPEG", {})])
+def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
+    page: Page, case: Case, server: Server, tmp_path: Path, file_format: str, options: dict[str, object]
+) -> None:
+    """Chromium doesn't turn a WebP by its EXIF, and the server does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / f"turned.{file_format.lower()}"
+    Image.fromarray(case.image).save(turned, file_format, exif=exif, **options)
+    upload(page, turned)
+    shown = tmp_path / "shown.png"
+    set_threshold(page, 1)
+    Image.fromarray(canvas_pixels(page)).save(shown)
+    command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
+    content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert page.evaluate("() => [preview.width, preview.height]") == [content["width"], content["height"]]
+    boxes = page.evaluate("() => preview.instances.map((each) => each.bbox)")
+    assert len(boxes) == len(content["instances"]) > 3
+    np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
+
+
+def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
+    Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
+    upload(page, tmp_path / "grey.png")
+    expect(page.locator("#status")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
 
 
 def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:
@@ -218,14 +246,23 @@ def test_a_host_of_hostile_letters_is_part_of_the_one_url(
     assert recorded(command, tmp_path)[-1] == "http://a;$(touch$ifs.ran)'`x`&.example:8080/predictions/tiny"
 
 
-def test_behind_a_proxy_the_prefix_is_kept(browser: Browser, server: Server) -> None:
-    """A page at /any/where/predictions/tiny, which a proxy has of /predictions/tiny."""
+@pytest.mark.parametrize("prefix", ["", "/any/where"])
+@pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/models/tiny/invoke"])
+def test_images_go_to_the_path_of_the_page(
+    browser: Browser, server: Server, image: Path, path: str, prefix: str
+) -> None:
+    """Also behind a proxy that forwards only this path, and puts a prefix before it."""
+    origin = server.url.removesuffix("/predictions/tiny")
     opened = browser.new_page()
-    opened.route("**/any/where/**", lambda route: route.fulfill(response=route.fetch(url=server.url)))
-    url = server.url.replace("/predictions", "/any/where/predictions")
-    opened.goto(url)
-    assert opened.evaluate("() => modelPath") == "/any/where/predictions/tiny"
+    opened.set_default_timeout(1000 * PATIENCE)
+    opened.route("**/*", lambda route: route.abort())  # a route that is added later is tried first
+    opened.route(f"{origin}{prefix}{path}", lambda route: route.fulfill(response=route.fetch(url=origin + path)))
+    opened.goto(origin + prefix + path)
+    upload(opened, image)
+    command = opened.locator("#curl").text_content()
     opened.close()
+    assert command
+    assert command.endswith(f" {origin}{prefix}{path}")
 
 
 def test_class_names_are_text(page: Page, image: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import strategies as st
+from tensormask_server.requests.options import ALIASES
+from tensormask_server.requests.options import OPTIONS as ALL_OPTIONS
 
 from tests.fuzz import images
 
 BOUNDARY = "fuzz"
-OPTIONS = ("score_threshold", "threshold", "max_detections", "classes", "nms_threshold", "mask_threshold", "format")
+OPTIONS = (*ALL_OPTIONS, *ALIASES)
 CONTENT_TYPES = (
     None,
     "application/json",
@@ -81,7 +83,10 @@ def multipart(form: Mapping[str, bytes]) -> bytes:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
-SPELT = "0.5 -0 1e999 nan -inf １ 1_0 0x1 true null cat CAT,1 png torch coco polygons npz labelmap gif , ,,0"
+SPELT = (
+    "0.5 -0 1e999 nan -inf １ 1_0 0x1 true null cat CAT,1 png torch coco polygons npz labelmap csv cutouts gif 0.25um "
+    "fill none , ,,0"
+)
 WORDS = st.sampled_from([*SPELT.split(" "), "", " 1 ", "9" * 400, "9" * 5000, "dog," * 50])
 NUMBERS = st.sampled_from([0, 1, -1, 255, 256, 2**31, 2**63, 2**64, 10**400, 0.5, -0.0, 1e308, 1e-320]) | st.integers()
 LEAVES = (

@@ -67,5 +67,7 @@ def test_describe_and_ping(server: Server) -> None:
     [description] = server.manage()
     assert description["modelName"] == "tiny"
     assert [worker["status"] for worker in description["workers"]] == ["READY"]
+    # TorchServe would give up a worker that loads longer than 120 s
+    assert (description["startupTimeout"], description["responseTimeout"]) == (600, 120)
     ping = send(urllib.request.Request(f"http://127.0.0.1:{server.ports[0]}/ping"))
     assert (ping.status, ping.error()) == (200, {"status": "Healthy"})

@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 HANDLER = PACKAGE.parent / "tensormask_handler.py"
 WEIGHTS = "weights.safetensors"
 MODEL_CONFIG = "model-config.yaml"
+# for a worker to load its network, where TorchServe's own 120 may be too few for a large network on a busy machine
+STARTUP_SECONDS = 600
 # folders of the stage: the network and its handler, which torch-model-archiver is told apart, and all other files
 SERVED, BESIDE = "served", "content"
 # What a worker has no use for: the commands, and what only they import. A test holds that a worker needs none of it.
@@ -71,6 +73,7 @@ def model_config(request: ArchiveRequest) -> dict[str, object]:
         "batchSize": request.batch_size,
         "maxBatchDelay": request.max_batch_delay,
         "responseTimeout": request.response_timeout,
+        "startupTimeout": STARTUP_SECONDS,
         "handler": request.options.section(),
     }
 

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, metavar="DIR", help="a new folder, or the folder of a run to continue; can be s3://…"
     )
     add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
-    add("-tp", "--weights", type=Path, required=True, help="detectron2's .pkl or .pth")
+    add("-tp", "--weights", type=Path, required=True, help="weights in a file of detectron2, torch or safetensors")
     add(
         "-t",
         "--threshold",

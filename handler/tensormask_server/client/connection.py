@@ -48,6 +48,7 @@ class Response:
 
     body: bytes
     server_timing: str  # the header Server-Timing: part;dur=milliseconds, …; "" if there is none
+    note: str = ""  # the header X-Image-Note: what the server says of how it decoded the image
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class Client:
         if content_type.encode(errors="replace") != headers["Accept"]:
             requested = headers["Accept"].decode()
             raise WrongServer(f"{url} sends {printable(content_type)}, not {requested}; expected {EXPECTED_URL}")
-        return Response(response.body, response.headers.get("Server-Timing", ""))
+        timing, note = (response.headers.get(name, "") for name in ("Server-Timing", "X-Image-Note"))
+        return Response(response.body, timing, note)
 
     def _post(self, body: bytes, headers: Mapping[str, bytes], limits: Limits) -> RawResponse:
         parts = urlsplit(self.url)

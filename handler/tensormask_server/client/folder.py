@@ -132,7 +132,9 @@ def request_all(requests: Requests, images: Mapping[Path, Path], out: Path, at_o
     failed = 0
 
     def request(target: Path) -> None:
-        response = requests.client.request(images[target], requests.format, **requests.options)
+        image = images[target]
+        options: Options = {**requests.options, **_named(image)}
+        response = requests.client.request(image, requests.format, **options)
         if not _is_ours(out / REQUEST):
             write_inside(out, out / REQUEST, json.dumps(requests.described()).encode())
         try:
@@ -181,6 +183,11 @@ def summary(outcome: Outcome, out: Path, skipped: Sequence[Path]) -> list[str]:
 def _is_ours(target: Path) -> bool:
     """Whether it is a file that this command wrote. A link never is, and is replaced."""
     return is_file(target) and not target.is_symlink()
+
+
+def _named(image: Path) -> Options:
+    """The option `file_name` of an image, so that its response names it. A name with control characters isn't sent."""
+    return {"file_name": image.name} if image.name.isprintable() else {}
 
 
 def _files(path: Path, out: Path) -> Iterator[tuple[Path, Path | None]]:

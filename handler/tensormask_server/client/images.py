@@ -1,12 +1,12 @@
 """The body of a request: an image as the bytes of a file."""
 
-import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from tensormask_server.client.errors import BadImage
+from tensormask_server.png_writer import png_file
 from tensormask_server.printable import printable
 
 MAX_IMAGE_BYTES = 1 << 28  # of a file; the server accepts 64 MiB unless config.properties says otherwise
@@ -54,15 +54,7 @@ def encode_png(image: np.ndarray) -> bytes:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise BadImage(f"the image is {image.dtype} {image.shape}; expected uint8 (H, W, 3), RGB")
-    height, width = image.shape[:2]
-    # a row's first byte is its filter; 2 stands for differences to the row above
-    rows = np.full((height, 1 + 3 * width), 2, np.uint8)
-    rows[:, 1:] = np.diff(image.reshape(height, -1), axis=0, prepend=np.zeros((1, 3 * width), np.uint8))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, colour type 2: RGB
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
+    return png_file(image, zlib.compressobj(1))
 
 
 def _file_bytes(path: Path) -> bytes:

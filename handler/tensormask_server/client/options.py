@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypedDict, cast
 
-from tensormask_server.arguments import fraction, tile_overlap, whole_number
+from tensormask_server.arguments import fraction, tile_overlap, weight, whole_number
 
 
 class Options(TypedDict, total=False):
@@ -19,9 +19,16 @@ class Options(TypedDict, total=False):
     tile_overlap: float | None  # 0…0.9: the smallest share of a tile's side that the next tile has, too
     tile_whole: bool | None  # whether the network also sees the whole image once
     stretch: str | None  # auto, none, min-max or percentile: how values beyond 8 bits become 8 bits
+    image_id: int | str | None  # of the image, in the formats coco and csv
+    file_name: str | None  # of the image, in the formats coco, csv and polygons
+    pixel_size: str | None  # such as "0.25um": lengths and areas in this unit, too, in the format csv
+    tolerance: float | None  # pixels: how far simplified outlines may be from the exact ones, in the format polygons
+    holes: str | None  # fill or keep: whether polygons leave out the holes of masks
+    image_data: str | None  # embed or none: whether the format polygons holds the image
 
 
-# from an option's name to its type, example and help on the command line
+PER_IMAGE = ("image_id", "file_name")  # not on the command line, which sends many images
+# from the name of each other option to its type, example and help on the command line
 ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "score_threshold": (fraction, "0…1", "only detections with higher scores"),
     "max_detections": (whole_number(0), "N", "at most the best N detections on an image"),
@@ -31,7 +38,11 @@ ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "tile_size": (str, "PIXELS", "see a large image in tiles of this side; auto: the network's own; none: no tiles"),
     "tile_overlap": (tile_overlap, "SHARE", "of a tile's side that the next tile has, too, at least"),
     "tile_whole": (str, "BOOL", "with tiles, whether the network also sees the whole image once: true or false"),
-    "stretch": (str, "HOW", "how values beyond 8 bits become 8 bits: auto, none, min-max or percentile"),
+    "stretch": (str, "auto|none|min-max|percentile", "how values beyond 8 bits become 8 bits"),
+    "pixel_size": (str, "SIZE", "side of a pixel, such as 0.25um: csv has lengths and areas in this unit, too"),
+    "tolerance": (weight, "PIXELS", "polygons: how far simplified outlines may be from the exact ones (server: 0.5)"),
+    "holes": (str, "fill|keep", "polygons: fill the holes of masks, or leave them out"),
+    "image_data": (str, "embed|none", "polygons: with the image in the file, or without it"),
 }
 
 
@@ -55,8 +66,8 @@ def option_headers(options: Options) -> dict[str, str]:
     """
     headers = {}
     for name, value in options.items():
-        if name not in ARGUMENTS:
-            raise TypeError(f"{name!r} is not an option; expected {', '.join(ARGUMENTS)}")
+        if name not in Options.__annotations__:
+            raise TypeError(f"{name!r} is not an option; expected {', '.join(Options.__annotations__)}")
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             if not text.isprintable():

@@ -41,15 +41,15 @@ def eight_bits(values: np.ndarray, options: ImageOptions) -> tuple[np.ndarray, N
     if stretch == "percentile":
         low, high = _percentiles(values)
     elif stretch != "min-max":
-        if values.dtype.kind == "f" or low < 0 or high > LARGEST_16:
-            numbers = "floating-point numbers" if values.dtype.kind == "f" else "numbers"
-            raise ImageError(f"the image's pixels are {numbers} from {low:g} to {high:g}", EXPECTED_VALUES)
+        if values.dtype.kind != "u" or high > LARGEST_16:
+            numbers = {"f": "floating-point numbers", "i": "signed numbers"}.get(values.dtype.kind, "numbers")
+            raise ImageError(f"the image's pixels are {numbers} from {_text(low)} to {_text(high)}", EXPECTED_VALUES)
         if stretch == "none" or high >= ABOVE_12 or high == 0:
             return _by_strips(values, lambda strip: strip // 256), ()
         low = 0
     scale = 255 / (high - low) if high > low else 0.0
     stretched = _by_strips(values, lambda strip: np.rint((strip.astype(np.float64).clip(low, high) - low) * scale))
-    return stretched, (f"values from {low:g} to {high:g} were stretched to 0 to 255 (stretch={stretch})",)
+    return stretched, (f"values from {_text(low)} to {_text(high)} were stretched to 0 to 255 (stretch={stretch})",)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -67,6 +67,10 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     low, high = np.percentile(finite, PERCENTILES).tolist()
     return low, high
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _by_strips(values: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

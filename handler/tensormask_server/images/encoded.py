@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
+from tensormask_server.images.depth import Notes
 from tensormask_server.images.errors import image_errors
+from tensormask_server.images.heif import HeifImage
+from tensormask_server.images.jpeg import END, check_scans, lacks_end, note_on_missing
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
-from tensormask_server.images.work import check_work
+from tensormask_server.images.png import only_pixels
+from tensormask_server.images.signatures import SIGNATURES, is_heif, is_tiff
+from tensormask_server.images.tiff import TiffImage
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
 
@@ -59,12 +64,25 @@ class EncodedImage:
             ImageError: the file isn't an image, or decoding it takes far more time or memory than its size needs.
             TooManyPixelsError: the image has more pixels than Pillow opens.
         """
-        self._content = content
         self._formats = formats
         self._name = name
-        with self._opened() as image:
-            width, height = image.size
-            check_work(image, content, name)
+        self._lacks_end = False
+        if content.startswith(SIGNATURES["PNG"]):
+            content = only_pixels(content)
+        elif content.startswith(SIGNATURES["JPEG"]):
+            check_scans(content, name)
+            self._lacks_end = lacks_end(content)
+            content += END if self._lacks_end else b""
+        self._content = content
+        with image_errors(name, content):
+            self._tiff = TiffImage(content) if is_tiff(content) else None
+            self._heif = HeifImage(content) if is_heif(content) else None
+        own = self._tiff or self._heif
+        if own is not None:
+            width, height = own.width, own.height
+        else:
+            with self._opened() as image:
+                width, height = image.size
         self.height: int = height
         self.width: int = width
 
@@ -80,11 +98,19 @@ class EncodedImage:
         Raises:
             ImageError: the image is damaged, or has pixels that can't be converted to 8 bits.
         """
-        with self._opened() as image:
-            return DecodedImage(*upright_rgb(image, options))
+        notes: Notes = ()
+        with image_errors(self._name):
+            if self._tiff is not None:
+                return DecodedImage(*self._tiff.decoded(options))
+            if self._heif is not None:
+                return DecodedImage(self._heif.decoded())
+            if self._lacks_end:
+                notes = (note_on_missing(self._content, self._name),)
+            pixels, notes_on_depth = upright_rgb(self._opened, options)
+        return DecodedImage(pixels, notes + notes_on_depth)
 
     @contextmanager
-    def _opened(self) -> Iterator[Image.Image]:
+    def _opened(self) -> Iterator[ImageFile.ImageFile]:
         with (
             image_errors(self._name, self._content),
             Image.open(io.BytesIO(self._content), formats=self._formats) as image,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from tensormask_server.images.signatures import unsupported_type
+from tensormask_server.images.other_files import other_file
 from tensormask_server.printable import one_line
 
 
@@ -44,9 +44,10 @@ def image_errors(name: str, content: bytes = b"") -> Iterator[None]:
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        file_type = unsupported_type(content)
-        found = f"is {file_type}, which isn't supported" if file_type else "has no supported file format, or is damaged"
-        raise ImageError(f"{name} {found}") from error
+        other = other_file(content)
+        if other is not None:
+            raise ImageError(f"{name} is {other.name}, which isn't supported", other.expected) from error
+        raise ImageError(f"{name} has no supported file format, or is damaged") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, 179 million pixels
         raise TooManyPixelsError(f"{name} has hundreds of millions of pixels") from error
     except OSError as error:

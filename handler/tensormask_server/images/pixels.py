@@ -1,10 +1,13 @@
 """Decoded images of Pillow to upright RGB of 8 bits: orientation, transparency, depth."""
 
+from contextlib import suppress
+
 import numpy as np
 from PIL import ExifTags, Image
 
-from tensormask_server.images.depth import eight_bits
+from tensormask_server.images.depth import Notes, eight_bits
 from tensormask_server.images.options import ImageOptions
+from tensormask_server.images.sixteen_bits import Opened, png_unpacker, values_beyond_8_bits
 
 # from EXIF's orientation to the correction; 1 and undefined values need none
 TURNS = {
@@ -18,11 +21,11 @@ TURNS = {
 }
 
 
-def upright_rgb(image: Image.Image, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decodes an opened image, and turns it as its EXIF says. Transparent pixels become white.
+def upright_rgb(opened: Opened, options: ImageOptions) -> tuple[np.ndarray, Notes]:
+    """Decodes an image, and turns it as its EXIF says. Transparent pixels become white.
 
     Args:
-        image: opened by Pillow.
+        opened: opens the image with Pillow.
         options: of the image.
 
     Returns:
@@ -31,24 +34,49 @@ def upright_rgb(image: Image.Image, options: ImageOptions) -> tuple[np.ndarray, 
     Raises:
         ImageError: its values can't be converted to 8 bits.
     """
-    rgb, notes = _rgb(_upright(image), options)
-    return np.array(rgb), notes
+    with opened() as file:
+        unpacker = png_unpacker(file)
+        file.load()
+        orientation = _orientation(file)
+        values, alpha = values_beyond_8_bits(file, unpacker, options, opened)
+        image: Image.Image = file
+        notes: Notes = ()
+        if values is not None:
+            pixels, notes = eight_bits(values, options)
+            image = Image.fromarray(pixels)
+            if alpha is not None:
+                image.putalpha(Image.fromarray(alpha))
+        return turned_rgb(image, orientation), notes
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Rotates the image as its EXIF says. ImageOps.exif_transpose would fail if another value of the EXIF is wrong."""
-    image.load()
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+def turned_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
+    """Converts an image of 8 bits a channel to upright RGB. Transparent pixels become white.
 
+    Args:
+        image: in any mode of Pillow's with 8 bits a channel.
+        orientation: as EXIF and TIFF number them. Undefined numbers turn nothing.
 
-def _rgb(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tuple[str, ...]]:
-    notes: tuple[str, ...] = ()
-    if image.mode == "F" or image.mode.startswith("I"):
-        # Pillow's own conversion clips values above 255 instead of scaling them
-        grey, notes = eight_bits(np.asarray(image), options)
-        image = Image.fromarray(grey)
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    turn = TURNS.get(orientation)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return image.convert("RGB"), notes
+    return np.array(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation of a loaded image, by EXIF alone, as OpenCV and browsers use it.
+
+    XMP and a PNG's raw profiles may hold an orientation, too, and Pillow's own `getexif` uses these. It also fails if
+    another value is wrong.
+    """
+    exif = Image.Exif()
+    with suppress(Exception):  # almost anything, for damaged EXIF
+        exif.load(image.info.get("exif", b""))
+        value = exif.get(ExifTags.Base.Orientation)
+        return value if isinstance(value, int) else 1
+    return 1

@@ -1,31 +1,40 @@
-"""The kinds of files by their first bytes: those that are read, and those that are refused by name."""
+"""The kinds of image files that are read, by their first bytes."""
 
-import re
-
-# the first bytes of the file formats that the server accepts, by Pillow's names
+# by Pillow's names
 SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "GIF": (b"GIF87a", b"GIF89a"),
     "WEBP": (b"RIFF",),
     "BMP": (b"BM",),
-    "TIFF": (b"II*\0", b"MM\0*"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two: BigTIFF
 }
-# the first bytes of other files that people send; in HEIC and AVIF they follow a length of 4 bytes
-UNSUPPORTED = {
-    "HEIC": re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL),
-    "AVIF": re.compile(rb"....ftypavi", re.DOTALL),
-    "a video": re.compile(rb"....ftyp", re.DOTALL),
-    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
-    "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  "),
-    "SVG": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.{,1000}?-->\s*)?<svg", re.DOTALL),
-    "PDF": re.compile(rb"%PDF-"),
-    "a zip archive": re.compile(rb"PK\x03\x04"),
-}
-LONGEST_HEAD = 2000  # bytes that are searched for these; searching megabytes would take seconds
+ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
+AVIF_BRANDS = ("avif", "avis")
+HEIC_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs")
+HEIF_BRANDS = (*AVIF_BRANDS, *HEIC_BRANDS, "mif1", "msf1")
+LONGEST_BRANDS = 400  # bytes
 
 
-def unsupported_type(content: bytes) -> str:
-    """The type of a file that isn't supported, such as HEIC; "" if the type is unknown."""
-    head = content[:LONGEST_HEAD]
-    return next((name for name, start in UNSUPPORTED.items() if start.match(head)), "")
+def is_image(content: bytes | bytearray) -> bool:
+    """Whether a file starts as one of the kinds that are read."""
+    return content.startswith(ALL_SIGNATURES) or is_heif(content)
+
+
+def is_heif(content: bytes | bytearray) -> bool:
+    """Whether a file declares to be AVIF, HEIC or another image in HEIF."""
+    return any(brand in HEIF_BRANDS for brand in brands(content))
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file starts as a TIFF or a BigTIFF does."""
+    return content.startswith(SIGNATURES["TIFF"])
+
+
+def brands(content: bytes | bytearray) -> tuple[str, ...]:
+    """What a file of the family of MP4 and HEIF declares to be, the most important first; () for other files."""
+    if content[4:8] != b"ftyp":
+        return ()
+    end = min(int.from_bytes(content[:4], "big"), len(content), LONGEST_BRANDS)
+    codes = [content[8:12], *(content[start : start + 4] for start in range(16, end - 3, 4))]
+    return tuple(code.decode("latin-1") for code in codes)

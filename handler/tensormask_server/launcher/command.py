@@ -1,10 +1,11 @@
 """The tensormask-server command: from an archive, or a configuration and weights, to a server that answers."""
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -161,21 +162,19 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected a whole number from 1 to 65535")
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a port; expected a whole number from 1 to 65535")
     return int(text)
 
 
-def _seconds(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected a whole number of seconds, 0 or more")
-    return int(text)
+def _seconds(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+            expected = f"a whole number of seconds, {least} or more"
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a time; expected {expected}")
+        return int(text)
 
-
-def _idle_seconds(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time limit; expected a whole number of seconds, 1 or more")
-    return int(text)
+    return parse
 
 
 def _memory(text: str) -> int:
@@ -253,14 +252,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--stop-timeout",
-        type=_seconds,
+        type=_seconds(0),
         default=30,
         metavar="S",
         help="seconds in which requests in hand are answered when the server is stopped (default: %(default)s)",
     )
     add(
         "--idle-timeout",
-        type=_idle_seconds,
+        type=_seconds(1),
         default=60,
         metavar="S",
         help="seconds after which a connection without traffic is closed (default: %(default)s)",

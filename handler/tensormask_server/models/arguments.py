@@ -29,7 +29,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model by its name, downloaded once; --list-models of tensormask-server and archive.sh shows all",
     )
     add("-cp", "--config", type=_path_or_url, metavar="CONFIG.yaml", help="detectron2's configuration: a path or URL")
-    add("-tp", "--weights", type=_path_or_url, metavar="WEIGHTS.pkl", help="detectron2's weights: a path or URL")
+    add(
+        "-tp",
+        "--weights",
+        type=_path_or_url,
+        metavar="WEIGHTS.pkl",
+        help="weights, a file of detectron2, torch or safetensors: a path or URL",
+    )
     add("--sha256", type=_sha256, metavar="HASH", help="what the SHA-256 of the weights has to be")
     add("--offline", action="store_true", help="download nothing: use what is in the cache")
 

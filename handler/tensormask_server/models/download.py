@@ -25,6 +25,7 @@ CHUNK = 1 << 18  # bytes
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors that may be over in a moment
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After may ask for
 PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|\?xml|head|body)", re.IGNORECASE)
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)")
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _extent(response: Any) -> tuple[int, int | None]:
     length: int | None = response.length  # what Content-Length says
     if response.status != 206:
         return 0, length
-    content_range = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    content_range = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if content_range is None:
         raise ModelError("the server sends a part of the file without saying which one")
     start = int(content_range[1])

@@ -66,7 +66,7 @@ def build_detectron2(config: Path, weights: Path, device: torch.device, min_scor
 
     Args:
         config: a .yaml file.
-        weights: a .pkl, .pth or .safetensors file.
+        weights: a file that `load_checkpoint` reads.
         device: must be CUDA for aligned masks, which the published configurations have.
         min_score: replaces the configuration's SCORE_THRESH_TEST.
 

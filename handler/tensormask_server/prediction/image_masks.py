@@ -57,7 +57,7 @@ class MaskCrop:
         return int(np.bitwise_count(self.bits).sum())
 
     def part(self, rows: slice, columns: slice) -> np.ndarray:
-        """bool (w, h): the mask in a rectangle of the image, transposed. Only the columns of the rectangle are unpacked.
+        """bool (w, h): the mask in a rectangle of the image, transposed. Only the rectangle's columns are unpacked.
 
         Args:
             rows, columns: of the image, within the crop's own.

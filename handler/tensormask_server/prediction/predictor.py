@@ -42,7 +42,7 @@ def load_predictor(
 
     Args:
         config: the path or https URL of a .yaml file; without `weights` the name of a model, such as "demo".
-        weights: the path or https URL of detectron2's .pkl or .pth file, or of a .safetensors file with the same
+        weights: the path or https URL of a file of detectron2, torch or safetensors, of any ending, with detectron2's
             entries. None: those of the named model, which are downloaded once.
         device: by torch's name: "cpu", "cuda" or "cuda:0".
         precision: of the convolutions: "float32", "bfloat16" or "float16". Scores, boxes and the sampling of masks are

@@ -176,9 +176,10 @@ def _grouped(sightings: list[_Sighting]) -> list[_Instance]:
 
 
 def _overlap(a: _Sighting, b: _Sighting) -> float:
-    """How well two sightings agree where both tiles could see the instance, 0…1; 0 if it is too little for one instance.
+    """How well two sightings agree where both tiles could see the instance, 0…1.
 
-    If both are whole, it is the IoU of their masks. If one is cut, it is the intersection over the smaller mask.
+    If both are whole, it is the IoU of their masks. If one is cut, it is the intersection over the smaller mask. If
+    that is too little for one instance, it is 0.
     """
     intersection = _intersection(a.shape, b.shape)
     if not intersection:

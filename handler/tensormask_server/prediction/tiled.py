@@ -37,9 +37,7 @@ def detect_in_tiles(
         One `Detections` per image, in the order of the images.
     """
     auto_size = unreduced_side(config.input)
-    tiles = [
-        requested_tiles(*image.shape[:2], each, auto_size) for image, each in zip(images, options, strict=True)
-    ]
+    tiles = [requested_tiles(*image.shape[:2], each, auto_size) for image, each in zip(images, options, strict=True)]
     whole = [i for i, of_image in enumerate(tiles) if not of_image]
     detections = dict(zip(whole, detect([images[i] for i in whole], [options[i] for i in whole]), strict=True))
     for i, of_image in enumerate(tiles):
@@ -58,7 +56,7 @@ def _merged(
     batch_size: int,
     stopwatch: Stopwatch,
 ) -> Detections:
-    merger = TileMerger(*image.shape[:2], max_detections)
+    merger = TileMerger(image.shape[0], image.shape[1], max_detections)
     for start in range(0, len(tiles), batch_size):
         batch = tiles[start : start + batch_size]
         parts = [image[tile.top : tile.bottom, tile.left : tile.right] for tile in batch]

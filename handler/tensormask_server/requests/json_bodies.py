@@ -65,13 +65,13 @@ def _image(
     if ("image" in content) == ("img_data" in content):
         both = "both img_data and" if "image" in content else "no img_data and no"
         raise BadRequest(f"the body has {both} image", EXPECTED_JSON)
-    options, format = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
+    options = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
     if "image" in content:
         if "channel_order" in content:
             raise BadRequest("channel_order is for img_data, not for image", EXPECTED_JSON)
-        return UndecodedImage(file_of_base64(content["image"]), options, format, name)
+        return UndecodedImage(file_of_base64(content["image"]), options, name)
     image = _pixels(content["img_data"], content.get("channel_order", "RGB"))
-    return UndecodedImage(image, options, format, name)
+    return UndecodedImage(image, options, name)
 
 
 def _instances(content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading) -> list[UndecodedImage]:

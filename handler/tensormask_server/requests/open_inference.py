@@ -47,14 +47,14 @@ def read_open_inference(
     if not isinstance(parameters, dict):
         raise BadRequest(f"parameters is {preview(parameters)}", "parameters: an object of options")
     tensor = _only_input(content["inputs"])
-    options, format = reading.options(
+    options = reading.options(
         {**outer_options, **without_aliases(parameters), **without_aliases(_tensor_options(tensor))}
     )
     _check_id_and_outputs(content)
     images = _images(tensor, reading)
     several = len(images) > 1
     undecoded_images = [
-        UndecodedImage(image, options, format, name=f"inputs[0].data[{number}]" if several else "")
+        UndecodedImage(image, options, name=f"inputs[0].data[{number}]" if several else "")
         for number, image in enumerate(images)
     ]
     return undecoded_images, OpenInference(content.get("id"))

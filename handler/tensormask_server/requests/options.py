@@ -1,10 +1,12 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions` or `ImageOptions`, and a line in OPTIONS. Its effect is in the room
-`prediction` or `images`, and the client has an argument for it: docs/ARCHITECTURE.md names the files.
+A new option is a field of `PredictionOptions`, `ImageOptions` or `ResponseOptions`, and a line in OPTIONS. Its effect
+is in the room `prediction`, `images` or `responses`, and the client has an argument for it: docs/ARCHITECTURE.md names
+the files.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -12,7 +14,10 @@ from typing import Any
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import FORMATS, format_of_media_type
 from tensormask_server.images.options import STRETCHES, ImageOptions
+from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
+from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.responses.options import HOLES, IMAGE_DATA, ResponseOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import (
     AUTO,
@@ -28,6 +33,10 @@ MOST_DETECTIONS = 1000
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 NO_TILES = "none"  # the value of tile_size that turns off the archive's tiles
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
+MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
+LONGEST_TEXT = 1000  # characters of a file's name or an image's id
+LARGEST_ID = (1 << 53) - 1  # JavaScript and tables lose digits of larger whole numbers
+WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,14}")
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,15 @@ class RequestedOptions:
 
     prediction: PredictionOptions
     image: ImageOptions  # for decoding it
+    response: ResponseOptions
 
 
 def parse_options(
-    requested_options: Mapping[str, Any], class_names: Sequence[str], defaults: PredictionOptions = DEFAULT_OPTIONS
-) -> tuple[RequestedOptions, str | None]:
+    requested_options: Mapping[str, Any],
+    class_names: Sequence[str],
+    defaults: PredictionOptions = DEFAULT_OPTIONS,
+    default_format: str = "coco",
+) -> RequestedOptions:
     """Checks and converts the options that are requested for an image.
 
     Args:
@@ -48,10 +61,11 @@ def parse_options(
             holds a number counts as the number, unless it is the name of a class in the option `classes`. None stands
             for the default.
         class_names: the network's, by class number.
-        defaults: the values of options that the request doesn't have.
+        defaults: the values of the prediction's options that the request doesn't have.
+        default_format: the format if the request doesn't name one; one of FORMATS.
 
     Returns:
-        The options, and the requested format: one of FORMATS. None: the request names no format.
+        The options, by who needs them.
 
     Raises:
         BadRequest: an option is unknown, or its value can't be used.
@@ -63,9 +77,13 @@ def parse_options(
             raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
             values[name] = OPTIONS[name](name, value, class_names)
-    format = values.pop("format", None)
     of_image = {field.name: values.pop(field.name) for field in fields(ImageOptions) if field.name in values}
-    return RequestedOptions(replace(defaults, **values), ImageOptions(**of_image)), format
+    of_response = {field.name: values.pop(field.name) for field in fields(ResponseOptions) if field.name in values}
+    return RequestedOptions(
+        replace(defaults, **values),
+        ImageOptions(**of_image),
+        ResponseOptions(**{"format": default_format, **of_response}),
+    )
 
 
 def options_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +204,7 @@ def _tile_size(name: str, value: Any, _: Sequence[str]) -> int | str | None:
         hint = did_you_mean(value, (AUTO, NO_TILES)) if isinstance(value, str) else ""
         expected = f"{name}: {EXPECTED_SIZE}; {NO_TILES} for no tiles"
         raise BadRequest(f"{name} is {preview(value)}{hint}", expected, "option")
-    return value
+    return value  # type: ignore[no-any-return]  # checked
 
 
 def _tile_overlap(name: str, value: Any, _: Sequence[str]) -> float:
@@ -204,18 +222,54 @@ def _boolean(name: str, value: Any, _: Sequence[str]) -> bool:
     return is_on
 
 
-def _format(name: str, value: Any, _: Sequence[str]) -> str:
-    if not isinstance(value, str) or value.lower() not in FORMATS:
-        hint = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
-        raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(FORMATS)}", "option")
-    return value.lower()
+def _choice(*choices: str) -> Callable[[str, Any, Sequence[str]], str]:
+    """Makes the function for an option whose value is one of some words, in any letter case."""
+
+    def check(name: str, value: Any, _: Sequence[str]) -> str:
+        if not isinstance(value, str) or value.lower() not in choices:
+            hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+            raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(choices)}", "option")
+        return value.lower()
+
+    return check
 
 
-def _stretch(name: str, value: Any, _: Sequence[str]) -> str:
-    if not isinstance(value, str) or value.lower() not in STRETCHES:
-        hint = did_you_mean(value, STRETCHES) if isinstance(value, str) else ""
-        raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(STRETCHES)}", "option")
-    return value.lower()
+def _tolerance(name: str, value: Any, _: Sequence[str]) -> float:
+    value = _number_of_text(value)
+    if not _is_number(value) or not 0 <= value <= MOST_TOLERANCE:
+        expected = f"{name}: a number of pixels from 0 to {MOST_TOLERANCE}; 0 keeps the exact outlines"
+        raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+    return float(value)
+
+
+def _pixel_size(name: str, value: Any, _: Sequence[str]) -> PixelSize:
+    try:
+        return pixel_size(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadRequest(f"{name} is {preview(value)}", f"{name}: {EXPECTED_PIXEL_SIZE}", "option") from None
+
+
+def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
+    """A whole number, or a text. A text is a number if the number is written so: "7" is, and "007" stays a text."""
+    if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_ID:
+        return value
+    if _is_line(value):
+        return str(value)
+    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or at most {LONGEST_TEXT} printable characters"
+    raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+
+
+def _file_name(name: str, value: Any, _: Sequence[str]) -> str:
+    if _is_line(value):
+        return str(value)
+    expected = f"{name}: a name of at most {LONGEST_TEXT} printable characters"
+    raise BadRequest(f"{name} is {preview(value)}", expected, "option")
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
@@ -257,9 +311,15 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "classes": _classes,
     "nms_threshold": _fraction,
     "mask_threshold": _positive_fraction,
-    "stretch": _stretch,
     "tile_size": _tile_size,
     "tile_overlap": _tile_overlap,
     "tile_whole": _boolean,
-    "format": _format,
+    "stretch": _choice(*STRETCHES),
+    "format": _choice(*FORMATS),
+    "image_id": _image_id,
+    "file_name": _file_name,
+    "pixel_size": _pixel_size,
+    "tolerance": _tolerance,
+    "holes": _choice(*HOLES),
+    "image_data": _choice(*IMAGE_DATA),
 }

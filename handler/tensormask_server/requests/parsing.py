@@ -14,7 +14,8 @@ from tensormask_server.bad_request import BadRequest, errors_name, preview
 from tensormask_server.images.encoded import DecodedImage, EncodedImage
 from tensormask_server.images.errors import ImageError, TooManyPixelsError
 from tensormask_server.images.options import ImageOptions
-from tensormask_server.images.signatures import SIGNATURES, unsupported_type
+from tensormask_server.images.other_files import other_file
+from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.prediction.tile_grid import number_of_tiles
@@ -24,11 +25,13 @@ from tensormask_server.requests.limits import Size, check_size, check_sum, expec
 from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.protocols import InferenceProtocol, OneImage
 
-ALL_SIGNATURES = tuple(start for starts in SIGNATURES.values() for start in starts)
 FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
-EXPECTED_BODY = f"an image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+EXPECTED_BODY = (
+    f"an image's bytes (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
+)
 EXPECTED_CALL = (
     "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
@@ -43,7 +46,7 @@ class RequestedImage:
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     options: PredictionOptions
-    format: str  # of the response: one of FORMATS
+    response: ResponseOptions
     notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
 
 
@@ -93,7 +96,8 @@ def parse_request(
     for each, image in opened:
         with errors_name(each.name):
             decoded = _decode(image, each.options.image)
-            items.append(RequestedImage(decoded.pixels, each.options.prediction, each.format, decoded.notes))
+            options = each.options
+            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
     return Request(items, protocol)
 
 
@@ -110,13 +114,13 @@ def _undecoded(
     content = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
     if not content:
         raise BadRequest("the request has no body", EXPECTED_CALL)
-    if content.startswith(ALL_SIGNATURES):
-        options, format = reading.options(outer_options)
-        return [UndecodedImage(content, options, format)], OneImage()
+    if is_image(content):
+        options = reading.options(outer_options)
+        return [UndecodedImage(content, options)], OneImage()
     if content.startswith(b"\x1f\x8b"):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
-    if file_type := unsupported_type(content):
-        raise BadRequest(f"the body is {file_type}, which isn't supported", f"converted to {EXPECTED_BODY}")
+    if other := other_file(content):
+        raise BadRequest(f"the body is {other.name}, which isn't supported", other.expected)
     if name != "body" and FILE_NAME.fullmatch(content):
         raise BadRequest(
             f"the form's field {name} has a file's name, {preview(content.decode(errors='replace'))}, and not the file",
@@ -136,9 +140,7 @@ def _open(content: bytes, limits: Limits) -> EncodedImage:
         raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
-def _size(
-    image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int, auto_tile_size: int
-) -> Size:
+def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int, auto_tile_size: int) -> Size:
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
     if max_masks > 0 and options.max_detections is not None:
         max_masks = options.max_detections
@@ -158,7 +160,7 @@ def _text(name: str, value: Any) -> Any:
     """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
     if not isinstance(value, bytes | bytearray):
         return value
-    if value.startswith(ALL_SIGNATURES):
+    if is_image(value):
         raise BadRequest(
             f"the form has a second image in its field {preview(name)}",
             'one image in a form; several as JSON: {"instances": [{"image": base64}, …]}',
@@ -174,7 +176,7 @@ def _text(name: str, value: Any) -> Any:
 def _without_a_body(fields: Mapping[str, Any]) -> str:
     """What is wrong with a request that has none of FILE_FIELDS, for an error message."""
     for name, value in fields.items():
-        if isinstance(value, bytes | bytearray) and value.startswith(ALL_SIGNATURES):
+        if isinstance(value, bytes | bytearray) and is_image(value):
             known_fields = ", ".join(FILE_FIELDS[1:])
             return f"the form has an image in its field {preview(name)}; expected it in one of {known_fields}"
     if fields and all(map(is_option, fields)):

@@ -17,9 +17,7 @@ class Reading:
     class_names: Sequence[str]  # the network's, by class number
     defaults: PredictionOptions = DEFAULT_OPTIONS  # the values of options that the request doesn't have
 
-    def options(
-        self, requested_options: Mapping[str, Any], default_format: str = "coco"
-    ) -> tuple[RequestedOptions, str]:
+    def options(self, requested_options: Mapping[str, Any], default_format: str = "coco") -> RequestedOptions:
         """Checks the options that are requested for an image.
 
         Args:
@@ -27,10 +25,9 @@ class Reading:
             default_format: the format if the request doesn't name one; one of FORMATS.
 
         Returns:
-            The options, and the response's format.
+            The options, by who needs them.
 
         Raises:
             BadRequest: an option is unknown, or its value can't be used.
         """
-        options, format = parse_options(requested_options, self.class_names, self.defaults)
-        return options, format or default_format
+        return parse_options(requested_options, self.class_names, self.defaults, default_format)

@@ -13,5 +13,4 @@ class UndecodedImage:
 
     image: bytes | np.ndarray  # an image file's bytes, or uint8 (H, W, 3), RGB
     options: RequestedOptions
-    format: str  # of the response: one of FORMATS
     name: str = ""  # its place in a request of several images, for error messages: "instances[1]"

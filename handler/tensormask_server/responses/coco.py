@@ -5,6 +5,7 @@ from typing import Any
 
 from tensormask_server.classes import category_ids
 from tensormask_server.prediction.detections import Detections
+from tensormask_server.responses.measures import area_of
 from tensormask_server.responses.result import Result
 from tensormask_server.responses.run_lengths import encode_mask
 
@@ -14,16 +15,21 @@ def coco_document(result: Result) -> dict[str, Any]:
 
     Returns:
         {"instances": as `coco_instances`, with boxes rounded to 0.01 pixels and scores to 6 digits, "width", "height",
-        "model", "weights_sha256"}.
+        "model", "weights_sha256"}. Each instance has also "area" and "iscrowd", which is 0. The area is the number of
+        the mask's pixels, or the box's area if the network makes no masks. If the request has an image_id and a
+        file_name, they are in each instance and beside "instances".
     """
-    model = result.model
-    instances = [
-        {**each, "bbox": [round(value, 2) for value in each["bbox"]], "score": round(each["score"], 6)}
-        for each in coco_instances(result.detections, model.class_names)
-    ]
+    model, masks = result.model, result.detections.image_masks
+    of_request = {"image_id": result.response.image_id, "file_name": result.response.file_name}
+    named = {name: value for name, value in of_request.items() if value is not None}
+    instances = []
+    for i, each in enumerate(coco_instances(result.detections, model.class_names)):
+        rounded = {"bbox": [round(value, 2) for value in each["bbox"]], "score": round(each["score"], 6)}
+        area = round(each["bbox"][2] * each["bbox"][3], 2) if masks is None else area_of(masks.crops[i])
+        instances.append({**named, **each, **rounded, "area": area, "iscrowd": 0})
     height, width = result.image.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}
-    return {"instances": instances, **about}
+    return {**named, "instances": instances, **about}
 
 
 def coco_instances(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,19 +1,17 @@
 """Encodes pixels as a PNG file."""
 
-import io
-
 import numpy as np
-from PIL import Image
+from isal import isal_zlib
 
-PNG_LEVEL = 3  # of zlib: twice as fast as Pillow's own 6, and the file is a little larger
+from tensormask_server.png_writer import png_file
+
+PNG_LEVEL = 1  # of ISA-L: ten times as fast as zlib, and photographs have the same size
 
 
 def png_of(pixels: np.ndarray) -> bytes:
     """Encodes a PNG.
 
     Args:
-        pixels: uint8 (H, W, 3), RGB, or uint16 (H, W).
+        pixels: as for `png_file`.
     """
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", compress_level=PNG_LEVEL)
-    return content.getvalue()
+    return png_file(pixels, isal_zlib.compressobj(PNG_LEVEL))

@@ -25,15 +25,14 @@ class Content:
 class InferenceProtocol(Protocol):
     """The protocol of a request and of its response."""
 
-    def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
+    def response(self, results: Sequence[Result]) -> Content:
         """Encodes the results of one request.
 
         Args:
             results: one for each image of the request, in the request's order.
-            formats: the requested format for each image, one of FORMATS.
 
         Raises:
-            BadRequest: the response can't be made in such a format.
+            BadRequest: the response can't be made in a requested format.
         """
         ...
 
@@ -42,18 +41,17 @@ class InferenceProtocol(Protocol):
 class OneImage:
     """One image in the request, as a file or as JSON. The response is the format's bytes."""
 
-    def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
-        (result,), (format,) = results, formats
-        return Content(FORMATS[format].media_type, encode(result, format))
+    def response(self, results: Sequence[Result]) -> Content:
+        [result] = results
+        return Content(FORMATS[result.response.format].media_type, encode(result))
 
 
 @dataclass(frozen=True)
 class KServeV1:
     """KServe's version 1: {"predictions": [one JSON tree for each image]}."""
 
-    def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
-        trees = [json_tree(result, format) for result, format in zip(results, formats, strict=True)]
-        return Content(JSON, json_bytes({"predictions": trees}))
+    def response(self, results: Sequence[Result]) -> Content:
+        return Content(JSON, json_bytes({"predictions": [json_tree(result) for result in results]}))
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,8 @@ class OpenInference:
 
     id: str | None = None  # the request's id, which the response repeats
 
-    def response(self, results: Sequence[Result], formats: Sequence[str]) -> Content:
-        texts = [
-            json_bytes(json_tree(result, format)).decode() for result, format in zip(results, formats, strict=True)
-        ]
+    def response(self, results: Sequence[Result]) -> Content:
+        texts = [json_bytes(json_tree(result)).decode() for result in results]
         output = {"name": OUTPUT, "datatype": "BYTES", "shape": [len(texts)], "data": texts}
         names = {"model_name": results[0].model.name} | ({} if self.id is None else {"id": self.id})
         return Content(JSON, json_bytes({**names, "outputs": [output]}))

@@ -1,10 +1,11 @@
-"""The input of the encoders: an image, its detections, and the model that detected them."""
+"""The input of the encoders: an image, its detections, the model that detected them, and the response's options."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from tensormask_server.prediction.detections import Detections
+from tensormask_server.responses.options import DEFAULT_RESPONSE, ResponseOptions
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Result:
-    """One image and its detections."""
+    """One image, its detections, and how to encode them."""
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     detections: Detections
     model: Model
+    response: ResponseOptions = DEFAULT_RESPONSE
     notes: tuple[str, ...] = ()  # short texts in ASCII on how the image was decoded
+    max_bytes: int | None = None  # of the response; an encoder may stop there, and the service checks it for all

@@ -4,7 +4,8 @@ import math
 import resource
 from dataclasses import dataclass
 
-from tensormask_server.torchserve.java_memory import DEFAULT_SIZE, JavaMemory
+from tensormask_server.torchserve.java_memory import JavaMemory
+from tensormask_server.torchserve.properties import DEFAULT_SIZE, number_property
 from tensormask_server.torchserve.served_archive import ServedModel
 
 SHORT = 5.0  # seconds that a response, or a request without one, has even if memory is short
@@ -50,7 +51,7 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
         response_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
         in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
         held_bytes=memory.held_bytes,
-        request_bytes=int(memory.properties.get("max_request_size", DEFAULT_SIZE)),
+        request_bytes=number_property(memory.properties, "max_request_size", DEFAULT_SIZE),
         response_bytes=memory.response_bytes,
         connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
     )

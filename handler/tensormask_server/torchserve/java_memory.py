@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
-from tensormask_server.torchserve.properties import PropertiesError
+from tensormask_server.torchserve.properties import DEFAULT_SIZE, PropertiesError, number_property
 from tensormask_server.torchserve.served_archive import ServedModel
 
 MIB = 1 << 20
@@ -26,7 +26,6 @@ LEAST_QUEUE, MOST_QUEUE = 4, 100  # requests; MOST_QUEUE is TorchServe's own def
 LEAST_CLIENTS = 4  # bodies or responses of the largest size for which direct memory has room
 LEAST_REQUEST = MIB
 MOST_MEMORY = 32 << 30  # bytes: room for 100 waiting requests of 64 MiB and 190 that arrive
-DEFAULT_SIZE = 6_553_500  # bytes, TorchServe's own max_request_size and max_response_size
 SIZES = ("-Xmx", "-Xms", "-XX:MaxDirectMemorySize=")  # of vmargs
 CHUNKS = (
     "-Dio.netty.allocator.maxOrder="  # 9: pieces of 4 MiB; in Netty's own, of 16, a body of 9 MiB takes a whole one
@@ -93,8 +92,8 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
     Raises:
         PropertiesError: there is too little memory, or a value isn't a size.
     """
-    request = _size(properties, "max_request_size")
-    response = _size(properties, "max_response_size")
+    request = number_property(properties, "max_request_size", DEFAULT_SIZE)
+    response = number_property(properties, "max_response_size", DEFAULT_SIZE)
     vmargs = properties.get("vmargs", "").split()
     if budget is None:
         heap = _option(vmargs, "-Xmx") or machine_memory() // 4  # as Java's own default
@@ -139,23 +138,21 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
 def _queue(properties: Mapping[str, str], heap: int, request: int, response: int, model: ServedModel) -> int:
     """The job_queue_size of the properties if it fits. Without one in the properties, as many requests as fit."""
     fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, response, model)) // request)
-    wanted = properties.get("job_queue_size", str(max(1, min(MOST_QUEUE, fitting))))
-    if not wanted.isdecimal() or not int(wanted):
-        raise PropertiesError(f"job_queue_size is {wanted!r} in TorchServe's properties; expected a number above 0")
-    if int(wanted) > fitting:
+    wanted = number_property(properties, "job_queue_size", max(1, min(MOST_QUEUE, fitting)))
+    if wanted > fitting:
         raise PropertiesError(
             f"job_queue_size {wanted} with max_request_size {request} and max_response_size {response} needs a heap of "
-            f"{_mib(_heap(int(wanted), request, response, model))} MiB, and Java has one of {_mib(heap)} MiB: lower "
+            f"{_mib(_heap(wanted, request, response, model))} MiB, and Java has one of {_mib(heap)} MiB: lower "
             "one of them in TorchServe's properties, or raise --memory (without it -Xmx in vmargs counts)"
         )
-    return int(wanted)
+    return wanted
 
 
 def least_memory(properties: Mapping[str, str], model: ServedModel) -> int:
     """The smallest budget, in bytes, with which requests of 1 MiB can be served."""
     request, response = (
-        min(LEAST_REQUEST, _size(properties, "max_request_size")),
-        _size(properties, "max_response_size"),
+        min(LEAST_REQUEST, number_property(properties, "max_request_size", DEFAULT_SIZE)),
+        number_property(properties, "max_response_size", DEFAULT_SIZE),
     )
     heap = _heap(LEAST_QUEUE, request, response, model)
     direct = _direct(LEAST_CLIENTS, request, response, model)
@@ -197,13 +194,6 @@ def _fitting_request(heap: int, direct: int, response: int, model: ServedModel) 
 
 def _held(direct: int, request: int, response: int, model: ServedModel) -> int:
     return int(FILLED * (direct / DIRECT_WASTE - _at_work(request, response, model)))
-
-
-def _size(properties: Mapping[str, str], key: str) -> int:
-    text = properties.get(key, str(DEFAULT_SIZE))
-    if not text.isdecimal() or not int(text):
-        raise PropertiesError(f"{key} is {text!r} in TorchServe's properties; expected a number of bytes above 0")
-    return int(text)
 
 
 def _option(vmargs: list[str], name: str) -> int | None:

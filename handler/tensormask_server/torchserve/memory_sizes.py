@@ -17,9 +17,11 @@ def memory_size(text: str) -> int:
     Raises:
         ValueError: it isn't a size, or is 0.
     """
-    match = re.fullmatch(r"(\d+)([kmgt]?)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,15})([kmgt]?)b?", text.strip().lower())
     if not match or not int(match[1]):
-        raise ValueError(f"{text!r} is not a size of memory; expected a whole number with k, m, g or t, as 4g or 1500m")
+        raise ValueError(
+            f"{text[:60]!r} is not a size of memory; expected a whole number with k, m, g or t, as 4g or 1500m"
+        )
     return int(match[1]) * UNITS[match[2]]
 
 

@@ -10,6 +10,9 @@ from tensormask_server.regular_files import read_text
 from tensormask_server.spelling import did_you_mean
 from tensormask_server.torchserve.property_keys import KNOWN_KEYS
 
+MOST_INT = (1 << 31) - 1  # Java's largest int
+DEFAULT_SIZE = 6_553_500  # bytes, TorchServe's own max_request_size and max_response_size
+
 
 class PropertiesError(Exception):
     """A setting of TorchServe can't be used. The message has one line."""
@@ -49,6 +52,25 @@ def read_properties(path: Path) -> dict[str, str]:
             "remove the line"
         )
     return properties
+
+
+def number_property(properties: Mapping[str, str], key: str, default: int) -> int:
+    """Reads a property that Java reads as an int.
+
+    Args:
+        properties: of config.properties.
+        key: of the property.
+        default: its value if the properties don't have it.
+
+    Raises:
+        PropertiesError: it isn't a whole number from 1 to 2147483647.
+    """
+    text = properties.get(key, str(default))
+    if not re.fullmatch("[0-9]{1,10}", text) or not 1 <= int(text) <= MOST_INT:
+        raise PropertiesError(
+            f"{key} is {quoted(text[:60])} in TorchServe's properties; expected a whole number from 1 to {MOST_INT}"
+        )
+    return int(text)
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:

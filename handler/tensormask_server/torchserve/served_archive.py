@@ -14,8 +14,8 @@ from tensormask_server.integrity import check_archive as check_entries
 from tensormask_server.options import OptionError, handler_options
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
+from tensormask_server.torchserve.properties import DEFAULT_SIZE, PropertiesError, number_property
 
-MAX_RESPONSE_SIZE = "6553500"  # bytes; TorchServe's default
 LONGEST_NAME = 100
 SPARE = 16 << 20  # bytes that stay free on the disk to which an archive is unpacked
 
@@ -54,7 +54,16 @@ def served_model(archive: Path) -> ServedModel:
         workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
         batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
         return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
-    except (OSError, zipfile.BadZipFile, KeyError, AttributeError, TypeError, ValueError, yaml.YAMLError):
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        KeyError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        yaml.YAMLError,
+    ):
         return ServedModel()
 
 
@@ -101,8 +110,11 @@ def _check_responses_fit(content: zipfile.ZipFile, properties: Mapping[str, str]
         largest = handler_options(settings["handler"]).limits.max_response_bytes
     except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
         return  # the worker reports what is wrong with it
-    passing = properties.get("max_response_size", MAX_RESPONSE_SIZE)
-    if not passing.isdecimal() or int(passing) <= largest:
+    try:
+        passing = number_property(properties, "max_response_size", DEFAULT_SIZE)
+    except PropertiesError as error:
+        raise ArchiveUnusable(str(error)) from error
+    if passing <= largest:
         found = f"is {passing}" if "max_response_size" in properties else f"isn't there, which means {passing},"
         raise ArchiveUnusable(
             f"max_response_size {found} in TorchServe's properties; expected more than the {largest} bytes of the "

@@ -116,7 +116,11 @@ class Service:
         detections = iter(self.engine(images, options, stopwatch))
         for job in jobs:
             assert job.request is not None
-            job.results = [Result(item.image, next(detections), self.model, item.notes) for item in job.request.items]
+            limit = self.options.limits.max_response_bytes
+            job.results = [
+                Result(item.image, next(detections), self.model, item.response, item.notes, limit)
+                for item in job.request.items
+            ]
             job.stopwatch.seconds |= stopwatch.seconds
 
     def _detect_one(self, job: Job) -> None:
@@ -158,7 +162,7 @@ class Service:
         """
         assert job.request is not None
         with job.stopwatch("encode"):
-            content = job.request.protocol.response(job.results, [item.format for item in job.request.items])
+            content = job.request.protocol.response(job.results)
         size, limit = len(content.body), self.options.limits.max_response_bytes
         if size > limit:
             masks = sum(len(result.detections) for result in job.results)

@@ -69,6 +69,7 @@ def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights:
         assert content.startswith(f"# made by tensormask-segmentation-server {__version__}\n".encode())
         settings = yaml.safe_load(content)
         assert (settings["minWorkers"], settings["handler"]["score_threshold"]) == (2, 0.3)
+        assert settings["startupTimeout"] == 600
         assert (settings["handler"]["max_side"], settings["handler"]["max_images"]) == (900, 8)
         assert yaml.safe_load(archive.read("config.yaml"))["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"] == 5
         tensors = load(archive.read("weights.safetensors"))

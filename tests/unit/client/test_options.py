@@ -4,9 +4,10 @@ import argparse
 
 import pytest
 from tensormask_server import PredictionOptions
-from tensormask_server.client.options import ARGUMENTS, Options, add_options, option_headers, options_of
+from tensormask_server.client.options import ARGUMENTS, PER_IMAGE, Options, add_options, option_headers, options_of
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.requests.options import OPTIONS, options_of_headers, parse_options
+from tensormask_server.responses.options import ResponseOptions
 
 CLASSES = ("cat", "dog", "hot dog")
 
@@ -18,17 +19,17 @@ def parsed(*arguments: str) -> Options:
 
 
 def test_the_client_has_every_option_of_the_server() -> None:
-    assert set(ARGUMENTS) == set(Options.__annotations__) == set(OPTIONS) - {"format"}
+    assert set(Options.__annotations__) == set(OPTIONS) - {"format"} == {*ARGUMENTS, *PER_IMAGE}
 
 
 def test_the_server_reads_the_options_that_the_command_line_has() -> None:
     options = parsed(
         "--score-threshold", "0.25", "--classes", "hot dog,0", "--max-detections", "3", "--stretch", "none"
     )
-    requested, format = parse_options(options_of_headers(option_headers(options)), CLASSES)
+    requested = parse_options(options_of_headers(option_headers(options)), CLASSES)
     assert requested.prediction == PredictionOptions(score_threshold=0.25, classes=(0, 2), max_detections=3)
     assert requested.image == ImageOptions(stretch="none")
-    assert format is None
+    assert requested.response == ResponseOptions(format="coco")
 
 
 def test_options_that_are_left_out_are_not_sent() -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensormask_server.launcher.command import main
 
 from tests.waiting import PATIENCE
 
@@ -52,3 +53,25 @@ def test_wrong_arguments_and_files_are_reported_in_one_line(
     [line] = result.stderr.splitlines()
     assert line.startswith("tensormask-server: ")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--port", "9" * 5000), "is not a port; expected a whole number from 1 to 65535"),
+        (("--stop-timeout", "9" * 5000), "is not a time; expected a whole number of seconds, 0 or more"),
+        (("--idle-timeout", "0"), "'0' is not a time; expected a whole number of seconds, 1 or more"),
+        (("--memory", f"{'9' * 5000}g"), "is not a size of memory; expected a whole number with k, m, g or t"),
+    ],
+)
+def test_numbers_that_can_not_be_used_are_reported_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--model", "demo", *arguments])
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("tensormask-server: error: argument ")
+    assert arguments[0] in line
+    assert said in line
+    assert len(line) < 300

@@ -17,7 +17,19 @@ from tensormask_server.models.cache import Wanted, fetch
 from tensormask_server.models.download import Patience
 from tensormask_server.models.errors import ModelError
 
-from tests.mirror import Answer, Fault, Mirror, cut, page, redirect, slow, stalled, status, without_length
+from tests.mirror import (
+    Answer,
+    Fault,
+    Mirror,
+    cut,
+    page,
+    redirect,
+    slow,
+    stalled,
+    status,
+    without_length,
+    without_place,
+)
 from tests.waiting import PATIENCE, wait_for
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
@@ -187,6 +199,9 @@ def test_a_server_that_is_busy_is_asked_again(mirror: Mirror, cache: Path) -> No
         (redirect("file:///etc/passwd"), "redirects to file:///etc/passwd, which isn't https", 1),
         (redirect("https://[x/model.pkl"), "redirects to https://[x/model.pkl, which isn't a URL", 1),
         (redirect(PATH), "is one redirect too many; expected at most 10", 10),
+        (without_place("bytes 0-99"), "the server sends a part of the file without saying which one", 1),
+        (without_place(f"bytes {'1' * 5000}-2/*"), "a part of the file without saying which one", 1),
+        (without_place(f"bytes 0-99/{'1' * 5000}"), "a part of the file without saying which one", 1),
         (without_length, "the server doesn't say how long the file is; --sha256 allows it to be checked", 1),
     ],
 )

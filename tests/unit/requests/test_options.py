@@ -63,8 +63,8 @@ def test_a_typo_of_threshold_is_not_taken_for_another_options(name: str) -> None
     ],
 )
 def test_the_format_by_header(headers: dict[str, str], expected: str) -> None:
-    assert one(PNG, headers).format == expected
-    assert one(PNG, headers, format=b"npz").format == "npz"
+    assert one(PNG, headers).response.format == expected
+    assert one(PNG, headers, format=b"npz").response.format == "npz"
 
 
 GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {

@@ -9,9 +9,10 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.formats import FORMATS
@@ -19,9 +20,12 @@ from tensormask_server.responses.arrays import gzipped_torch
 from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections
 from tensormask_server.responses.encoding import ENCODERS, encode, error_json
 from tensormask_server.responses.labelmap import labelmap
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.polygons import labelme_file
 from tensormask_server.responses.protocols import KServeV1, OneImage, OpenInference
 from tensormask_server.responses.result import Model, Result
+
+from tests.unit.responses.examples import CLASS_NAMES, even_odd, shapes
 
 
 def some_detections(count: int, with_masks: bool = True) -> Detections:
@@ -79,31 +83,6 @@ def test_an_error_is_json_with_what_was_wrong_and_what_is_expected() -> None:
 
 # --- one result in every format ---------------------------------------------------------------------------------------
 
-CLASS_NAMES = ("ant", "cat", "hot dog")
-
-
-def shapes(with_masks: bool = True) -> Result:
-    """Rectangles, ellipses, two in two pieces, one with a hole, one empty, one of a pixel, over one another."""
-    random = np.random.default_rng(3)
-    masks = np.zeros((9, 50, 70), bool)
-    for mask in masks[:6]:
-        drawn = Image.new("1", (70, 50))
-        draw = ImageDraw.Draw(drawn)
-        for _ in range(random.integers(1, 3)):
-            x, y = random.integers(-5, 50), random.integers(-5, 40)
-            draw.ellipse((x, y, x + random.integers(1, 40), y + random.integers(1, 40)), fill=1)
-        mask[:] = np.array(drawn)
-    masks[6, 10:40, 10:60], masks[6, 20:30, 30:40] = True, False
-    masks[8, 49, 69] = True
-    detections = Detections.of_masks(
-        boxes=random.random((9, 4), np.float32) * 20 + np.array([0, 0, 30, 30], np.float32),
-        scores=np.linspace(0.9, 0.1, 9, dtype=np.float32),
-        classes=np.arange(9) % 3,
-        masks=masks if with_masks else None,
-    )
-    image = random.integers(0, 256, (50, 70, 3), np.uint8)
-    return Result(image, detections, Model("small", CLASS_NAMES, "0123abcd"))
-
 
 def assert_same_detections(content: dict[str, np.ndarray], detections: Detections) -> None:
     np.testing.assert_array_equal(content["pred_masks"], detections.masks)
@@ -113,15 +92,15 @@ def assert_same_detections(content: dict[str, np.ndarray], detections: Detection
 
 
 def test_npz_holds_the_arrays_of_torch() -> None:
-    with np.load(io.BytesIO(encode(shapes(), "npz")), allow_pickle=False) as content:
-        assert set(content) == set(opened(encode(shapes(), "torch")))
+    with np.load(io.BytesIO(encode(shapes(format="npz"))), allow_pickle=False) as content:
+        assert set(content) == set(opened(encode(shapes(format="torch"))))
         assert_same_detections(dict(content), shapes().detections)
         assert content["pred_masks"].dtype == bool
 
 
 def test_coco_is_read_by_pycocotools() -> None:
     result = shapes()
-    content = json.loads(encode(result, "coco"))
+    content = json.loads(encode(result))
     assert (content["width"], content["height"]) == (70, 50)
     assert (content["model"], content["weights_sha256"]) == ("small", "0123abcd")
     masks = [rle.decode(each["segmentation"]) for each in content["instances"]]
@@ -141,10 +120,42 @@ def test_coco_is_read_by_pycocotools() -> None:
         assert truth.cats[each["category_id"]]["name"] == each["category_name"] == CLASS_NAMES[number]
 
 
+def test_cocos_list_goes_into_load_res_and_into_an_annotation_file() -> None:
+    """Without a change but the numbers of annotations: pycocotools evaluates it against itself."""
+    content = json.loads(encode(shapes(image_id=5, file_name="a/one.jpg")))
+    assert (content["image_id"], content["file_name"]) == (5, "a/one.jpg")
+    truth = COCO()
+    image = {"id": content["image_id"], "file_name": content["file_name"], "width": 70, "height": 50}
+    truth.dataset = {
+        "images": [image],
+        "annotations": [{"id": number, **each} for number, each in enumerate(content["instances"], start=1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
+    }
+    truth.createIndex()
+    loaded = truth.loadRes(content["instances"])
+    masks = shapes().detections.masks
+    assert masks is not None
+    assert [each["area"] for each in content["instances"]] == masks.sum(axis=(1, 2)).tolist()
+    assert {(each["image_id"], each["file_name"], each["iscrowd"]) for each in content["instances"]} == {
+        (5, "a/one.jpg", 0)
+    }
+    evaluation = COCOeval(truth, loaded, "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[1] > 0.8  # the mask without pixels is never found
+
+
+def test_the_area_of_an_instance_without_a_mask_is_its_boxs() -> None:
+    for each in json.loads(encode(shapes(with_masks=False)))["instances"]:
+        assert each["area"] == pytest.approx(each["bbox"][2] * each["bbox"][3], abs=0.5)
+        assert (each["iscrowd"], "image_id" in each, "file_name" in each) == (0, False, False)
+
+
 def test_classes_with_cocos_names_have_cocos_ids() -> None:
     result = shapes()
     model = Model("small", ("toothbrush", "person", "hair drier"), "")
-    instances = json.loads(encode(Result(result.image, result.detections, model), "coco"))["instances"]
+    instances = json.loads(encode(Result(result.image, result.detections, model)))["instances"]
     assert [each["category_id"] for each in instances[:3]] == [90, 1, 89]
 
 
@@ -158,21 +169,16 @@ def test_the_label_map_shows_the_best_on_top() -> None:
 
 
 def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
-    result = shapes()
+    result = shapes(tolerance=0)
     content = labelme_file(result)
     assert result.detections.masks is not None
     drawn = np.zeros_like(result.detections.masks)
-    y, x = np.mgrid[:50, :70] + 0.5
     ungrouped = [number for number, mask in enumerate(result.detections.masks) if mask.any()]
     for shape in content["shapes"]:
         number = next(i for i in ungrouped if shape["description"] == f"score {result.detections.scores[i]:.3f}")
         assert shape["label"] == CLASS_NAMES[number % 3]
         points = np.array(shape["points"])
-        inside = np.zeros((50, 70), bool)  # by the even-odd rule
-        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            if y0 != y1:
-                inside ^= ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
-        drawn[number] |= inside
+        drawn[number] |= even_odd(points, (50, 70))
     expected = result.detections.masks.copy()
     expected[6, 20:30, 30:40] = True
     np.testing.assert_array_equal(drawn, expected)
@@ -181,49 +187,49 @@ def test_polygons_drawn_again_are_the_masks_without_their_holes() -> None:
 
 
 def test_png_is_the_image_with_something_drawn_where_there_are_masks() -> None:
-    drawn = np.array(Image.open(io.BytesIO(encode(shapes(), "png"))))
+    drawn = np.array(Image.open(io.BytesIO(encode(shapes(format="png")))))
     assert drawn.shape == shapes().image.shape
     assert (drawn != shapes().image).any()
 
 
-@pytest.mark.parametrize("format", ["labelmap", "polygons"])
+@pytest.mark.parametrize("format", ["labelmap", "polygons", "cutouts"])
 def test_a_format_of_masks_needs_masks(format: str) -> None:
     with pytest.raises(BadRequest, match=f"format is {format}, which needs masks") as error:
-        encode(shapes(with_masks=False), format)
+        encode(shapes(with_masks=False, format=format))
     assert error.value.expected.startswith("format: coco, png, ")
     assert format not in error.value.expected
 
 
-@pytest.mark.parametrize("format", ["coco", "png", "npz", "torch"])
+@pytest.mark.parametrize("format", ["coco", "png", "csv", "npz", "torch"])
 def test_boxes_without_masks_have_the_other_formats(format: str) -> None:
-    assert encode(shapes(with_masks=False), format)
+    assert encode(shapes(with_masks=False, format=format))
 
 
 def test_the_response_to_several_images_is_json() -> None:
-    results, formats = [shapes(), shapes()], ["coco", "polygons"]
-    alone = [json.loads(encode(shapes(), format)) for format in formats]
-    v1 = KServeV1().response(results, formats)
+    results = [shapes(format="coco"), shapes(format="polygons")]
+    alone = [json.loads(encode(result)) for result in results]
+    v1 = KServeV1().response(results)
     assert v1.media_type == "application/json"
     assert json.loads(v1.body) == {"predictions": alone}
-    v2 = OpenInference("of mine").response(results, formats)
+    v2 = OpenInference("of mine").response(results)
     assert v2.media_type == "application/json"
     content = json.loads(v2.body)
     assert content["id"] == "of mine"
-    assert "id" not in json.loads(OpenInference().response(results, formats).body)
+    assert "id" not in json.loads(OpenInference().response(results).body)
     [output] = content["outputs"]
     assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
     assert [json.loads(text) for text in output["data"]] == alone
     for protocol in (KServeV1(), OpenInference()):
         with pytest.raises(BadRequest, match="format is png") as error:
-            protocol.response(results, ["coco", "png"])
+            protocol.response([shapes(format="coco"), shapes(format="png")])
         assert error.value.expected == "format: coco or polygons"
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_response_to_one_image_is_in_the_requested_format(format: str) -> None:
-    content = OneImage().response([shapes()], [format])
+    content = OneImage().response([shapes(format=format)])
     assert content.media_type == FORMATS[format].media_type
-    assert content.body == encode(shapes(), format)
+    assert content.body == encode(shapes(format=format))
 
 
 def test_each_format_of_the_table_has_an_encoder_of_its_type() -> None:
@@ -239,7 +245,7 @@ def test_a_box_of_less_than_a_pixel_can_be_drawn() -> None:
     detections = Detections.of_masks(
         boxes, result.detections.scores, result.detections.classes, result.detections.masks
     )
-    assert encode(Result(result.image, detections, result.model), "png")
+    assert encode(Result(result.image, detections, result.model, response=ResponseOptions("png")))
 
 
 def test_a_masks_pixels_are_tinted_and_no_others() -> None:

@@ -11,6 +11,7 @@ from tensormask_server import Detections
 from tensormask_server.model_files.torch_file import read_torch_file
 from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
 from tensormask_server.responses.encoding import encode
+from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.responses.tensor_stream import StreamedTensor, write_tensors
 
@@ -66,10 +67,11 @@ def test_a_response_takes_the_memory_of_a_few_masks(format: str) -> None:
         np.zeros((height, width, 3), np.uint8),
         Detections(np.zeros((count, 4), np.float32), np.ones(count, np.float32), np.zeros(count, np.int64), masks),
         Model("any", ("class 0",), ""),
+        response=ResponseOptions(format),
     )
-    encode(result, format)
+    encode(result)
     tracemalloc.start()
-    response = encode(result, format)
+    response = encode(result)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * height * width + 2 * len(response)

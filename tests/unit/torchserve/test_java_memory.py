@@ -92,6 +92,10 @@ def test_a_file_of_the_users_counts_and_ours_is_for_plain_torchserve() -> None:
         ({"vmargs": "-Xmx4g", "job_queue_size": "many"}, "job_queue_size is 'many'"),
         ({"vmargs": "-Xmx4g", "job_queue_size": "0"}, "job_queue_size is '0'"),
         ({"vmargs": "-Xmx4g", "max_request_size": "64m"}, "max_request_size is '64m'"),
+        ({"vmargs": "-Xmx4g", "max_request_size": "9" * 5000}, "max_request_size is '9{60}' .* from 1 to 2147483647"),
+        ({"vmargs": "-Xmx4g", "max_response_size": "2147483648"}, "max_response_size is '2147483648' .* to 2147483647"),
+        ({"vmargs": "-Xmx4g", "job_queue_size": "1" * 5000}, "job_queue_size is '1{60}'"),
+        ({"vmargs": f"-Xmx{'1' * 5000}g"}, "-Xmx in vmargs .* '1{60}' is not a size of memory"),
         ({"vmargs": "-Xmx200m"}, r"job_queue_size 1 .* needs a heap"),
     ],
 )

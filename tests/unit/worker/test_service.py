@@ -1,5 +1,6 @@
 """The worker's service without a web server: fields and headers in, statuses, headers and bodies out."""
 
+import base64
 import gc
 import io
 import json
@@ -67,6 +68,54 @@ def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
     assert [each.headers["X-Instance-Count"] for each in responses] == [str(count), "0", "0", str(count)]
     assert all("decode;dur=" in each.headers["Server-Timing"] for each in (responses[0], responses[3]))
     assert json.loads(responses[1].body).keys() == {"error", "expected"}
+
+
+def grey_12_bits() -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(CASE.image[..., 0].astype(np.uint16) << 4).save(content, "PNG")
+    return content.getvalue()
+
+
+STRETCHED = f"values from 0 to {int(CASE.image[..., 0].max()) << 4} were stretched to 0 to 255 (stretch=auto)"
+
+
+@pytest.mark.parametrize("format", [b"png", b"npz", b"coco", b"polygons"])
+def test_the_response_says_how_the_image_was_decoded(service: Service, format: bytes) -> None:
+    noted, plain = respond(
+        service,
+        {"body": grey_12_bits(), "format": format},
+        {"body": grey_12_bits(), "format": format, "stretch": b"none"},
+    )
+    assert noted.headers["X-Image-Note"] == STRETCHED
+    assert "X-Image-Note" not in plain.headers
+    if format in (b"coco", b"polygons"):
+        assert json.loads(noted.body)["notes"] == [STRETCHED]
+        assert "notes" not in json.loads(plain.body)
+
+
+def test_of_several_images_each_has_its_own_notes(service: Service) -> None:
+    encoded = base64.b64encode(grey_12_bits()).decode()
+    images = [{"image": encoded}, {"image": encoded, "stretch": "none"}, {"image": encoded, "stretch": "min-max"}]
+    [response] = respond(service, {"body": json.dumps({"instances": images}).encode()})
+    first, second, third = json.loads(response.body)["predictions"]
+    assert first["notes"] == [STRETCHED]
+    assert "notes" not in second
+    assert third["notes"][0].endswith("(stretch=min-max)")
+    assert "X-Image-Note" not in response.headers
+
+
+def test_values_that_do_not_fit_are_refused_with_what_to_do(service: Service) -> None:
+    content = io.BytesIO()
+    Image.fromarray(np.array([[-3, 70000]], np.int32)).save(content, "TIFF")
+    refused, read = respond(
+        service, {"body": content.getvalue()}, {"body": content.getvalue(), "stretch": b"min-max", "format": b"coco"}
+    )
+    assert refused.status == 400
+    error = json.loads(refused.body)
+    assert "from -3 to 70000" in error["error"]
+    assert "min-max" in error["expected"]
+    assert read.status == 200
+    assert read.headers["X-Image-Note"] == "values from -3 to 70000 were stretched to 0 to 255 (stretch=min-max)"
 
 
 def test_a_browser_gets_the_page(service: Service) -> None:

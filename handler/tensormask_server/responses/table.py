@@ -1,0 +1,91 @@
+"""The format csv: a table of measures for spreadsheets and pandas, with one row for each instance."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tensormask_server.responses.measures import measures_of
+from tensormask_server.responses.result import Result
+
+# a spreadsheet takes a cell that begins with one of these for a formula, even in quotation marks
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+DECIMALS = 4  # of a number of pixels
+DIGITS = 8  # of a number with a unit
+
+
+def csv_table(result: Result) -> bytes:
+    """Encodes a table of the instances, best score first: CSV as in RFC 4180, in UTF-8.
+
+    Args:
+        result: with or without masks. Without masks, the columns that measure them are absent.
+
+    Returns:
+        A line of column names, and a line for each instance. Lengths are in pixels. If the request has a pixel size,
+        each length and area has a second column in its unit, such as area_um2 beside area. An apostrophe stands before
+        a text that a spreadsheet would take for a formula.
+    """
+    response, detections = result.response, result.detections
+    lengths: dict[str, Sequence[float]] = dict(_boxes(detections.boxes))
+    areas: dict[str, Sequence[int]] = {}
+    orientations: dict[str, Sequence[float]] = {}
+    if detections.image_masks is not None:
+        measures = [measures_of(crop) for crop in detections.image_masks]
+        areas["area"] = [each.area for each in measures]
+        for name in ("perimeter", "centroid_x", "centroid_y", "equivalent_diameter"):
+            lengths[name] = [getattr(each, name) for each in measures]
+        orientations["orientation"] = [each.orientation for each in measures]
+    names = [result.model.class_names[number] for number in detections.classes.tolist()]
+    columns: dict[str, Iterable[object]] = {
+        "instance": range(1, len(detections) + 1),
+        "class": map(_safe, names),
+        "score": _decimals(detections.scores.tolist(), 6),
+        **areas,
+        **{name: _decimals(values, DECIMALS) for name, values in lengths.items()},
+        **{name: _decimals(values, 6) for name, values in orientations.items()},
+    }
+    if response.pixel_size is not None:
+        side, unit = response.pixel_size.length, response.pixel_size.unit
+        columns |= {f"{name}_{unit}2": _digits(value * side**2 for value in areas[name]) for name in areas}
+        columns |= {f"{name}_{unit}": _digits(value * side for value in lengths[name]) for name in lengths}
+    of_request = {"image_id": response.image_id, "file_name": response.file_name}
+    of_image = {name: [_safe(value)] * len(detections) for name, value in of_request.items() if value is not None}
+    return _encoded({**of_image, **columns})
+
+
+def _boxes(boxes: np.ndarray) -> Mapping[str, Sequence[float]]:
+    """The columns of float32 (N, 4), x0 y0 x1 y1."""
+    x0, y0, x1, y1 = boxes.astype(np.float64).T
+    columns = {"box_x": x0, "box_y": y0, "box_width": x1 - x0, "box_height": y1 - y0}
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def _safe(value: object) -> object:
+    """The value, with an apostrophe before a text that a spreadsheet would take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def _decimals(values: Iterable[float], decimals: int) -> list[str]:
+    """Numbers without an exponent, rounded. NaN is an empty cell."""
+    return [
+        "" if math.isnan(value) else np.format_float_positional(value, decimals, unique=False, trim="0")
+        for value in values
+    ]
+
+
+def _digits(values: Iterable[float]) -> list[str]:
+    """Numbers without an exponent, with the first DIGITS digits of each. NaN is an empty cell."""
+    return [
+        "" if math.isnan(value) else np.format_float_positional(value, DIGITS, False, fractional=False, trim="0")
+        for value in values
+    ]
+
+
+def _encoded(columns: Mapping[str, Iterable[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
