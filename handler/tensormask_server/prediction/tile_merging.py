@@ -14,7 +14,7 @@ from tensormask_server.prediction.detections import Detections
 from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
 from tensormask_server.prediction.tile_grid import Tile
 
-BORDER = 2  # pixels: a box that ends so near to its tile's border is cut by it; boxes are seldom exact
+BORDER = 0.02  # of a tile's side: a box that ends so near to its tile's border is cut by it; boxes are seldom exact
 MIN_IOU = 0.5  # of two sightings that are whole
 MIN_SHARE = 0.5  # of the smaller mask, where one of two sightings is cut
 # Sightings are kept for so many times max_detections. Few instances are seen by more than four tiles.
@@ -121,11 +121,12 @@ class TileMerger:
     def _is_cut(self, box: np.ndarray, tile: Tile) -> bool:
         """Whether a box reaches a border of the tile that isn't the image's, or beyond."""
         x0, y0, x1, y1 = box.tolist()
-        return (
-            (tile.left > 0 and x0 <= tile.left + BORDER)
-            or (tile.top > 0 and y0 <= tile.top + BORDER)
-            or (tile.right < self._width and x1 >= tile.right - BORDER)
-            or (tile.bottom < self._height and y1 >= tile.bottom - BORDER)
+        border_x, border_y = BORDER * tile.width, BORDER * tile.height
+        return bool(
+            (tile.left > 0 and x0 <= tile.left + border_x)
+            or (tile.top > 0 and y0 <= tile.top + border_y)
+            or (tile.right < self._width and x1 >= tile.right - border_x)
+            or (tile.bottom < self._height and y1 >= tile.bottom - border_y)
         )
 
     def _is_credible(self, joined: _Sighting) -> bool:

@@ -37,7 +37,10 @@ def detect_in_tiles(
         One `Detections` per image, in the order of the images.
     """
     auto_size = unreduced_side(config.input)
-    tiles = [requested_tiles(*image.shape[:2], each, auto_size) for image, each in zip(images, options, strict=True)]
+    tiles = [
+        requested_tiles(image.shape[0], image.shape[1], each, auto_size)
+        for image, each in zip(images, options, strict=True)
+    ]
     whole = [i for i, of_image in enumerate(tiles) if not of_image]
     detections = dict(zip(whole, detect([images[i] for i in whole], [options[i] for i in whole]), strict=True))
     for i, of_image in enumerate(tiles):
