@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
 RENDERED_SIZE = 256  # pixels, of the square that holds a whole emoji
@@ -100,12 +99,14 @@ def load_emoji(designs: tuple[Design, ...], cache: Path) -> dict[int, list[np.nd
 
 
 def _draw(design: Design) -> dict[str, np.ndarray]:
+    import resvg_py  # only here: drawings that are in the cache don't need it
+
     icons = _fetch(design)
     drawn = {}
     for name in dict.fromkeys(name for category in CATEGORIES for name in category.icons):
         icon = icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent", name))
         if icon is not None:
-            pixels = _rasterise(icon, icons)
+            pixels = _pixels(resvg_py.svg_to_bytes(svg_string=_svg(icon, icons)))
             if (pixels[..., 3] >= 128).mean() < SCENE_COVERAGE:
                 drawn[name] = pixels
     return drawn
@@ -124,12 +125,15 @@ def _fetch(design: Design) -> dict[str, Any]:
         return content
 
 
-def _rasterise(icon: dict[str, Any], icons: dict[str, Any]) -> np.ndarray:
+def _svg(icon: dict[str, Any], icons: dict[str, Any]) -> str:
     left, top = icon.get("left", icons.get("left", 0)), icon.get("top", icons.get("top", 0))
     width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
-    svg = (
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{left} {top} {width} {height}" width="{RENDERED_SIZE}" height="{RENDERED_SIZE}">{icon["body"]}</svg>'
     )
-    png = io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg)))
-    return np.array(Image.open(png).convert("RGBA"))
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    """uint8 (H, W, 4), RGBA."""
+    return np.array(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,40 @@ from tensormask_server import __version__
 from tensormask_server.options import handler_options
 from tensormask_server.printable import one_line
 from tensormask_server.reports import FAILED, report
+from tensormask_server.request_log import RequestLog
 from tensormask_server.tied import end_with_parent
 from tensormask_server.worker.cores import share_cores
 from tensormask_server.worker.loading import load_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
-from tensormask_server.worker.service import Response, Service
+from tensormask_server.worker.service import RawRequest, Response, Service
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
+from ts.service import Service as TorchServeService
 from ts.torch_handler.base_handler import BaseHandler
 
 logger = logging.getLogger(__name__)
 
-# what TorchServe knows of a request: its fields and its headers
-RawRequest = tuple[Mapping[str, Any], Mapping[str, str]]
+Requests = tuple[list[Any], list[dict[str, Any]], dict[int, str]]  # TorchServe's: headers, fields and ids of a batch
+
+retrieve_last_values: Callable[[Any], Requests] = TorchServeService.retrieve_data_for_inference
+
+
+def retrieve_all_values(batch: Any) -> Requests:
+    """Reads a batch as TorchServe does, except that a field that a request has several times keeps all its values.
+
+    Args:
+        batch: TorchServe's message.
+
+    Returns:
+        The batch's headers, fields and ids. Such a field is the list of its values. TorchServe keeps only the last one.
+    """
+    headers, all_fields, ids = retrieve_last_values(batch)
+    for fields, request in zip(all_fields, batch, strict=True):
+        values: dict[str, list[Any]] = {}
+        for part in request["parameters"]:
+            values.setdefault(part["name"], []).append(part["value"])
+        fields.update({name: each for name, each in values.items() if len(each) > 1})
+    return headers, all_fields, ids
 
 
 class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
@@ -45,6 +66,7 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         # the worker gets bodies as they came: TorchServe's own decoding of JSON takes longer than all that this
         # handler does beside the network
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        TorchServeService.retrieve_data_for_inference = staticmethod(retrieve_all_values)
         self.context = context
         end_with_parent()
         try:
@@ -67,7 +89,9 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self._declare_metrics(context)
         weights = context.manifest["model"]["serializedFile"]
         model_dir = Path(properties["model_dir"])
-        service = load_service(model_dir, weights, context.model_name, options, self.device, self._record)
+        service = load_service(
+            model_dir, weights, context.model_name, options, self.device, self._record, RequestLog.of_environment()
+        )
         logger.info("tensormask_server %s ready on %s, with options %s", __version__, self.device, options)
         return service
 
@@ -83,9 +107,12 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
             data: TorchServe's fields of each request: the body under "body", or a form's fields, and the query's.
 
         Returns:
-            Each request's fields and headers.
+            The requests, with TorchServe's own ids.
         """
-        return [(fields, self.context.get_all_request_header(index)) for index, fields in enumerate(data)]
+        return [
+            RawRequest(fields, self.context.get_all_request_header(index), self.context.get_request_id(index) or "")
+            for index, fields in enumerate(data)
+        ]
 
     def inference(self, requests: Sequence[RawRequest]) -> list[Response]:
         """The response to each request."""

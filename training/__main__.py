@@ -68,6 +68,12 @@ def main() -> None:
     parser.add_argument(
         "--every", type=whole_number(1), metavar="N", help="iterations between validations; left out: each checkpoint"
     )
+    parser.add_argument(
+        "--minutes",
+        type=weight,
+        metavar="M",
+        help="ends the training after so long, with its state and weights written; the same command continues it",
+    )
     args = parser.parse_args()
     if args.every and not args.validate:
         parser.error("--every has no effect without --validate; give --validate FOLDER")
@@ -78,7 +84,10 @@ def main() -> None:
         warn_if_emulated(torch.bfloat16)
     if "WORLD_SIZE" in os.environ:  # started by torchrun
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            try:
+                device = _own_gpu(device, int(os.environ["LOCAL_RANK"]), torch.cuda.device_count())
+            except ValueError as error:
+                parser.exit(2, f"{error}\n")
             torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     run = Run(
@@ -94,6 +103,7 @@ def main() -> None:
         name_weight=args.name_weight,
         validate=args.validate,
         every=args.every,
+        minutes=args.minutes,
     )
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -110,6 +120,27 @@ def main() -> None:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _own_gpu(device: torch.device, process: int, count: int) -> torch.device:
+    """The GPU of one of the processes that torchrun starts on this machine.
+
+    Args:
+        device: of --device.
+        process: the number of the process on this machine, from 0 on.
+        count: how many GPUs this machine has.
+
+    Raises:
+        ValueError: there is none for this process, or --device names one for all of them.
+    """
+    if device.index is not None:
+        raise ValueError(f"--device is {device}, and torchrun gives each process its own; expected --device cuda")
+    if process >= count:
+        raise ValueError(
+            f"torchrun starts {process + 1} processes or more, and torch finds {count} GPUs; expected "
+            f"--nproc-per-node {count}, or --device cpu"
+        )
+    return torch.device("cuda", process)
 
 
 def _device(text: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -55,10 +56,13 @@ class Run:
     name_weight: float = 0.0  # of the loss by which classes compete
     validate: Path | None = None  # a folder in COCO's format, on which the network is scored
     every: int | None = None  # iterations between these scores; None: at each checkpoint
+    minutes: float | None = None  # after which the training stops; None: at MAX_ITER
 
 
 def train(config: TrainingConfig, run: Run) -> TensorMask:
-    """Trains until MAX_ITER, from the state in the output folder if there is one; in one process of several or alone.
+    """Trains until MAX_ITER or until the time is up, from the state in the output folder if there is one.
+
+    It runs in one process of several or alone. What it writes when the time is up is what it would write at MAX_ITER.
 
     Returns:
         The trained network, in training mode.
@@ -70,6 +74,7 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         TemporaryFolderError: the processes that make batches can't use the folder for temporary files.
         TrainingStopped: a loss is no finite number.
     """
+    end = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
     if run.workers:
         check_temporary_folder()
     torch.manual_seed(run.seed)
@@ -123,13 +128,16 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             _check_finite(batch_losses, batch, iteration, run.out)
             _step(learner, optimizer, batch_losses, config.solver.clip_norm)
             report.add(rate, {name: loss.detach() for name, loss in batch_losses.items()})
-            due = (iteration + 1) % config.solver.checkpoint_period == 0 or iteration + 1 == config.solver.max_iter
-            if due and _is_first():
+            is_last = iteration + 1 == config.solver.max_iter or _is_over(end, device)
+            if (is_last or (iteration + 1) % config.solver.checkpoint_period == 0) and _is_first():
                 files.save(run.out, config, criterion, optimizer, iteration + 1, options)
-            is_last = iteration + 1 == config.solver.max_iter
             if validation is not None and (is_last or (iteration + 1) % every == 0):
                 validated = validation(network, device)
                 report.add_validation(validated, keep_best(run.out, network, validated.scores, iteration + 1))
+            if is_last:
+                break
+    if distributed.is_initialized():
+        distributed.barrier()  # no process ends its connections while another still needs them
     return network
 
 
@@ -230,6 +238,20 @@ def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:
             f"{printable(data.folder / 'instances.json')} has {len(data.category_ids)} categories; set NUM_CLASSES to "
             "their number"
         )
+
+
+def _is_over(end: float, device: torch.device) -> bool:
+    """Whether the time is up, which the first of several processes decides for all.
+
+    Args:
+        end: of the training, in seconds on the monotonic clock; infinite if it has no limit.
+    """
+    if end == math.inf:
+        return False
+    over = torch.tensor(time.monotonic() >= end, dtype=torch.uint8, device=device)
+    if distributed.is_initialized():
+        distributed.broadcast(over, 0)
+    return bool(over)
 
 
 def _is_first() -> bool:

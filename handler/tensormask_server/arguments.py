@@ -15,12 +15,13 @@ from tensormask_server.tile_options import (
 )
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Makes an argparse type for whole numbers of `least` or more."""
+def whole_number(least: int, unit: str = "") -> Callable[[str], int]:
+    """Makes an argparse type for whole numbers of `least` or more, of a unit such as "seconds"."""
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number, {least} or more")
+            kind = f"a whole number of {unit}" if unit else "a whole number"
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not {kind}, {least} or more")
         return int(text)
 
     return parse

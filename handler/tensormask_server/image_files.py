@@ -1,8 +1,8 @@
 """Which files of a folder are taken for images, by their names."""
 
-READABLE = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# these include formats that can't be read, so that such an image gets an error and isn't left out silently
-SUFFIXES = (*READABLE, ".heic", ".heif", ".avif")
+READABLE = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".btf", ".tf8")
+# these include what only some servers read, so that such an image gets an error and isn't left out silently
+SUFFIXES = (*READABLE, ".heic", ".heif", ".hif")
 
 
 def is_image_name(name: str) -> bool:

@@ -6,6 +6,7 @@ Such text can have escape sequences that rewrite the terminal, line ends that fo
 import contextlib
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TextIO
 
@@ -57,6 +58,14 @@ def quoted(value: object, limit: int = VALUE) -> str:
         return printable(repr(value), limit)
     except (ValueError, RecursionError):  # a number of too many digits, or a list that contains itself
         return f"a {type(value).__name__} that is too large to show"
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text has no line ends, control characters or surrogates, which a header and a JSON text can't have.
+
+    Other characters that `printable` escapes are allowed: names of files have spaces of all widths.
+    """
+    return all(unicodedata.category(each) not in ("Cc", "Cs", "Zl", "Zp") for each in text)
 
 
 def say(line: str, file: TextIO | None = None) -> None:

@@ -8,12 +8,13 @@ LEAST_PERCENTAGE = 5  # a smaller number above 1 is rather a slip
 LEAST_SIMILARITY = 0.6  # of difflib's ratio, 0…1: one wrong letter in a short word is still near
 
 
-def did_you_mean(name: object, known_names: Iterable[str]) -> str:
+def did_you_mean(name: object, known_names: Iterable[str], similarity: float = LEAST_SIMILARITY) -> str:
     """The hint to put behind an unknown name in an error message. Letter case doesn't matter.
 
     Args:
         name: what the user wrote. A name that isn't a string, as in YAML, is compared as `str` shows it.
         known_names: the names that would be accepted.
+        similarity: 0…1, by difflib's ratio: how near a known name has to be.
 
     Returns:
         " (did you mean score_threshold?)", or "" if no known name is near.
@@ -24,7 +25,7 @@ def did_you_mean(name: object, known_names: Iterable[str]) -> str:
     by_lower_case: dict[str, str] = {}
     for known in known_names:
         by_lower_case.setdefault(known.lower(), known)
-    near = difflib.get_close_matches(text.lower(), by_lower_case, n=1, cutoff=LEAST_SIMILARITY)
+    near = difflib.get_close_matches(text.lower(), by_lower_case, n=1, cutoff=similarity)
     return f" (did you mean {by_lower_case[near[0]]}?)" if near else ""
 
 

@@ -1,15 +1,18 @@
 """The page that a browser gets at the model's URL."""
 
 import base64
+import csv
 import json
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from tensormask_server.formats import FORMATS
 
 from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
@@ -131,6 +134,46 @@ def test_the_response_to_the_curl_command_is_what_is_shown(page: Page, image: Pa
     command = page.locator("#curl").inner_text()
     printed = subprocess.run(command, shell=True, cwd=image.parent, capture_output=True, check=True).stdout
     assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
+
+
+def test_every_format_can_be_downloaded(page: Page, image: Path, tmp_path: Path) -> None:
+    upload(page, image)
+    set_threshold(page, 0.4)
+    count = page.locator("#list li").count()
+    assert page.locator("#format option").all_inner_texts() == [
+        f"{each.name}{each.suffix}" for each in FORMATS.values()
+    ]
+    for format in FORMATS.values():
+        page.select_option("#format", f"{format.name}{format.suffix}")
+        with page.expect_download() as download:
+            page.click("#download")
+        assert download.value.suggested_filename == f"{image.name}{format.suffix}"
+        download.value.save_as(tmp_path / format.name)
+        expect(page.locator("#status")).to_contain_text("Saved")
+    with (tmp_path / "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file_name"] for row in rows] == [image.name] * count
+    assert len(json.loads((tmp_path / "coco").read_text())["instances"]) == count
+    assert (tmp_path / "png").read_bytes().startswith(b"\x89PNG")
+    assert zipfile.is_zipfile(tmp_path / "cutouts")
+
+
+def test_a_download_that_the_server_refuses_is_reported(page: Page, image: Path) -> None:
+    upload(page, image)
+    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
+    page.click("#download")
+    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
+
+
+@pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
+def test_an_image_of_any_name_can_be_downloaded(page: Page, image: Path, tmp_path: Path, name: str) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
+    expect(page.locator("#status")).to_contain_text("encode")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "found.json")
+    named = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["file_name"]
+    assert named == name.replace("\n", "_").replace("\x9b", "_")
 
 
 # What a link to the page, or a file that is dropped on it from another page, may hold. RUN makes a file when it is run.
@@ -321,10 +364,10 @@ def test_everything_is_reached_by_the_tab_key(page: Page, image: Path) -> None:
     upload(page, image)
     reached = set()
     page.evaluate("() => document.body.focus()")
-    for _ in range(15):
+    for _ in range(17):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.parentElement.tagName"))
-    assert reached >= {"file", "sample", "threshold", "LI", "copy"}
+    assert reached >= {"file", "sample", "threshold", "LI", "format", "download", "copy"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

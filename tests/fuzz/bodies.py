@@ -85,7 +85,7 @@ def multipart(form: Mapping[str, bytes]) -> bytes:
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
 SPELT = (
     "0.5 -0 1e999 nan -inf １ 1_0 0x1 true null cat CAT,1 png torch coco polygons npz labelmap csv cutouts gif 0.25um "
-    "fill none , ,,0"
+    "fill none min-max , ,,0"
 )
 WORDS = st.sampled_from([*SPELT.split(" "), "", " 1 ", "9" * 400, "9" * 5000, "dog," * 50])
 NUMBERS = st.sampled_from([0, 1, -1, 255, 256, 2**31, 2**63, 2**64, 10**400, 0.5, -0.0, 1e308, 1e-320]) | st.integers()

@@ -9,6 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from tests.png_chunks import START, chunk, png
+
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -22,8 +24,11 @@ def whole_files() -> tuple[bytes, ...]:
     exif[0x0112], exif[0x010E] = 6, "text"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     animation = {"save_all": True, "append_images": frames, "duration": 10, "loop": 0}
+    values = random.integers(0, 1 << 16, (12, 16, 4), np.uint16)
+    progressive = _saved(rgb, "JPEG", progressive=True)
     made = [
-        *(_saved(rgb, "JPEG", progressive=progressive, exif=exif) for progressive in (False, True)),
+        *(whole[:-cut] for whole in (_saved(rgb, "JPEG"), progressive) for cut in (2, 20)),
+        *(_saved(rgb, "JPEG", progressive=each, exif=exif) for each in (False, True)),
         _saved(rgb.convert("CMYK"), "JPEG"),
         _saved(rgb.convert("L"), "JPEG", icc_profile=profile),
         *(_saved(rgb.convert(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
@@ -31,6 +36,9 @@ def whole_files() -> tuple[bytes, ...]:
             Image.fromarray(random.integers(0, 1 << 16, (12, 16), np.uint16)), "PNG", exif=exif, icc_profile=profile
         ),
         _saved(rgb, "PNG", **animation),
+        *(png(values[..., :channels] >> shift) for channels in (1, 2, 3, 4) for shift in (0, 4)),
+        png(values[..., :3], chunk(b"tRNS", bytes(6)), chunk(b"eXIf", exif.tobytes()[6:])),
+        png(values[..., :1] >> 4, chunk(b"tRNS", bytes(2)), chunk(b"tEXt", b"Comment\0text", crc=1)),
         _saved(rgb.convert("P"), "GIF", transparency=3),
         _saved(frames[0], "GIF", **animation),
         *(_saved(rgb, "WEBP", lossless=lossless, exif=exif) for lossless in (False, True)),
@@ -86,12 +94,19 @@ def files() -> st.SearchStrategy[bytes]:
 def png_bomb(side: int, size: int = 100_000) -> bytes:
     """Black, with as much compressed data as `size` bytes hold."""
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    data = _zeros(size * 1000)
-    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in chunks
-    )
+    return START + chunk(b"IHDR", header) + chunk(b"IDAT", _zeros(size * 1000)) + chunk(b"IEND", b"")
+
+
+def png_of_many_chunks(name: bytes, chunks: int) -> bytes:
+    """One pixel, and empty chunks before its own."""
+    return png(np.zeros((1, 1, 1), np.uint8), chunk(name, b"") * chunks)
+
+
+def png_of_compressed_parts() -> bytes:
+    """One pixel, and parts that aren't pixels of 100 MB each, compressed."""
+    parts = {b"iCCP": b"profile\0\0", b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0"}
+    bombs = [chunk(name, start + _zeros(100_000_000)) for name, start in parts.items()]
+    return png(np.zeros((1, 1, 1), np.uint8), *bombs)
 
 
 def tiff_bomb(side: int) -> bytes:
@@ -137,6 +152,12 @@ def jpeg_bomb() -> bytes:
 def jpeg_of_many_scans(scans: int) -> bytes:
     whole = _saved(Image.new("L", (2048, 2048), 128), "JPEG", progressive=True)
     return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * scans + whole[-2:]
+
+
+def jpeg_of_many_segments(segments: int) -> bytes:
+    """Comments before the image."""
+    whole = _saved(Image.new("L", (16, 16)), "JPEG")
+    return whole[:2] + b"\xff\xfe\0\2" * segments + whole[2:]
 
 
 def bmp_bomb() -> bytes:

@@ -16,6 +16,9 @@ KEYS = ",".join(f'"{number}":0' for number in range(1_000_000))
 LARGE_BODIES: dict[str, Callable[[], bytes]] = {
     "PNG of 100,000²": lambda: images.png_bomb(100_000),
     "PNG of 10,000²": lambda: images.png_bomb(10_000),
+    "PNG of a million texts": lambda: images.png_of_many_chunks(b"tEXt", 1_000_000),
+    "PNG of a million IDATs": lambda: images.png_of_many_chunks(b"IDAT", 1_000_000),
+    "PNG of texts of 100 MB": images.png_of_compressed_parts,
     "TIFF of 100,000²": lambda: images.tiff_bomb(100_000),
     "TIFF of a tile of 32,768²": lambda: images.tiff_of_one_tile(16, 32_768),
     "WebP of 16,383²": images.webp_bomb,
@@ -23,6 +26,7 @@ LARGE_BODIES: dict[str, Callable[[], bytes]] = {
     "GIF of 20,000 frames": lambda: images.gif_of_many_frames(20_000),
     "JPEG of 65,500²": images.jpeg_bomb,
     "JPEG of 50,000 scans": lambda: images.jpeg_of_many_scans(50_000),
+    "JPEG of 5 million segments": lambda: images.jpeg_of_many_segments(5_000_000),
     "BMP of 2³¹²": images.bmp_bomb,
     "instances, 100 of 2048²": lambda: _instances(images.png_bomb(2048, 600), 100),
     "instances, 8 of 3000²": lambda: _instances(images.png_bomb(3000, 600), 8),

@@ -41,6 +41,7 @@ def parsed(sent: Sent) -> str:
         assert item.image.ndim == 3
         assert item.image.shape[2] == 3
         assert 0 < item.image.size <= 3 * LIMITS.max_pixels
+        assert all(note.isascii() and note.isprintable() and len(note) < 300 for note in item.notes), item.notes
     return "200"
 
 

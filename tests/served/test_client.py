@@ -1,11 +1,14 @@
 """The client and its command at a real server."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tensormask_server import Predictor
@@ -75,12 +78,12 @@ def test_options_are_sent(server: Server, case: Case) -> None:
 
 
 def test_a_folder_gets_its_responses_and_a_broken_image_does_not_stop_it(server: Server, folder: Path) -> None:
-    (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     result = run(server, folder)
     assert result.returncode == 1
     assert "broken.jpg: 400 " in result.stderr
     assert "phone.HEIC: 400 " in result.stderr
-    assert "is HEIC, which isn't supported" in result.stderr
+    assert "the image's file is damaged" in result.stderr
     assert "4/4" in result.stderr
     out = folder.parent / "out"
     assert json.loads((out / "one.png.json").read_text())["height"] == 150
@@ -107,6 +110,29 @@ def test_it_ends_with_how_many_responses_are_where_and_what_was_skipped(server: 
     assert first == f"3 responses in {out}: 1 written now, 2 there before"
     named = ", ".join(f"{folder}/{name}" for name in ("._one.png", "z0.txt", "z1.txt", "z2.txt", "z3.txt"))
     assert second == f"skipped, as the name isn't an image's: {named} and 3 more"
+
+
+def test_the_commands_responses_name_their_images(server: Server, folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    (folder / "one.png").rename(folder / "ü, 1.png")
+    assert run(server, folder, "--format", "csv", "--pixel-size", "0.25 µm").returncode == 0
+    tables = [pd.read_csv(path) for path in sorted((folder.parent / "out").rglob("*.csv"))]
+    table = pd.concat(tables)
+    assert set(table["file_name"]) == {"two.PNG", "ü, 1.png"}
+    np.testing.assert_allclose(table["area_um2"], table["area"] / 16)
+
+
+def test_the_client_has_every_option_of_a_response(server: Server, case: Case) -> None:
+    client = Client(server.url)
+    response = client.request(
+        case.image, "polygons", image_id=3, file_name="a.png", tolerance=1.5, holes="keep", image_data="none"
+    )
+    content = json.loads(response.body)
+    assert (content["imagePath"], content["imageData"]) == ("a.png", None)
+    assert len(client.predict(case.image, image_id=3, pixel_size="2mm")) > 0
+    assert zipfile.is_zipfile(io.BytesIO(client.request(case.image, "cutouts").body))
+    with pytest.raises(Refused, match="tolerance is 21"):
+        client.request(case.image, "polygons", tolerance=21)
 
 
 def test_existing_responses_are_not_requested_again(server: Server, folder: Path) -> None:

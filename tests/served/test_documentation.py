@@ -4,13 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
+from pycocotools.coco import COCO
 
 from reference.cases import Case
 from tests.certificates import HAS_OPENSSL
@@ -57,6 +60,7 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     shutil.copytree(ROOT, folder, ignore=left_out)
     (folder / ".venv").symlink_to(sys.prefix)
     Image.fromarray(case.image).save(folder / "image.jpg")
+    Image.fromarray(case.image[..., 0].astype(np.uint16) << 4).save(folder / "cells.png")
     (folder / "images").mkdir()
     shutil.copy(folder / "image.jpg", folder / "images")
     shutil.copy(case.config, folder / "config.yaml")
@@ -123,9 +127,18 @@ def _check_readme(reader: Reader) -> None:
 def _check_requests(reader: Reader) -> None:
     for name in ("drawn.png", "found.png", "labels.png"):
         assert _size(reader.folder / name) == (200, 150)
+    assert "(stretch=percentile)" in (reader.folder / "headers.txt").read_text()
     tensors = reader.values["tensors"]
     assert len(tensors["scores"]) > 0
     assert tensors["pred_masks"].shape == (len(tensors["scores"]), 150, 200)
+    annotations = COCO(str(reader.folder / "annotations.json"))
+    assert len(annotations.anns) == len(annotations.loadRes(reader.values["content"]["instances"]).anns) > 0
+    polygons = json.loads((reader.folder / "polygons.json").read_text())
+    assert (polygons["imagePath"], polygons["imageData"]) == ("image.jpg", None)
+    assert polygons["shapes"]
+    assert reader.values["summary"]["count"].sum() == len(reader.values["table"]) > 0
+    with zipfile.ZipFile(reader.folder / "cutouts.zip") as archive:
+        assert archive.namelist()[0].startswith("001_class-")
     assert reader.values["labels"].shape == reader.values["mask"].shape == (150, 200)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
@@ -54,6 +55,22 @@ def test_a_servers_response_is_drawn_by_supervision(demo_server: Server, tmp_pat
     assert int(printed.split()[0]) > 3, printed
     image = np.array(Image.open(IMAGE).convert("RGB"))
     assert np.any(np.array(Image.open(drawn)) != image, axis=-1).mean() > 0.05
+
+
+def test_a_folder_of_images_becomes_a_table_of_measures(demo_server: Server, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("one.jpg", "other.jpg"):
+        (images / name).write_bytes(IMAGE.read_bytes())
+    out = tmp_path / "measures.csv"
+    options = ["--pixel-size", "0.5mm", "--threshold", 0.45]
+    printed = run(EXAMPLES / "measure_instances.py", demo_server.url, images, out, *options)
+    table = pd.read_csv(out)
+    assert set(table["file_name"]) == {"one.jpg", "other.jpg"}
+    np.testing.assert_allclose(table["area_mm2"], table["area"] / 4)
+    title, _, *rows = printed.splitlines()
+    assert title.split() == ["instances", "images", "mean", "area_mm2", "mean", "equivalent_diameter_mm"]
+    assert sum(int(row[len("class") :].split()[-4]) for row in rows) == len(table) > 6
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="the extra bulk isn't installed")

@@ -4,9 +4,11 @@ import base64
 import io
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
@@ -67,6 +69,8 @@ def test_the_response_to_an_image_file_is_cocos_results(
         ("png", "image/png"),
         ("labelmap", "image/png"),
         ("polygons", "application/json"),
+        ("csv", "text/csv"),
+        ("cutouts", "application/zip"),
     ],
 )
 def test_each_format_has_the_same_masks(
@@ -88,6 +92,15 @@ def test_each_format_has_the_same_masks(
         np.testing.assert_array_equal(labels > 0, expected.masks.any(axis=0))
     elif format == "png":
         assert Image.open(io.BytesIO(response.body)).size == case.image.shape[1::-1]
+    elif format == "csv":
+        table = pd.read_csv(io.BytesIO(response.body))
+        assert table["area"].tolist() == expected.masks.sum(axis=(1, 2)).tolist()
+        assert table["class"].tolist() == [f"class {number}" for number in expected.classes]
+    elif format == "cutouts":
+        with zipfile.ZipFile(io.BytesIO(response.body)) as archive:
+            opaque = [np.array(Image.open(archive.open(name)))[..., 3] > 0 for name in archive.namelist()]
+        sizes = [int(mask.sum()) for mask in expected.masks if mask.any()]
+        assert [int(mask.sum()) for mask in opaque] == sizes
     else:
         labels_found = {shape["label"] for shape in json.loads(response.body)["shapes"]}
         assert labels_found == {f"class {number}" for number in expected.classes}
@@ -106,6 +119,45 @@ def test_options_count_wherever_they_stand(server: Server, image: Path, place: s
     response, _ = curl(*spelt(PLACES[place], image, server))
     assert response.status == 200, response.body
     assert len(np.load(io.BytesIO(response.body))["scores"]) == 1
+
+
+NAMED = {
+    "query": ("-T", "{}", "{base}/tiny/predict?image_id=7&file_name=%C3%BC.jpg&format=csv&pixel_size=0.25um"),
+    "headers": (
+        *("-T", "{}", "-H", "Image-Id: 7", "-H", "File-Name: ü.jpg", "-H", "Accept: text/csv"),
+        *("-H", "Pixel-Size: 0.25 µm", "{base}/predictions/tiny"),
+    ),
+    "form": (
+        *("-F", "data=@{}", "-F", "image_id=7", "-F", "file_name=ü.jpg", "-F", "format=csv"),
+        *("-F", "pixel_size=0.25 µm", "{base}/predictions/tiny"),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", NAMED)
+def test_options_of_the_response_count_wherever_they_stand(server: Server, image: Path, place: str) -> None:
+    response, _ = curl(*spelt(NAMED[place], image, server))
+    assert (response.status, response.content_type) == (200, "text/csv"), response.body
+    table = pd.read_csv(io.BytesIO(response.body))
+    assert set(table["image_id"]) == {7}
+    assert set(table["file_name"]) == {"ü.jpg"}
+    np.testing.assert_allclose(table["area_um2"], table["area"] / 16)
+
+
+def test_each_image_of_json_has_options_of_the_response(server: Server, image: Path) -> None:
+    text = base64.b64encode(image.read_bytes()).decode()
+    instances = [
+        {"image": text, "image_id": 1, "file_name": "a.jpg"},
+        {"image": text, "image_id": "2b", "format": "polygons", "tolerance": 3, "image_data": "none"},
+        {"image": text, "format": "polygons", "tolerance": 0, "image_data": "none"},
+    ]
+    content = json.loads(server.post(json.dumps({"instances": instances}).encode()).body)["predictions"]
+    assert {(each["image_id"], each["file_name"]) for each in content[0]["instances"]} == {(1, "a.jpg")}
+    assert all(each["imageData"] is None for each in content[1:])
+    points = [sum(len(shape["points"]) for shape in each["shapes"]) for each in content[1:]]
+    assert 0 < points[0] < points[1] / 2
+    refused = server.post(json.dumps({"instances": [{"image": text, "format": "csv"}]}).encode())
+    assert (refused.status, refused.error()["expected"]) == (400, "format: coco or polygons")
 
 
 def test_base64_in_json(server: Server, image: Path) -> None:
@@ -143,6 +195,8 @@ def test_the_open_inference_protocol(server: Server, case: Case, image: Path, tm
         (("-T", "{}", "{base}/tiny/predict?max_detection=1"), "did you mean max_detections?"),
         (("-T", "{}", "{base}/tiny/predict?format=gif"), 'format is "gif"'),
         (("-T", "{}", "{base}/tiny/predict?classes=unicorn"), '"unicorn", which is no class of this network'),
+        (("-T", "{}", "{base}/tiny/predict?pixel_size=0.25"), 'pixel_size is "0.25"'),
+        (("-T", "{}", "-H", "Holes: kep", "{base}/predictions/tiny"), "did you mean keep?"),
         (("-T", "{}", "-H", "score-threshold: 2", "{base}/predictions/tiny"), "score_threshold is 2"),
         (("-F", "upload=@{}", "{base}/predictions/tiny"), "expected it in one of data"),
         (("-F", "data=@{}", "-F", "mask_threshold=0", "{base}/predictions/tiny"), "mask_threshold is 0"),

@@ -15,8 +15,8 @@ from tensormask_server import Predictor
 from tensormask_server.client import Client, Refused
 
 from reference.cases import Case
+from tests.png_chunks import chunk, png
 from tests.served.conftest import THRESHOLD, Server
-from tests.unit.images.png_chunks import chunk, png
 from tests.waiting import PATIENCE
 
 EXIF_6 = Image.Exif()

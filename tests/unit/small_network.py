@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from tensormask_server import Detections, Predictor
 from tensormask_server.network.config import TensorMaskConfig, parse_config
+from tensormask_server.network.graphs import Graphs, graphs_for
 from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.prediction.batched import BatchedPrediction
+from tensormask_server.prediction.predictor import GPU_BATCH_SIZE
 
 from reference.synthetic_weights import synthetic_state
 
@@ -79,6 +82,14 @@ def small_predictor(
     changes: Mapping[str, Any] = NO_CHANGES, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Predictor:
     return Predictor(small_network(changes, seed), torch.device("cpu"), dtype)
+
+
+def as_on_a_gpu(predictor: Predictor, graphs: Graphs | None = None) -> Predictor:
+    """Lets a predictor on the CPU run images as one on a GPU does: together."""
+    graphs = graphs or graphs_for(predictor.device)
+    predictor.batched = BatchedPrediction(predictor.network, predictor.device, predictor.dtype, graphs)
+    predictor.batch_size = GPU_BATCH_SIZE
+    return predictor
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -32,7 +32,7 @@ getattr(runpy, how)(what, run_name="__main__")
         ("run_module", "training", "pycocotools", "train"),
         ("run_path", "bench/evaluate.py", "tqdm", "train"),
         ("run_path", "bench/evaluate_bulk.py", "pyarrow", "bulk"),
-        ("run_path", "demo/dataset.py", "resvg_py", "train"),
+        ("run_path", "demo/dataset.py", "pycocotools", "train"),
     ],
 )
 def test_what_brings_an_absent_package_is_told(how: str, what: str, absent: str, extra: str) -> None:

@@ -48,13 +48,20 @@ class ArchiveRequest:
 
 
 def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `archive_request` reads, but for the threshold and the output."""
+    """Adds the options that `archive_request` reads, but for the output."""
     defaults = ArchiveRequest(Path(), Path())
     options = defaults.options
     add = parser.add_argument
     add_model_arguments(parser)
     add("--name", help=f"the model's name, in its URL too (default: the NAME of --model, else {defaults.name})")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: the model's, or COCO's for 80)")
+    add(
+        "-t",
+        "--threshold",
+        type=float,
+        default=options.score_threshold,
+        help="0 to 1: a detection's score must be above it (default: %(default)s)",
+    )
     add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
     add_tile_arguments(parser)

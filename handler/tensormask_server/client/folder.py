@@ -24,7 +24,7 @@ from tensormask_server.client.response_files import (
 )
 from tensormask_server.formats import FORMATS
 from tensormask_server.image_files import READABLE, is_image_name
-from tensormask_server.printable import printable
+from tensormask_server.printable import is_one_line, printable
 from tensormask_server.same_options import by_option, check_same_options
 
 REQUEST = ".asked.json"  # in the folder: the options of all its responses
@@ -186,8 +186,8 @@ def _is_ours(target: Path) -> bool:
 
 
 def _named(image: Path) -> Options:
-    """The option `file_name` of an image, so that its response names it. A name with control characters isn't sent."""
-    return {"file_name": image.name} if image.name.isprintable() else {}
+    """The option that names an image in its response. A name that isn't a line of text isn't sent."""
+    return {"file_name": image.name} if is_one_line(image.name) else {}
 
 
 def _files(path: Path, out: Path) -> Iterator[tuple[Path, Path | None]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict, cast
 
 from tensormask_server.arguments import fraction, tile_overlap, weight, whole_number
+from tensormask_server.printable import is_one_line
 
 
 class Options(TypedDict, total=False):
@@ -62,7 +63,7 @@ def option_headers(options: Options) -> dict[str, str]:
 
     Raises:
         TypeError: an option is unknown.
-        ValueError: a value isn't a line of printable text.
+        ValueError: a value isn't a line of text.
     """
     headers = {}
     for name, value in options.items():
@@ -70,7 +71,7 @@ def option_headers(options: Options) -> dict[str, str]:
             raise TypeError(f"{name!r} is not an option; expected {', '.join(Options.__annotations__)}")
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            if not text.isprintable():
+            if not is_one_line(text):
                 raise ValueError(f"{name} is {text!r}; expected a line of text")
             headers[name.replace("_", "-").title()] = text
     return headers

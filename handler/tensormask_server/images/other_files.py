@@ -49,7 +49,11 @@ OTHER_FILES = (
     _raw("CRW", rb"II....HEAPCCDR"),
     _raw("X3F", rb"FOVb"),
     _raw("MRW", rb"\0MRM"),
-    _other("a video", rb"....ftyp|....moov|....mdat|RIFF....AVI |\x1aE\xdf\xa3|FLV\x01|\0\0\x01[\xb3\xba]", FRAME),
+    _other(
+        "a video",
+        rb"....(ftyp(?!avi[fs]|hei|hev|mif1|msf1)|moov|mdat)|RIFF....AVI |\x1aE\xdf\xa3|FLV\x01|\0\0\x01[\xb3\xba]",
+        FRAME,
+    ),
     _other("a sound", rb"RIFF....WAVE|OggS|ID3|fLaC", "an image"),
     _other("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG or PNG: djxl image.jxl image.png"),
     _other(
@@ -70,7 +74,7 @@ OTHER_FILES = (
     _other("XCF, of GIMP", rb"gimp xcf", "a JPEG or PNG: export it in GIMP"),
     _other("an icon (ICO)", rb"\0\0[\x01\x02]\0[^\0]\0.....\0", MAGICK.format("ico")),
     _other("an icon (ICNS)", rb"icns", MAGICK.format("icns")),
-    _other("a Targa image (TGA)", rb"[^\0]?\0[\x02\x03\x0a\x0b]\0\0\0\0\0", MAGICK.format("tga")),
+    _other("a Targa image (TGA)", rb".\0[\x02\x03\x0a\x0b]\0\0\0\0\0", MAGICK.format("tga")),
     _other("DirectDraw (DDS)", rb"DDS ", MAGICK.format("dds")),
     _other("a Netpbm image", rb"P[1-7]\s", "a JPEG or PNG: magick image.ppm image.png"),
     _other("QOI", rb"qoif", MAGICK.format("qoi")),

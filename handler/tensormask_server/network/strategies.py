@@ -45,11 +45,6 @@ class Strategy(Protocol):
         """
 
 
-def strategy_for(device: torch.device) -> Strategy:
-    """The fastest strategy on a device: on a GPU a few large convolutions are faster than many small ones."""
-    return OnlyWhereNeeded() if device.type == "cpu" else Everywhere()
-
-
 class Everywhere:
     """Box deltas at every location, and masks from whole mask maps; all images of a batch together."""
 

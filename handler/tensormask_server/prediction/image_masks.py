@@ -142,8 +142,8 @@ def paste_masks(
         masks[:, 1:-1, 1:-1] = [probabilities[member] for member in members]
         # a sample is on only if one of its entries is; 1e-5 is the tolerance for rounding
         on = masks[:, 1:-1, 1:-1] >= np.float32(threshold * (1 - 1e-5))
-        extents[0][:, members] = _extents(np.logical_or.reduce(on, axis=2))
-        extents[1][:, members] = _extents(np.logical_or.reduce(on, axis=1))
+        extents[0][:, members] = extents_of(np.logical_or.reduce(on, axis=2))
+        extents[1][:, members] = extents_of(np.logical_or.reduce(on, axis=1))
         for member, mask in zip(members, masks, strict=True):
             bordered[member] = mask
     x0, y0, x1, y1 = anchors.T
@@ -199,6 +199,35 @@ class _Samples:
 def _samples(
     low: np.ndarray, high: np.ndarray, size: np.ndarray, length: int, start: np.ndarray, stop: np.ndarray
 ) -> list[_Samples]:
+    """The samples of one axis for each of N masks, with the arguments of `axis_samples`."""
+    axis = axis_samples(low, high, size, length, start, stop)
+    ends = axis.counts.cumsum()
+    parts = [slice(end - count, end) for end, count in zip(ends.tolist(), axis.counts.tolist(), strict=True)]
+    weight, upper = axis.weight[:, None], axis.lower + 1
+    return [
+        _Samples(pixel, axis.lower[part], upper[part], weight[part])
+        for pixel, part in zip(axis.first.tolist(), parts, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class AxisSamples:
+    """As `_Samples`, for N masks one after the other, n samples together. The upper entry follows the lower one."""
+
+    first: np.ndarray  # int64 (N,): pixel
+    counts: np.ndarray  # int64 (N,): pixels
+    lower: np.ndarray  # int64 (n,)
+    weight: np.ndarray  # float32 (n,)
+
+
+def axis_samples(
+    low: np.ndarray,
+    high: np.ndarray,
+    size: np.ndarray,
+    length: int | np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+) -> AxisSamples:
     """The samples of one axis for each of N masks. They cover the pixels that the entries from start to stop reach.
 
     All masks are computed together, because NumPy's cost per call exceeds that of a small mask's numbers.
@@ -206,29 +235,22 @@ def _samples(
     Args:
         low, high: float64 (N,): where each mask begins and ends on the image, in pixels.
         size: int64 (N,): entries of each mask, M.
-        length: pixels of the image.
+        length: pixels of the image; int64 (N,) if the masks are on several images.
         start, stop: int64 (N,): a range of entries. No pixel is sampled if it is empty.
     """
     entry = (high - low) / size  # pixels per entry
     first = np.clip(np.trunc(low + (start - 0.5) * entry) - 1, 0, length).astype(np.int64)
     last = np.clip(np.trunc(low + (stop + 0.5) * entry) + 2, first, length).astype(np.int64)
     counts = np.where(stop > start, last - first, 0)
-    ends = counts.cumsum()
-    pixel = np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+    pixel = np.arange(counts.sum()) + np.repeat(first - counts.cumsum() + counts, counts)
     position = (pixel + np.repeat(0.5 - low, counts)) / np.repeat(entry, counts) + 0.5
     size_of = np.repeat(size, counts)
     position = np.minimum(np.maximum(position, 0), size_of + 1)  # everything beyond the border is 0, as the border is
     lower = np.minimum(position.astype(np.int64), size_of)
-    weight = (position - lower).astype(np.float32)[:, None]
-    upper = lower + 1
-    parts = [slice(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
-    return [
-        _Samples(pixel, lower[part], upper[part], weight[part])
-        for pixel, part in zip(first.tolist(), parts, strict=True)
-    ]
+    return AxisSamples(first, counts, lower, (position - lower).astype(np.float32))
 
 
-def _extents(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extents_of(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool (N, M) to int64 (N,) twice: each row's first entry that is on, and the one after the last; else 0, 0."""
     start = on.argmax(axis=1)
     stop = on.shape[1] - on[:, ::-1].argmax(axis=1)
@@ -237,5 +259,5 @@ def _extents(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _extent(mask: np.ndarray, axis: int) -> slice:
     """The range of a mask's rows (axis 0) or columns (axis 1) from the first to the last that has a pixel on."""
-    [start], [stop] = _extents(np.logical_or.reduce(mask, axis=1 - axis)[None])
+    [start], [stop] = extents_of(np.logical_or.reduce(mask, axis=1 - axis)[None])
     return slice(int(start), int(stop))

@@ -1,6 +1,7 @@
 """From images to the network's input: check, resize, group, normalise and pad (docs/NETWORK.md, section 3)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -67,7 +68,14 @@ def unreduced_side(config: InputConfig) -> int:
     return min(config.min_size, config.max_size) if config.min_size else config.max_size
 
 
-def group_by_padded_shape(images: Sequence[np.ndarray], stride: int, batch_size: int) -> Iterator[list[int]]:
+class Shaped(Protocol):
+    """An image, or what only has its shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def group_by_padded_shape(images: Sequence[Shaped], stride: int, batch_size: int) -> Iterator[list[int]]:
     """Groups the indices of images that have one shape once each is padded to a multiple of the stride.
 
     Args:
@@ -76,7 +84,7 @@ def group_by_padded_shape(images: Sequence[np.ndarray], stride: int, batch_size:
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for i, image in enumerate(images):
-        groups.setdefault(_padded_shape([image], stride), []).append(i)
+        groups.setdefault(padded_shape([image], stride), []).append(i)
     for group in groups.values():
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size]
@@ -93,7 +101,7 @@ def normalised_batch(images: Sequence[np.ndarray], config: InputConfig, stride: 
     Returns:
         float32 (N, 3, H, W) on the device, in the order of INPUT.FORMAT, channels last in memory.
     """
-    batch = torch.zeros(len(images), *_padded_shape(images, stride), 3, device=device)
+    batch = torch.zeros(len(images), *padded_shape(images, stride), 3, device=device)
     mean, std = (batch.new_tensor(each) for each in (config.pixel_mean, config.pixel_std))
     for padded, image in zip(batch, images, strict=True):
         pixels = torch.from_numpy(image).to(device)
@@ -103,7 +111,7 @@ def normalised_batch(images: Sequence[np.ndarray], config: InputConfig, stride: 
     return batch.permute(0, 3, 1, 2)
 
 
-def _padded_shape(images: Sequence[np.ndarray], stride: int) -> tuple[int, int]:
+def padded_shape(images: Sequence[Shaped], stride: int) -> tuple[int, int]:
     """The smallest multiples of the stride that are as high and as wide as each of the images."""
     height, width = (-(-max(image.shape[axis] for image in images) // stride) * stride for axis in (0, 1))
     return height, width

@@ -12,16 +12,19 @@ from tensormask_server.model_files.checkpoint import load_checkpoint
 from tensormask_server.models.files import ModelFiles, config_at, files_of_model, weights_at
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
+from tensormask_server.network.graphs import graphs_for
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
-from tensormask_server.network.strategies import strategy_for
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
+from tensormask_server.prediction.batched import BatchedPrediction
+from tensormask_server.prediction.batches import predict_in_batches
 from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
 from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
+from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
@@ -96,12 +99,14 @@ class Predictor:
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
         if winograd and device.type == "cpu" and dtype == torch.float32:
             use_winograd(network)
-        network.strategy = strategy_for(device)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
         # a CPU takes as long for a batch as for its images one by one, which need less memory
         self.batch_size = 1 if device.type == "cpu" else GPU_BATCH_SIZE
+        self.batched: BatchedPrediction | None = None  # a GPU runs images together
+        if device.type != "cpu":
+            self.batched = BatchedPrediction(self.network, device, dtype, graphs_for(device))
 
     @property
     def config(self) -> TensorMaskConfig:
@@ -142,6 +147,9 @@ class Predictor:
         self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
     ) -> list[Detections]:
         """Detects the instances on each image as a whole."""
+        if self.batched is not None:
+            complete = [each.completed(self.config.detection) for each in image_options]
+            return predict_in_batches(self.batched, images, complete, self.batch_size, stopwatch)
         with stopwatch("resize"):
             inputs = [resize_image(image, self.config.input) for image in images]
         detections: dict[int, Detections] = {}
@@ -169,36 +177,25 @@ class Predictor:
 def _detections_on_image(
     output: NetworkOutput, mask_threshold: float, resized_shape: tuple[int, ...], image_shape: tuple[int, ...]
 ) -> Detections:
-    """Maps boxes and masks from the resized image to the original one (docs/NETWORK.md, sections 7 and 8).
-
-    Boxes that have no area within the image are dropped.
-
-    Args:
-        resized_shape, image_shape: height and width of the resized image and of the original one.
-    """
+    """Maps boxes and masks of a network on the CPU to the original image, with the arguments of `on_image`."""
     candidates = output.candidates
-    height, width = image_shape
-    scale = torch.tensor([width / resized_shape[1], height / resized_shape[0]] * 2, device=candidates.boxes.device)
-    limit = torch.tensor([width, height] * 2, device=candidates.boxes.device)
-    boxes = (candidates.boxes * scale).clamp(min=torch.zeros_like(limit), max=limit)  # (N, 4)
-    keep = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero(as_tuple=True)[0]
+    there = on_image(candidates.boxes.numpy(), candidates.anchor_boxes.numpy(), resized_shape, image_shape)
     masks = None
     if output.masks is not None:
-        anchors = (candidates.anchor_boxes[keep].double() * scale).cpu().numpy()
-        probabilities = _mask_probabilities([output.masks[i] for i in keep.tolist()])
-        masks = paste_masks(probabilities, anchors, mask_threshold, height, width)
+        probabilities = _mask_probabilities([output.masks[i] for i in there.kept.tolist()])
+        masks = paste_masks(probabilities, there.anchors, mask_threshold, *image_shape)
     return Detections(
-        boxes=boxes[keep].cpu().numpy(),
-        scores=candidates.scores[keep].cpu().numpy(),
-        classes=candidates.classes[keep].cpu().numpy(),
+        boxes=there.boxes,
+        scores=candidates.scores.numpy()[there.kept],
+        classes=candidates.classes.numpy()[there.kept],
         image_masks=masks,
     )
 
 
 def _mask_probabilities(logits: list[Tensor]) -> list[np.ndarray]:
-    """The sigmoids of N masks' logits, (M, M) each with its own M, in one copy to the host."""
+    """The sigmoids of N masks' logits, (M, M) each with its own M."""
     if not logits:
         return []
-    probabilities = torch.cat([mask.flatten() for mask in logits]).sigmoid_().cpu().numpy()
+    probabilities = torch.cat([mask.flatten() for mask in logits]).sigmoid_().numpy()
     ends = np.cumsum([mask.numel() for mask in logits])
     return [part.reshape(mask.shape) for part, mask in zip(np.split(probabilities, ends[:-1]), logits, strict=True)]

@@ -11,6 +11,7 @@ from tensormask_server.prediction.tile_grid import Tile, requested_tiles
 from tensormask_server.prediction.tile_merging import TileMerger
 from tensormask_server.timing import Stopwatch
 
+BATCHES = 4  # of tiles are given to an engine together, so that it can prepare one while it runs another
 # detects on images without tiles: one `Detections` for each image and its options
 Detect = Callable[[Sequence[np.ndarray], Sequence[PredictionOptions]], list[Detections]]
 
@@ -30,7 +31,7 @@ def detect_in_tiles(
         images: each uint8 (H, W, 3), RGB.
         options: of each image.
         config: of the network.
-        batch_size: the most tiles that are detected together.
+        batch_size: the most images that the engine runs together.
         stopwatch: measures the part "masks", in which detections are merged.
 
     Returns:
@@ -42,7 +43,10 @@ def detect_in_tiles(
         for image, each in zip(images, options, strict=True)
     ]
     whole = [i for i, of_image in enumerate(tiles) if not of_image]
-    detections = dict(zip(whole, detect([images[i] for i in whole], [options[i] for i in whole]), strict=True))
+    detections: dict[int, Detections] = {}
+    if whole:
+        results = detect([images[i] for i in whole], [options[i] for i in whole])
+        detections = dict(zip(whole, results, strict=True))
     for i, of_image in enumerate(tiles):
         if of_image:
             most = options[i].completed(config.detection).max_detections
@@ -60,8 +64,9 @@ def _merged(
     stopwatch: Stopwatch,
 ) -> Detections:
     merger = TileMerger(image.shape[0], image.shape[1], max_detections)
-    for start in range(0, len(tiles), batch_size):
-        batch = tiles[start : start + batch_size]
+    step = BATCHES * batch_size
+    for start in range(0, len(tiles), step):
+        batch = tiles[start : start + step]
         parts = [image[tile.top : tile.bottom, tile.left : tile.right] for tile in batch]
         for tile, detections in zip(batch, detect(parts, [options] * len(parts)), strict=True):
             with stopwatch("masks"):

@@ -1,12 +1,23 @@
-"""Image files in base64, as requests in JSON hold them."""
+"""Image files in base64, as requests in JSON and text fields of forms hold them.
+
+Encoders differ: Android's, GNU's and Python's `encodebytes` break lines, others use the URL-safe alphabet, and some
+leave the padding out. All of these are read.
+"""
 
 import base64
-import binascii
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.images.other_files import other_file
+from tensormask_server.images.signatures import is_image
 
 EXPECTED_BASE64 = "image: the bytes of an image file in base64"
+STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # from the URL-safe one
+SPACES = b" \t\r\n\f\v"
+START = 4096  # characters of a text by which it is recognised
+BASE64_START = re.compile(rb"[A-Za-z0-9+/_\s-]{8,}={0,2}\s*")
 
 
 def file_of_base64(value: Any, name: str = "image", expected: str = EXPECTED_BASE64) -> bytes:
@@ -22,13 +33,73 @@ def file_of_base64(value: Any, name: str = "image", expected: str = EXPECTED_BAS
     """
     if isinstance(value, dict) and set(value) == {"b64"}:
         value = value["b64"]
-    if value == "":
-        raise BadRequest(f"{name} is empty", expected)
     if not isinstance(value, str):
         raise BadRequest(f"{name} is {preview(value)}", expected)
     if value.startswith(("http://", "https://")):
         raise BadRequest(f"{name} is a URL, and the server fetches nothing", expected)
+    if value.startswith(("b'", 'b"')):
+        raise BadRequest(
+            f"{name} begins with {value[:2]}, as Python shows a bytes object",
+            f"{expected}, in Python base64.b64encode(content).decode()",
+        )
+    text = _text_of_data_url(value, name, expected) if value[:5].lower() == "data:" else value
     try:
-        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
-    except (binascii.Error, ValueError) as error:
+        content = _decoded(text)
+    except ValueError as error:
         raise BadRequest(f"{name} is not base64: {error}", expected) from error
+    if not content:
+        raise BadRequest(f"{name} is empty", expected)
+    return content
+
+
+def unwrapped(content: bytes) -> bytes:
+    """Decodes a text that holds a file in base64 or as a data: URL. Any other content is returned as it is.
+
+    Args:
+        content: a body, a form's field or a tensor's element. Its base64 has to begin as a known type of file does.
+
+    Raises:
+        BadRequest: the text begins as base64 of such a file, or as a data: URL, and isn't base64.
+    """
+    if is_image(content):
+        return content
+    start = content[:START].lstrip()
+    is_data_url = start[:5].lower() == b"data:"
+    if is_data_url or _is_known(_start_of_file(start)):
+        return file_of_base64(content.decode("ascii", errors="replace").strip())
+    return content
+
+
+def _is_known(start: bytes) -> bool:
+    return is_image(start) or other_file(start) is not None
+
+
+def _start_of_file(text: bytes) -> bytes:
+    """The first bytes of the file that a text holds in base64. b"": the text isn't base64."""
+    if not BASE64_START.fullmatch(text):
+        return b""
+    characters = text.translate(STANDARD_ALPHABET, SPACES).rstrip(b"=")
+    return base64.b64decode(characters[: len(characters) // 4 * 4])
+
+
+def _text_of_data_url(url: str, name: str, expected: str) -> str:
+    """The base64 in a data: URL. Browsers accept percent-encoded characters there, such as %2B."""
+    header, _, text = url.partition(",")
+    if not header.lower().endswith(";base64"):
+        raise BadRequest(f"{name} is a data: URL without base64", f"{expected}, or data:image/png;base64,…")
+    return unquote(text) if "%" in text else text
+
+
+def _decoded(text: str) -> bytes:
+    """Decodes either alphabet, with spaces and line breaks anywhere, with or without padding.
+
+    Raises:
+        ValueError: the text has other characters, or its length can't be that of base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)  # most texts are read so; what follows takes twice the time
+    except ValueError:
+        characters = text.encode("ascii", "replace").translate(STANDARD_ALPHABET, SPACES).rstrip(b"=")
+    if len(characters) % 4 == 1:
+        raise ValueError(f"{len(characters)} characters, so at least one is missing or too many")
+    return base64.b64decode(characters + b"=" * (-len(characters) % 4), validate=True)

@@ -12,7 +12,7 @@ from tensormask_server.bad_request import BadRequest, errors_name, preview
 from tensormask_server.requests.base64_files import file_of_base64
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
-from tensormask_server.requests.open_inference import read_open_inference
+from tensormask_server.requests.open_inference import EXPECTED_INPUTS, read_open_inference
 from tensormask_server.requests.options import ALIASES, OPTIONS, is_option, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
@@ -22,18 +22,20 @@ from tensormask_server.spelling import did_you_mean
 EXPECTED_JSON = (
     '{"image": base64}, {"instances": […]} or {"img_data": [[[…]]]} of shape (3, H, W), RGB, whole numbers 0…255'
 )
-IMAGE_KEYS = ("img_data", "image", "channel_order")
+IMAGE_KEYS = ("img_data", "image", "data", "channel_order")  # data is another name of image, as in KServe's examples
 EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
 
 
 def read_json(
-    content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading
+    content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading, binary: bytes | None = None
 ) -> tuple[list[UndecodedImage], InferenceProtocol]:
     """Reads the images and options of a JSON object.
 
     Args:
         content: the JSON object. If it has `img_data`, that is a uint8 array.
         outer_options: the options from outside the body. Those in the body override them.
+        binary: the bytes that follow the JSON, in the binary extension of the Open Inference Protocol. None: the
+            request doesn't use the extension.
 
     Returns:
         The images, at least one, and the protocol of the response. No image file is opened yet.
@@ -41,10 +43,12 @@ def read_json(
     Raises:
         BadRequest: the content is wrong.
     """
+    if "inputs" in content:
+        return read_open_inference(content, outer_options, reading, binary)
+    if binary is not None:
+        raise BadRequest("the body has the header Inference-Header-Content-Length, and no inputs", EXPECTED_INPUTS)
     if "instances" in content:
         return _instances(content, outer_options, reading), KServeV1()
-    if "inputs" in content:
-        return read_open_inference(content, outer_options, reading)
     default_format = "torch" if "img_data" in content else "coco"  # torch is what the first server returned
     return [_image(content, outer_options, reading, default_format)], OneImage()
 
@@ -56,20 +60,22 @@ def _image(
     default_format: str = "coco",
     name: str = "",
 ) -> UndecodedImage:
-    """Reads an object with the image in "image" or "img_data", and options beside it."""
+    """Reads an object with the image in "image", "data" or "img_data", and options beside it."""
     inner_options = {key: value for key, value in content.items() if key not in IMAGE_KEYS}
     for key in inner_options:
         if not is_option(key):
             hint = did_you_mean(key, (*IMAGE_KEYS, *OPTIONS, *ALIASES))
             raise BadRequest(f"the body has the unknown key {preview(key)}{hint}", EXPECTED_KEYS)
-    if ("image" in content) == ("img_data" in content):
-        both = "both img_data and" if "image" in content else "no img_data and no"
-        raise BadRequest(f"the body has {both} image", EXPECTED_JSON)
+    present = [key for key in ("img_data", "image", "data") if key in content]
+    if len(present) != 1:
+        found = f"both {' and '.join(present)}" if present else "no img_data and no image"
+        raise BadRequest(f"the body has {found}", EXPECTED_JSON)
     options = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
-    if "image" in content:
+    [key] = present
+    if key != "img_data":
         if "channel_order" in content:
-            raise BadRequest("channel_order is for img_data, not for image", EXPECTED_JSON)
-        return UndecodedImage(file_of_base64(content["image"]), options, name)
+            raise BadRequest(f"channel_order is for img_data, not for {key}", EXPECTED_JSON)
+        return UndecodedImage(file_of_base64(content[key], key), options, name)
     image = _pixels(content["img_data"], content.get("channel_order", "RGB"))
     return UndecodedImage(image, options, name)
 

@@ -7,16 +7,18 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.requests.base64_files import file_of_base64
+from tensormask_server.requests.base64_files import file_of_base64, unwrapped
+from tensormask_server.requests.binary_tensors import elements, tensor_bytes
 from tensormask_server.requests.json_pixels import pixels_of_lists
 from tensormask_server.requests.limits import check_number
-from tensormask_server.requests.options import is_option, without_aliases
+from tensormask_server.requests.options import ALIASES, OPTIONS, is_option, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.protocols import OUTPUT, OpenInference
 from tensormask_server.spelling import did_you_mean
 
-KEYS = ("inputs", "parameters", "id", "outputs")
+KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
+MISSPELT_OPTION = 0.8  # of difflib's ratio: a parameter that is nearer to an option isn't another client's own
 EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
     '[{"name": "image", "datatype": "BYTES", "shape": [N], "data": [base64, …]}]'
@@ -24,14 +26,15 @@ EXPECTED_INPUTS = (
 
 
 def read_open_inference(
-    content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading
+    content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading, binary: bytes | None = None
 ) -> tuple[list[UndecodedImage], OpenInference]:
-    """Reads the images of a JSON object: a UINT8 tensor of pixels, or a BYTES tensor of image files in base64.
+    """Reads the images of a JSON object: a UINT8 tensor of pixels, or a BYTES tensor of image files.
 
     Args:
         content: the JSON object, with the key "inputs".
         outer_options: the options from outside the body. Those among the body's parameters override them, and those
             among the tensor's parameters override both.
+        binary: the bytes that follow the JSON, in the binary extension. None: the request doesn't use it.
 
     Returns:
         The images, at least one, and the protocol of the response. No image file is opened yet.
@@ -43,21 +46,50 @@ def read_open_inference(
         if key not in KEYS:
             hint = did_you_mean(key, KEYS)
             raise BadRequest(f"the body has the unknown key {preview(key)}{hint}", ", ".join(KEYS))
-    parameters = content.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise BadRequest(f"parameters is {preview(parameters)}", "parameters: an object of options")
+    parameters = _parameters(content, "parameters")
     tensor = _only_input(content["inputs"])
+    tensor_parameters = _parameters(tensor, "inputs[0].parameters")
     options = reading.options(
-        {**outer_options, **without_aliases(parameters), **without_aliases(_tensor_options(tensor))}
+        {**outer_options, **without_aliases(_options(parameters)), **without_aliases(_options(tensor_parameters))}
     )
-    _check_id_and_outputs(content)
-    images = _images(tensor, reading)
+    _check_id(content)
+    is_binary = _requests_binary_output(content, parameters)
+    content_of_tensor = None if binary is None else tensor_bytes(tensor, binary)
+    images = _images(tensor, content_of_tensor, reading)
     several = len(images) > 1
     undecoded_images = [
         UndecodedImage(image, options, name=f"inputs[0].data[{number}]" if several else "")
         for number, image in enumerate(images)
     ]
-    return undecoded_images, OpenInference(content.get("id"))
+    return undecoded_images, OpenInference(content.get("id"), is_binary)
+
+
+def _parameters(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The parameters of the request or of its tensor.
+
+    Args:
+        holder: the request or the tensor.
+        name: of the parameters, for error messages.
+    """
+    parameters = holder.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"{name} is {preview(parameters)}", "parameters: an object of options")
+    return parameters
+
+
+def _options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among the parameters. Clients of the protocol have parameters of their own there, such as priority.
+
+    Raises:
+        BadRequest: a parameter's name is nearly that of an option.
+    """
+    for name in parameters:
+        if not is_option(name):
+            hint = did_you_mean(name, (*OPTIONS, *ALIASES), MISSPELT_OPTION)
+            if hint:
+                found = f"the parameter {preview(name)} is not a known option{hint}"
+                raise BadRequest(found, ", ".join(OPTIONS), "option")
+    return {name: value for name, value in parameters.items() if is_option(name)}
 
 
 def _only_input(inputs: Any) -> dict[str, Any]:
@@ -68,42 +100,107 @@ def _only_input(inputs: Any) -> dict[str, Any]:
     return tensor
 
 
-def _tensor_options(tensor: Mapping[str, Any]) -> dict[str, Any]:
-    """The options among a tensor's own parameters. Clients of the protocol have other parameters there, too."""
-    parameters = tensor.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise BadRequest(f"inputs[0].parameters is {preview(parameters)}", "parameters: an object of options")
-    return {name: value for name, value in parameters.items() if is_option(name)}
-
-
-def _check_id_and_outputs(content: Mapping[str, Any]) -> None:
-    """Checks two optional keys: the request's id, and the outputs that it requests."""
+def _check_id(content: Mapping[str, Any]) -> None:
     if not isinstance(content.get("id", ""), str):
         raise BadRequest(f"id is {preview(content['id'])}", "id: a string")
+
+
+def _requests_binary_output(content: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """Whether the response has its tensor behind the JSON. The request asks for it, or its only output does.
+
+    Raises:
+        BadRequest: the request names other outputs.
+    """
     outputs = content.get("outputs")
+    if outputs is None or outputs == []:
+        return parameters.get("binary_data_output") is True
     names = (
         [each.get("name") if isinstance(each, dict) else None for each in outputs] if isinstance(outputs, list) else []
     )
-    if outputs is not None and names != [OUTPUT]:
+    if names != [OUTPUT]:
         raise BadRequest(
             f"outputs is {preview(outputs)}, with other outputs than the only one",
             f'outputs: [{{"name": "{OUTPUT}"}}], or leave it out',
         )
+    own = _parameters(outputs[0], "outputs[0].parameters")
+    return own.get("binary_data", parameters.get("binary_data_output")) is True
 
 
-def _images(tensor: Mapping[str, Any], reading: Reading) -> Sequence[bytes | np.ndarray]:
-    """The tensor's images: each an image file's bytes, or uint8 (H, W, 3), RGB."""
-    data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
-    if datatype == "BYTES" and isinstance(data, list) and data:
-        check_number(len(data), reading.limits)
-        if shape is not None and not (_is_sides(shape) and math.prod(shape) == len(data)):
-            raise BadRequest(f"inputs[0].data has {len(data)} strings, and shape {_shape_text(shape)}", EXPECTED_INPUTS)
-        return [file_of_base64(each, f"inputs[0].data[{number}]", EXPECTED_INPUTS) for number, each in enumerate(data)]
+def _images(tensor: Mapping[str, Any], content: bytes | None, reading: Reading) -> Sequence[bytes | np.ndarray]:
+    """The tensor's images: each an image file's bytes, or uint8 (H, W, 3), RGB.
+
+    Args:
+        tensor: the input.
+        content: the tensor's bytes, if they don't stand in its data.
+    """
+    data, datatype = tensor.get("data"), tensor.get("datatype")
+    if datatype == "BYTES" and (content or (isinstance(data, list) and data)):
+        files = _files(data, reading) if content is None else _files_of_elements(content, reading)
+        shape = _known_shape(tensor.get("shape"), len(files))
+        if shape is not None and not (_is_sides(shape) and math.prod(shape) == len(files)):
+            raise BadRequest(f"inputs[0] has {len(files)} texts, and shape {_shape_text(shape)}", EXPECTED_INPUTS)
+        return files
+    shape = _known_shape(tensor.get("shape"), _count(data) if content is None else len(content))
     if datatype == "UINT8" and _is_shape(shape):
         check_number(1 if len(shape) == 3 else shape[0], reading.limits)
-        return _pixel_images(data, shape)
-    found = f"datatype {preview(datatype)} and shape {_shape_text(shape)}"
+        return _pixel_images(data, shape) if content is None else _binary_images(content, shape)
+    found = f"datatype {preview(datatype)} and shape {_shape_text(tensor.get('shape'))}"
     raise BadRequest(f"inputs[0] has {found}", EXPECTED_INPUTS)
+
+
+def _files(data: Any, reading: Reading) -> list[bytes]:
+    """The image files of a BYTES tensor in JSON.
+
+    Args:
+        data: a list of texts in base64.
+    """
+    check_number(len(data), reading.limits)
+    return [file_of_base64(each, f"inputs[0].data[{number}]", EXPECTED_INPUTS) for number, each in enumerate(data)]
+
+
+def _files_of_elements(content: bytes, reading: Reading) -> list[bytes]:
+    """The image files of a BYTES tensor in the binary extension: as they are, or in base64."""
+    files = []
+    for number, element in enumerate(elements(content)):
+        check_number(number + 1, reading.limits)
+        files.append(unwrapped(element))
+    return files
+
+
+def _binary_images(content: bytes, shape: list[int]) -> list[np.ndarray]:
+    """The images of a UINT8 tensor in the binary extension, each uint8 (H, W, 3).
+
+    Args:
+        content: the tensor's bytes.
+        shape: [H, W, 3] or [N, H, W, 3].
+    """
+    if len(content) != math.prod(shape):
+        raise BadRequest(f"inputs[0] has {len(content)} bytes, and shape {math.prod(shape)}", EXPECTED_INPUTS)
+    return list(np.frombuffer(content, np.uint8).reshape(-1, *shape[-3:]))
+
+
+def _known_shape(shape: Any, count: int) -> Any:
+    """The shape with its -1, of which there may be one, replaced by the side that the data has.
+
+    Args:
+        shape: as the request has it.
+        count: how many values or texts the data has.
+    """
+    if not isinstance(shape, list) or shape.count(-1) != 1:
+        return shape
+    others = [side for side in shape if side != -1]
+    if not _is_sides(others) or count == 0 or count % math.prod(others):
+        return shape
+    return [count // math.prod(others) if side == -1 else side for side in shape]
+
+
+def _count(data: Any) -> int:
+    """How many values are in a flat list, or in lists that are nested as the first of them is."""
+    count = 1
+    while isinstance(data, list):
+        count *= len(data)
+        data = data[0] if data else None
+    return count
 
 
 def _pixel_images(data: Any, shape: list[int]) -> list[np.ndarray]:

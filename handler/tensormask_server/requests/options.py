@@ -17,6 +17,7 @@ from tensormask_server.images.options import STRETCHES, ImageOptions
 from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
 from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.printable import is_one_line
 from tensormask_server.responses.options import HOLES, IMAGE_DATA, ResponseOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import (
@@ -257,37 +258,42 @@ def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
         return value
     if _is_line(value):
         return str(value)
-    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or at most {LONGEST_TEXT} printable characters"
+    expected = f"{name}: a whole number from 0 to {LARGEST_ID}, or a line of at most {LONGEST_TEXT} characters"
     raise BadRequest(f"{name} is {preview(value)}", expected, "option")
 
 
 def _file_name(name: str, value: Any, _: Sequence[str]) -> str:
     if _is_line(value):
         return str(value)
-    expected = f"{name}: a name of at most {LONGEST_TEXT} printable characters"
+    expected = f"{name}: a line of at most {LONGEST_TEXT} characters"
     raise BadRequest(f"{name} is {preview(value)}", expected, "option")
 
 
 def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_one_line(value)
 
 
 def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
-    """Class names and numbers, in a list or separated by commas. A name can contain commas itself."""
-    if isinstance(value, str) and value not in class_names:
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    elif not isinstance(value, list):
-        value = [value]
-    if not value:  # a form's field that was left empty
-        expected = f"{name}: names or numbers of classes; leave the option out for all classes"
-        raise BadRequest(f"{name} is empty", expected, "option")
-    if len(value) > MOST_CLASSES:
-        raise BadRequest(f"{name} has {len(value)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
+    """Class names and numbers, in a list, separated by commas, or both. A name can contain commas itself."""
     numbers_by_name: dict[str, int] = {}
     for number, class_name in enumerate(class_names):
         numbers_by_name[class_name] = number
         numbers_by_name.setdefault(class_name.lower(), number)
-    return tuple(sorted({_class(name, each, class_names, numbers_by_name) for each in value}))
+    texts = value if isinstance(value, list) else [value]
+    values = [part for each in texts for part in _separated(each, numbers_by_name)]
+    if not values:  # a form's field that was left empty
+        expected = f"{name}: names or numbers of classes; leave the option out for all classes"
+        raise BadRequest(f"{name} is empty", expected, "option")
+    if len(values) > MOST_CLASSES:
+        raise BadRequest(f"{name} has {len(values)} entries", f"{name}: at most {MOST_CLASSES} entries", "option")
+    return tuple(sorted({_class(name, each, class_names, numbers_by_name) for each in values}))
+
+
+def _separated(value: Any, numbers_by_name: Mapping[str, int]) -> list[Any]:
+    """The parts of a text between its commas, unless the whole text is a class's name."""
+    if not isinstance(value, str) or value in numbers_by_name or value.lower() in numbers_by_name:
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _class(name: str, value: Any, class_names: Sequence[str], numbers_by_name: Mapping[str, int]) -> int:

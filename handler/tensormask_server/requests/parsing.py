@@ -1,6 +1,7 @@
 """Reads a request: from its fields and headers to its images and options, or to an error.
 
-`_undecoded` tells image files from JSON. `json_bodies.read_json` tells the protocols in JSON apart.
+`form_fields.read_fields` tells images from options. `_undecoded` tells image files from JSON. `json_bodies.read_json`
+tells the protocols in JSON apart.
 """
 
 import re
@@ -19,24 +20,22 @@ from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
 from tensormask_server.prediction.tile_grid import number_of_tiles
+from tensormask_server.requests.base64_files import unwrapped
+from tensormask_server.requests.binary_tensors import json_length
+from tensormask_server.requests.form_fields import BODY, EXPECTED_CALL, Part, read_fields
 from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
 from tensormask_server.requests.json_pixels import parse_json
-from tensormask_server.requests.limits import Size, check_size, check_sum, expected_size
-from tensormask_server.requests.options import is_option, options_of_headers, without_aliases
+from tensormask_server.requests.limits import Size, check_number, check_size, check_sum, expected_size
+from tensormask_server.requests.options import options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
 from tensormask_server.responses.options import ResponseOptions
-from tensormask_server.responses.protocols import InferenceProtocol, OneImage
+from tensormask_server.responses.protocols import InferenceProtocol, KServeV1, OneImage
 
-FILE_FIELDS = ("body", "data", "image", "file")  # TorchServe's own name for the body, and a form's names for the file
 EXPECTED_BODY = (
     f"an image's bytes (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF: curl -T image.jpg), or JSON: {EXPECTED_JSON}"
 )
-EXPECTED_CALL = (
-    "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
-    "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
-)
-LONGEST_OPTION = 10_000  # bytes of a form's field
+GZIP = b"\x1f\x8b"
 FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 
 
@@ -70,7 +69,8 @@ def parse_request(
     """Reads a request of any protocol. It checks that all images are within the limits before it decodes one.
 
     Args:
-        fields: the body under "body", or a form's fields. The parameters of the query are beside them.
+        fields: the body under "body", or a form's fields. The parameters of the query are beside them. A name that
+            stands there several times has the list of its values.
         headers: the request's headers.
         limits: the server's.
         class_names: the network's, by class number.
@@ -105,28 +105,58 @@ def _undecoded(
     fields: Mapping[str, Any], headers: Mapping[str, str], reading: Reading
 ) -> tuple[list[UndecodedImage], InferenceProtocol]:
     """The images of any kind of body, at least one, and the protocol of the response. No image file is opened yet."""
-    name = next((each for each in FILE_FIELDS if each in fields), None)
-    if name is None:
-        raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
-    other_fields = {key: _text(key, value) for key, value in fields.items() if key != name}
-    outer_options = {**options_of_headers(headers), **without_aliases(other_fields)}
-    body = fields[name]
-    content = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
-    if not content:
-        raise BadRequest("the request has no body", EXPECTED_CALL)
-    if is_image(content):
-        options = reading.options(outer_options)
-        return [UndecodedImage(content, options)], OneImage()
-    if content.startswith(b"\x1f\x8b"):
+    sorted_fields = read_fields(fields, headers)
+    outer_options = {**options_of_headers(headers), **without_aliases(sorted_fields.options)}
+    if len(sorted_fields.parts) > 1:
+        return _images_of_form(sorted_fields.parts, outer_options, reading), KServeV1()
+    [part] = sorted_fields.parts
+    is_compressed = part.content.startswith(GZIP)  # `_image_file` says so
+    if part.name == BODY and not is_compressed and (length := json_length(headers, len(part.content))):
+        json, binary = part.content[:length], part.content[length:]
+        return read_json(parse_json(json, EXPECTED_BODY), outer_options, reading, binary)
+    file = _image_file(part)
+    if file is None:
+        return read_json(parse_json(part.content, EXPECTED_BODY), outer_options, reading)
+    options = reading.options(outer_options)
+    return [UndecodedImage(file, options)], OneImage()
+
+
+def _images_of_form(parts: Sequence[Part], outer_options: Mapping[str, Any], reading: Reading) -> list[UndecodedImage]:
+    """The images of a form that has several."""
+    check_number(len(parts), reading.limits)
+    options = reading.options(outer_options)
+    images = []
+    for part in parts:
+        with errors_name(part.name):
+            file = _image_file(part)
+            if file is None:
+                raise BadRequest("it is neither an image nor an image in base64", EXPECTED_BODY)
+        images.append(UndecodedImage(file, options, part.name))
+    return images
+
+
+def _image_file(part: Part) -> bytes | None:
+    """The image file that a body or a form's part is, or that it holds in base64. None: it may be JSON.
+
+    Raises:
+        BadRequest: it is certainly neither.
+    """
+    if part.content.startswith(GZIP):
         raise BadRequest("the body is compressed by gzip", f"the same without gzip: {EXPECTED_BODY}")
+    if not part.content:
+        raise BadRequest("the request has no body" if part.name == BODY else "the form's file is empty", EXPECTED_CALL)
+    content = unwrapped(part.content)
+    if is_image(content):
+        return content
     if other := other_file(content):
         raise BadRequest(f"the body is {other.name}, which isn't supported", other.expected)
-    if name != "body" and FILE_NAME.fullmatch(content):
+    if part.name != BODY and FILE_NAME.fullmatch(content):
         raise BadRequest(
-            f"the form's field {name} has a file's name, {preview(content.decode(errors='replace'))}, and not the file",
-            f"an @ before the name: curl -F {name}=@image.jpg",
+            f"the form's field {part.name} has a file's name, {preview(content.decode(errors='replace'))}, "
+            "and not the file",
+            f"an @ before the name: curl -F {part.name}=@image.jpg",
         )
-    return read_json(parse_json(content, EXPECTED_BODY), outer_options, reading)
+    return None
 
 
 def _open(content: bytes, limits: Limits) -> EncodedImage:
@@ -154,31 +184,3 @@ def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedI
         return image.decoded(options)
     except ImageError as error:
         raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
-
-
-def _text(name: str, value: Any) -> Any:
-    """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
-    if not isinstance(value, bytes | bytearray):
-        return value
-    if is_image(value):
-        raise BadRequest(
-            f"the form has a second image in its field {preview(name)}",
-            'one image in a form; several as JSON: {"instances": [{"image": base64}, …]}',
-        )
-    if len(value) > LONGEST_OPTION:
-        raise BadRequest(
-            f"the form's field {preview(name)} has {len(value)} bytes, more than the {LONGEST_OPTION} of an option",
-            EXPECTED_CALL,
-        )
-    return value.decode(errors="replace")
-
-
-def _without_a_body(fields: Mapping[str, Any]) -> str:
-    """What is wrong with a request that has none of FILE_FIELDS, for an error message."""
-    for name, value in fields.items():
-        if isinstance(value, bytes | bytearray) and is_image(value):
-            known_fields = ", ".join(FILE_FIELDS[1:])
-            return f"the form has an image in its field {preview(name)}; expected it in one of {known_fields}"
-    if fields and all(map(is_option, fields)):
-        return "the form has options and no file"
-    return "the body was lost, because its Content-Type says that it is a form; curl -d says so by default"

@@ -14,9 +14,7 @@ LEAST_TOLERANCE = 0.1  # pixels; below it only points on a straight line would g
 class Outline:
     """The outline of one connected piece of a mask, where pixel centres have whole numbers as coordinates."""
 
-    rings: Sequence[
-        np.ndarray
-    ]  # each float64 (n, 2): x, y, without the first point again at the end; the outer one first
+    rings: Sequence[np.ndarray]  # the outer one first; each float64 (n, 2): x, y, with no point twice
 
     def one_ring(self) -> np.ndarray:
         """float64 (n, 2): the outer ring, with a detour over each hole. Its way there is also its way back."""

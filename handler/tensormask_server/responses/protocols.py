@@ -1,11 +1,13 @@
 """The protocols: each encodes the results of a request's images as one response.
 
-KServe has two protocols with several images in a request. Every other request has one image.
+KServe has two protocols with several images in a request. A form with several images is answered as in its version 1.
+Every other request has one image.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tensormask_server.formats import FORMATS, JSON
 from tensormask_server.responses.encoding import encode, json_bytes, json_tree
@@ -20,6 +22,7 @@ class Content:
 
     media_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides Content-Type
 
 
 class InferenceProtocol(Protocol):
@@ -59,9 +62,17 @@ class OpenInference:
     """The Open Inference Protocol, KServe's version 2: one BYTES tensor with one JSON text for each image."""
 
     id: str | None = None  # the request's id, which the response repeats
+    is_binary: bool = False  # in the binary extension: the tensor's bytes follow the JSON
 
     def response(self, results: Sequence[Result]) -> Content:
-        texts = [json_bytes(json_tree(result)).decode() for result in results]
-        output = {"name": OUTPUT, "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+        texts = [json_bytes(json_tree(result)) for result in results]
         names = {"model_name": results[0].model.name} | ({} if self.id is None else {"id": self.id})
-        return Content(JSON, json_bytes({**names, "outputs": [output]}))
+        output: dict[str, Any] = {"name": OUTPUT, "datatype": "BYTES", "shape": [len(texts)]}
+        if not self.is_binary:
+            output["data"] = [text.decode() for text in texts]
+            return Content(JSON, json_bytes({**names, "outputs": [output]}))
+        tensor = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+        output["parameters"] = {"binary_data_size": len(tensor)}
+        head = json_bytes({**names, "outputs": [output]})
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        return Content("application/octet-stream", head + tensor, headers)

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import IO
 
 from tensormask_server import tied
+from tensormask_server.torchserve.request_id_header import classes_without_request_id
 
 STOP_SECONDS = 20  # Java's time to end after SIGTERM
 LINES = 1000  # the last lines that TorchServe printed
 NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which is code, can be registered
 
 
-def frontend_command(java: Path, config: Path, store: Path, temporary: Path, model: str, vmargs: str) -> list[str]:
+def frontend_command(
+    java: Path, config: Path, store: Path, temporary: Path, private: Path, model: str, vmargs: str
+) -> list[str]:
     """Makes the command that starts Java. It leaves out TorchServe's Python wrapper, which trusts its working folder.
 
     Args:
@@ -27,6 +30,7 @@ def frontend_command(java: Path, config: Path, store: Path, temporary: Path, mod
         config: TorchServe's config.properties.
         store: the folder with the archive MODEL.mar.
         temporary: the folder for temporary files and the unpacked model.
+        private: a folder for our version of one of TorchServe's classes.
         model: the model's name.
         vmargs: options for Java, separated by spaces.
 
@@ -36,11 +40,14 @@ def frontend_command(java: Path, config: Path, store: Path, temporary: Path, mod
     spec = find_spec("ts")
     assert spec is not None and spec.origin is not None
     home = Path(spec.origin).parent.parent
+    jars = home / "ts" / "frontend"
+    classes = classes_without_request_id(jars / "model-server.jar", private)
+    class_path = f"{classes}:{jars}/*" if classes else f"{jars}/*"
     return [
         *(sys.executable, "-I", tied.__file__, str(os.getpid())),
         *(str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"),
         *vmargs.split(),
-        *("-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable),
+        *("-cp", class_path, "org.pytorch.serve.ModelServer", "--python", sys.executable),
         *("-f", str(config), "-s", str(store), "-w", NO_WORKFLOWS, "-ncs", "-m", f"{model}={model}.mar"),
     ]
 

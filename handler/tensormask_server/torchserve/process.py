@@ -27,6 +27,7 @@ from tensormask_server.torchserve.private_folder import KEY_FILE, FolderError, P
 from tensormask_server.torchserve.properties import requires_tokens, write_properties
 from tensormask_server.torchserve.recovery import Recovery
 from tensormask_server.torchserve.relay import ManagementRelay
+from tensormask_server.torchserve.request_log_output import RequestLogError, request_log_output
 from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archive, model_name, served_model
 from tensormask_server.torchserve.sockets import close_all_but
 
@@ -41,17 +42,19 @@ class TorchServeError(Exception):
 class TorchServe:
     """A TorchServe process with one model. Use it as a context manager, which ends all its processes."""
 
-    def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path):
+    def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path, request_log: str = ""):
         """
         Args:
             archive: the .mar. The model's name is made from the file's name.
             properties: of config.properties. The management address becomes the relay's.
             log_dir: for TorchServe's logs. If TorchServe ends by itself, console.log there has the last lines that it
                 printed. While another server writes its logs there, `log_dir/PORT` is used, with the management port.
+            request_log: the file of the log of requests, or "-" for stdout. "": there is none.
         """
         self.name = model_name(archive)
         self.log_dir = log_dir
         self._archive = archive.resolve()
+        self._request_log = request_log
         self._properties = dict(properties)
         self._failure = ""  # why the last worker couldn't load the model
         self._files: list[Path] = []  # of the unpacked model
@@ -175,7 +178,8 @@ class TorchServe:
             self._folder = self._open.enter_context(PrivateFolder(str(management_port)))
             check_archive(self._archive, self._properties, self._folder)
             self.log_dir = self._open.enter_context(log_folder(self.log_dir, management_port))
-        except (AddressError, FolderError, ArchiveUnusable, LogFolderError) as error:
+            request_log = self._open.enter_context(request_log_output(self._request_log, self._folder))
+        except (AddressError, FolderError, ArchiveUnusable, LogFolderError, RequestLogError) as error:
             raise TorchServeError(str(error)) from error
         reports = self._reports = self._open.enter_context(Reports(self._folder))
         self._recovery = Recovery()
@@ -184,7 +188,8 @@ class TorchServe:
         self._relay = self._open.enter_context(self._made_relay(upstream))
         temporary = self._folder / "tmp"
         command = self._prepared_command(java, temporary, upstream)
-        frontend = running_frontend(command, self._folder, self.log_dir, temporary, reports.environment)
+        variables = {**reports.environment, **request_log}
+        frontend = running_frontend(command, self._folder, self.log_dir, temporary, variables)
         self._process = self._open.enter_context(frontend)
         assert self._process.stdout is not None
         self._console = Console(self._process.stdout)
@@ -212,7 +217,8 @@ class TorchServe:
         config = self._folder / "config.properties"
         properties = {**self._properties, "management_address": f"unix:{upstream}"}
         write_properties(config, {**properties, "model_store": str(store), "workflow_store": NO_WORKFLOWS})
-        return frontend_command(java, config, store, temporary, self.name, self._properties.get("vmargs", ""))
+        vmargs = self._properties.get("vmargs", "")
+        return frontend_command(java, config, store, temporary, self._folder, self.name, vmargs)
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:

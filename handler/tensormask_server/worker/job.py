@@ -26,6 +26,8 @@ class Failure:
 class Job:
     """What is known of a request so far: the parsed request, or its failure, or that it is for the page."""
 
+    id: str = ""  # of the request
+    bytes_in: int = 0  # of the request's body, or of its fields
     request: Request | None = None
     results: list[Result] = field(default_factory=list)  # one for each image of the request, in its order
     failure: Failure | None = None

@@ -16,6 +16,7 @@ from tensormask_server.prediction.detections import PredictionOptions
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.prediction.finite import finite_layers
 from tensormask_server.reports import SLOW, report
+from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import Measurement
 from tensormask_server.worker.page import try_it_page
@@ -31,6 +32,7 @@ def load_service(
     options: HandlerOptions,
     device: torch.device,
     record: Callable[[Measurement], None],
+    request_log: RequestLog | None = None,
 ) -> Service:
     """Checks the files, builds the network and runs it once, so that the first request is as fast as the next ones.
 
@@ -41,6 +43,7 @@ def load_service(
         options: the engine, the precision, the limits and the default score threshold.
         device: where the network runs.
         record: the service calls it with each measurement.
+        request_log: the service appends a line for each request. None: there is no such log.
 
     Returns:
         A service that is ready for requests.
@@ -53,7 +56,7 @@ def load_service(
     names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
     page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
     _warm_up(engine)
-    return Service(engine, Model(name, names, sums[weights]), options, page, record)
+    return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log)
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:

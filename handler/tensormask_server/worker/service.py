@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,6 +14,8 @@ from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.inputs import unreduced_side
+from tensormask_server.request_log import RequestLog
+from tensormask_server.requests.form_fields import size_of
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
 from tensormask_server.responses.protocols import Content
@@ -21,8 +24,20 @@ from tensormask_server.timing import Stopwatch
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
 from tensormask_server.worker.page import Page, is_for_page
+from tensormask_server.worker.request_ids import HEADER, request_id
+from tensormask_server.worker.request_records import request_record
 
 logger = logging.getLogger(__name__)
+
+
+class RawRequest(NamedTuple):
+    """What a web server knows of an HTTP request."""
+
+    # the body under "body", or a form's fields, with the query's parameters beside them; a name that stands there
+    # several times has the list of its values
+    fields: Mapping[str, Any]
+    headers: Mapping[str, str]
+    id: str = ""  # the web server's own for this request, if it has one
 
 
 @dataclass(frozen=True)
@@ -43,18 +58,15 @@ class Service:
     options: HandlerOptions
     page: Page
     record: Callable[[Measurement], None]  # is called with each measurement of a batch
+    request_log: RequestLog | None = None
 
-    def respond(self, requests: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Response]:
+    def respond(self, requests: Sequence[RawRequest]) -> list[Response]:
         """Makes the responses to a batch of requests. A request never makes it raise an exception.
-
-        Args:
-            requests: for each request its fields and its headers. The fields are the body under "body", or the fields
-                of a form. The query's parameters are beside them.
 
         Returns:
             One response for each request, in order.
         """
-        jobs = [self._decoded(fields, headers) for fields, headers in requests]
+        jobs = [self._decoded(request) for request in requests]
         self._predict([job for job in jobs if job.request])
         responses: list[Response] = []
         for job in jobs:
@@ -63,10 +75,16 @@ class Service:
             responses.append(self._encoded(job, room))
         for measurement in measurements(jobs, self.model.name):
             self.record(measurement)
+        if self.request_log is not None:
+            now = datetime.now(UTC)
+            for job, response in zip(jobs, responses, strict=True):
+                record = request_record(job, self.model.name, response.status, len(response.body), now)
+                self.request_log.append(record)
         return responses
 
-    def _decoded(self, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Job:
-        job = Job(is_for_page=is_for_page(fields, headers))
+    def _decoded(self, raw: RawRequest) -> Job:
+        fields, headers, id = raw
+        job = Job(request_id(headers, id), size_of(fields), is_for_page=is_for_page(fields, headers))
         if job.is_for_page:
             return job
         config = self.engine.config
@@ -139,7 +157,8 @@ class Service:
         """
         if job.is_for_page:
             policy = {"Content-Security-Policy": self.page.content_security_policy}
-            return Response(200, {"Content-Type": "text/html; charset=utf-8", **policy}, self.page.html)
+            headers = {"Content-Type": "text/html; charset=utf-8", HEADER: job.id, **policy}
+            return Response(200, headers, self.page.html)
         if job.request is not None:
             try:
                 content = self._content(job, room)
@@ -178,6 +197,8 @@ class Service:
     def _response(self, job: Job, status: int, content: Content, instances: int) -> Response:
         headers = {
             "Content-Type": content.media_type,
+            **content.headers,
+            HEADER: job.id,
             "X-Instance-Count": str(instances),
             "Server-Timing": job.stopwatch.server_timing(),
         }

@@ -49,7 +49,7 @@ def test_only_the_marker_is_missing(kind: str, padding: bytes) -> None:
     assert decoded.notes == ("the JPEG has no end-of-image marker; its pixels are complete",)
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"CMYK"})
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "CMYK"])
 @pytest.mark.parametrize("share", [0.85, 0.9, 0.97])
 def test_what_is_missing_is_grey_as_opencv_has_it(kind: str, share: float, tmp_path: Path) -> None:
     whole = saved(kind)

@@ -14,7 +14,7 @@ from tensormask_server.images.errors import ImageError
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.png import MOST_CHUNKS, only_pixels
 
-from tests.unit.images.png_chunks import START, chunk, png
+from tests.png_chunks import START, chunk, png
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 8, 3), np.uint8)
@@ -90,7 +90,8 @@ def test_damage_of_the_pixels_is_still_an_error() -> None:
     whole = png(RGB)
     damaged = bytearray(whole)
     damaged[whole.index(b"IDAT") + 12] ^= 0xFF
-    for content in (bytes(damaged), whole[: whole.index(b"IDAT") + 40], whole[:20], START):
+    first_transparency = START + chunk(b"tRNS", b"\0\0")
+    for content in (bytes(damaged), whole[: whole.index(b"IDAT") + 40], whole[:20], START, first_transparency):
         with pytest.raises(ImageError):
             read(content)
 

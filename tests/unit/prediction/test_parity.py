@@ -12,16 +12,19 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.prediction.agreement import pair_detections
 
 from reference.cases import CASES, FOLDER, Case, load_case, write_weights
+from tests.unit.small_network import as_on_a_gpu
 
 CaseAndDetections = tuple[Case, Detections]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[(name, path) for name in CASES for path in ("as on a CPU", "as on a GPU")])
 def case_and_detections(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CaseAndDetections:
     """A case and what we find on its image."""
-    case = load_case(request.param)
-    weights = write_weights(case, tmp_path_factory.mktemp(request.param) / "weights.pkl")
-    [detections] = load_predictor(case.config, weights)([case.image])
+    name, path = request.param
+    case = load_case(name)
+    weights = write_weights(case, tmp_path_factory.mktemp(name) / "weights.pkl")
+    predictor = load_predictor(case.config, weights)
+    [detections] = (as_on_a_gpu(predictor) if path == "as on a GPU" else predictor)([case.image])
     return case, detections
 
 

@@ -24,7 +24,6 @@ def predictor() -> Predictor:
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 @pytest.mark.parametrize("strategy", [OnlyWhereNeeded(), Everywhere()], ids=["only where needed", "everywhere"])
 def test_an_image_has_the_same_detections_by_itself_or_in_a_batch(batch_size: int, strategy: Strategy) -> None:
-    """A GPU runs images together and computes boxes and masks everywhere. A CPU does neither."""
     predictor = small_predictor()
     predictor.batch_size = batch_size
     predictor.network.strategy = strategy

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.options import Limits
+from tensormask_server.pixel_sizes import PixelSize
 from tensormask_server.requests.parsing import RequestedImage, parse_request
 
 CLASSES = ("cat", "dog", "hot dog")
@@ -77,6 +78,15 @@ GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
     "tile_whole": [(True, True), ("false", False), ("0", False), ("Yes", True)],
     "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), (2, (2,))],
 }
+GOOD_RESPONSE_OPTIONS: dict[str, list[tuple[object, object]]] = {
+    "format": [("CSV", "csv")],
+    "image_id": [(7, 7), ("7", 7), ("0", 0), ("007", "007"), ("a-1", "a-1"), ("9" * 16, "9" * 16), ("1.5", "1.5")],
+    "file_name": [("a/b ü.jpg", "a/b ü.jpg"), ("at 3.05\u202fPM.png", "at 3.05\u202fPM.png"), ("7", "7")],
+    "pixel_size": [("0.25 µm", PixelSize(0.25, "um")), ("3mm", PixelSize(3, "mm"))],
+    "tolerance": [(0, 0.0), ("1.5", 1.5), (20, 20.0)],
+    "holes": [("keep", "keep"), ("Fill", "fill")],
+    "image_data": [("none", "none"), ("embed", "embed")],
+}
 BAD_OPTIONS: dict[str, list[object]] = {
     "score_threshold": [-0.1, 1.1, "high", True, [], "nan", "inf"],
     "nms_threshold": [2],
@@ -88,6 +98,12 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "tile_whole": ["maybe", 2, [], ""],
     "stretch": ["maximum", 1, [], ""],
     "format": ["gif", 1, []],
+    "image_id": [-1, 1.5, 1 << 53, True, [], "", "x" * 1001, "a\nb", "\ud800"],
+    "file_name": ["", 7, [], "x" * 1001, "a\0b", "a\u2028b", "\ud800.jpg"],
+    "pixel_size": ["", "0.25", 0.25, "0um", "1 parsec", []],
+    "tolerance": [-1, 20.1, "nan", "much", True],
+    "holes": ["kep", True],
+    "image_data": ["no", 0],
 }
 
 
@@ -97,6 +113,14 @@ BAD_OPTIONS: dict[str, list[object]] = {
 def test_good_options(name: str, value: Any, expected: Any) -> None:
     body = json.dumps({"image": IMAGE, name: value}).encode()
     assert getattr(one(body).options, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"), [(n, *pair) for n, pairs in GOOD_RESPONSE_OPTIONS.items() for pair in pairs]
+)
+def test_good_options_of_the_response(name: str, value: Any, expected: Any) -> None:
+    body = json.dumps({"image": IMAGE, name: value}).encode()
+    assert getattr(one(body).response, name) == expected
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in BAD_OPTIONS.items() for value in values])

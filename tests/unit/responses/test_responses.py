@@ -132,10 +132,10 @@ def test_cocos_list_goes_into_load_res_and_into_an_annotation_file() -> None:
         "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
     }
     truth.createIndex()
-    loaded = truth.loadRes(content["instances"])
     masks = shapes().detections.masks
     assert masks is not None
     assert [each["area"] for each in content["instances"]] == masks.sum(axis=(1, 2)).tolist()
+    loaded = truth.loadRes(content["instances"])  # it writes other areas into the list, those of the boxes
     assert {(each["image_id"], each["file_name"], each["iscrowd"]) for each in content["instances"]} == {
         (5, "a/one.jpg", 0)
     }
@@ -216,6 +216,7 @@ def test_the_response_to_several_images_is_json() -> None:
     content = json.loads(v2.body)
     assert content["id"] == "of mine"
     assert "id" not in json.loads(OpenInference().response(results).body)
+    assert v2.headers == {}
     [output] = content["outputs"]
     assert (content["model_name"], output["datatype"], output["shape"]) == ("small", "BYTES", [2])
     assert [json.loads(text) for text in output["data"]] == alone
@@ -223,6 +224,26 @@ def test_the_response_to_several_images_is_json() -> None:
         with pytest.raises(BadRequest, match="format is png") as error:
             protocol.response([shapes(format="coco"), shapes(format="png")])
         assert error.value.expected == "format: coco or polygons"
+
+
+def test_the_binary_extension_has_the_same_texts_behind_its_json() -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    model = Model("m", tuple(map(str, range(80))), "0")
+    results = [Result(image, some_detections(count), model) for count in (2, 3)]
+    content = OpenInference("7", is_binary=True).response(results)
+    length = int(content.headers["Inference-Header-Content-Length"])
+    head, tensor = json.loads(content.body[:length]), content.body[length:]
+    [output] = head["outputs"]
+    assert (head["id"], output["shape"], "data" in output) == ("7", [2], False)
+    assert output["parameters"] == {"binary_data_size": len(tensor)}
+    assert content.media_type == "application/octet-stream"
+    texts = []
+    while tensor:
+        size = int.from_bytes(tensor[:4], "little")
+        texts.append(tensor[4 : 4 + size].decode())
+        tensor = tensor[4 + size :]
+    [plain] = json.loads(OpenInference().response(results).body)["outputs"]
+    assert texts == plain["data"]
 
 
 @pytest.mark.parametrize("format", FORMATS)

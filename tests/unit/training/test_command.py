@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.unit.training.small_training import write_config, write_data
-from training.__main__ import main
+from training.__main__ import _own_gpu, main
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
         (["--name-weight", "inf"], "'inf' is not a number, 0 or more"),
         (["--name-weight", "much"], "'much' is not a number, 0 or more"),
         (["--every", "5"], "--every has no effect without --validate; give --validate FOLDER"),
+        (["--minutes", "-1"], "'-1' is not a number, 0 or more"),
         (["--device", "gpu"], "'gpu' isn't a device; expected cpu, cuda, or cuda:1 and so on"),
         (["--device", "cuda:99"], f"'cuda:99' isn't here: torch {torch.__version__} finds"),
     ],
@@ -47,6 +48,14 @@ def test_what_can_not_be_begun_with_is_told(
         main()
     assert ended.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_each_process_of_torchrun_has_its_own_gpu() -> None:
+    assert [_own_gpu(torch.device("cuda"), process, 2).index for process in range(2)] == [0, 1]
+    with pytest.raises(ValueError, match="3 processes or more, and torch finds 2 GPUs; expected --nproc-per-node 2"):
+        _own_gpu(torch.device("cuda"), 2, 2)
+    with pytest.raises(ValueError, match="--device is cuda:1, and torchrun gives each process its own; expected"):
+        _own_gpu(torch.device("cuda:1"), 0, 2)
 
 
 def test_missing_packages_are_told_with_the_command_that_installs_them() -> None:

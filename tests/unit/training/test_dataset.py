@@ -1,6 +1,8 @@
 """The demo's data set: the same for the same seed, and annotated as it looks. Draws with discs instead of emoji."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from demo.backgrounds import TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS
 from demo.composition import FEWEST_PIXELS, Emoji, compose
 from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZE = 128
 
 
@@ -40,7 +43,7 @@ def photographs() -> list[Image.Image]:
 @pytest.fixture
 def sources(monkeypatch: pytest.MonkeyPatch, photographs: list[Image.Image]) -> None:
     drawings = _drawings()
-    monkeypatch.setattr(dataset, "_sources", lambda _split: (drawings, photographs))
+    monkeypatch.setattr(dataset, "_sources", lambda _split, _emoji_cache: (drawings, photographs))
 
 
 def test_no_design_is_in_both_splits() -> None:
@@ -122,3 +125,14 @@ class _InThisProcess:
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any], **_options: int) -> Iterator[Any]:
         return map(function, items)
+
+
+def test_what_only_draws_is_told_when_something_has_to_be_drawn(tmp_path: Path) -> None:
+    program = "import runpy, sys; sys.modules['resvg_py'] = None; runpy.run_path(sys.argv[0], run_name='__main__')"
+    program = f"import sys; sys.argv[0] = {str(ROOT / 'demo' / 'dataset.py')!r}; {program}"
+    options = ["--split", "val", "--count", "1", "--emoji", tmp_path / "emoji", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", program, *map(str, options)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("dataset.py: ") and "resvg_py" in line and line.endswith("-e '.[train]' brings it")

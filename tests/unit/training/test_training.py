@@ -28,6 +28,7 @@ from training.settings import load_training_config
 from training.trainer import Run, TrainingStopped, train
 
 ROOT = Path(__file__).resolve().parents[3]
+LOCAL = ("--standalone", "--local-addr", "localhost")  # else torchrun looks up the machine's name for its address
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
 
 
@@ -61,6 +62,18 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, data: 
         parts = train(config, Run(data, tmp_path / "parts", workers=0, semantic_weight=1.0))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_when_the_time_is_up_everything_is_written_and_the_training_goes_on_later(tmp_path: Path, data: Path) -> None:
+    config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=3, CHECKPOINT_PERIOD=100))
+    out = tmp_path / "out"
+    for done in (1, 2, 3):  # there is always time for a step
+        train(config, Run(data, out, workers=0, minutes=0))
+        assert torch.load(out / "state.pth", weights_only=True)["iteration"] == done
+        assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["iteration"] == done
+    whole = train(config, Run(data, tmp_path / "whole", workers=0, minutes=60)).state_dict()
+    for name, tensor in load_checkpoint(out / "weights.pkl").items():
+        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_state_of_an_older_version_goes_on(tmp_path: Path, data: Path) -> None:
@@ -235,12 +248,12 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, levels: l
     config.write_text(yaml.safe_dump(tree))
     launch = {
         1: ["-m", "training"],
-        2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"],
+        2: ["-m", "torch.distributed.run", *LOCAL, "--nproc-per-node", "2", "-m", "training"],
     }
     for processes, command in launch.items():
         out = str(tmp_path / str(processes))
         options = ["--config", str(config), "--data", str(data), "--out", out, "--workers", "0", "--threads", "1"]
-        options += ["--semantic-weight", "1"]
+        options += ["--semantic-weight", "1", "--minutes", "60"]
         words = [sys.executable, *command, *options, "--device", "cpu"]
         run = partial(subprocess.run, words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
         result = run()

@@ -23,6 +23,7 @@ from tensormask_server.integrity import IntegrityError, check_archive, check_sum
 from tensormask_server.prediction.finite import NotFiniteError
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.service import Service
 
 from reference.cases import load_case, write_weights
 
@@ -97,6 +98,26 @@ def test_a_browser_gets_the_page_and_its_policy(model_dir: Path) -> None:
     headers = ts_context.get_response_headers(0)
     assert headers["Content-Security-Policy"] == handler.service.page.content_security_policy
     assert headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_torchserve_passes_on_all_values_of_a_repeated_field(model_dir: Path) -> None:
+    """By the worker's own way from TorchServe's message to the handler."""
+    handler, ts_context = TensorMaskHandler(), context(model_dir)
+    handler.initialize(ts_context)
+    fields = [("classes", b"0"), ("classes", b"1"), ("data", GOOD["body"]), ("format", b"coco"), ("format", b"png")]
+    parts = [{"name": name, "value": bytearray(value), "contentType": ""} for name, value in fields]
+    headers = [{"name": b"Accept", "value": b"*/*"}, {"name": b"X-Request-Id", "value": b"mine"}]
+    message = [
+        {"requestId": b"theirs", "headers": headers, "parameters": parts[:4]},
+        {"requestId": b"theirs", "headers": headers[:1], "parameters": parts[2:]},
+    ]
+    ts_context.request_processor, data, ts_context.request_ids = Service.retrieve_data_for_inference(message)
+    assert data[0]["classes"] == [b"0", b"1"]
+    assert data[0]["format"] == b"coco"
+    bodies = handler.handle(data, ts_context)
+    assert {each["category_name"] for each in json.loads(bodies[0])["instances"]} <= {"person", "bicycle"}
+    assert json.loads(bodies[1])["error"] == '"format" stands 2 times in the request'
+    assert [ts_context.get_response_headers(index)["X-Request-ID"] for index in (0, 1)] == ["mine", "theirs"]
 
 
 def test_the_default_limit_of_a_response_is_below_torchserves_which_kills_the_worker(model_dir: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from PIL import Image
 from tensormask_server import Predictor, load_predictor
 from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
+from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, PARTS, Measurement
 from tensormask_server.worker.page import try_it_page
-from tensormask_server.worker.service import Response, Service
+from tensormask_server.worker.service import RawRequest, Response, Service
 
 from reference.cases import load_case, write_weights
 
@@ -48,7 +50,7 @@ def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
 def respond(service: Service, *requests: dict[str, Any], **options: Any) -> list[Response]:
     """The responses to a batch of fields, by a service with these options."""
     return replace(service, options=handler_options({**service.options.section(), **options})).respond(
-        [(each, {}) for each in requests]
+        [RawRequest(each, {}) for each in requests]
     )
 
 
@@ -119,10 +121,11 @@ def test_values_that_do_not_fit_are_refused_with_what_to_do(service: Service) ->
 
 
 def test_a_browser_gets_the_page(service: Service) -> None:
-    [response] = service.respond([({}, {"Accept": "text/html,*/*"})])
+    [response] = service.respond([RawRequest({}, {"Accept": "text/html,*/*"}, "42")])
     assert (response.status, response.body) == (200, service.page.html)
     assert response.headers == {
         "Content-Type": "text/html; charset=utf-8",
+        "X-Request-ID": "42",
         "Content-Security-Policy": service.page.content_security_policy,
     }
 
@@ -143,6 +146,12 @@ def test_a_response_larger_than_allowed_is_a_400(service: Service) -> None:
     assert response.status == 400
     assert "more than the 1000 allowed" in json.loads(response.body)["error"]
     assert "score_threshold" in json.loads(response.body)["expected"]
+
+
+def test_cutouts_of_more_pixels_than_bytes_are_allowed_are_a_400(service: Service) -> None:
+    [response] = respond(service, {"body": BODY, "format": b"cutouts"}, max_response_bytes=1000)
+    assert response.status == 400
+    assert "pixels, more than the 1000 bytes that a response may have" in json.loads(response.body)["error"]
 
 
 def test_responses_of_a_batch_that_are_too_large_together_are_a_503(service: Service) -> None:
@@ -185,6 +194,26 @@ def test_a_batch_is_measured(service: Service, recorded: list[Measurement]) -> N
     }
     [bad] = by_name["tensormask_bad_requests_total"]
     assert bad.labels == ("tiny", "option")
+
+
+def test_each_request_has_a_line_in_the_log_of_requests(service: Service, tmp_path: Path) -> None:
+    service.request_log = RequestLog(tmp_path / "log")
+    requests = [
+        RawRequest({"body": BODY, "format": b"coco"}, {"X-Request-ID": "mine"}, "theirs"),
+        RawRequest({"body": b"{"}, {}, "theirs"),
+        RawRequest({}, {"Accept": "text/html"}),
+    ]
+    responses = service.respond(requests)
+    good, bad, page = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [each["id"] for each in (good, bad, page)] == [each.headers["X-Request-ID"] for each in responses]
+    assert [good["id"], bad["id"]] == ["mine", "theirs"]
+    assert [each["status"] for each in (good, bad, page)] == [200, 400, 200]
+    assert [each["bytes_out"] for each in (good, bad, page)] == [len(each.body) for each in responses]
+    assert (good["format"], good["images"], good["bytes_in"]) == ("coco", 1, len(BODY) + 4)
+    assert good["instances"] == len(json.loads(responses[0].body)["instances"])
+    assert tuple(good["milliseconds"]) == PARTS
+    assert (bad["error"], bad["reason"]) == (json.loads(responses[1].body)["error"], "body")
+    assert (page["error"], page["format"], page["model"]) == (None, None, "tiny")
 
 
 def test_a_batch_without_an_image_does_not_run_the_network(service: Service, recorded: list[Measurement]) -> None:

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.formats import FORMATS
+
 FOLDER = Path(__file__).parent
 
 
@@ -45,6 +47,7 @@ def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: flo
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
     data = {"model": model, "max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold}
+    data["formats"] = " ".join(f"{each.name}{each.suffix}" for each in FORMATS.values())
     data["sample"] = sample
     attributes = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in data.items())
     html = html.replace('<html lang="en">', f'<html lang="en" {attributes}>')

@@ -1,0 +1,155 @@
+"""Detects the instances of a batch of images together, as a GPU does: with few operations and few returns to the host.
+
+The numbers are those of the network's own forward pass, which a CPU runs image by image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensormask_server.network.batched_masks import BatchedMasks
+from tensormask_server.network.batched_selection import HostCandidates, batched_detections
+from tensormask_server.network.dense import DenseMaps, dense_maps
+from tensormask_server.network.detection import Selection
+from tensormask_server.network.graphs import Graphs
+from tensormask_server.network.places import Places, places
+from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.network.transfers import to_device
+from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
+from tensormask_server.prediction.detections import Detections
+from tensormask_server.prediction.image_masks import ImageMasks
+from tensormask_server.prediction.inputs import padded_shape
+from tensormask_server.prediction.on_image import OnImage, on_image
+from tensormask_server.prediction.precision import exact_float32, exact_products
+from tensormask_server.timing import Stopwatch
+
+MOST_SHAPES = 32  # whose places are kept
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image of a batch, and what is wanted of it."""
+
+    resized: np.ndarray  # uint8 (h, w, 3), RGB
+    height: int  # of the original image, in pixels
+    width: int
+    selection: Selection
+    mask_threshold: float
+
+
+class BatchedPrediction:
+    """Runs a network on batches of images of one padded shape."""
+
+    def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype, graphs: Graphs):
+        """
+        Args:
+            network: with its weights, on its device, in evaluation mode.
+            dtype: of its convolutions.
+            graphs: run what is computed at every location.
+        """
+        self.network = network
+        self.device = device
+        self.dtype = dtype
+        self.graphs = graphs
+        config = network.config
+        normalisation = config.input.pixel_mean, config.input.pixel_std
+        self._mean, self._std = to_device([np.array(each, np.float32) for each in normalisation], device)
+        self._masks = BatchedMasks(network.head) if config.head.mask_on else None
+        self._places: dict[tuple[int, int], Places] = {}  # by padded shape, the latest last
+
+    def __call__(self, inputs: Sequence[Input], stopwatch: Stopwatch) -> list[Detections]:
+        """
+        Args:
+            inputs: of one padded shape.
+            stopwatch: measures the parts "network" and "masks".
+
+        Returns:
+            Per image its detections, in the host's memory.
+        """
+        with stopwatch("network"), exact_float32(self.device), exact_products(self.dtype):
+            images = self._normalised([each.resized for each in inputs])
+            places_of_shape = self._places_of(images.shape[2], images.shape[3])
+            maps = self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
+            topk = self.network.config.detection.topk_candidates
+            found = batched_detections(maps, places_of_shape, [each.selection for each in inputs], topk)
+        with stopwatch("masks"), exact_float32(self.device), exact_products(self.dtype):
+            there = [
+                on_image(candidates.boxes, candidates.anchor_boxes, each.resized.shape[:2], (each.height, each.width))
+                for candidates, each in zip(found, inputs, strict=True)
+            ]
+            found = [candidates[each.kept] for candidates, each in zip(found, there, strict=True)]
+            masks = self._image_masks(maps, found, there, inputs)
+        return [
+            Detections(each.boxes, candidates.scores, candidates.classes, of_image)
+            for candidates, each, of_image in zip(found, there, masks, strict=True)
+        ]
+
+    def record(self, batch_size: int, height: int, width: int) -> None:
+        """Records the graph for a number of images of a padded shape before it is needed."""
+        images = torch.zeros(batch_size, height, width, 3, device=self.device).permute(0, 3, 1, 2).to(self.dtype)
+        with exact_float32(self.device):
+            self.graphs.record(partial(dense_maps, self.network, places=self._places_of(height, width)), images)
+
+    def _image_masks(
+        self, maps: DenseMaps, found: Sequence[HostCandidates], there: Sequence[OnImage], inputs: Sequence[Input]
+    ) -> Sequence[ImageMasks | None]:
+        """The masks of each image; None without MASK_ON."""
+        if self._masks is None:
+            return [None] * len(inputs)
+        counts = [len(each) for each in found]
+        stretching = Stretching(
+            anchors=np.concatenate([each.anchors for each in there]),
+            thresholds=np.repeat(np.array([each.mask_threshold for each in inputs], np.float64), counts),
+            heights=np.repeat([each.height for each in inputs], counts),
+            widths=np.repeat([each.width for each in inputs], counts),
+        )
+        crops = iter(paste_batch(self._masks(maps.mask_towers, found), stretching))
+        return [
+            ImageMasks(each.height, each.width, list(islice(crops, count)))
+            for each, count in zip(inputs, counts, strict=True)
+        ]
+
+    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
+        config = self.network.config.input
+        shape = padded_shape(images, self.network.stride)
+        padded = np.zeros((len(images), *shape, 3), np.uint8)
+        for each, image in zip(padded, images, strict=True):
+            each[: image.shape[0], : image.shape[1]] = image
+        [pixels] = to_device([padded], self.device)
+        if config.format == "BGR":
+            pixels = pixels.flip(3)
+        batch = pixels.float().sub_(self._mean).div_(self._std)  # (N, H, W, 3)
+        if len({image.shape for image in images}) == 1:
+            _clear_padding(batch, images[0])
+        else:
+            for each, image in zip(batch, images, strict=True):
+                _clear_padding(each, image)
+        return batch.permute(0, 3, 1, 2).to(self.dtype)
+
+    def _places_of(self, height: int, width: int) -> Places:
+        """The places for a padded shape."""
+        made = self._places.pop((height, width), None)
+        if made is None:
+            network = self.network
+            anchors = [network.get_buffer(f"cell_anchors_{level}") for level in range(len(network.strides))]
+            shapes = [(-(-height // stride), -(-width // stride)) for stride in network.strides]
+            made = places(anchors, network.strides, shapes, network.config.detection.bbox_reg_weights)
+        self._places[height, width] = made
+        if len(self._places) > MOST_SHAPES:
+            del self._places[next(iter(self._places))]
+        return made
+
+
+def _clear_padding(batch: Tensor, image: np.ndarray) -> None:
+    """Writes zeros below and to the right of an image, (h, w, 3), in (…, H, W, 3)."""
+    height, width = image.shape[:2]
+    if height < batch.shape[-3]:
+        batch[..., height:, :, :] = 0
+    if width < batch.shape[-2]:
+        batch[..., :height, width:, :] = 0

@@ -1,0 +1,86 @@
+"""demo/train_gpu.sh on a CPU, with a small network and few images: it composes, trains, validates, and ends in time."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensormask_server import load_predictor
+
+from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS
+from tests.unit.training.small_training import write_config
+from tests.waiting import PATIENCE
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def drawings(tmp_path: Path) -> Path:
+    """A folder of drawings as the cache of demo/emoji.py, with a disc of its own colour for each name."""
+    y, x = np.mgrid[:256, :256] - 128
+    names = [name for category in CATEGORIES for name in category.icons]
+    arrays = {}
+    for number, name in enumerate(names):
+        arrays[name] = np.zeros((256, 256, 4), np.uint8)
+        arrays[name][np.hypot(x, y) < 90] = (7 * number % 256, 40 * number % 256, 90, 255)
+    folder = tmp_path / "emoji"
+    folder.mkdir()
+    for design in (*TRAINING_DESIGNS, *VALIDATION_DESIGNS):
+        np.savez_compressed(folder / f"{design.name}-{design.version}.npz", **arrays)
+    return folder
+
+
+def run(*options: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, **variables}
+    command = [str(word) for word in (ROOT / "demo" / "train_gpu.sh", *options)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
+
+
+def test_the_script_writes_weights_and_a_table(tmp_path: Path, drawings: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", norm="BN")
+    config.write_text(config.read_text().replace("NUM_CLASSES: 2", "NUM_CLASSES: 20"))
+    out = tmp_path / "out"
+    options = ["--images", 6, "--validation-images", 2, "--size", 96, "--batch", 2, "--first-steps", 2, "--workers", 2]
+    result = run(*options, "--minutes", 0.02, "--device", "cpu", "--precision", "float32", "--config", config,
+                 "--emoji", drawings, "--out", out)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in out.iterdir()} == {"weights.pkl", "config.yaml", "metrics.jsonl", "table.md"}
+    load_predictor(out / "config.yaml", out / "weights.pkl")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    [scored] = [line for line in lines if "mask AP" in line]
+    assert lines[0]["iteration"] == 2 < scored["iteration"]
+    table = (out / "table.md").read_text()
+    assert table.splitlines()[-4].startswith("| box AP |")
+    assert "6 and 2 images in 2 processes" in table
+    assert f"until step {scored['iteration']} |" in table
+    assert "| mask AP50 | " in result.stdout
+
+
+def test_a_training_that_fails_ends_the_script_with_its_status(tmp_path: Path, drawings: Path) -> None:
+    """The network has two classes, and the data set twenty."""
+    config = write_config(tmp_path / "config.yaml", norm="BN")
+    options = ["--images", 2, "--validation-images", 1, "--size", 96, "--device", "cpu", "--config", config]
+    result = run(*options, "--emoji", drawings, "--out", tmp_path / "out", "--workers", 1)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("MODEL.TENSOR_MASK.NUM_CLASSES is 2; ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "skimage.py").write_text("raise ImportError\n")
+    result = run("--out", tmp_path / "out", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert "can't import skimage; expected torch, numpy, Pillow, PyYAML, safetensors, pycocotools, tqdm" in line
+
+
+def test_a_missing_python_is_named(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "demo" / "train_gpu.sh", tmp_path)
+    environment = {"PATH": "", "PYTHON": "no-such-python"}
+    command = ["/bin/bash", str(tmp_path / "train_gpu.sh")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (2, "demo/train_gpu.sh: there is no no-such-python\n")
