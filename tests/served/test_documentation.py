@@ -133,8 +133,9 @@ def _check_requests(reader: Reader) -> None:
     assert tensors["pred_masks"].shape == (len(tensors["scores"]), 150, 200)
     annotations = COCO(str(reader.folder / "annotations.json"))
     assert len(annotations.anns) == len(annotations.loadRes(reader.values["content"]["instances"]).anns) > 0
-    polygons = json.loads((reader.folder / "image.json").read_text())
-    assert (polygons["imagePath"], polygons["imageData"]) == ("image.jpg", None) and polygons["shapes"]
+    polygons = json.loads((reader.folder / "polygons.json").read_text())
+    assert (polygons["imagePath"], polygons["imageData"]) == ("image.jpg", None)
+    assert polygons["shapes"]
     assert reader.values["summary"]["count"].sum() == len(reader.values["table"]) > 0
     with zipfile.ZipFile(reader.folder / "cutouts.zip") as archive:
         assert archive.namelist()[0].startswith("001_class-")

@@ -15,7 +15,6 @@ from tensormask_server.classes import unnamed_classes
 from tensormask_server.integrity import SUMS
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
-from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import LINE, one_line, printable, say
 
 
@@ -78,13 +77,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="archive.sh", description="Packs a TensorMask configuration and its weights as a TorchServe model archive."
     )
     add = parser.add_argument
-    add(
-        "-t",
-        "--threshold",
-        type=float,
-        default=HandlerOptions().score_threshold,
-        help="0 to 1: a detection's score must be above it (default: %(default)s)",
-    )
     add("--output", type=Path, default=Path("model_store"), help="a folder (default: %(default)s)")
     add_archive_arguments(parser)
     add("--list-models", action="store_true", help="show the models that have a name, and exit")

@@ -67,14 +67,14 @@ class EncodedImage:
         self._formats = formats
         self._name = name
         self._lacks_end = False
-        if content.startswith(SIGNATURES["PNG"]):
-            content = only_pixels(content)
-        elif content.startswith(SIGNATURES["JPEG"]):
-            check_scans(content, name)
-            self._lacks_end = lacks_end(content)
-            content += END if self._lacks_end else b""
-        self._content = content
         with image_errors(name, content):
+            if content.startswith(SIGNATURES["PNG"]):
+                content = only_pixels(content)
+            elif content.startswith(SIGNATURES["JPEG"]):
+                check_scans(content, name)
+                self._lacks_end = lacks_end(content)
+                content += END if self._lacks_end else b""
+            self._content = content
             self._tiff = TiffImage(content) if is_tiff(content) else None
             self._heif = HeifImage(content) if is_heif(content) else None
         own = self._tiff or self._heif

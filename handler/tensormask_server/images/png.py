@@ -9,14 +9,15 @@ import struct
 import zlib
 
 from tensormask_server.images.errors import ImageError
+from tensormask_server.images.signatures import SIGNATURES
 
-START = b"\x89PNG\r\n\x1a\n"
+(START,) = SIGNATURES["PNG"]
 CRITICAL = re.compile(rb"[A-Z][A-Za-z]{3}")  # a capital first letter: a decoder has to know these
 HELPFUL = (b"tRNS", b"eXIf")  # of the other chunks, those that change what a person sees: transparency, orientation
 LARGEST_HELPFUL = 1 << 20  # bytes; an eXIf chunk may have a preview in it
 EXIF_STARTS = (b"II*\0", b"MM\0*")
 COLOUR_TYPE = 25  # its place in the file
-TRNS_LENGTHS = {0: (2,), 2: (6,), 3: range(1, 257)}  # bytes by colour type: grey, RGB, palette
+TRNS_LENGTHS = {b"\0": (2,), b"\2": (6,), b"\3": range(1, 257)}  # bytes by colour type: grey, RGB, palette
 MOST_CHUNKS = 100_000  # writers put 4 kB or more in a chunk, and each chunk takes time
 
 
@@ -34,24 +35,25 @@ def only_pixels(png: bytes) -> bytes:
     Raises:
         ImageError: the file has far more chunks than any writer makes.
     """
-    kept = [START]
+    view = memoryview(png)
+    kept = [view[: len(START)]]
     position = len(START)
     for _ in range(MOST_CHUNKS):
         length, name = struct.unpack(">I4s", png[position : position + 8].ljust(8, b"\0"))
-        end = position + 12 + length
-        if CRITICAL.fullmatch(name) or (name in HELPFUL and _is_valid(png[position:end], png[COLOUR_TYPE])):
-            kept.append(png[position:end])
-        position = end
+        chunk = view[position : position + 12 + length]
+        if CRITICAL.fullmatch(name) or (name in HELPFUL and _is_valid(chunk, png[COLOUR_TYPE : COLOUR_TYPE + 1])):
+            kept.append(chunk)
+        position += 12 + length
         if name == b"IEND" or position >= len(png):
-            return b"".join(kept)
+            return png if sum(map(len, kept)) == len(png) else b"".join(kept)
     raise ImageError(f"the image is a PNG of more than {MOST_CHUNKS} chunks", "a PNG that an image editor wrote")
 
 
-def _is_valid(chunk: bytes, colour_type: int) -> bool:
+def _is_valid(chunk: memoryview, colour_type: bytes) -> bool:
     """Whether a tRNS or eXIf chunk isn't huge, has the right checksum, and has content that fits the image."""
     if len(chunk) > LARGEST_HELPFUL or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
         return False
-    content = chunk[8:-4]
-    if chunk[4:8] == b"eXIf":
+    name, content = bytes(chunk[4:8]), bytes(chunk[8:-4])
+    if name == b"eXIf":
         return content.startswith(EXIF_STARTS)
     return len(content) in TRNS_LENGTHS.get(colour_type, ())

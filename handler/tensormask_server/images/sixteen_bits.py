@@ -40,6 +40,8 @@ def values_beyond_8_bits(
     """
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
+        if image.mode == "I" and values.min() >= 0:  # Pillow has no mode for unsigned values that may have 32 bits
+            values = values.view(np.uint32)
         return values, _alpha_of_key(values[..., None], image)
     if unpacker == GREY_AND_ALPHA:
         pairs = _unpacked_by("RGBA", opened)

@@ -8,10 +8,9 @@ from tensormask_server.images.depth import eight_bits
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.pixels import turned_rgb
 from tensormask_server.images.tiff_blocks import Region, open_region, read_samples
-from tensormask_server.images.tiff_layout import layout_of
+from tensormask_server.images.tiff_layout import LARGEST_TILE, layout_of
 from tensormask_server.images.tiff_meaning import WHITE_IS_ZERO, meaning_of
 from tensormask_server.images.tiff_pages import full_page
-from tensormask_server.printable import one_line
 
 
 class TiffImage:
@@ -35,7 +34,9 @@ class TiffImage:
     @property
     def is_read_by_region(self) -> bool:
         """Whether `region` reads a part of the image at the cost of that part."""
-        return self._layout.bits <= 8 and self._layout.kind == "u" and self._orientation == 1
+        layout = self._layout
+        is_in_parts = layout.block_height * layout.block_width <= LARGEST_TILE
+        return layout.bits <= 8 and layout.kind == "u" and self._orientation == 1 and is_in_parts
 
     def decoded(self, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:
         """Decodes the image. It is turned as its tag says, and transparent pixels are white.
@@ -122,4 +123,4 @@ def _fill_missing(values: np.ndarray, no_data: str) -> tuple[str, ...]:
         return ()
     largest = np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).max
     values[missing] = values.min(where=~missing, initial=largest)
-    return (f"the value {one_line(no_data, 40)} stands for missing pixels; they are black",)
+    return (f"the value {float(no_data):g} stands for missing pixels; they are black",)

@@ -13,14 +13,13 @@ from PIL import Image
 
 from tensormask_server.images import tiff_tags
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.tiff_layout import Layout
+from tensormask_server.images.tiff_layout import UNCOMPRESSED, YCBCR, Layout
 from tensormask_server.images.tiff_tags import Page
 
 # the compressions of bytes of any meaning: none, LZW, Deflate, PackBits, Deflate by another number, LZMA, ZSTD
-UNCOMPRESSED = 1
 BYTE_COMPRESSIONS = (UNCOMPRESSED, 5, 8, 32773, 32946, 34925, 50000)
 HORIZONTAL, FLOATING_POINT = 2, 3  # predictors
-BLACK_IS_ZERO, CMYK, YCBCR = 1, 5, 6
+BLACK_IS_ZERO, CMYK = 1, 5
 DECODED_AT_ONCE = 1 << 24  # bytes
 # the tags that say how samples are stored, and what they mean
 KEPT = (258, 259, 262, 266, 277, 292, 293, 317, 320, 332, 338, 339, 347, 529, 530, 531, 532)

@@ -1,6 +1,6 @@
 """How a page of a TIFF stores its pixels: its size, samples, and the blocks (strips or tiles) that hold them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,10 +11,16 @@ from tensormask_server.images.tiff_tags import Page
 # A whole tile is decoded even for a small image. Usual tiles have 256×256 to 1024×1024 pixels.
 LARGEST_TILE = 1 << 22
 LARGEST_SIDE = 1 << 24  # pixels; far beyond any limit, and products of two sides fit into int64
+SHORT_STRIP = 1 << 22  # bytes
+SMALLEST_TILE = 256  # pixels, 16×16, as TIFF's specification has it
+MOST_BLOCKS = 1 << 21  # 20,000×20,000 pixels in tiles of 16×16 have 1.6 million
+MOST_SHARED = 4  # times the file's length that its blocks have together; some writers store equal blocks once
 MOST_SAMPLES = 4096  # of a pixel; hyperspectral cameras have hundreds
 MOST_BYTES = 16  # of a pixel in a block that is decoded as a whole: RGB and alpha of 32 bits
 KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}  # NumPy's kinds by SampleFormat
 CHUNKY, PLANAR = 1, 2
+UNCOMPRESSED = 1
+YCBCR = 6  # its uncompressed samples can be fewer for colours than for brightness
 
 
 @dataclass(frozen=True)
@@ -73,39 +79,61 @@ def layout_of(page: Page) -> Layout:
     block_width = page.number(tiff_tags.TILE_WIDTH, width)
     if not is_tiled:
         block_height = min(block_height, height)
-    if block_height < 1 or block_width < 1 or block_height * block_width > max(LARGEST_TILE, height * width):
+    smallest = SMALLEST_TILE if is_tiled else 1
+    if not smallest <= block_height * block_width <= max(LARGEST_TILE, height * width):
         raise ImageError(
             f"the TIFF, {height}×{width} pixels, has tiles of {block_height}×{block_width} pixels",
-            f"tiles of at most {LARGEST_TILE} pixels, such as 256×256",
+            f"tiles of {SMALLEST_TILE} to {LARGEST_TILE} pixels, such as 256×256",
         )
     is_planar = samples > 1 and page.number(tiff_tags.PLANAR, CHUNKY) == PLANAR
-    blocks = -(-height // block_height) * -(-width // block_width) * (samples if is_planar else 1)
-    bits = _same(page, tiff_tags.BITS, 1, "bits")
-    compression = page.number(tiff_tags.COMPRESSION, 1)
-    block_bytes = block_height * -(-block_width * bits * (1 if is_planar else samples) // 8)
-    if block_bytes > MOST_BYTES * max(LARGEST_TILE, height * width):
-        raise ImageError(
-            f"the TIFF has {samples} samples of {bits} bits a pixel, stored together in blocks of {block_height}×"
-            f"{block_width} pixels",
-            "the bands to use: gdal_translate -b 1 -b 2 -b 3 -co PHOTOMETRIC=RGB in.tif out.tif",
-        )
-    offsets, counts = _blocks(page, is_tiled, blocks, block_bytes if compression == 1 else 0)
-    return Layout(
+    empty = np.zeros(0, np.int64)
+    layout = Layout(
         height=height,
         width=width,
         samples=samples,
-        bits=bits,
+        bits=_same(page, tiff_tags.BITS, 1, "bits"),
         kind=KINDS.get(_same(page, tiff_tags.SAMPLE_FORMAT, 1, "sample format"), "u"),
         photometric=page.number(tiff_tags.PHOTOMETRIC, 0),
         extra_samples=tuple(page.values(tiff_tags.EXTRA_SAMPLES)[:samples].tolist()),
-        compression=compression,
+        compression=page.number(tiff_tags.COMPRESSION, UNCOMPRESSED),
         predictor=page.number(tiff_tags.PREDICTOR, 1),
         is_planar=is_planar,
         is_tiled=is_tiled,
         block_height=block_height,
         block_width=block_width,
-        offsets=offsets,
-        counts=counts,
+        offsets=empty,
+        counts=empty,
+    )
+    offsets, counts = _blocks(page, layout)
+    layout = _in_short_strips(replace(layout, offsets=offsets, counts=counts))
+    if layout.block_bytes > MOST_BYTES * max(LARGEST_TILE, height * width):
+        raise ImageError(
+            f"the TIFF has {samples} samples of {layout.bits} bits a pixel, stored together in blocks of "
+            f"{block_height}×{block_width} pixels",
+            "the bands to use: gdal_translate -b 1 -b 2 -b 3 -co PHOTOMETRIC=RGB in.tif out.tif",
+        )
+    return layout
+
+
+def _in_short_strips(layout: Layout) -> Layout:
+    """The same uncompressed rows in shorter strips, if each plane is one long strip."""
+    rows = SHORT_STRIP // (layout.block_bytes // layout.block_height)
+    is_one_strip = not layout.is_tiled and layout.block_height == layout.height and (layout.counts > 0).all()
+    if (
+        layout.compression != UNCOMPRESSED
+        or layout.photometric == YCBCR
+        or not is_one_strip
+        or not 0 < rows < layout.height
+    ):
+        return layout
+    size = rows * layout.block_bytes // layout.block_height
+    inside = np.arange(-(-layout.height // rows)) * size
+    counts = (layout.counts[:, None] - inside).clip(0, size)
+    return replace(
+        layout,
+        block_height=rows,
+        offsets=(layout.offsets[:, None] + inside).ravel(),
+        counts=counts.ravel().clip(min=1),  # 0 would stand for a strip that isn't in the file
     )
 
 
@@ -118,22 +146,24 @@ def _same(page: Page, tag: int, default: int, name: str) -> int:
     return int(values[0]) if values else default
 
 
-def _blocks(page: Page, is_tiled: bool, blocks: int, uncompressed_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def _blocks(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """The offsets and the lengths of the blocks in the file."""
+    is_tiled, size = layout.is_tiled, len(page.content)
     name = "tiles" if is_tiled else "strips"
-    offsets = page.values(tiff_tags.TILE_OFFSETS if is_tiled else tiff_tags.STRIP_OFFSETS)
-    if len(offsets) == 0 and is_tiled:  # some writers put them into the tags of strips
-        offsets = page.values(tiff_tags.STRIP_OFFSETS)
+    blocks = layout.blocks_down * layout.blocks_across * (layout.samples if layout.is_planar else 1)
+    if blocks > MOST_BLOCKS:
+        raise ImageError(
+            f"the TIFF, {layout.height}×{layout.width} pixels, has {blocks} {name}", f"at most {MOST_BLOCKS}"
+        )
+    # some writers put the places of tiles into the tags of strips
+    offsets = page.values(tiff_tags.TILE_OFFSETS if tiff_tags.TILE_OFFSETS in page else tiff_tags.STRIP_OFFSETS)
+    counts = page.values(tiff_tags.TILE_COUNTS if tiff_tags.TILE_COUNTS in page else tiff_tags.STRIP_COUNTS)
     if len(offsets) < blocks or offsets.dtype.kind != "u":
         raise ImageError(f"the TIFF is damaged: it lists {len(offsets)} {name}, and its size needs {blocks}")
-    counts = page.values(tiff_tags.TILE_COUNTS if is_tiled else tiff_tags.STRIP_COUNTS)
-    if len(counts) == 0 and is_tiled:
-        counts = page.values(tiff_tags.STRIP_COUNTS)
-    size = len(page.content)
     starts = offsets[:blocks].astype(np.uint64).clip(max=size).astype(np.int64)
-    if uncompressed_bytes:
+    if layout.compression == UNCOMPRESSED:
         # some writers give wrong lengths, and readers know better; 0 stands for a block that isn't in the file
-        lengths = np.minimum(uncompressed_bytes, size - starts).clip(min=1)
+        lengths = np.minimum(layout.block_bytes, size - starts).clip(min=1)
         if len(counts) >= blocks:
             lengths[counts[:blocks] == 0] = 0
     elif len(counts) >= blocks and counts.dtype.kind == "u":
@@ -142,4 +172,6 @@ def _blocks(page: Page, is_tiled: bool, blocks: int, uncompressed_bytes: int) ->
         raise ImageError(f"the TIFF is damaged: it lists the lengths of {len(counts)} {name}, and needs {blocks}")
     if (starts + lengths > size).any():
         raise ImageError(f"the TIFF is damaged: some of its {name} lie beyond its end at byte {size}")
+    if lengths.sum() > MOST_SHARED * size + LARGEST_TILE:
+        raise ImageError(f"the TIFF is damaged: the same bytes belong to many of its {name}")
     return starts, lengths

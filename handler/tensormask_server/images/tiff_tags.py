@@ -9,7 +9,7 @@ import numpy as np
 from tensormask_server.images.errors import ImageError
 
 BIG_TIFF = (b"II+\0", b"MM\0+")
-MOST_PAGES = 1000  # that are looked at; a stack of a microscope can have far more
+MOST_PAGES = 100  # that are looked at; a stack of a microscope can have far more
 MOST_TAGS = 4096  # of a page; real ones have 10 to 100
 
 SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266

@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,12 +13,11 @@ from typing import Any
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.arguments import parsed_arguments
+from tensormask_server.arguments import parsed_arguments, whole_number
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
-from tensormask_server.options import HandlerOptions
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.torchserve.certificate import with_certificate
 from tensormask_server.torchserve.guard import guarded
@@ -167,16 +166,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _seconds(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            expected = f"a whole number of seconds, {least} or more"
-            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a time; expected {expected}")
-        return int(text)
-
-    return parse
-
-
 def _memory(text: str) -> int:
     try:
         size = memory_size(text)
@@ -201,7 +190,7 @@ def _archived_options() -> dict[str, Any]:
     """The defaults of the options that an archive holds, by their names in the parsed arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     add_archive_arguments(parser)
-    return {**vars(parser.parse_args([])), "threshold": HandlerOptions().score_threshold}
+    return vars(parser.parse_args([]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -225,13 +214,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-p", "--port", type=_port, default=8080, help="for requests (default: %(default)s)")
     add("--no-tokens", action="store_true", help="requests need no token: for a network that only a proxy reaches")
-    add(
-        "-t",
-        "--threshold",
-        type=float,
-        default=HandlerOptions().score_threshold,
-        help="0 to 1: a detection's score must be above it (default: %(default)s)",
-    )
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https, with this certificate and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
     add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
@@ -252,14 +234,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--stop-timeout",
-        type=_seconds(0),
+        type=whole_number(0, "seconds"),
         default=30,
         metavar="S",
         help="seconds in which requests in hand are answered when the server is stopped (default: %(default)s)",
     )
     add(
         "--idle-timeout",
-        type=_seconds(1),
+        type=whole_number(1, "seconds"),
         default=60,
         metavar="S",
         help="seconds after which a connection without traffic is closed (default: %(default)s)",

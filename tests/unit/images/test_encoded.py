@@ -57,6 +57,14 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     np.testing.assert_allclose(image, grey, atol=1)
 
 
+def test_a_pgm_of_16_bits_is_read_as_a_png_is() -> None:
+    """Pillow opens it with signed values of 32 bits."""
+    values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    pgm = b"P5 4 3 65535\n" + values.astype(">u2").tobytes()
+    np.testing.assert_array_equal(read_image(io.BytesIO(pgm))[..., 0], values >> 8)
+    np.testing.assert_array_equal(read_image(io.BytesIO(pgm)), read_image(saved(Image.fromarray(values))))
+
+
 def test_what_is_transparent_is_white() -> None:
     drawn = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
     drawn.putpixel((1, 0), (255, 0, 0, 0))

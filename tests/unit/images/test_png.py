@@ -90,7 +90,8 @@ def test_damage_of_the_pixels_is_still_an_error() -> None:
     whole = png(RGB)
     damaged = bytearray(whole)
     damaged[whole.index(b"IDAT") + 12] ^= 0xFF
-    for content in (bytes(damaged), whole[: whole.index(b"IDAT") + 40], whole[:20], START):
+    first_transparency = START + chunk(b"tRNS", b"\0\0")
+    for content in (bytes(damaged), whole[: whole.index(b"IDAT") + 40], whole[:20], START, first_transparency):
         with pytest.raises(ImageError):
             read(content)
 

@@ -59,8 +59,8 @@ def test_wrong_arguments_and_files_are_reported_in_one_line(
     ("arguments", "said"),
     [
         (("--port", "9" * 5000), "is not a port; expected a whole number from 1 to 65535"),
-        (("--stop-timeout", "9" * 5000), "is not a time; expected a whole number of seconds, 0 or more"),
-        (("--idle-timeout", "0"), "'0' is not a time; expected a whole number of seconds, 1 or more"),
+        (("--stop-timeout", "9" * 5000), "is not a whole number of seconds, 0 or more"),
+        (("--idle-timeout", "0"), "'0' is not a whole number of seconds, 1 or more"),
         (("--memory", f"{'9' * 5000}g"), "is not a size of memory; expected a whole number with k, m, g or t"),
     ],
 )

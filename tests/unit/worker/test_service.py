@@ -148,6 +148,12 @@ def test_a_response_larger_than_allowed_is_a_400(service: Service) -> None:
     assert "score_threshold" in json.loads(response.body)["expected"]
 
 
+def test_cutouts_of_more_pixels_than_bytes_are_allowed_are_a_400(service: Service) -> None:
+    [response] = respond(service, {"body": BODY, "format": b"cutouts"}, max_response_bytes=1000)
+    assert response.status == 400
+    assert "pixels, more than the 1000 bytes that a response may have" in json.loads(response.body)["error"]
+
+
 def test_responses_of_a_batch_that_are_too_large_together_are_a_503(service: Service) -> None:
     good = {"body": BODY}
     [response] = respond(service, good)
