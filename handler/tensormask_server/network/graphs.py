@@ -63,11 +63,6 @@ class Graphs:
         self._drop_the_oldest()
         return recording.replay(argument)
 
-    def record(self, function: Function, argument: Tensor) -> None:
-        """Records a shape before it is needed."""
-        self._was_seen(tuple(argument.shape))
-        self.run(function, argument)
-
     def clear(self) -> None:
         """Gives the memory of all recordings back. They are made again when they are needed."""
         self._recordings.clear()

@@ -98,12 +98,6 @@ class BatchedPrediction:
         places_of_shape = self._places_of(images.shape[2], images.shape[3])
         return self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
 
-    def record(self, batch_size: int, height: int, width: int) -> None:
-        """Records the graph for a number of images of a padded shape before it is needed."""
-        images = torch.zeros(batch_size, height, width, 3, device=self.device).permute(0, 3, 1, 2).to(self.dtype)
-        with exact_float32(self.device):
-            self.graphs.record(partial(dense_maps, self.network, places=self._places_of(height, width)), images)
-
     def _image_masks(
         self, maps: DenseMaps, found: Sequence[HostCandidates], there: Sequence[OnImage], inputs: Sequence[Input]
     ) -> Sequence[ImageMasks | None]:

@@ -24,13 +24,7 @@ from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
 from tensormask_server.prediction.devices import checked_device
 from tensormask_server.prediction.image_masks import paste_masks
-from tensormask_server.prediction.inputs import (
-    check_images,
-    group_by_padded_shape,
-    normalised_batch,
-    resize_image,
-    resized_shape,
-)
+from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.prediction.tiled import detect_in_tiles
@@ -122,15 +116,13 @@ class Predictor:
     def check(self, options: PredictionOptions) -> None:
         """Does nothing: this engine supports all options. `Engine` requires the method."""
 
-    @torch.inference_mode()
     def prepare(self) -> None:
-        """Records the graphs of the usual shapes on a GPU, so that their first images are as fast as the next ones."""
+        """Runs images of usual shapes on a GPU, so that their graphs are recorded before the first request."""
         if self.batched is None:
             return
         for shape in USUAL_SHAPES:
-            resized = resized_shape(*shape, self.config.input)
-            height, width = (-(-side // self.network.stride) * self.network.stride for side in resized)
-            self.batched.record(1, height, width)
+            for _ in range(2):  # a graph is recorded at a shape's second image
+                self([np.zeros((*shape, 3), np.uint8)])
 
     @torch.inference_mode()
     def __call__(

@@ -74,6 +74,16 @@ def test_a_predictor_with_little_memory_detects_the_same(monkeypatch: pytest.Mon
             assert_alike(ours, theirs)
 
 
+def test_usual_shapes_are_recorded_before_the_first_request() -> None:
+    recorder = Recorder()
+    predictor = as_on_a_gpu(small_predictor(), Graphs(recorder, LARGE))
+    predictor.prepare()
+    assert recorder.recorded == [(1, 3, 96, 128), (1, 3, 128, 96)]
+    predictor([noise(480, 640)])
+    assert len(recorder.replayed) == 3
+    small_predictor().prepare()  # a CPU has nothing to record
+
+
 def test_the_stopwatch_measures_each_part() -> None:
     stopwatch = Stopwatch()
     as_on_a_gpu(small_predictor())([noise(100, 140), noise(40, 40)], stopwatch=stopwatch)
