@@ -91,6 +91,16 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
+def write_scored_data(folder: Path) -> Path:
+    """As `write_data`, with the boxes and areas that COCO's scores need."""
+    write_data(folder)
+    content = json.loads((folder / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation |= {"bbox": [10, 10, 40, 40], "area": 1600}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
+
+
 def _square(x: np.ndarray, y: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
     inside: np.ndarray = (x >= left) & (x < left + side) & (y >= top) & (y < top + side)
     return inside
