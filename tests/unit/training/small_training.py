@@ -8,6 +8,8 @@ import yaml
 from PIL import Image
 from pycocotools import mask as rle
 
+from training.segmentations import encoded_segmentation
+
 SIZE = 96
 DISC, SQUARE = 5, 9  # categories, with gaps as COCO has
 CONFIG = {
@@ -96,7 +98,8 @@ def write_scored_data(folder: Path) -> Path:
     write_data(folder)
     content = json.loads((folder / "instances.json").read_text())
     for annotation in content["annotations"]:
-        annotation |= {"bbox": [10, 10, 40, 40], "area": 1600}
+        mask = encoded_segmentation(annotation["segmentation"], SIZE, SIZE)
+        annotation |= {"bbox": rle.toBbox(mask).tolist(), "area": int(rle.area(mask))}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 
