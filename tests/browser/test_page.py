@@ -365,7 +365,7 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Pa
 def test_a_file_that_is_no_image_and_a_servers_error_are_reported(page: Page, tmp_path: Path, image: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "text.png")
-    expect(page.locator("#status.wrong")).to_contain_text("can't show that file")
+    expect(page.locator("#status.wrong")).to_contain_text("neither an image in a supported file format nor JSON")
     page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
     page.set_input_files("#file", image)
     expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
