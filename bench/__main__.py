@@ -9,12 +9,13 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import accuracy, around_the_network, core_time, memory, served, stages, whole_request
+from bench import accuracy, around_the_network, core_time, memory, mosaic, served, stages, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES: tuple[Callable[[], Table | list[Table]], ...] = (
     accuracy.measure,  # first, as it can't be measured everywhere: it wants npm once
+    mosaic.measure,
     whole_request.measure,
     around_the_network.measure,
     stages.measure,

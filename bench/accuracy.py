@@ -32,10 +32,7 @@ def main() -> None:
 
 def measure() -> Table:
     """A row for each precision that the CPU computes in by itself."""
-    if not (VALIDATION / "instances.json").exists():
-        if shutil.which("npm") is None:
-            sys.exit("there is no npm, which fetches the drawings that the demo's validation images are composed of")
-        write_dataset(VALIDATION, "val", IMAGES, (SIDE,), SEED)
+    compose_validation_images()
     annotations = read_annotations(VALIDATION / "instances.json")
     images = annotations["images"]
     ids = category_ids(annotations)
@@ -64,6 +61,14 @@ def measure() -> Table:
         shares = (f"{100 * value:.2f}" for value in (scores.masks.ap, scores.masks.ap50, scores.boxes.ap))
         table.rows.append((name, *shares, f"{alike.paired} of {alike.expected}", f"{alike.mask_iou:.4f}"))
     return table
+
+
+def compose_validation_images() -> None:
+    """Writes the images of demo/README.md to VALIDATION, if they aren't there."""
+    if not (VALIDATION / "instances.json").exists():
+        if shutil.which("npm") is None:
+            sys.exit("there is no npm, which fetches the drawings that the demo's validation images are composed of")
+        write_dataset(VALIDATION, "val", IMAGES, (SIDE,), SEED)
 
 
 def predictors() -> dict[str, Predictor]:

@@ -8,6 +8,7 @@ import ctypes
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -18,6 +19,7 @@ from bench.networks import demo_predictor, image_of, published_predictor
 from bench.tables import Table
 
 MEGABYTE = 1e6
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def measure(requests: int = 200) -> Table:
     return table
 
 
-def in_its_own_process(measured: Callable[..., float], argument: object) -> float:
+def in_its_own_process(measured: Callable[..., T], argument: object) -> T:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measured, (argument,))
 

@@ -14,6 +14,7 @@ from tensormask_server import Detections
 
 from training.annotations import outline_of
 
+MAX_DETECTIONS = 100  # of an image, in COCO's scores
 # image_id, category_id, score, bbox (x y w h), and segmentation (compressed RLE) if the network makes masks
 Result = dict[str, Any]
 
@@ -42,12 +43,13 @@ class Scores:
     masks: AveragePrecision | None  # None for results without masks, and for annotations without
 
 
-def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Scores:
+def evaluate(annotations: Mapping[str, Any], results: Sequence[Result], max_detections: int = MAX_DETECTIONS) -> Scores:
     """Computes the scores on all images of the annotations. An image without results counts as one without detections.
 
     Args:
         annotations: the content of a COCO annotation file.
         results: of `coco_results`.
+        max_detections: of an image; only its best ones count.
 
     Raises:
         DataError, EvaluationError: as `has_outlines`.
@@ -63,11 +65,14 @@ def evaluate(annotations: Mapping[str, Any], results: Sequence[Result]) -> Score
     truth.dataset = {**annotations, "annotations": numbered}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        boxes = _average_precision(truth, [_without(result, "segmentation") for result in results], "bbox")
+        boxes = _average_precision(
+            truth, [_without(result, "segmentation") for result in results], "bbox", max_detections
+        )
         if not has_masks:
             return Scores(boxes, None)
         # without the box, so that an instance is small or large by its mask's area, and not by its box's
-        return Scores(boxes, _average_precision(truth, [_without(result, "bbox") for result in results], "segm"))
+        without_boxes = [_without(result, "bbox") for result in results]
+        return Scores(boxes, _average_precision(truth, without_boxes, "segm", max_detections))
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
@@ -133,12 +138,17 @@ def _are_numbers(values: Any, count: int) -> bool:
     return isinstance(values, list) and len(values) == count and all(isinstance(each, int | float) for each in values)
 
 
-def _average_precision(truth: COCO, results: list[Result], iou_type: str) -> AveragePrecision:
+def _average_precision(truth: COCO, results: list[Result], iou_type: str, max_detections: int) -> AveragePrecision:
     evaluation = COCOeval(truth, truth.loadRes(results) if results else COCO(), iou_type)
+    evaluation.params.maxDets = [1, 10, max_detections]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return AveragePrecision(*(float("nan") if score < 0 else float(score) for score in evaluation.stats[:6]))
+    # of all sizes, and the most detections; pycocotools' own summary of it is for 100 detections only
+    precisions = evaluation.eval["precision"][:, :, :, 0, 2] if evaluation.eval else np.empty(0)
+    known = precisions[precisions > -1]
+    ap = float(known.mean()) if known.size else float("nan")
+    return AveragePrecision(ap, *(float("nan") if score < 0 else float(score) for score in evaluation.stats[1:6]))
 
 
 def _without(result: Result, key: str) -> Result:

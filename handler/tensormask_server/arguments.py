@@ -5,6 +5,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
+from tensormask_server.tile_options import (
+    AUTO,
+    DEFAULT_OVERLAP,
+    EXPECTED_OVERLAP,
+    EXPECTED_SIZE,
+    is_tile_overlap,
+    is_tile_size,
+)
 
 
 def whole_number(least: int, unit: str = "") -> Callable[[str], int]:
@@ -39,6 +47,50 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:  # NaN is refused, too
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1{did_you_mean_fraction(value)}")
     return value
+
+
+def tile_size(text: str) -> int | str:
+    """Reads a size of tiles, as an argparse type: "auto" or pixels."""
+    value = int(text) if text.isdecimal() else text.lower()
+    if not is_tile_size(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED_SIZE}{did_you_mean(text, (AUTO,))}")
+    return value
+
+
+def tile_overlap(text: str) -> float:
+    """Reads an overlap of tiles, as an argparse type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not is_tile_overlap(value):  # NaN is refused, too
+        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED_OVERLAP}{did_you_mean_fraction(value)}")
+    return value
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --tile-size, --tile-overlap and --no-tile-whole, with the names of `PredictionOptions`."""
+    add = parser.add_argument
+    add(
+        "--tile-size",
+        type=tile_size,
+        metavar="PIXELS",
+        help="cut larger images into tiles of this side; auto: the side at which the network's input isn't reduced "
+        "(default: no tiles)",
+    )
+    add(
+        "--tile-overlap",
+        type=tile_overlap,
+        default=DEFAULT_OVERLAP,
+        metavar="SHARE",
+        help="of a tile's side that the next tile has, too, at least (default: %(default)s)",
+    )
+    add(
+        "--no-tile-whole",
+        action="store_false",
+        dest="tile_whole",
+        help="with tiles, don't run the network on the whole image as well",
+    )
 
 
 def parsed_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

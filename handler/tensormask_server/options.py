@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from tensormask_server.printable import printable, quoted
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
+from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
 ENGINES = ("native", "detectron2")  # our own network, and detectron2's
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
@@ -22,6 +23,7 @@ class Limits:
     max_pixels: int = 16_777_216  # H·W of the largest image; a phone's image of 12 megapixels is smaller
     max_side: int = 16_384  # pixels of an image's longer side
     max_images: int = 8  # of one request; at the published size each takes seconds on a CPU
+    max_tiles: int = 128  # of all images of a request together; each takes as long as a small image
     max_request_pixels: int = 33_554_432  # H·W of all images of a request together
     # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz
     # each of these pixels takes a byte.
@@ -45,18 +47,26 @@ class Limits:
 
 @dataclass(frozen=True)
 class HandlerOptions:
-    """The options of a server. A request can replace the score threshold."""
+    """The options of a server. A request can replace the score threshold and the options of tiles."""
 
     score_threshold: float = 0.5  # 0…1: a detection's score must be above it. The default of requests and of bulk
     engine: str = "native"  # one of ENGINES: our own network, or detectron2's
     precision: str = "float32"  # of the convolutions: one of PRECISIONS
     limits: Limits = field(default_factory=Limits)
+    # the defaults of requests, as in `PredictionOptions`
+    tile_size: int | str | None = None
+    tile_overlap: float = DEFAULT_OVERLAP
+    tile_whole: bool = True
 
     def __post_init__(self) -> None:
         threshold = self.score_threshold
         if not _is(threshold, int, float) or not 0 <= threshold <= 1:
             hint = did_you_mean_fraction(threshold)
             raise OptionError(f"score_threshold is {quoted(threshold)}{hint}; expected a number from 0 to 1")
+        try:
+            check_tile_options(self.tile_size, self.tile_overlap, self.tile_whole)
+        except ValueError as error:
+            raise OptionError(str(error)) from error
         if self.engine not in ENGINES:
             raise OptionError(f"engine is {quoted(self.engine)}; expected one of {', '.join(ENGINES)}")
         if self.precision not in PRECISIONS:

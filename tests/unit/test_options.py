@@ -30,6 +30,9 @@ def test_given_options_are_taken() -> None:
         ({"max_mask_pixels": True}, "max_mask_pixels is True"),
         ({"max_pixels": 7, "max_request_pixels": 6}, "max_request_pixels is 6; expected max_pixels, 7, or more"),
         ({"max_response_bytes": "1 MB"}, "max_response_bytes is '1 MB'"),
+        ({"tile_size": 8}, "tile_size is 8; expected auto, or a whole number of pixels, 32 or more"),
+        ({"tile_overlap": 1}, "tile_overlap is 1; expected a number from 0 to 0.9"),
+        ({"max_tiles": 0}, "max_tiles is 0"),
         (["score_threshold"], "expected a mapping"),
     ],
 )
@@ -39,7 +42,7 @@ def test_a_wrong_option_is_an_error(section: Any, said: str) -> None:
 
 
 def test_a_section_is_read_back_as_the_options_that_wrote_it() -> None:
-    options = HandlerOptions(score_threshold=0.25, limits=Limits(max_images=3))
+    options = HandlerOptions(score_threshold=0.25, limits=Limits(max_images=3), tile_size=384, tile_whole=False)
     section = options.section()
     assert (section["score_threshold"], section["max_images"]) == (0.25, 3)
     assert tuple(section) == OPTION_NAMES

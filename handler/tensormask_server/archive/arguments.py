@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.arguments import add_tile_arguments
 from tensormask_server.models.arguments import add_model_arguments, model_files, model_name
 from tensormask_server.options import (
     ENGINES,
@@ -23,6 +24,7 @@ LIMITS = {
     "max_pixels": "the largest image's H·W",
     "max_side": "pixels of an image's longer side",
     "max_images": "images of one request",
+    "max_tiles": "tiles of all images of one request together",
     "max_request_pixels": "H·W of all images of one request together",
     "max_mask_pixels": "max_detections × H·W of all images of one request together",
     "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
@@ -62,6 +64,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
+    add_tile_arguments(parser)
     for name, meaning in LIMITS.items():
         default = getattr(options.limits, name)
         add(_flag(name), type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
@@ -105,6 +108,9 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
             engine=parsed.engine,
             precision=parsed.precision,
             limits=Limits(**{name: getattr(parsed, name) for name in LIMIT_NAMES}),
+            tile_size=parsed.tile_size,
+            tile_overlap=parsed.tile_overlap,
+            tile_whole=parsed.tile_whole,
         )
     except OptionError as error:
         raise ArchiveError(_as_typed(str(error))) from error

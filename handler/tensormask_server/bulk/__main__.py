@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before the imports that need the extra
     exit_without("bulk", NAME)
 
 # ruff: noqa: E402
-from tensormask_server.arguments import fraction, whole_number
+from tensormask_server.arguments import add_tile_arguments, fraction, whole_number
 from tensormask_server.classes import class_names
 from tensormask_server.model_files.checkpoint import check_sha256, load_checkpoint
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
@@ -76,6 +76,9 @@ def _run(parsed: argparse.Namespace) -> int:
         precision=parsed.precision,
         max_pixels=parsed.max_pixels,
         max_side=parsed.max_side,
+        tile_size=parsed.tile_size,
+        tile_overlap=parsed.tile_overlap,
+        tile_whole=parsed.tile_whole,
     )
     if is_begun(output):
         check_same(output, Parts(output).settings, settings)
@@ -139,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
     add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
+    add_tile_arguments(parser)
     add(
         "--max-pixels",
         type=positive,

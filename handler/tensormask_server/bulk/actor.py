@@ -25,7 +25,7 @@ from tensormask_server.images.signatures import SIGNATURES
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.loading import build_network
 from tensormask_server.options import Limits
-from tensormask_server.prediction.detections import Detections
+from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.requests.limits import Size, check_size
@@ -73,7 +73,12 @@ class PartActor:
         network = build_network(task.config, ray.get(task.weights))
         settings = self.parts.settings
         self.predictor = Predictor(network, device, DTYPES[settings.precision])
-        self.score_threshold = settings.threshold
+        self.options = PredictionOptions(
+            score_threshold=settings.threshold,
+            tile_size=settings.tile_size,
+            tile_overlap=settings.tile_overlap,
+            tile_whole=settings.tile_whole,
+        )
         self.limits = Limits.of_single_images(settings.max_pixels, settings.max_side)
         self.readers = ThreadPoolExecutor(READERS)
 
@@ -160,7 +165,7 @@ class PartActor:
     def _detected(self, images: list[np.ndarray], stopwatch: Stopwatch) -> list[Detections | str]:
         """Detects on all images together. If that fails, it detects on each by itself, so that only bad images fail."""
         try:
-            return list(self.predictor(images, self.score_threshold, stopwatch))
+            return list(self.predictor(images, self.options, stopwatch))
         except Exception as error:
             message = _message(error)
         # outside the except block, in which the error's traceback holds the tensors

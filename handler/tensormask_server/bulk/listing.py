@@ -13,6 +13,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from tensormask_server.bulk.places import Place, replaced_whole
 from tensormask_server.same_options import by_option, check_same_options
+from tensormask_server.tile_options import DEFAULT_OVERLAP
 
 # readers of folders leave out names that begin with _ or .
 LISTING = "_images.parquet"
@@ -39,6 +40,10 @@ class Settings:
     precision: str
     max_pixels: int
     max_side: int
+    # as in `PredictionOptions`; runs that were begun before there were tiles have none
+    tile_size: int | str | None = None
+    tile_overlap: float = DEFAULT_OVERLAP
+    tile_whole: bool = True
 
 
 class Listing:

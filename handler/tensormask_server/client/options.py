@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypedDict, cast
 
-from tensormask_server.arguments import fraction, weight, whole_number
+from tensormask_server.arguments import fraction, tile_overlap, weight, whole_number
 from tensormask_server.printable import is_one_line
 
 
@@ -16,6 +16,9 @@ class Options(TypedDict, total=False):
     classes: str | int | Sequence[str | int] | None  # only these: names, or the network's numbers from 0
     nms_threshold: float | None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
     mask_threshold: float | None  # above 0, at most 1: a pixel belongs to a mask if its probability is this or more
+    tile_size: int | str | None  # pixels of a tile's side, "auto", or "none": in which tiles the network sees the image
+    tile_overlap: float | None  # 0…0.9: the smallest share of a tile's side that the next tile has, too
+    tile_whole: bool | None  # whether the network also sees the whole image once
     stretch: str | None  # auto, none, min-max or percentile: how values beyond 8 bits become 8 bits
     image_id: int | str | None  # of the image, in the formats coco and csv
     file_name: str | None  # of the image, in the formats coco, csv and polygons
@@ -33,6 +36,9 @@ ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "classes": (str, "NAME,NAME", "only these classes: names, or the network's numbers from 0"),
     "nms_threshold": (fraction, "0…1", "drop a box if its IoU with a better one of its class is higher"),
     "mask_threshold": (fraction, "0…1", "lowest probability of a pixel of a mask"),
+    "tile_size": (str, "PIXELS", "see a large image in tiles of this side; auto: the network's own; none: no tiles"),
+    "tile_overlap": (tile_overlap, "SHARE", "of a tile's side that the next tile has, too, at least"),
+    "tile_whole": (str, "BOOL", "with tiles, whether the network also sees the whole image once: true or false"),
     "stretch": (str, "auto|none|min-max|percentile", "how values beyond 8 bits become 8 bits"),
     "pixel_size": (str, "SIZE", "side of a pixel, such as 0.25um: csv has lengths and areas in this unit, too"),
     "tolerance": (weight, "PIXELS", "polygons: how far simplified outlines may be from the exact ones (server: 0.5)"),

@@ -10,6 +10,7 @@ import numpy as np
 from tensormask_server.prediction.image_masks import ImageMasks
 from tensormask_server.printable import quoted
 from tensormask_server.spelling import did_you_mean_fraction
+from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
 REAL = (int, float, np.floating, np.integer)
 
@@ -33,7 +34,7 @@ class PredictionOptions:
     """Which detections of an image are returned. None stands for the value in the model's configuration.
 
     Raises:
-        ValueError: a threshold isn't a number in its range.
+        ValueError: a threshold isn't a number in its range, or an option of tiles can't be used.
     """
 
     score_threshold: float | None = None  # 0…1: a detection's score must be above it
@@ -41,8 +42,13 @@ class PredictionOptions:
     max_detections: int | None = None  # the best ones are returned
     classes: tuple[int, ...] | None = None  # only these classes, in ascending order; None: all classes
     mask_threshold: float = 0.5  # above 0: a pixel belongs to a mask if its probability is this or more
+    # pixels of the image, a tile's side; "auto": the largest square that the network sees unreduced; None: no tiles
+    tile_size: int | str | None = None
+    tile_overlap: float = DEFAULT_OVERLAP  # the smallest share of a tile's side that the next tile has, too
+    tile_whole: bool = True  # whether the network also sees the whole image once, for what is larger than a tile
 
     def __post_init__(self) -> None:
+        check_tile_options(self.tile_size, self.tile_overlap, self.tile_whole)
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             value = getattr(self, name)
             if value is None and name != "mask_threshold":

@@ -6,6 +6,7 @@ tested.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,20 @@ from tensormask_server.prediction.detectron2_network import Resize, build_detect
 from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
 from tensormask_server.prediction.inputs import check_images
 from tensormask_server.prediction.precision import exact_float32
+from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
 MASK_THRESHOLD = 0.5  # a constant in detectron2's TensorMask
-KNOWN_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "classes", "mask_threshold")
+KNOWN_OPTIONS = (
+    "score_threshold",
+    "nms_threshold",
+    "max_detections",
+    "classes",
+    "mask_threshold",
+    "tile_size",
+    "tile_overlap",
+    "tile_whole",
+)
 
 
 def load_detectron2(
@@ -102,6 +113,13 @@ class Detectron2Engine:
         for each in image_options:
             self.check(each)
         stopwatch = stopwatch or Stopwatch()
+        detect = partial(self._detect_each, stopwatch)
+        return detect_in_tiles(detect, images, image_options, self.config, 1, stopwatch)
+
+    def _detect_each(
+        self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
+    ) -> list[Detections]:
+        """Detects the instances on each image as a whole."""
         return [self._detect(*each, stopwatch) for each in zip(images, image_options, strict=True)]
 
     def _detect(self, image: np.ndarray, options: PredictionOptions, stopwatch: Stopwatch) -> Detections:

@@ -52,6 +52,23 @@ class MaskCrop:
         return self.columns.T
 
     @property
+    def area(self) -> int:
+        """How many pixels are on."""
+        return int(np.bitwise_count(self.bits).sum())
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        """bool (w, h): the mask in a rectangle of the image, transposed. Only the rectangle's columns are unpacked.
+
+        Args:
+            rows, columns: of the image, within the crop's own.
+        """
+        first, count = (columns.start - self.left) * self.height, (columns.stop - columns.start) * self.height
+        start = first // 8
+        unpacked = np.unpackbits(self.bits[start : -(-(first + count) // 8)])[first - 8 * start :][:count]
+        top = rows.start - self.top
+        return unpacked.view(bool).reshape(-1, self.height)[:, top : top + rows.stop - rows.start]
+
+    @property
     def place(self) -> tuple[slice, slice]:
         """The rectangle's rows and columns on the image: `mask[crop.place]` is the rectangle of a dense mask."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)

@@ -59,6 +59,15 @@ def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, in
     return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
+def unreduced_side(config: InputConfig) -> int:
+    """The side in pixels of the largest square that `resize_image` doesn't reduce.
+
+    If MIN_SIZE_TEST is 0, nothing is reduced. Then it is MAX_SIZE_TEST, which is nearest to what the network was made
+    for.
+    """
+    return min(config.min_size, config.max_size) if config.min_size else config.max_size
+
+
 class Shaped(Protocol):
     """An image, or what only has its shape."""
 

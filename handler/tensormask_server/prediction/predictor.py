@@ -1,6 +1,7 @@
 """Images in, detections with masks out: the class that a Python user needs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
+from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
 GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
@@ -122,7 +124,7 @@ class Predictor:
     ) -> list[Detections]:
         """Detects the instances on each image.
 
-        An image's detections don't depend on the other images. A GPU runs images of the same shape together.
+        An image's detections don't depend on the other images. A GPU runs images and tiles of the same shape together.
 
         Args:
             images: each uint8 (H, W, 3), RGB.
@@ -138,6 +140,13 @@ class Predictor:
         image_options = options_per_image(options, len(images))
         check_images(images)
         stopwatch = stopwatch or Stopwatch()
+        detect = partial(self._detect, stopwatch)
+        return detect_in_tiles(detect, images, image_options, self.config, self.batch_size, stopwatch)
+
+    def _detect(
+        self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
+    ) -> list[Detections]:
+        """Detects the instances on each image as a whole."""
         if self.batched is not None:
             complete = [each.completed(self.config.detection) for each in image_options]
             return predict_in_batches(self.batched, images, complete, self.batch_size, stopwatch)

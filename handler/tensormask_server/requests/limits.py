@@ -14,6 +14,7 @@ class Size:
     height: int  # pixels
     width: int  # pixels
     masks: int  # at most
+    tiles: int = 0  # how often the network runs on parts of it; 0: it runs once, on the image
 
     @property
     def pixels(self) -> int:
@@ -64,7 +65,7 @@ def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
     """Checks all images of a request together.
 
     Raises:
-        BadRequest: the images have too many pixels, or their masks can have too many.
+        BadRequest: the images have too many pixels or tiles, or their masks can have too many pixels.
     """
     pixels = sum(size.pixels for size in sizes)
     if pixels > limits.max_request_pixels:
@@ -73,6 +74,14 @@ def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
             f"{limits.max_request_pixels} allowed",
             f"images of at most {limits.max_request_pixels} pixels together: send several requests, or smaller "
             f"images {_set_by('max-request-pixels')}",
+            "pixels",
+        )
+    tiles = sum(size.tiles for size in sizes)
+    if tiles > limits.max_tiles:
+        raise BadRequest(
+            f"the request has {tiles} tiles, more than the {limits.max_tiles} allowed",
+            f"at most {limits.max_tiles} tiles: a larger tile_size, a smaller tile_overlap, or smaller images "
+            f"{_set_by('max-tiles')}",
             "pixels",
         )
     mask_pixels = sum(size.masks * size.pixels for size in sizes)

@@ -20,9 +20,19 @@ from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionO
 from tensormask_server.printable import is_one_line
 from tensormask_server.responses.options import HOLES, IMAGE_DATA, ResponseOptions
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
+from tensormask_server.tile_options import (
+    AUTO,
+    EXPECTED_OVERLAP,
+    EXPECTED_SIZE,
+    EXPECTED_WHOLE,
+    is_tile_overlap,
+    is_tile_size,
+)
 
 ALIASES = {"threshold": "score_threshold"}  # of the first server's clients
 MOST_DETECTIONS = 1000
+BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+NO_TILES = "none"  # the value of tile_size that turns off the archive's tiles
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
 MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
 LONGEST_TEXT = 1000  # characters of a file's name or an image's id
@@ -185,6 +195,34 @@ def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     return int(value)
 
 
+def _tile_size(name: str, value: Any, _: Sequence[str]) -> int | str | None:
+    value = _number_of_text(value.lower() if isinstance(value, str) else value)
+    if value == NO_TILES:
+        return None
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):  # 384.0, as JSON may have it
+        value = int(value)
+    if not is_tile_size(value):
+        hint = did_you_mean(value, (AUTO, NO_TILES)) if isinstance(value, str) else ""
+        expected = f"{name}: {EXPECTED_SIZE}; {NO_TILES} for no tiles"
+        raise BadRequest(f"{name} is {preview(value)}{hint}", expected, "option")
+    return value  # type: ignore[no-any-return]  # checked
+
+
+def _tile_overlap(name: str, value: Any, _: Sequence[str]) -> float:
+    value = _number_of_text(value)
+    if not _is_number(value) or not is_tile_overlap(value):
+        found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
+        raise BadRequest(found, f"{name}: {EXPECTED_OVERLAP}", "option")
+    return float(value)
+
+
+def _boolean(name: str, value: Any, _: Sequence[str]) -> bool:
+    is_on = value if isinstance(value, bool) else BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+    if is_on is None:
+        raise BadRequest(f"{name} is {preview(value)}", f"{name}: {EXPECTED_WHOLE}", "option")
+    return is_on
+
+
 def _choice(*choices: str) -> Callable[[str, Any, Sequence[str]], str]:
     """Makes the function for an option whose value is one of some words, in any letter case."""
 
@@ -279,6 +317,9 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "classes": _classes,
     "nms_threshold": _fraction,
     "mask_threshold": _positive_fraction,
+    "tile_size": _tile_size,
+    "tile_overlap": _tile_overlap,
+    "tile_whole": _boolean,
     "stretch": _choice(*STRETCHES),
     "format": _choice(*FORMATS),
     "image_id": _image_id,

@@ -19,6 +19,7 @@ from tensormask_server.images.other_files import other_file
 from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
+from tensormask_server.prediction.tile_grid import number_of_tiles
 from tensormask_server.requests.base64_files import unwrapped
 from tensormask_server.requests.binary_tensors import json_length
 from tensormask_server.requests.form_fields import BODY, EXPECTED_CALL, Part, read_fields
@@ -63,6 +64,7 @@ def parse_request(
     class_names: Sequence[str],
     max_masks: int = 0,
     defaults: PredictionOptions = DEFAULT_OPTIONS,
+    auto_tile_size: int = 0,
 ) -> Request:
     """Reads a request of any protocol. It checks that all images are within the limits before it decodes one.
 
@@ -74,6 +76,7 @@ def parse_request(
         class_names: the network's, by class number.
         max_masks: how many masks an image can have if the request has no max_detections. 0: the network makes none.
         defaults: the values of options that the request doesn't have.
+        auto_tile_size: the tile_size in pixels that "auto" stands for; 0: the network isn't known, and has none.
 
     Raises:
         BadRequest: the request is wrong.
@@ -84,7 +87,7 @@ def parse_request(
     for each in undecoded_images:
         with errors_name(each.name):
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
-            size = _size(image, each.options.prediction, max_masks)
+            size = _size(image, each.options.prediction, max_masks, auto_tile_size)
             check_size(size, limits)
         opened.append((each, image))
         sizes.append(size)
@@ -167,11 +170,11 @@ def _open(content: bytes, limits: Limits) -> EncodedImage:
         raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error
 
 
-def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int) -> Size:
+def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_masks: int, auto_tile_size: int) -> Size:
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
     if max_masks > 0 and options.max_detections is not None:
         max_masks = options.max_detections
-    return Size(height, width, max_masks)
+    return Size(height, width, max_masks, number_of_tiles(height, width, options, auto_tile_size))
 
 
 def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedImage:

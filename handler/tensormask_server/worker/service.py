@@ -13,6 +13,7 @@ from tensormask_server.formats import JSON
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.prediction.engine import Engine
+from tensormask_server.prediction.inputs import unreduced_side
 from tensormask_server.request_log import RequestLog
 from tensormask_server.requests.form_fields import size_of
 from tensormask_server.requests.parsing import parse_request
@@ -88,11 +89,17 @@ class Service:
             return job
         config = self.engine.config
         max_masks = config.detection.max_detections if config.head.mask_on else 0
-        defaults = PredictionOptions(score_threshold=self.options.score_threshold)
+        defaults = PredictionOptions(
+            score_threshold=self.options.score_threshold,
+            tile_size=self.options.tile_size,
+            tile_overlap=self.options.tile_overlap,
+            tile_whole=self.options.tile_whole,
+        )
+        auto_tile_size = unreduced_side(config.input)
         try:
             with job.stopwatch("decode"):
                 job.request = parse_request(
-                    fields, headers, self.options.limits, self.model.class_names, max_masks, defaults
+                    fields, headers, self.options.limits, self.model.class_names, max_masks, defaults, auto_tile_size
                 )
             for item in job.request.items:
                 self.engine.check(item.options)

@@ -50,6 +50,12 @@ LIMITED = {
         instances((1024, 1025), (4096, 2048), (4096, 2048), max_detections=1),
         "the request's 3 images have 17826816 pixels together",
     ),
+    "max_tiles": (
+        7,
+        {"image": png(64, 96), "tile_size": 32, "tile_overlap": 0},
+        instances((32, 64), (64, 96), tile_size=32, tile_overlap=0, tile_whole=False) | {"max_detections": 1},
+        "the request has 8 tiles",
+    ),
     "max_mask_pixels": (
         2000,
         instances((1, 10), (1, 10)),

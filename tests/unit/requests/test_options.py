@@ -73,6 +73,9 @@ GOOD_OPTIONS: dict[str, list[tuple[object, object]]] = {
     "nms_threshold": [(0.5, 0.5)],
     "mask_threshold": [(0.01, 0.01), (1, 1.0)],
     "max_detections": [(0, 0), (1000, 1000), ("12", 12), (3.0, 3)],
+    "tile_size": [("auto", "auto"), ("AUTO", "auto"), (384, 384), ("384", 384), (384.0, 384), ("none", None)],
+    "tile_overlap": [(0, 0.0), ("0.5", 0.5), (0.9, 0.9)],
+    "tile_whole": [(True, True), ("false", False), ("0", False), ("Yes", True)],
     "classes": [("dog", (1,)), ("Hot Dog, 0", (0, 2)), (["cat", 1, "cat"], (0, 1)), (2, (2,))],
 }
 GOOD_RESPONSE_OPTIONS: dict[str, list[tuple[object, object]]] = {
@@ -90,6 +93,9 @@ BAD_OPTIONS: dict[str, list[object]] = {
     "mask_threshold": [0, 1.1],
     "max_detections": [-1, 1001, 0.5, "many"],
     "classes": ["", " , ", [], "dgo", 3, -1, [None], True, 0.5],
+    "tile_size": [0, 31, 64.5, "large", True, [], -384, "inf"],
+    "tile_overlap": [-0.1, 0.95, 20, "much", True, "nan"],
+    "tile_whole": ["maybe", 2, [], ""],
     "stretch": ["maximum", 1, [], ""],
     "format": ["gif", 1, []],
     "image_id": [-1, 1.5, 1 << 53, True, [], "", "x" * 1001, "a\nb", "\ud800"],
