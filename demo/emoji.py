@@ -28,6 +28,10 @@ class Design:
     def name(self) -> str:
         return self.package.removeprefix("@iconify-json/")
 
+    def drawn_in(self, cache: Path) -> Path:
+        """The file of this design's drawings in a cache."""
+        return cache / f"{self.name}-{self.version}.npz"
+
 
 TRAINING_DESIGNS = (
     Design("@iconify-json/noto", "1.2.9", "Apache-2.0"),  # Google
@@ -88,7 +92,7 @@ def load_emoji(designs: tuple[Design, ...], cache: Path) -> dict[int, list[np.nd
     """
     emoji: dict[int, list[np.ndarray]] = {category.id: [] for category in CATEGORIES}
     for design in designs:
-        drawn = cache / f"{design.name}-{design.version}.npz"
+        drawn = design.drawn_in(cache)
         if not drawn.exists():
             cache.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(drawn, allow_pickle=False, **_draw(design))

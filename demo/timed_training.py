@@ -21,9 +21,11 @@ import torch
 import yaml
 from tensormask_server.arguments import weight, whole_number
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
+from tensormask_server.printable import printable
 
 from bench.tables import Table
 from demo.dataset import EMOJI_CACHE, write_dataset
+from demo.emoji import TRAINING_DESIGNS, VALIDATION_DESIGNS
 from training.files import CONFIG, WEIGHTS
 from training.report import METRICS, PERIOD
 
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Composes, trains, validates and writes. Returns the exit status, that of the training if it fails."""
     options = _parser().parse_args(arguments)
     end = time.monotonic() + 60 * options.minutes
-    options.out.mkdir(parents=True, exist_ok=True)
+    if fault := _fault(options):
+        print(f"timed_training: {fault}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         work = Path(folder)
         spent = [_composed(options, work)]
@@ -64,6 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.show()
     (options.out / "table.md").write_text(f"{table.title}. {table.note}\n\n{table.markdown()}\n", encoding="utf-8")
     return 0
+
+
+def _fault(options: argparse.Namespace) -> str:
+    """What the command can't begin with; "" if there is nothing."""
+    designs = (*TRAINING_DESIGNS, *VALIDATION_DESIGNS)
+    absent = sum(not each.drawn_in(options.emoji).exists() for each in designs)
+    if absent and shutil.which("npm") is None:
+        return (
+            f"{printable(options.emoji)} lacks the drawings of {absent} of {len(designs)} designs, and there is no npm "
+            "to fetch them; copy the folder demo/output/emoji from a machine that has composed images"
+        )
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"can't write to {printable(options.out)}: {error.strerror}"
+    return ""
 
 
 def _composed(options: argparse.Namespace, work: Path) -> Spent:
@@ -121,7 +141,8 @@ def _training(options: argparse.Namespace, work: Path, iterations: int, more: li
     command += ["--optimizer", "adamw", "--semantic-weight", 1, "--name-weight", 0.5, "--seed", options.seed]
     for name in ("device", "weights"):
         command += [f"--{name}", value] if (value := getattr(options, name)) else []
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    paths = [str(ROOT), str(ROOT / "handler"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.run([str(word) for word in (*command, *more)], env=environment, check=False).returncode
 
 

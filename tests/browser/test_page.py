@@ -85,6 +85,17 @@ def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
     np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
 
 
+def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
+    page: Page, case: Case, tmp_path: Path
+) -> None:
+    Image.fromarray(case.image).save(tmp_path / "image.tif")
+    upload(page, tmp_path / "image.tif")
+    expect(page.locator("#status")).to_contain_text("Decoded by the server")
+    assert page.evaluate("() => preview.instances.length") > 3
+    set_threshold(page, 1)
+    np.testing.assert_array_equal(canvas_pixels(page), case.image)
+
+
 def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
     Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
     upload(page, tmp_path / "grey.png")

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -159,8 +160,8 @@ def options() -> st.SearchStrategy[dict[str, Any]]:
 def objects(draw: st.DrawFn) -> Any:
     """What JSON bodies say, by their kinds."""
     image = draw(
-        st.sampled_from(["image", "img_data"]).flatmap(
-            lambda key: st.fixed_dictionaries({key: base64_texts() if key == "image" else img_data()})
+        st.sampled_from(["image", "data", "img_data"]).flatmap(
+            lambda key: st.fixed_dictionaries({key: img_data() if key == "img_data" else base64_texts()})
         )
     )
     kind = draw(st.sampled_from(["plain", "v1", "v2"]))
@@ -253,9 +254,26 @@ def image_with_options(draw: st.DrawFn) -> Sent:
     query = draw(requested) if place in ("query", "all") else {}
     if place not in ("form", "all"):
         return Sent("options", content, "application/octet-stream", **said, query=query)
-    names = st.sampled_from(["data", "body", "image", "file", "upload"])
-    form = {name: value.encode(errors="replace") for name, value in draw(requested).items()} | {draw(names): content}
+    names = st.sampled_from(["data", "body", "image", "file", "upload", "image[]", "data1", "file_2"])
+    form = {name: value.encode(errors="replace") for name, value in draw(requested).items()}
+    form |= dict.fromkeys(draw(st.lists(names, min_size=1, max_size=3)), content)
     return Sent("options", form={name.replace('"', "'"): value for name, value in form.items()}, **said, query=query)
+
+
+@st.composite
+def binary_tensors(draw: st.DrawFn) -> Sent:
+    """KServe's binary extension: the tensor's bytes behind the JSON, with lengths that may lie."""
+    files = draw(st.lists(ENCODED, max_size=3))
+    elements = b"".join(struct.pack("<I", len(each)) + each for each in files)
+    content = draw(st.just(elements) | images.damaged(st.just(elements)) | st.just(bytes(12)))
+    size = draw(st.just(len(content)) | st.sampled_from([0, -1, 10**30, None, "12", True]))
+    tensor = draw(st.just({"datatype": "BYTES", "shape": [-1]}) | st.just({"datatype": "UINT8", "shape": [-1, 2, 3]}))
+    tensor |= draw(st.just({}) | tensors())
+    tensor.pop(draw(st.sampled_from(["data", "name"])), None)
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}).encode()
+    length = draw(st.just(str(len(head))) | st.sampled_from(["0", "-1", "1e1", "9" * 5000, "", str(len(head) - 1)]))
+    headers = {"Inference-Header-Content-Length": length}
+    return Sent("binary tensors", head + content, "application/octet-stream", headers)
 
 
 @st.composite
@@ -277,6 +295,7 @@ KINDS: dict[str, st.SearchStrategy[Sent]] = {
     "JSON, deep": _of("JSON, deep", nested()),
     "encodings": _of("encodings", reencoded()),
     "options": image_with_options(),
+    "binary tensors": binary_tensors(),
     "forms": forms(),
     "wrong types": st.builds(
         Sent, st.just("wrong types"), ENCODED | json_texts() | st.binary(max_size=200), st.sampled_from(CONTENT_TYPES)

@@ -1,16 +1,20 @@
 """Image files, whole and damaged, and files that ask for far more than they have bytes."""
 
 import io
+import itertools
 import struct
 import zlib
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import tifffile
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from tests.png_chunks import START, chunk, png
 
+STORED = Path(__file__).parents[1] / "unit" / "images" / "files"  # what only heavy packages write
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -53,8 +57,32 @@ def whole_files() -> tuple[bytes, ...]:
         *(_saved(rgb.convert(mode), "TIFF", exif=exif) for mode in ("F", "P", "CMYK")),
         _saved(frames[0], "TIFF", **animation),
         tiff_of_one_tile(16, 16, zlib.compress(bytes(256))),
+        *_tiffs_of_science(values),
+        *(_saved(rgb.convert(mode), "AVIF", exif=exif) for mode in ("L", "RGB", "RGBA")),
+        _saved(rgb, "AVIF", **animation),
+        *(path.read_bytes() for path in sorted(STORED.glob("*")) if path.suffix in (".heic", ".tif")),
     ]
     return tuple(made)
+
+
+def _tiffs_of_science(values: np.ndarray) -> list[bytes]:
+    """BigTIFFs and planes, of every type of values, in strips and tiles."""
+    made = []
+    for dtype, planes, is_big, is_tiled in itertools.product(("u1", "u2", "i4", "f4"), *3 * [(False, True)]):
+        image = values[..., :3].astype(dtype)
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file,
+            np.moveaxis(image, -1, 0) if planes else image,
+            photometric="rgb" if is_tiled else "minisblack",
+            planarconfig="separate" if planes else "contig",
+            bigtiff=is_big,
+            compression="zlib" if is_tiled else None,
+            tile=(16, 16) if is_tiled else None,
+            metadata=None,
+        )
+        made.append(file.getvalue())
+    return made
 
 
 @st.composite
@@ -117,6 +145,35 @@ def tiff_bomb(side: int) -> bytes:
 def tiff_of_one_tile(side: int, tile_side: int, tile: bytes | None = None) -> bytes:
     """A grey image in one compressed tile."""
     return _tiff({256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side}, 324, 325, tile)
+
+
+def tiff_of_shared_bytes() -> bytes:
+    """16,384 strips of one row, and each has all bytes of the file."""
+    side = 16_384
+    data = _zeros(1_000_000)
+    content = _tiff({256: 8, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 278: 1}, 273, 279, data)
+    offsets, counts = struct.pack("<I", 8) * side, struct.pack("<I", len(data)) * side
+    for tag, array in ((273, offsets), (279, counts)):
+        entry = content.index(struct.pack("<HHI", tag, 4, 1), 8 + len(data))
+        content = content[: entry + 4] + struct.pack("<II", side, len(content)) + content[entry + 12 :] + array
+    return content
+
+
+def tiff_of_many_pages(pages: int, tags: int) -> bytes:
+    """Pages of reduced images that share their tags."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, 1) for tag in (254, *range(60_000, 60_000 + tags - 1)))
+    size = 2 + len(entries) + 4
+    starts = [8 + number * size for number in range(pages)]
+    return b"II*\0\x08\0\0\0" + b"".join(
+        struct.pack("<H", tags) + entries + struct.pack("<I", start + size if start != starts[-1] else 0)
+        for start in starts
+    )
+
+
+def avif_bomb() -> bytes:
+    """One that says it is small, and is coded with 8192 pixels a side."""
+    large = (STORED / "large.avif").read_bytes()
+    return large.replace(struct.pack(">II", 8192, 8192), struct.pack(">II", 64, 64))
 
 
 def webp_bomb() -> bytes:

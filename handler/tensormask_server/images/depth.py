@@ -10,7 +10,8 @@ from tensormask_server.images.options import ImageOptions
 LARGEST_16 = 65535
 ABOVE_12 = 4096  # cameras of 12 bits store their values in 16
 PERCENTILES = (1, 99)
-EXPECTED_VALUES = "whole numbers from 0 to 65535, or the option stretch with the value min-max or percentile"
+EXPECTED_VALUES = "unsigned whole numbers up to 65535, or the option stretch with the value min-max or percentile"
+SMALLEST_RANGE = 1e-300  # of values; a smaller one would overflow when it is stretched
 STRIP = 1 << 20  # values that are converted to float64 at once
 
 Notes = tuple[str, ...]
@@ -34,7 +35,7 @@ def eight_bits(values: np.ndarray, options: ImageOptions) -> tuple[np.ndarray, N
         uint8 of the same shape, and notes on what was done: short texts in ASCII for the response.
 
     Raises:
-        ImageError: the values aren't whole numbers from 0 to 65535, and they aren't stretched.
+        ImageError: the values aren't unsigned whole numbers up to 65535, and they aren't stretched.
     """
     low, high = _range(values)
     stretch = options.stretch
@@ -47,7 +48,8 @@ def eight_bits(values: np.ndarray, options: ImageOptions) -> tuple[np.ndarray, N
         if stretch == "none" or high >= ABOVE_12 or high == 0:
             return _by_strips(values, lambda strip: strip // 256), ()
         low = 0
-    scale = 255 / (high - low) if high > low else 0.0
+    span = float(high - low)
+    scale = 255 / span if SMALLEST_RANGE < span < np.inf else 0.0
     stretched = _by_strips(values, lambda strip: np.rint((strip.astype(np.float64).clip(low, high) - low) * scale))
     return stretched, (f"values from {_text(low)} to {_text(high)} were stretched to 0 to 255 (stretch={stretch})",)
 
@@ -81,5 +83,6 @@ def _by_strips(values: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) 
         strip = values[start : start + rows]
         if strip.dtype.kind == "f":
             strip = np.nan_to_num(strip, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
-        result[start : start + rows] = convert(strip)
+        with np.errstate(over="ignore", invalid="ignore"):  # of floating-point numbers near the largest ones
+            result[start : start + rows] = convert(strip)
     return result

@@ -23,6 +23,8 @@ FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # the markers of the frames that libjpe
 MOST_SCANS = 100
 MOST_SEGMENTS = 20_000  # of up to 64 kB each
 COEFFICIENTS = 64  # of a block
+MOST_COMPONENTS = 4  # of a scan, and of the images that libjpeg converts to RGB
+SCAN_LENGTHS = [4 + 2 * components for components in range(1, MOST_COMPONENTS + 1)]  # of a scan's segment
 MOST_MISSING = 0.25  # of the rows
 # Stands for missing data: pixels that depend on it differ from those of a file that just ends. The first byte is 0,
 # because the file may end between an FF and its 0. Any of the restart markers may be the next one.
@@ -84,8 +86,9 @@ def lacks_end(jpeg: bytes) -> bool:
         if marker == END_OF_IMAGE:
             return False
         if marker in FRAMES and to_come is None:
-            to_come = {(component, k) for component in content[6::3] for k in range(COEFFICIENTS)}
-        if marker == START_OF_SCAN and to_come and content and len(content) == 4 + 2 * content[0]:
+            components = content[6 : 6 + 3 * MOST_COMPONENTS : 3]
+            to_come = {(component, k) for component in components for k in range(COEFFICIENTS)}
+        if marker == START_OF_SCAN and to_come and len(content) in SCAN_LENGTHS:
             first, last, bits = content[-3:]
             if bits & 15 == 0:  # the scan has their last bit
                 to_come -= {(component, k) for component in content[1:-3:2] for k in range(first, last + 1)}

@@ -9,8 +9,9 @@ import struct
 import zlib
 
 from tensormask_server.images.errors import ImageError
+from tensormask_server.images.signatures import SIGNATURES
 
-START = b"\x89PNG\r\n\x1a\n"
+(START,) = SIGNATURES["PNG"]
 CRITICAL = re.compile(rb"[A-Z][A-Za-z]{3}")  # a capital first letter: a decoder has to know these
 HELPFUL = (b"tRNS", b"eXIf")  # of the other chunks, those that change what a person sees: transparency, orientation
 LARGEST_HELPFUL = 1 << 20  # bytes; an eXIf chunk may have a preview in it

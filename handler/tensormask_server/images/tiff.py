@@ -11,7 +11,6 @@ from tensormask_server.images.tiff_blocks import Region, open_region, read_sampl
 from tensormask_server.images.tiff_layout import LARGEST_TILE, layout_of
 from tensormask_server.images.tiff_meaning import WHITE_IS_ZERO, meaning_of
 from tensormask_server.images.tiff_pages import full_page
-from tensormask_server.printable import one_line
 
 
 class TiffImage:
@@ -124,4 +123,4 @@ def _fill_missing(values: np.ndarray, no_data: str) -> tuple[str, ...]:
         return ()
     largest = np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).max
     values[missing] = values.min(where=~missing, initial=largest)
-    return (f"the value {one_line(no_data, 40)} stands for missing pixels; they are black",)
+    return (f"the value {float(no_data):g} stands for missing pixels; they are black",)

@@ -32,21 +32,22 @@ def json_length(headers: Mapping[str, Any], size: int) -> int:
     return int(text)
 
 
-def tensor_bytes(tensor: Mapping[str, Any], binary: bytes) -> bytes | None:
+def tensor_bytes(tensor: Mapping[str, Any], parameters: Mapping[str, Any], binary: bytes) -> bytes | None:
     """The bytes of the only input, if they stand behind the JSON. None: the input has its data in the JSON.
 
     Args:
-        tensor: the input, whose parameters are an object or absent.
+        tensor: the input.
+        parameters: the input's own.
         binary: all bytes behind the JSON.
 
     Raises:
         BadRequest: the input doesn't name as many bytes as there are, or it has data as well.
     """
-    size = tensor.get("parameters", {}).get(SIZE)
+    size, has_data = parameters.get(SIZE), tensor.get("data") is not None
     if size is None and not binary:
         return None
-    if type(size) is not int or size != len(binary) or "data" in tensor:
-        also = ", and inputs[0] has data as well" if "data" in tensor else ""
+    if type(size) is not int or size != len(binary) or has_data:
+        also = ", and inputs[0] has data as well" if has_data else ""
         raise BadRequest(
             f"{SIZE} of inputs[0] is {preview(size)}, and {len(binary)} bytes follow the JSON{also}", EXPECTED_SIZE
         )

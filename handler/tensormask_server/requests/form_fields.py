@@ -7,6 +7,7 @@ from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.images.signatures import is_image
+from tensormask_server.requests.base64_files import is_text_of_file
 from tensormask_server.requests.headers import header, media_type
 from tensormask_server.requests.options import is_option
 
@@ -20,6 +21,7 @@ EXPECTED_CALL = (
     "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
 )
+EXPECTED_FIELD = f"images in the fields data, image or file, several of them as data[]: {EXPECTED_CALL}"
 EXPECTED_FORM = (
     "a form without a Content-Type of your own: axios, fetch, requests and curl -F write the header themselves, with "
     "the boundary"
@@ -56,22 +58,23 @@ def read_fields(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Fields
     """
     _check_boundary(fields, headers)
     is_form = BODY not in fields
-    names = [name for name in fields if (IMAGE_FIELD.fullmatch(name) if is_form else name == BODY)]
-    if not names:
+    images: dict[str, list[Any]] = {}
+    others: dict[str, list[Any]] = {}
+    for name, value in fields.items():
+        holds_image = IMAGE_FIELD.fullmatch(name) if is_form else name == BODY
+        (images if holds_image else others)[name] = _values(value)
+    if not images:
         raise BadRequest(_without_a_body(fields), EXPECTED_CALL)
     is_url_encoded = media_type(headers) == "application/x-www-form-urlencoded"
     if is_url_encoded:
         _check_not_cut(fields, headers)
     parts = []
-    for name in names:
-        values = _values(fields[name])
+    for name, values in images.items():
         for number, value in enumerate(values):
             content = value.encode(errors="replace") if isinstance(value, str) else bytes(value)
-            if is_url_encoded and not is_image(content):
-                content = content.replace(b" ", b"+")  # base64 that wasn't escaped: a + stands for a space there
             place = f"{name.removesuffix('[]')}[{number}]" if len(values) > 1 else name
-            parts.append(Part(place, content))
-    return Fields(parts, _options({name: value for name, value in fields.items() if name not in names}))
+            parts.append(Part(place, _with_pluses(content) if is_url_encoded else content))
+    return Fields(parts, _options(others))
 
 
 def size_of(fields: Mapping[str, Any]) -> int:
@@ -114,18 +117,24 @@ def _check_not_cut(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Non
         )
 
 
+def _with_pluses(content: bytes) -> bytes:
+    """Puts back the + of base64 that a client didn't escape. In such a form a + stands for a space."""
+    restored = content.replace(b" ", b"+")
+    return restored if is_text_of_file(restored) else content
+
+
 def _values(value: Any) -> list[Any]:
     """All values of a name."""
     return value if isinstance(value, list) else [value]
 
 
-def _options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields beside the images. Clients write the names of lists as classes[], too."""
-    options: dict[str, list[str]] = {}
-    for field, value in fields.items():
+def _options(fields: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The fields beside the images, by their names with all values. Clients write lists as classes[], too."""
+    options: dict[str, list[Any]] = {}
+    for field, values in fields.items():
         name = field.removesuffix("[]")
         name = name if is_option(name) else field
-        options.setdefault(name, []).extend(_text(field, each) for each in _values(value))
+        options.setdefault(name, []).extend(_text(field, each) for each in values)
     for name, values in options.items():
         if len(values) > 1 and name not in SEVERAL_VALUES:
             raise BadRequest(
@@ -140,18 +149,14 @@ def _text(name: str, value: Any) -> Any:
     """A form's field as a string. Other fields, such as the query's parameters, are strings already."""
     if not isinstance(value, bytes | bytearray):
         return value
-    if is_image(value):
-        raise BadRequest(f"the form has an image in its field {preview(name)}", _expected_field())
+    if is_image(value) and not is_option(name.removesuffix("[]")):  # "BMW" begins as a bitmap does
+        raise BadRequest(f"the form has an image in its field {preview(name)}", EXPECTED_FIELD)
     if len(value) > LONGEST_OPTION:
         raise BadRequest(
             f"the form's field {preview(name)} has {len(value)} bytes, more than the {LONGEST_OPTION} of an option",
             EXPECTED_CALL,
         )
     return value.decode(errors="replace")
-
-
-def _expected_field() -> str:
-    return f"images in the fields data, image or file, several of them as data[]: {EXPECTED_CALL}"
 
 
 def _without_a_body(fields: Mapping[str, Any]) -> str:

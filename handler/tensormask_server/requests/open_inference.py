@@ -18,6 +18,7 @@ from tensormask_server.responses.protocols import OUTPUT, OpenInference
 from tensormask_server.spelling import did_you_mean
 
 KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
+MOST_PARAMETERS = 100
 MISSPELT_OPTION = 0.8  # of difflib's ratio: a parameter that is nearer to an option isn't another client's own
 EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
@@ -54,7 +55,7 @@ def read_open_inference(
     )
     _check_id(content)
     is_binary = _requests_binary_output(content, parameters)
-    content_of_tensor = None if binary is None else tensor_bytes(tensor, binary)
+    content_of_tensor = None if binary is None else tensor_bytes(tensor, tensor_parameters, binary)
     images = _images(tensor, content_of_tensor, reading)
     several = len(images) > 1
     undecoded_images = [
@@ -71,9 +72,13 @@ def _parameters(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
         holder: the request or the tensor.
         name: of the parameters, for error messages.
     """
-    parameters = holder.get("parameters", {})
+    parameters = holder.get("parameters")
+    if parameters is None:  # some clients write null for what they don't use
+        return {}
     if not isinstance(parameters, dict):
         raise BadRequest(f"{name} is {preview(parameters)}", "parameters: an object of options")
+    if len(parameters) > MOST_PARAMETERS:  # each unknown name is compared with all options
+        raise BadRequest(f"{name} has {len(parameters)} keys", f"parameters: at most {MOST_PARAMETERS} keys")
     return parameters
 
 
@@ -101,7 +106,7 @@ def _only_input(inputs: Any) -> dict[str, Any]:
 
 
 def _check_id(content: Mapping[str, Any]) -> None:
-    if not isinstance(content.get("id", ""), str):
+    if not isinstance(content.get("id"), str | None):
         raise BadRequest(f"id is {preview(content['id'])}", "id: a string")
 
 

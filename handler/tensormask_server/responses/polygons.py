@@ -36,7 +36,7 @@ def labelme_file(result: Result) -> dict[str, Any]:
     assert detections.image_masks is not None
     shapes = []
     for i, (crop, class_number) in enumerate(zip(detections.image_masks, detections.classes.tolist(), strict=True)):
-        outlines = simplified(_outlines(crop, response.holes == "keep"), response.tolerance)
+        outlines = [simplified(each, response.tolerance) for each in _outlines(crop, response.holes == "keep")]
         for outline in outlines:
             points = outline.one_ring() + np.array([crop.left - 0.5, crop.top - 0.5])
             shapes.append(

@@ -28,28 +28,30 @@ def csv_table(result: Result) -> bytes:
         a text that a spreadsheet would take for a formula.
     """
     response, detections = result.response, result.detections
-    lengths: dict[str, Sequence[float]] = dict(_boxes(detections.boxes))
-    areas: dict[str, Sequence[int]] = {}
-    orientations: dict[str, Sequence[float]] = {}
+    names = [result.model.class_names[number] for number in detections.classes.tolist()]
+    # in pixels: from the name of a column to its values, and to the power of a length that they are
+    measured: dict[str, tuple[Sequence[float], int]] = {
+        name: (values, 1) for name, values in _boxes(detections.boxes).items()
+    }
+    orientations = {}
     if detections.image_masks is not None:
         measures = [measures_of(crop) for crop in detections.image_masks]
-        areas["area"] = [each.area for each in measures]
+        measured["area"] = [each.area for each in measures], 2
         for name in ("perimeter", "centroid_x", "centroid_y", "equivalent_diameter"):
-            lengths[name] = [getattr(each, name) for each in measures]
-        orientations["orientation"] = [each.orientation for each in measures]
-    names = [result.model.class_names[number] for number in detections.classes.tolist()]
+            measured[name] = [getattr(each, name) for each in measures], 1
+        orientations["orientation"] = _decimals([each.orientation for each in measures], 6)
     columns: dict[str, Iterable[object]] = {
         "instance": range(1, len(detections) + 1),
         "class": map(_safe, names),
         "score": _decimals(detections.scores.tolist(), 6),
-        **areas,
-        **{name: _decimals(values, DECIMALS) for name, values in lengths.items()},
-        **{name: _decimals(values, 6) for name, values in orientations.items()},
+        **{name: _decimals(values, DECIMALS) for name, (values, _) in measured.items()},
+        **orientations,
     }
     if response.pixel_size is not None:
         side, unit = response.pixel_size.length, response.pixel_size.unit
-        columns |= {f"{name}_{unit}2": _digits(value * side**2 for value in areas[name]) for name in areas}
-        columns |= {f"{name}_{unit}": _digits(value * side for value in lengths[name]) for name in lengths}
+        for name, (values, power) in measured.items():
+            in_unit = f"{name}_{unit}{power if power > 1 else ''}"
+            columns[in_unit] = _digits(value * side**power for value in values)
     of_request = {"image_id": response.image_id, "file_name": response.file_name}
     of_image = {name: [_safe(value)] * len(detections) for name, value in of_request.items() if value is not None}
     return _encoded({**of_image, **columns})
@@ -68,19 +70,20 @@ def _safe(value: object) -> object:
 
 
 def _decimals(values: Iterable[float], decimals: int) -> list[str]:
-    """Numbers without an exponent, rounded. NaN is an empty cell."""
-    return [
-        "" if math.isnan(value) else np.format_float_positional(value, decimals, unique=False, trim="0")
-        for value in values
-    ]
+    """Numbers, rounded to so many decimals."""
+    return [_number(value, decimals, fractional=True) for value in values]
 
 
 def _digits(values: Iterable[float]) -> list[str]:
-    """Numbers without an exponent, with the first DIGITS digits of each. NaN is an empty cell."""
-    return [
-        "" if math.isnan(value) else np.format_float_positional(value, DIGITS, False, fractional=False, trim="0")
-        for value in values
-    ]
+    """Numbers, rounded to DIGITS digits."""
+    return [_number(value, DIGITS, fractional=False) for value in values]
+
+
+def _number(value: float, digits: int, fractional: bool) -> str:
+    """A number without an exponent, with a point if it isn't an int. NaN is an empty cell."""
+    if isinstance(value, int):
+        return str(value)
+    return "" if math.isnan(value) else np.format_float_positional(value, digits, False, fractional, "0")
 
 
 def _encoded(columns: Mapping[str, Iterable[object]]) -> bytes:

@@ -76,6 +76,12 @@ def test_what_is_not_finite_is_black() -> None:
     np.testing.assert_array_equal(eight_bits(image, ImageOptions("min-max"))[0], [[0, 0, 0, 0, 255]])
 
 
+@pytest.mark.parametrize("largest", [1e308, 1e-310, 5e-324])
+def test_a_range_that_no_number_can_hold_is_black(largest: float) -> None:
+    image = np.array([[-largest, 0, largest]])
+    np.testing.assert_array_equal(eight_bits(image, ImageOptions("min-max"))[0], [[0, 0, 0]])
+
+
 @pytest.mark.parametrize("stretch", STRETCHES)
 @pytest.mark.parametrize("value", [0, 300, 65535])
 def test_one_value_everywhere_is_no_division_by_zero(stretch: str, value: int) -> None:

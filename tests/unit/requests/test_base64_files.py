@@ -3,6 +3,7 @@
 import base64
 import io
 import subprocess
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ SPELLINGS = {
     "a data: URL": f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
     "a data: URL with a name": f"data:image/png;name=a.png;base64,{base64.b64encode(PNG).decode()}",
     "a data: URL in capitals": f"DATA:IMAGE/PNG;BASE64,{base64.b64encode(PNG).decode()}",
-    "an escaped data: URL": "data:image/png;base64," + base64.b64encode(PNG).decode().replace("+", "%2B"),
+    "an escaped data: URL": "data:image/png;base64," + quote(base64.encodebytes(PNG).decode(), safe=""),
 }
 
 

@@ -129,6 +129,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "MLServer": {"parameters": {"content_type": "np", "headers": {"a": "b"}}},
     "tritonclient's output": {"outputs": [{"name": "predictions", "parameters": {"binary_data": False}}]},
     "no outputs": {"outputs": []},
+    "null for what isn't used": {"id": None, "parameters": None, "outputs": None, "model_version": None},
 }
 
 
@@ -177,6 +178,19 @@ def test_a_misspelt_option_among_the_parameters_is_named(holder: str) -> None:
 )
 def test_the_response_is_binary_where_the_request_says_so(content: dict[str, Any], is_binary: bool) -> None:
     assert parsed({**ONE, "data": [TEXT]}, **content).protocol == OpenInference(is_binary=is_binary)
+
+
+def test_null_for_data_is_none_where_the_bytes_follow_the_json() -> None:
+    binary = packed(PNG)
+    [item] = parsed({**ONE, **sized(binary), "data": None}, binary).items
+    np.testing.assert_array_equal(item.image, IMAGE)
+
+
+def test_very_many_parameters_are_refused_before_they_are_compared_with_the_options() -> None:
+    many = {f"score_threshol{number}": 0 for number in range(100_000)}
+    for tensor, content in (({}, {"parameters": many}), ({"parameters": many}, {})):
+        with pytest.raises(BadRequest, match="has 100000 keys"):
+            parsed({**ONE, "data": [TEXT], **tensor}, **content)
 
 
 def test_wrong_parameters_of_an_output_are_named() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import Request, parse_request
 from tensormask_server.responses.protocols import KServeV1, OneImage
 
-CLASSES = ("cat", "dog", "hot dog, large")
+CLASSES = ("cat", "dog", "hot dog, large", "BMW")
 
 
 def png(side: int) -> bytearray:
@@ -96,6 +97,7 @@ def test_a_bad_form_is_named(name: str) -> None:
         ({"classes": [bytearray(b"cat,dog"), bytearray(b"Hot Dog, Large")]}, (0, 1, 2)),
         ({"classes": bytearray(b"cat"), "classes[]": bytearray(b"dog")}, (0, 1)),
         ({"classes": ["cat", ""]}, (0,)),
+        ({"classes": bytearray(b"BMW")}, (3,)),  # a bitmap begins so
     ],
 )
 def test_repeated_classes_are_a_list(fields: dict[str, Any], classes: tuple[int, ...]) -> None:
@@ -117,6 +119,29 @@ def test_a_forms_image_may_be_base64(start: str) -> None:
     assert sides(parsed({"body": bytearray(text.encode())})) == [60]
 
 
+def test_json_in_such_a_form_keeps_its_spaces() -> None:
+    body = bytearray(json.dumps({"img_data": [[[1]], [[2]], [[3]]], "classes": ["hot dog, large"]}).encode())
+    [item] = parsed({"data": body}, Content_Type="application/x-www-form-urlencoded").items
+    assert (item.image.shape, item.options.classes) == ((1, 1, 3), (2,))
+    with pytest.raises(BadRequest, match=r'a file\'s name, "my cat\.jpg"'):
+        parsed({"data": bytearray(b"my cat.jpg")}, Content_Type="application/x-www-form-urlencoded")
+
+
+def test_very_many_fields_are_counted() -> None:
+    fields = {
+        f"{name}{between}{number}": b"x" for name in ("data", "file") for between in "-_" for number in range(9999)
+    }
+    with pytest.raises(BadRequest, match="39996 images, more than the 4"):
+        parsed(fields)
+
+
+def test_fields_of_spaces_are_looked_at_once() -> None:
+    """A pattern that tries each length of them would take minutes."""
+    fields = {f"data{number}": b"A" * 8 + b"\t" * 8000 + b"!" for number in range(3000)}
+    with pytest.raises(BadRequest, match="3000 images"):
+        parsed(fields, Content_Type="application/x-www-form-urlencoded")
+
+
 def test_a_form_that_torchserve_has_cut_at_a_line_break_is_named() -> None:
     """As `curl -d "image=$(base64 image.png)"` sends it. TorchServe passes on the first line only."""
     content = io.BytesIO()
@@ -131,9 +156,9 @@ def test_a_form_that_torchserve_has_cut_at_a_line_break_is_named() -> None:
 
 
 def test_an_unsupported_file_in_base64_is_named() -> None:
-    heic = base64.b64encode(b"\0\0\0\x18ftypheic\0\0\0\0")
-    with pytest.raises(BadRequest, match="is HEIC, which isn't supported"):
-        parsed({"image": bytearray(heic)})
+    pdf = base64.b64encode(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj")
+    with pytest.raises(BadRequest, match="PDF, which isn't supported"):
+        parsed({"image": bytearray(pdf)})
 
 
 # --- boundaries -----------------------------------------------------------------------------------------------------

@@ -71,6 +71,16 @@ def test_a_disc_has_far_fewer_points(radius: int) -> None:
     assert (drawn(content) & disc(radius)).sum() / (drawn(content) | disc(radius)).sum() > 0.99
 
 
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_a_small_hole_is_kept_and_costs_its_mask_few_points(side: int) -> None:
+    mask = disc(200)
+    mask[200 : 200 + side, 150 : 150 + side] = False
+    content = labelme_file(result_of(mask, holes="keep"))
+    [kept], [filled] = content["shapes"], labelme_file(result_of(mask))["shapes"]
+    assert not drawn(content)[200 : 200 + side, 150 : 150 + side].any()
+    assert len(kept["points"]) < len(filled["points"]) + 20
+
+
 def test_holes_that_are_kept_are_left_out_by_tools_that_make_geometry_of_polygons() -> None:
     """GEOS, by the even-odd rule."""
     mask = random_mask("ring", 3)

@@ -38,6 +38,7 @@ def test_pandas_reads_the_measures_of_regionprops_table() -> None:
     detections = result.detections
     found = table(encode(result))
     assert set(found) == {*OF_BOXES, *OF_MASKS}
+    assert found["area"].dtype == int
     assert found["instance"].tolist() == list(range(1, 10))
     assert found["class"].tolist() == [result.model.class_names[number] for number in detections.classes]
     np.testing.assert_allclose(found["score"], detections.scores, atol=1e-6)

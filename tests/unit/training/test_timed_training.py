@@ -12,6 +12,7 @@ import pytest
 from tensormask_server import load_predictor
 
 from demo.emoji import CATEGORIES, TRAINING_DESIGNS, VALIDATION_DESIGNS
+from demo.timed_training import main
 from tests.unit.training.small_training import write_config
 from tests.waiting import PATIENCE
 
@@ -30,7 +31,7 @@ def drawings(tmp_path: Path) -> Path:
     folder = tmp_path / "emoji"
     folder.mkdir()
     for design in (*TRAINING_DESIGNS, *VALIDATION_DESIGNS):
-        np.savez_compressed(folder / f"{design.name}-{design.version}.npz", **arrays)
+        np.savez_compressed(design.drawn_in(folder), **arrays)
     return folder
 
 
@@ -45,6 +46,7 @@ def test_the_script_writes_weights_and_a_table(tmp_path: Path, drawings: Path) -
     config.write_text(config.read_text().replace("NUM_CLASSES: 2", "NUM_CLASSES: 20"))
     out = tmp_path / "out"
     options = ["--images", 6, "--validation-images", 2, "--size", 96, "--batch", 2, "--first-steps", 2, "--workers", 2]
+    options += ["--gpus", 2]  # as many processes
     result = run(*options, "--minutes", 0.02, "--device", "cpu", "--precision", "float32", "--config", config,
                  "--emoji", drawings, "--out", out)  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -68,6 +70,32 @@ def test_a_training_that_fails_ends_the_script_with_its_status(tmp_path: Path, d
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("MODEL.TENSOR_MASK.NUM_CLASSES is 2; ")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (
+            "out",
+            "lacks the drawings of 9 of 9 designs, and there is no npm to fetch them; copy the folder demo/output/e",
+        ),
+        ("file/out", "can't write to "),
+    ],
+)
+def test_what_it_can_not_begin_with_is_told(
+    tmp_path: Path,
+    drawings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    out: str,
+    said: str,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    emoji = tmp_path if out == "out" else drawings
+    assert main(["--emoji", str(emoji), "--out", str(tmp_path / out)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
