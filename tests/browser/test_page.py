@@ -409,3 +409,25 @@ def test_nothing_from_elsewhere_may_run_or_load(browser: Browser, server: Server
     assert blocked == "script-src-elem"
     assert opened.title() != "run"
     opened.close()
+
+
+def test_tiles_are_offered_for_an_image_that_the_network_sees_reduced(
+    page: Page, case: Case, server: Server, tmp_path: Path
+) -> None:
+    small, large = (tmp_path / name for name in ("small.png", "large.png"))
+    Image.fromarray(case.image[:100, :100]).save(small)
+    Image.fromarray(case.image).resize((199, 199)).save(large)
+    upload(page, small)
+    expect(page.locator("#tiling")).to_be_hidden()
+    upload(page, large)
+    expect(page.locator("#tiling")).to_be_visible()
+    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")
+    page.locator("#tiles").check()
+    expect(page.locator("#curl")).to_contain_text("Tile-Size: auto")
+    command = ["curl", "-sS", "-T", str(large), "-H", "Score-Threshold: 0.1", "-H", "Tile-Size: auto", server.url]
+    expected = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
+    scores = page.evaluate("() => preview.instances.map((each) => each.score)")
+    assert scores == [each["score"] for each in expected]
+    assert len(scores) > 0
+    upload(page, small)  # another image starts as the server would see it
+    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")
