@@ -15,6 +15,7 @@ from tensormask_server.prediction.cpu import SlowPrecisionWarning
 from tensormask_server.prediction.detections import PredictionOptions
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.prediction.finite import finite_layers
+from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.reports import SLOW, report
 from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
@@ -87,3 +88,5 @@ def _warm_up(engine: Engine) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with finite_layers(engine.network):
         engine([noise], PredictionOptions(score_threshold=0.0))
+    if isinstance(engine, Predictor):
+        engine.prepare()
