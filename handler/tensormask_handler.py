@@ -13,7 +13,6 @@ from typing import Any
 sys.dont_write_bytecode = True
 
 # ruff: noqa: E402
-import torch
 from tensormask_server import __version__
 from tensormask_server.options import handler_options
 from tensormask_server.printable import one_line
@@ -21,6 +20,7 @@ from tensormask_server.reports import FAILED, report
 from tensormask_server.request_log import RequestLog
 from tensormask_server.tied import end_with_parent
 from tensormask_server.worker.cores import share_cores
+from tensormask_server.worker.devices import device_of_worker
 from tensormask_server.worker.loading import load_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.service import RawRequest, Response, Service
@@ -47,6 +47,8 @@ def retrieve_all_values(batch: Any) -> Requests:
     """
     headers, all_fields, ids = retrieve_last_values(batch)
     for fields, request in zip(all_fields, batch, strict=True):
+        if len(fields) == len(request["parameters"]):
+            continue  # no name is repeated
         values: dict[str, list[Any]] = {}
         for part in request["parameters"]:
             values.setdefault(part["name"], []).append(part["value"])
@@ -80,11 +82,9 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
 
     def _load(self, context: Context) -> Service:
         properties = context.system_properties
-        gpu_id = properties.get("gpu_id")
-        on_gpu = torch.cuda.is_available() and gpu_id is not None
-        self.device = torch.device(f"cuda:{gpu_id}" if on_gpu else "cpu")
         model_config = context.model_yaml_config or {}
         options = handler_options(model_config.get("handler"))
+        self.device = device_of_worker(options.device, properties.get("gpu_id"))
         share_cores(int(model_config.get("minWorkers", 1)))
         self._declare_metrics(context)
         weights = context.manifest["model"]["serializedFile"]

@@ -9,6 +9,8 @@ from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
 ENGINES = ("native", "detectron2")  # our own network, and detectron2's
+DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
+GPU_BATCH_SIZE = 8  # images that a GPU runs together
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
 
@@ -51,6 +53,7 @@ class HandlerOptions:
 
     score_threshold: float = 0.5  # 0…1: a detection's score must be above it. The default of requests and of bulk
     engine: str = "native"  # one of ENGINES: our own network, or detectron2's
+    device: str = "auto"  # where the network runs: one of DEVICES
     precision: str = "float32"  # of the convolutions: one of PRECISIONS
     limits: Limits = field(default_factory=Limits)
     # the defaults of requests, as in `PredictionOptions`
@@ -69,6 +72,8 @@ class HandlerOptions:
             raise OptionError(str(error)) from error
         if self.engine not in ENGINES:
             raise OptionError(f"engine is {quoted(self.engine)}; expected one of {', '.join(ENGINES)}")
+        if self.device not in DEVICES:
+            raise OptionError(f"device is {quoted(self.device)}; expected one of {', '.join(DEVICES)}")
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision is {quoted(self.precision)}; expected one of {', '.join(PRECISIONS)}")
         if self.engine == "detectron2" and self.precision != "float32":

@@ -11,8 +11,8 @@ from tensormask_server.network.config import TensorMaskConfig, parse_config
 from tensormask_server.network.graphs import Graphs, graphs_for
 from tensormask_server.network.loading import load_weights
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.options import GPU_BATCH_SIZE
 from tensormask_server.prediction.batched import BatchedPrediction
-from tensormask_server.prediction.predictor import GPU_BATCH_SIZE
 
 from reference.synthetic_weights import synthetic_state
 

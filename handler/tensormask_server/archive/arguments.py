@@ -9,7 +9,9 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import add_tile_arguments
 from tensormask_server.models.arguments import add_model_arguments, model_files, model_name
 from tensormask_server.options import (
+    DEVICES,
     ENGINES,
+    GPU_BATCH_SIZE,
     LIMIT_NAMES,
     OPTION_NAMES,
     PRECISIONS,
@@ -63,13 +65,20 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         help="0 to 1: a detection's score must be above it (default: %(default)s)",
     )
     add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
+    add(
+        "--device",
+        choices=DEVICES,
+        default=options.device,
+        help="auto: a GPU where there is one (default: %(default)s)",
+    )
     add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
     add_tile_arguments(parser)
     for name, meaning in LIMITS.items():
         default = getattr(options.limits, name)
         add(_flag(name), type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
-    add("--workers", type=int, default=defaults.workers, help="requests or batches at a time (default: %(default)s)")
-    add("--batch-size", type=int, default=defaults.batch_size, help="images at once; for GPUs (default: %(default)s)")
+    add("--workers", type=int, help=f"requests or batches at a time (default: {defaults.workers}, or one for each GPU)")
+    batch_sizes = f"{defaults.batch_size}, or {GPU_BATCH_SIZE} where there is a GPU"
+    add("--batch-size", type=int, help=f"images at once (default: {batch_sizes})")
     add(
         "--max-batch-delay",
         type=int,
@@ -97,7 +106,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         ModelError: the model, or one of its files, can't be had.
     """
     for name in ("workers", "batch_size", "max_batch_delay", "response_timeout"):
-        if getattr(parsed, name) < 1:
+        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
             raise ArchiveError(f"{_flag(name)} is {getattr(parsed, name)}; expected 1 or more")
     name = model_name(parsed) or ArchiveRequest.name if parsed.name is None else parsed.name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
@@ -106,6 +115,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         options = HandlerOptions(
             score_threshold=parsed.threshold,
             engine=parsed.engine,
+            device=parsed.device,
             precision=parsed.precision,
             limits=Limits(**{name: getattr(parsed, name) for name in LIMIT_NAMES}),
             tile_size=parsed.tile_size,
@@ -114,6 +124,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         )
     except OptionError as error:
         raise ArchiveError(_as_typed(str(error))) from error
+    gpus = _num_gpus(parsed.device) if parsed.workers is None or parsed.batch_size is None else 0
     files = model_files(parsed)  # only now: an option that can't be used would make a download pointless
     return ArchiveRequest(
         config=files.config,
@@ -121,12 +132,21 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         classes=parsed.classes or files.class_names,
         name=name,
         output=parsed.output,
-        workers=parsed.workers,
-        batch_size=parsed.batch_size,
+        workers=parsed.workers or max(gpus, ArchiveRequest.workers),
+        batch_size=parsed.batch_size or (GPU_BATCH_SIZE if gpus else ArchiveRequest.batch_size),
         max_batch_delay=parsed.max_batch_delay,
         response_timeout=parsed.response_timeout,
         options=options,
     )
+
+
+def _num_gpus(device: str) -> int:
+    """How many GPUs of this machine the server is expected to use. For "cuda" it is one where this machine has none."""
+    if device == "cpu":
+        return 0
+    import torch  # only here: most commands that read these arguments need no torch
+
+    return max(torch.cuda.device_count(), int(device == "cuda"))
 
 
 def _as_typed(error: str) -> str:

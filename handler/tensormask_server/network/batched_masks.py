@@ -41,7 +41,7 @@ class GroupedMasks:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Where the masks of D detections lie on a level's map. Its rows and columns alike are (y, x)[axis]."""
+    """Where the masks of D detections of a level and an anchor size take their entries. Pairs are of y and of x."""
 
     level: int
     size_index: int

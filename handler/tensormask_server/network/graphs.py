@@ -63,11 +63,6 @@ class Graphs:
         self._drop_the_oldest()
         return recording.replay(argument)
 
-    def record(self, function: Function, argument: Tensor) -> None:
-        """Records a shape before it is needed."""
-        self._was_seen(tuple(argument.shape))
-        self.run(function, argument)
-
     def clear(self) -> None:
         """Gives the memory of all recordings back. They are made again when they are needed."""
         self._recordings.clear()
@@ -120,25 +115,24 @@ def record_on_cuda(function: Function, argument: Tensor) -> Recording:
     Raises:
         RuntimeError: it can't be recorded; torch's OutOfMemoryError is one.
     """
-    kept = argument.clone()
-    stream = torch.cuda.Stream(argument.device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(argument.device))
-    # the fastest algorithms for this shape are found by trying them
-    with (
-        torch.cuda.stream(stream),
-        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32),
-    ):
+    device, kept = argument.device, argument.clone()
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
+    with torch.cuda.stream(stream), exact:  # cuDNN finds the fastest algorithms for this shape by trying them
         function(kept)
-        torch.cuda.synchronize(argument.device)
-        before = torch.cuda.memory_reserved(argument.device)
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved(device)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             result = function(kept)
-    torch.cuda.current_stream(argument.device).wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
 
     def replay(images: Tensor) -> DenseMaps:
         kept.copy_(images)
-        graph.replay()
+        with torch.cuda.device(device):  # a worker's GPU may be another one than torch's current one
+            graph.replay()
         return result
 
-    return Recording(function, replay, max(torch.cuda.memory_reserved(argument.device) - before, kept.nbytes))
+    return Recording(function, replay, max(torch.cuda.memory_reserved(device) - before, kept.nbytes))

@@ -72,9 +72,9 @@ class BatchedPrediction:
             Per image its detections, in the host's memory.
         """
         with stopwatch("network"), exact_float32(self.device), exact_products(self.dtype):
-            images = self._normalised([each.resized for each in inputs])
+            images = self.normalised([each.resized for each in inputs])
+            maps = self.dense(images)
             places_of_shape = self._places_of(images.shape[2], images.shape[3])
-            maps = self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
             topk = self.network.config.detection.topk_candidates
             found = batched_detections(maps, places_of_shape, [each.selection for each in inputs], topk)
         with stopwatch("masks"), exact_float32(self.device), exact_products(self.dtype):
@@ -89,11 +89,14 @@ class BatchedPrediction:
             for candidates, each, of_image in zip(found, there, masks, strict=True)
         ]
 
-    def record(self, batch_size: int, height: int, width: int) -> None:
-        """Records the graph for a number of images of a padded shape before it is needed."""
-        images = torch.zeros(batch_size, height, width, 3, device=self.device).permute(0, 3, 1, 2).to(self.dtype)
-        with exact_float32(self.device):
-            self.graphs.record(partial(dense_maps, self.network, places=self._places_of(height, width)), images)
+    def dense(self, images: Tensor) -> DenseMaps:
+        """What is computed at every location, as one graph where there is one. It holds until the next call.
+
+        Args:
+            images: of `normalised`.
+        """
+        places_of_shape = self._places_of(images.shape[2], images.shape[3])
+        return self.graphs.run(partial(dense_maps, self.network, places=places_of_shape), images)
 
     def _image_masks(
         self, maps: DenseMaps, found: Sequence[HostCandidates], there: Sequence[OnImage], inputs: Sequence[Input]
@@ -114,7 +117,7 @@ class BatchedPrediction:
             for each, count in zip(inputs, counts, strict=True)
         ]
 
-    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+    def normalised(self, images: Sequence[np.ndarray]) -> Tensor:
         """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
         config = self.network.config.input
         shape = padded_shape(images, self.network.stride)

@@ -49,13 +49,10 @@ def paste_batch(masks: GroupedMasks, stretching: Stretching) -> list[MaskCrop]:
     stretching = stretching[order]
     probabilities = _Probabilities.of(masks, sizes)
     vertical, horizontal = _samples(probabilities, stretching)
-    crops: list[MaskCrop | None] = [None] * len(order)
-    for part in _parts(sizes, vertical.counts, horizontal.counts):
-        for member, crop in zip(
-            order[part], _paste(probabilities, vertical, horizontal, stretching.thresholds, part), strict=True
-        ):
-            crops[member] = crop
-    return [crop for crop in crops if crop is not None]
+    parts = list(_parts(sizes, vertical.counts, horizontal.counts))
+    bits = to_host([_bits(probabilities, vertical, horizontal, stretching.thresholds, part) for part in parts])
+    crops = [crop for each in zip(parts, bits, strict=True) for crop in _crops(vertical, horizontal, *each)]
+    return [crops[i] for i in np.argsort(order)]
 
 
 @dataclass(frozen=True)
@@ -125,29 +122,37 @@ def _parts(sizes: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> Iterat
         start += count
 
 
-def _paste(
+def _bits(
     probabilities: _Probabilities,
     vertical: AxisSamples,
     horizontal: AxisSamples,
     thresholds: np.ndarray,
     part: slice,
-) -> Iterator[MaskCrop]:
-    """Interpolates the masks of a part along their rows, then along their columns, as `image_masks` does one mask."""
+) -> Tensor:
+    """Interpolates the masks of a part along their rows, then along their columns, as `image_masks` does one mask.
+
+    Returns:
+        uint8, on the device: the masks' bits, column by column. Each mask begins with a byte of its own.
+    """
     rows = _rows(probabilities, vertical, part)
     columns = _columns(probabilities.sizes[part], vertical.counts[part], horizontal, part)
-    heights, widths = vertical.counts[part], horizontal.counts[part]
-    per_segment = np.repeat(thresholds[part].astype(np.float32), widths + 1)
+    per_segment = np.repeat(thresholds[part].astype(np.float32), horizontal.counts[part] + 1)
     there = to_device([*rows.tables(), *columns.tables(), per_segment, HIGHEST_BIT_FIRST], probabilities.values.device)
     place = torch.arange(max(rows.num_values, columns.num_values), device=probabilities.values.device)
     by_row, _ = rows.interpolated(probabilities.values, place, *there[:3])
     values, segment = columns.interpolated(by_row, place, *there[3:7])
-    on = values >= _of_segments(there[7], per_segment, segment)
-    [bits] = to_host([packed_bits(on, there[8])])
-    bytes_of_mask = -(-heights * widths // 8)
-    ends = bytes_of_mask.cumsum()
+    return packed_bits(values >= _of_segments(there[7], per_segment, segment), there[8])
+
+
+def _crops(vertical: AxisSamples, horizontal: AxisSamples, part: slice, bits: np.ndarray) -> Iterator[MaskCrop]:
+    """The masks of a part from their bits."""
+    heights, widths = vertical.counts[part], horizontal.counts[part]
+    num_bytes = -(-heights * widths // 8)
+    ends = num_bytes.cumsum()
     firsts = vertical.first[part], horizontal.first[part]
-    numbers = np.stack((*firsts, heights, widths, ends - bytes_of_mask, ends), axis=1).tolist()
-    for top, left, height, width, start, end in numbers:
+    for top, left, height, width, start, end in np.stack(
+        (*firsts, heights, widths, ends - num_bytes, ends), axis=1
+    ).tolist():
         yield MaskCrop(top, left, height, width, bits[start:end].copy())
 
 

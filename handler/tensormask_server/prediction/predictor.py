@@ -17,6 +17,7 @@ from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
+from tensormask_server.options import GPU_BATCH_SIZE
 from tensormask_server.prediction.batched import BatchedPrediction
 from tensormask_server.prediction.batches import predict_in_batches
 from tensormask_server.prediction.cpu import warn_if_emulated
@@ -29,7 +30,7 @@ from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
-GPU_BATCH_SIZE = 8  # the most images that a GPU runs together
+USUAL_SHAPES = ((480, 640), (640, 480))  # of images, height and width: most of COCO's, and any others of these ratios
 
 
 def load_predictor(
@@ -114,6 +115,14 @@ class Predictor:
 
     def check(self, options: PredictionOptions) -> None:
         """Does nothing: this engine supports all options. `Engine` requires the method."""
+
+    def prepare(self) -> None:
+        """Runs images of usual shapes on a GPU, so that their graphs are recorded before the first request."""
+        if self.batched is None:
+            return
+        for shape in USUAL_SHAPES:
+            for _ in range(2):  # a graph is recorded at a shape's second image
+                self([np.zeros((*shape, 3), np.uint8)])
 
     @torch.inference_mode()
     def __call__(

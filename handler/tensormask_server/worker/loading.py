@@ -15,6 +15,7 @@ from tensormask_server.prediction.cpu import SlowPrecisionWarning
 from tensormask_server.prediction.detections import PredictionOptions
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.prediction.finite import finite_layers
+from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.reports import SLOW, report
 from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
@@ -54,7 +55,14 @@ def load_service(
     sums = check_sums(model_dir)
     engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
     names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
-    page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
+    page = try_it_page(
+        name,
+        options.limits.max_pixels,
+        options.limits.max_side,
+        options.score_threshold,
+        engine.config.input,
+        options.tile_size,
+    )
     _warm_up(engine)
     return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log)
 
@@ -80,3 +88,5 @@ def _warm_up(engine: Engine) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with finite_layers(engine.network):
         engine([noise], PredictionOptions(score_threshold=0.0))
+    if isinstance(engine, Predictor):
+        engine.prepare()

@@ -75,15 +75,6 @@ def test_the_second_run_of_a_shape_is_recorded() -> None:
     assert recorder.replayed == [(3,), (3,), (4,)]
 
 
-def test_a_shape_can_be_recorded_before_it_is_needed() -> None:
-    recorder = Recorder()
-    graphs = Graphs(recorder, LARGE)
-    graphs.record(plus(1), torch.zeros(3))
-    assert recorder.recorded == [(3,)]
-    run(graphs, 3)
-    assert len(recorder.recorded) == 1
-
-
 def test_the_recording_that_was_used_least_recently_goes_first() -> None:
     recorder = Recorder(num_bytes=10)
     graphs = Graphs(recorder, most_bytes=25)

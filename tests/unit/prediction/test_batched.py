@@ -10,12 +10,13 @@ from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.network import batched_masks, batched_selection
 from tensormask_server.network.batched_selection import HostCandidates
 from tensormask_server.network.detection import Selection
+from tensormask_server.options import GPU_BATCH_SIZE
 from tensormask_server.prediction.batched import Input
-from tensormask_server.prediction.predictor import GPU_BATCH_SIZE
 from tensormask_server.timing import Stopwatch
 
 from bench.networks import published_network
-from tests.unit.operations import Operations, recorded_returns
+from bench.operations import Operations
+from tests.unit.host_copies import recorded_returns
 from tests.unit.small_network import NO_CHANGES, as_on_a_gpu, assert_alike, noise, small_predictor
 
 NOTHING = 0.9999  # a threshold that no score of these weights passes
@@ -118,7 +119,7 @@ class Parts:
         convolutions = [(head, name) for name in ("class_logits", "box_deltas", "mask_tower", "mask_features")]
         for owner, name in [(network, "features"), *convolutions]:
             self._count(owner, name, self.convolutions, monkeypatch)
-        self._count(predictor.batched, "_normalised", self.input, monkeypatch)
+        self._count(predictor.batched, "normalised", self.input, monkeypatch)
 
     @staticmethod
     def _count(owner: object, name: str, operations: Operations, monkeypatch: pytest.MonkeyPatch) -> None:

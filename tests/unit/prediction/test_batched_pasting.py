@@ -12,6 +12,7 @@ from tensormask_server.prediction import batched_pasting
 from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
 from tensormask_server.prediction.image_masks import MaskCrop, paste_masks
 
+from tests.unit.host_copies import recorded_returns
 from tests.unit.prediction.test_image_masks import Anchor, anchors
 
 OFFSET = -6.0
@@ -78,6 +79,16 @@ def test_large_masks_are_pasted_as_one_by_one(threshold: float) -> None:
     found = paste_batch(masks, stretching)
     assert_same(found, one_by_one(masks, stretching))
     assert sum(int(crop.columns.sum()) for crop in found) > 0
+
+
+def test_masks_in_many_parts_return_to_the_host_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the extents, and with all bits."""
+    masks = random_groups([4, 11], [3, 2], seed=1)
+    stretching = Stretching(np.array([(3.2, 4.1, 30.9, 35.3)] * 5), np.full(5, 0.5), np.full(5, 40), np.full(5, 50))
+    monkeypatch.setattr(batched_pasting, "MOST_PIXELS", 1)
+    with recorded_returns(monkeypatch) as returns:
+        assert_same(paste_batch(masks, stretching), one_by_one(masks, stretching))
+    assert [len(each) for each in returns] == [1, 5]
 
 
 def test_a_batch_may_have_no_masks() -> None:

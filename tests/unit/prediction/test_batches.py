@@ -61,17 +61,27 @@ def test_a_predictor_with_little_memory_detects_the_same(monkeypatch: pytest.Mon
     assert predictor.batched is not None
     images = [noise(100, 140, seed=seed) for seed in range(5)]
     expected = small_predictor()(images)
-    normalised = type(predictor.batched)._normalised
+    normalised = type(predictor.batched).normalised
 
     def with_little_memory(batched: Any, batch: Sequence[np.ndarray]) -> torch.Tensor:
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return normalised(batched, batch)
 
-    monkeypatch.setattr(type(predictor.batched), "_normalised", with_little_memory)
+    monkeypatch.setattr(type(predictor.batched), "normalised", with_little_memory)
     for _ in range(2):
         for ours, theirs in zip(predictor(images), expected, strict=True):
             assert_alike(ours, theirs)
+
+
+def test_usual_shapes_are_recorded_before_the_first_request() -> None:
+    recorder = Recorder()
+    predictor = as_on_a_gpu(small_predictor(), Graphs(recorder, LARGE))
+    predictor.prepare()
+    assert recorder.recorded == [(1, 3, 96, 128), (1, 3, 128, 96)]
+    predictor([noise(480, 640)])
+    assert len(recorder.replayed) == 3
+    small_predictor().prepare()  # a CPU has nothing to record
 
 
 def test_the_stopwatch_measures_each_part() -> None:

@@ -14,7 +14,7 @@ from tensormask_server.prediction.batched import BatchedPrediction, Input
 from tensormask_server.timing import Stopwatch
 
 from tests.unit.fake_gpu import GPU, fake_gpu, to_fake_gpu
-from tests.unit.operations import recorded_returns
+from tests.unit.host_copies import recorded_returns
 from tests.unit.small_network import as_on_a_gpu, assert_alike, noise, small_config, small_predictor
 
 NETWORKS: dict[str, dict[str, Any]] = {

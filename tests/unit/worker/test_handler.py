@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import ts
 import yaml
 from PIL import Image
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from tensormask_handler import TensorMaskHandler
 from tensormask_server.integrity import IntegrityError, check_archive, check_sums
 from tensormask_server.prediction.finite import NotFiniteError
+from tensormask_server.worker.devices import DeviceError
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.service import Service
@@ -61,13 +63,13 @@ def environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-def context(model_dir: Path, requests: int = 1, **options: object) -> Context:
+def context(model_dir: Path, requests: int = 1, gpu_id: int | None = None, **options: object) -> Context:
     manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text())
     settings = yaml.safe_load((model_dir / "model-config.yaml").read_text())
     settings["handler"] |= options
     cache = MetricsCacheYamlImpl(Path(ts.__file__).parent / "configs" / "metrics.yaml")
     cache.initialize_cache()
-    made = Context("tensormask", str(model_dir), manifest, 8, None, "1.0", metrics=cache, model_yaml_config=settings)
+    made = Context("tensormask", str(model_dir), manifest, 8, gpu_id, "1.0", metrics=cache, model_yaml_config=settings)
     made.request_processor = [RequestProcessor({}) for _ in range(requests)]
     return made
 
@@ -87,6 +89,23 @@ def test_each_request_of_a_batch_has_its_own_status_and_headers(model_dir: Path)
     good, bad = (200, "application/gzip"), (400, "application/json")
     assert [(status, content_type) for status, content_type, _ in results] == [good, bad, bad, good]
     assert results[0][2] == results[3][2]
+
+
+def test_a_worker_with_a_gpu_loads_its_network_there(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless its archive is for the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    devices: list[torch.device] = []
+    monkeypatch.setattr("tensormask_handler.load_service", lambda *args: devices.append(args[4]))
+    for options in ({}, {"device": "cuda"}, {"device": "cpu"}):
+        TensorMaskHandler().initialize(context(model_dir, gpu_id=0, **options))
+    assert devices == [torch.device("cuda:0"), torch.device("cuda:0"), torch.device("cpu")]
+
+
+def test_an_archive_for_a_gpu_is_not_served_without_one(model_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DeviceError), caplog.at_level(logging.ERROR):
+        TensorMaskHandler().initialize(context(model_dir, device="cuda"))
+    [line] = [record.getMessage() for record in caplog.records if "LOAD FAILED" in record.getMessage()]
+    assert line.endswith("TorchServe found no GPU; expected a working nvidia-smi, or --device cpu")
 
 
 def test_a_browser_gets_the_page_and_its_policy(model_dir: Path) -> None:
