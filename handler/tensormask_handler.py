@@ -47,6 +47,8 @@ def retrieve_all_values(batch: Any) -> Requests:
     """
     headers, all_fields, ids = retrieve_last_values(batch)
     for fields, request in zip(all_fields, batch, strict=True):
+        if len(fields) == len(request["parameters"]):
+            continue  # no name is repeated
         values: dict[str, list[Any]] = {}
         for part in request["parameters"]:
             values.setdefault(part["name"], []).append(part["value"])

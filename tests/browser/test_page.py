@@ -365,7 +365,7 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Pa
 def test_a_file_that_is_no_image_and_a_servers_error_are_reported(page: Page, tmp_path: Path, image: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "text.png")
-    expect(page.locator("#status.wrong")).to_contain_text("can't show that file")
+    expect(page.locator("#status.wrong")).to_contain_text("neither an image in a supported file format nor JSON")
     page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
     page.set_input_files("#file", image)
     expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
@@ -409,3 +409,25 @@ def test_nothing_from_elsewhere_may_run_or_load(browser: Browser, server: Server
     assert blocked == "script-src-elem"
     assert opened.title() != "run"
     opened.close()
+
+
+def test_tiles_are_offered_for_an_image_that_the_network_sees_reduced(
+    page: Page, case: Case, server: Server, tmp_path: Path
+) -> None:
+    small, large = (tmp_path / name for name in ("small.png", "large.png"))
+    Image.fromarray(case.image[:100, :100]).save(small)
+    Image.fromarray(case.image).resize((199, 199)).save(large)
+    upload(page, small)
+    expect(page.locator("#tiling")).to_be_hidden()
+    upload(page, large)
+    expect(page.locator("#tiling")).to_be_visible()
+    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")
+    page.locator("#tiles").check()
+    expect(page.locator("#curl")).to_contain_text("Tile-Size: auto")
+    command = ["curl", "-sS", "-T", str(large), "-H", "Score-Threshold: 0.1", "-H", "Tile-Size: auto", server.url]
+    expected = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
+    scores = page.evaluate("() => preview.instances.map((each) => each.score)")
+    assert scores == [each["score"] for each in expected]
+    assert len(scores) > 0
+    upload(page, small)  # another image starts as the server would see it
+    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")

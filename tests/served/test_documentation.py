@@ -128,6 +128,7 @@ def _check_requests(reader: Reader) -> None:
     for name in ("drawn.png", "found.png", "labels.png"):
         assert _size(reader.folder / name) == (200, 150)
     assert "(stretch=percentile)" in (reader.folder / "headers.txt").read_text()
+    assert len(json.loads((reader.folder / "several.json").read_text())["predictions"]) == 2
     tensors = reader.values["tensors"]
     assert len(tensors["scores"]) > 0
     assert tensors["pred_masks"].shape == (len(tensors["scores"]), 150, 200)
@@ -154,6 +155,8 @@ def _check_clients(reader: Reader) -> None:
 def _check_operations(reader: Reader) -> None:
     printed = [text for command, text in reader.printed.items() if "8081/models" in command]
     assert '"status": "READY"' in printed[0]
+    [line] = [text for command, text in reader.printed.items() if command.startswith("tail")]
+    assert json.loads(line)["id"] == "order-4711"
     [metrics] = [text for command, text in reader.printed.items() if "metrics" in command]
     assert "ts_" in metrics or "# HELP" in metrics
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
-from tensormask_server import Predictor
+from tensormask_server import PredictionOptions, Predictor
 
 from reference.cases import Case
 from tests.served.conftest import THRESHOLD, Response, Server
@@ -40,6 +40,26 @@ def base(server: Server) -> str:
 
 def spelt(arguments: tuple[str, ...], image: Path, server: Server) -> list[str]:
     return [each.replace("{}", str(image)).replace("{base}", base(server)) for each in arguments]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-T", "{}", "-H", "Tile-Size: 96", "-H", "Tile-Overlap: 0.3", "{base}/predictions/tiny"),
+        ("-T", "{}", "{base}/tiny/predict?tile_size=96&tile_overlap=0.3"),
+        ("-F", "data=@{}", "-F", "tile_size=96", "-F", "tile_overlap=0.3", "{base}/predictions/tiny"),
+    ],
+    ids=["headers", "query", "form"],
+)
+def test_a_request_has_tiles(
+    server: Server, predictor: Predictor, case: Case, image: Path, arguments: tuple[str, ...]
+) -> None:
+    response, _ = curl(*spelt(arguments, image, server))
+    [expected] = predictor([case.image], PredictionOptions(THRESHOLD, tile_size=96, tile_overlap=0.3))
+    assert response.status == 200
+    instances = json.loads(response.body)["instances"]
+    assert [each["score"] for each in instances] == pytest.approx(expected.scores.tolist(), abs=1e-5)
+    np.testing.assert_array_equal([rle.decode(each["segmentation"]) for each in instances], expected.masks)
 
 
 def test_the_response_to_an_image_file_is_cocos_results(

@@ -11,7 +11,7 @@ PREMULTIPLIED, ALPHA = 1, 2  # ExtraSamples
 COREL_ALPHA = 999  # of Corel Draw
 JPEG = 7
 # that Pillow reads beside BYTE_COMPRESSIONS: of faxes, JPEG, and old ones
-PILLOWS_COMPRESSIONS = (*BYTE_COMPRESSIONS, 2, 3, 4, JPEG, 32771, 32773, 32809)
+PILLOWS_COMPRESSIONS = (*BYTE_COMPRESSIONS, 2, 3, 4, JPEG, 32771, 32809)
 NAMES = {
     6: "old-style JPEG",
     9: "JBIG",
@@ -21,7 +21,6 @@ NAMES = {
     34661: "JBIG",
     34712: "JPEG 2000",
     34887: "LERC",
-    34925: "LZMA",
     50001: "WebP",
     50002: "JPEG XL",
     52546: "JPEG XL",
@@ -124,8 +123,8 @@ def _check_samples(layout: Layout, photometric: int) -> None:
     bits = layout.bits
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise ImageError(
-            f"the TIFF has {layout.samples} samples of {bits} bits a pixel in a kind of colours that is read only with "
-            "8 bits",
+            f"the TIFF has {layout.samples} samples of {bits} bits a pixel, "
+            f"and its colours (PhotometricInterpretation {photometric}) are read only with 8 bits and not in planes",
             "RGB: gdal_translate -expand rgb in.tif out.tif for a palette, or save it as a PNG",
         )
     widths = (16, 32, 64) if layout.kind == "f" else (8, 16, 32)

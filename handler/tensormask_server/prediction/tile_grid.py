@@ -38,8 +38,8 @@ def requested_tiles(height: int, width: int, options: PredictionOptions, auto_si
     Returns:
         Empty if the network sees the image only as a whole: tiles aren't requested, or one tile would cover it.
     """
-    size = auto_size if options.tile_size == AUTO else options.tile_size
-    if not isinstance(size, int) or max(height, width) <= size:
+    size = _tile_size(height, width, options, auto_size)
+    if size is None:
         return []
     whole = [Tile(0, 0, height, width)] if options.tile_whole else []
     return tiles_of(height, width, size, options.tile_overlap) + whole
@@ -47,8 +47,8 @@ def requested_tiles(height: int, width: int, options: PredictionOptions, auto_si
 
 def number_of_tiles(height: int, width: int, options: PredictionOptions, auto_size: int) -> int:
     """The length of `requested_tiles`. It takes no memory for them."""
-    size = auto_size if options.tile_size == AUTO else options.tile_size
-    if not isinstance(size, int) or max(height, width) <= size:
+    size = _tile_size(height, width, options, auto_size)
+    if size is None:
         return 0
     return count_tiles(height, width, size, options.tile_overlap) + options.tile_whole
 
@@ -69,6 +69,12 @@ def tiles_of(height: int, width: int, size: int, overlap: float) -> list[Tile]:
 def count_tiles(height: int, width: int, size: int, overlap: float) -> int:
     """How many tiles `tiles_of` gives. It takes no memory for them."""
     return _count(height, size, overlap) * _count(width, size, overlap)
+
+
+def _tile_size(height: int, width: int, options: PredictionOptions, auto_size: int) -> int | None:
+    """The side of the tiles in pixels; None if there are none."""
+    size = auto_size if options.tile_size == AUTO else options.tile_size
+    return size if isinstance(size, int) and 0 < size < max(height, width) else None
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:

@@ -76,7 +76,7 @@ def parse_request(
         class_names: the network's, by class number.
         max_masks: how many masks an image can have if the request has no max_detections. 0: the network makes none.
         defaults: the values of options that the request doesn't have.
-        auto_tile_size: the tile_size in pixels that "auto" stands for; 0: the network isn't known, and has none.
+        auto_tile_size: the tile_size in pixels that "auto" stands for; 0: no tiles.
 
     Raises:
         BadRequest: the request is wrong.

@@ -188,3 +188,30 @@ def test_masks_without_pixels_are_merged_by_their_boxes() -> None:
         empty = np.zeros((1, 100, 100), bool)
         merger.add(tile, Detections.of_masks(box, np.array([0.9], np.float32), np.zeros(1, np.int64), empty))
     assert len(merger.merged()) == 1
+
+
+def one_by_one(merger: TileMerger, tile: Tile, *boxes: tuple[int, int, int, int]) -> None:
+    """Adds detections of one class with full boxes as masks, x0 y0 x1 y1 in pixels of the image."""
+    masks = np.zeros((len(boxes), tile.height, tile.width), bool)
+    moved = np.array(boxes) - [tile.left, tile.top, tile.left, tile.top]
+    for mask, (x0, y0, x1, y1) in zip(masks, moved.tolist(), strict=True):
+        mask[y0:y1, x0:x1] = True
+    scores = np.linspace(0.9, 0.8, len(boxes)).astype(np.float32)
+    merger.add(tile, Detections.of_masks(moved.astype(np.float32), scores, np.zeros(len(boxes), np.int64), masks))
+
+
+def test_what_one_tile_sees_as_two_stays_two() -> None:
+    merger = TileMerger(100, 150, 10)
+    first, second = tiles_of(100, 150, 100, 0.5)
+    one_by_one(merger, first, (60, 20, 90, 60), (62, 20, 92, 60))
+    one_by_one(merger, second, (60, 20, 90, 60), (62, 20, 92, 60))
+    assert len(merger.merged()) == 2
+
+
+def test_a_piece_that_is_too_large_is_compared_only_with_what_its_tile_can_see() -> None:
+    merger = TileMerger(150, 150, 10)
+    first, second = Tile(0, 0, 150, 100), Tile(0, 50, 150, 100)
+    one_by_one(merger, first, (5, 20, 80, 60))
+    one_by_one(merger, second, (50, 10, 140, 60))  # cut at its left, and with a part of the background
+    found = merger.merged()
+    assert found.boxes.tolist() == [[5, 20, 80, 60]]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tensormask_server import Predictor, load_predictor
+from tensormask_server import PredictionOptions, Predictor, load_predictor
 from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
 from tensormask_server.request_log import RequestLog
@@ -43,7 +43,7 @@ def recorded() -> list[Measurement]:
 @pytest.fixture
 def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
     names = tuple(f"class {number}" for number in range(predictor.config.head.num_classes))
-    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5)
+    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5, predictor.config.input)
     return Service(predictor, Model("tiny", names, "0123"), HandlerOptions(), page, recorded.append)
 
 
@@ -58,6 +58,27 @@ def png(height: int, width: int) -> bytes:
     content = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)).save(content, "PNG")
     return content.getvalue()
+
+
+@pytest.mark.parametrize("archive_has_tiles", [True, False])
+def test_tiles_by_request_and_by_archive(service: Service, predictor: Predictor, archive_has_tiles: bool) -> None:
+    tiles = {} if archive_has_tiles else {"tile_size": b"96", "tile_overlap": b"0.3", "tile_whole": b"false"}
+    archive = {"tile_size": 96, "tile_overlap": 0.3, "tile_whole": False} if archive_has_tiles else {}
+    common = {"body": png(150, 130), "score_threshold": b"0.1"}
+    [in_tiles, whole] = respond(service, {**common, **tiles}, {**common, "tile_size": b"none"}, **archive)
+    image = np.array(Image.open(io.BytesIO(common["body"])))
+    for response, options in ((in_tiles, {"tile_size": 96, "tile_overlap": 0.3, "tile_whole": False}), (whole, {})):
+        [expected] = predictor([image], PredictionOptions(0.1, **options))
+        scores = [each["score"] for each in json.loads(response.body)["instances"]]
+        assert scores == pytest.approx(expected.scores.tolist(), abs=1e-5)
+    assert in_tiles.body != whole.body
+
+
+def test_too_many_tiles_are_refused_before_anything_is_decoded(service: Service) -> None:
+    cut = png(150, 130)[:200]  # its header is whole
+    [response] = respond(service, {"body": cut, "tile_size": b"32"}, max_tiles=5)
+    assert response.status == 400
+    assert json.loads(response.body)["error"] == "the request has 31 tiles, more than the 5 allowed"
 
 
 def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:

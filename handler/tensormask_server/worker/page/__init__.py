@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tensormask_server.formats import FORMATS
+from tensormask_server.network.config import InputConfig
+from tensormask_server.prediction.inputs import unreduced_side
 
 FOLDER = Path(__file__).parent
 
@@ -33,20 +35,38 @@ def is_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
     return "text/html" in accept and not any(fields.values())
 
 
-def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: float) -> Page:
+def try_it_page(
+    model: str,
+    max_pixels: int,
+    max_side: int,
+    score_threshold: float,
+    input_config: InputConfig,
+    tile_size: int | str | None = None,
+) -> Page:
     """Makes the page of one model.
 
     Args:
         model: the model's name. The page sends images to its URL, and shows that URL in a command for curl.
         max_pixels, max_side: the server's limits. The page shrinks larger images before it sends them.
         score_threshold: the first value of the page's slider.
+        input_config: of the network. The page offers tiles for an image that the network would see reduced.
+        tile_size: of a request that doesn't say; None: no tiles.
 
     Returns:
         The page, and the content security policy under which a browser runs it.
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
-    data = {"model": model, "max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold}
+    data: dict[str, Any] = {
+        "model": model,
+        "max-pixels": max_pixels,
+        "max-side": max_side,
+        "score-threshold": score_threshold,
+        # 0: no image is reduced
+        "unreduced-side": unreduced_side(input_config) if input_config.min_size else 0,
+        "longest-side": input_config.max_size if input_config.min_size else 0,
+        "tile-size": tile_size or "none",
+    }
     data["formats"] = " ".join(f"{each.name}{each.suffix}" for each in FORMATS.values())
     data["sample"] = sample
     attributes = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in data.items())

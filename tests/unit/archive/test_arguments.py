@@ -1,0 +1,47 @@
+"""From the options of archive.sh and tensormask-server to those of the archive."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.options import HandlerOptions
+
+ROOT = Path(__file__).parents[3]
+
+
+def options_of(*arguments: str) -> HandlerOptions:
+    parser = argparse.ArgumentParser()
+    add_archive_arguments(parser)
+    model = ("-cp", str(ROOT / "demo/model/config.yaml"), "-tp", str(ROOT / "demo/model/weights.pkl"))
+    parsed = parser.parse_args([*model, *arguments])
+    parsed.threshold, parsed.output = 0.5, Path("model_store")
+    return archive_request(parsed).options
+
+
+def test_there_are_no_tiles_by_default() -> None:
+    assert options_of() == HandlerOptions()
+    assert HandlerOptions().tile_size is None
+
+
+def test_an_archive_has_the_options_of_tiles() -> None:
+    options = options_of("--tile-size", "auto", "--tile-overlap", "0.3", "--no-tile-whole", "--max-tiles", "9")
+    assert (options.tile_size, options.tile_overlap, options.tile_whole) == ("auto", 0.3, False)
+    assert options.limits.max_tiles == 9
+    assert options_of("--tile-size", "384").tile_size == 384
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--tile-size", "8"), "'8' is not auto, or a whole number of pixels, 32 or more"),
+        (("--tile-size", "atuo"), "did you mean auto?"),
+        (("--tile-overlap", "20"), "'20' is not a number from 0 to 0.9 (did you mean 0.2?)"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        options_of(*arguments)
+    assert message in capsys.readouterr().err
