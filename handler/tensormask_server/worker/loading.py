@@ -54,7 +54,7 @@ def load_service(
     sums = check_sums(model_dir)
     engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
     names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
-    page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold)
+    page = try_it_page(name, options.limits.max_pixels, options.limits.max_side, options.score_threshold, names)
     _warm_up(engine)
     return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log)
 

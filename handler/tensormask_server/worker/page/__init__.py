@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -33,19 +33,21 @@ def is_for_page(fields: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
     return "text/html" in accept and not any(fields.values())
 
 
-def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: float) -> Page:
+def try_it_page(model: str, max_pixels: int, max_side: int, score_threshold: float, class_names: Sequence[str]) -> Page:
     """Makes the page of one model.
 
     Args:
         model: the model's name. The page sends images to its URL, and shows that URL in a command for curl.
         max_pixels, max_side: the server's limits. The page shrinks larger images before it sends them.
         score_threshold: the first value of the page's slider.
+        class_names: what the model finds. The page lists them.
 
     Returns:
         The page, and the content security policy under which a browser runs it.
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
+    html = html.replace("CLASSES", f"{len(class_names)} classes: {escape(', '.join(class_names))}")
     data = {"model": model, "max-pixels": max_pixels, "max-side": max_side, "score-threshold": score_threshold}
     data["formats"] = " ".join(f"{each.name}{each.suffix}" for each in FORMATS.values())
     data["sample"] = sample
