@@ -93,8 +93,8 @@ def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
     assert json.loads(responses[1].body).keys() == {"error", "expected"}
 
 
-def test_the_page_says_what_the_network_knows() -> None:
-    page = try_it_page("CLASSES", 1 << 20, 1 << 10, 0.5, ("cat", "<b>dog"))
+def test_the_page_says_what_the_network_knows(predictor: Predictor) -> None:
+    page = try_it_page("CLASSES", 1 << 20, 1 << 10, 0.5, ("cat", "<b>dog"), predictor.config.input)
     assert b'<p id="classes">This network knows 2 classes: cat, &lt;b&gt;dog.</p>' in page.html
     assert b'data-model="CLASSES"' in page.html
 
