@@ -181,7 +181,7 @@ def test_a_precision_that_the_cpu_emulates_is_reported_and_serves(tmp_path: Path
 def test_options_that_stand_in_the_archive_are_refused_beside_it(tmp_path: Path, archive: Path) -> None:
     result = run_launcher(tmp_path, "--archive", archive, "-t", "0.3", "--max-pixels", "5")
     assert result.returncode == 2
-    assert "--max-pixels, --threshold: with --archive the archive decides these" in result.stderr
+    assert "--threshold, --max-pixels: with --archive the archive decides these" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--port", "--management-port", "--metrics-port"])

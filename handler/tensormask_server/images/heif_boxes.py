@@ -30,10 +30,11 @@ def items(content: bytes) -> dict[int, Item]:
         ImageError: the file is damaged, or has a box twice that may stand there once. Or it has no still image.
     """
     try:
-        meta = _boxes(content, (0, len(content))).get(b"meta")
-        if meta is None:
+        outer = _boxes(content, (0, len(content)))
+        if b"moov" in outer and b"meta" not in outer:
             raise ImageError("the image is an animation without a still image", "one of its frames as an image")
-        inside = _boxes(content, (meta[0] + 4, meta[1]))  # version and flags have 4 bytes
+        start, end = outer[b"meta"]
+        inside = _boxes(content, (start + 4, end))  # version and flags have 4 bytes
         types = _types(content, inside[b"iinf"])
         places = _places(content[slice(*inside[b"iloc"])], inside.get(b"idat", (len(content), len(content))), content)
         pixels = _pixels(content, inside[b"iprp"])

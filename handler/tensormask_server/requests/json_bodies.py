@@ -68,7 +68,7 @@ def _image(
             raise BadRequest(f"the body has the unknown key {preview(key)}{hint}", EXPECTED_KEYS)
     present = [key for key in ("img_data", "image", "data") if key in content]
     if len(present) != 1:
-        found = f"both {' and '.join(present)}" if present else "no img_data and no image"
+        found = f"both {' and '.join(present)}" if present else f"no img_data and no image{_pixels_hint(content)}"
         raise BadRequest(f"the body has {found}", EXPECTED_JSON)
     options = reading.options({**outer_options, **without_aliases(inner_options)}, default_format)
     [key] = present
@@ -78,6 +78,11 @@ def _image(
         return UndecodedImage(file_of_base64(content[key], key), options, name)
     image = _pixels(content["img_data"], content.get("channel_order", "RGB"))
     return UndecodedImage(image, options, name)
+
+
+def _pixels_hint(content: Mapping[str, Any]) -> str:
+    """A hint for pixels under an option's name, such as image_data."""
+    return next((did_you_mean(key, IMAGE_KEYS) for key, value in content.items() if isinstance(value, list)), "")
 
 
 def _instances(content: Mapping[str, Any], outer_options: Mapping[str, Any], reading: Reading) -> list[UndecodedImage]:

@@ -223,5 +223,7 @@ def test_boxes_that_lie_are_refused() -> None:
     twice = HEIC + whole_box(HEIC, b"meta")
     with pytest.raises(ImageError, match="its boxes can't be read"):
         opened(twice)
-    with pytest.raises(ImageError, match="an animation without a still image"):
+    with pytest.raises(ImageError, match="its boxes can't be read"):
         opened(HEIC[:meta] + b"free" + HEIC[meta + 4 :])
+    with pytest.raises(ImageError, match="an animation without a still image"):
+        opened(HEIC[:meta] + b"moov" + HEIC[meta + 4 :])
