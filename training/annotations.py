@@ -38,7 +38,8 @@ def read_annotations(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(read_regular(path, MOST_ANNOTATIONS))
     except OSError as error:
-        raise DataError(f"can't read the annotations {shown}: {error.strerror}") from error
+        expected = "an annotation file in COCO's format; a training's folder has instances.json beside images/"
+        raise DataError(f"can't read the annotations {shown}: {error.strerror}; expected {expected}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{shown} is not JSON: {one_line(error, 300)}") from error
     for key in ("images", "annotations", "categories"):

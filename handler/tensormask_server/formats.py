@@ -35,6 +35,9 @@ FORMATS = {
     )
 }
 
+# what users call these formats; for error messages
+OTHER_NAMES = {"labelme": "polygons", "json": "coco", "rle": "coco", "zip": "cutouts"}
+
 
 def format_of_media_type(media_type: str) -> Format | None:
     """The first format of a media type, which is in lower case. None: no format has it."""

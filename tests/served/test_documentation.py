@@ -149,6 +149,10 @@ def _check_clients(reader: Reader) -> None:
     assert [len(detections), *detections.area] == [len(instances), *instances.masks.sum(axis=(1, 2))]
     assert detections[0].data["class_name"] == [instances.names[0]]
     assert (reader.folder / "responses" / "image.jpg.png").exists()
+    assert json.loads((reader.folder / "images" / "image.json").read_text())["imagePath"] == "image.jpg"
+    annotations = COCO(str(reader.folder / "instances.json"))
+    assert [image["file_name"] for image in annotations.loadImgs([1])] == ["image.jpg"]
+    assert len(annotations.anns) > 0
     assert reader.values["result"].masks.shape[1:] == (150, 200)
 
 

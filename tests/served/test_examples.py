@@ -73,6 +73,20 @@ def test_a_folder_of_images_becomes_a_table_of_measures(demo_server: Server, tmp
     assert sum(int(row[len("class") :].split()[-4]) for row in rows) == len(table) > 6
 
 
+def test_a_file_that_is_no_image_is_named_and_the_others_are_measured(demo_server: Server, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "one.jpg").write_bytes(IMAGE.read_bytes())
+    (images / "notes.txt").write_text("x")
+    example, out = EXAMPLES / "measure_instances.py", tmp_path / "measures.csv"
+    command = [sys.executable, example, demo_server.url, images, out, "--stretch", "percentile"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    named, last = result.stderr.splitlines()
+    assert named.startswith(f"{images / 'notes.txt'}: 400 ")
+    assert (result.returncode, last) == (1, f"1 of 2 files aren't in {out}")
+    assert set(pd.read_csv(out)["file_name"]) == {"one.jpg"}
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="the extra bulk isn't installed")
 def test_a_bulk_run_becomes_a_table_of_counts(tmp_path: Path) -> None:
     images = tmp_path / "images"

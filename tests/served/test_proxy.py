@@ -257,6 +257,12 @@ def test_what_is_not_documented_is_refused(proxy: Proxy, raw: bytes) -> None:
     assert b"0.12.0" not in response.body
 
 
+def test_a_clients_id_reaches_the_server_and_comes_back(proxy: Proxy) -> None:
+    [response] = proxy.exchange(post(png("a"), "X-Request-ID: order-4711", "Connection: close"))
+    assert response.status == 200
+    assert re.findall(rb"(?im)^x-request-id: *(\S+)", response.head) == [b"order-4711"]
+
+
 def test_an_absolute_url_is_the_path_in_it(proxy: Proxy) -> None:
     [response] = proxy.exchange(closing(get("http://x/ping")))
     assert (response.status, b"Healthy" in response.body) in ((200, True), (400, False), (404, False))

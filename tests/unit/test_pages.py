@@ -16,7 +16,6 @@ COMMAND = re.compile(
     r"^ {4,}(\.venv/|\./|make |curl |docker |kubectl |git |python3? |apt-get |cp |bench/)", re.MULTILINE
 )
 NAMES = [str(page.relative_to(ROOT)) for page in (*PAGES, *OTHERS)]
-# a page that the index names and that is being written
 LONGEST_README = 180  # lines: a user with an image in hand reads it to the end
 
 

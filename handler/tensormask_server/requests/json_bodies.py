@@ -23,7 +23,10 @@ EXPECTED_JSON = (
     '{"image": base64}, {"instances": […]} or {"img_data": [[[…]]]} of shape (3, H, W), RGB, whole numbers 0…255'
 )
 IMAGE_KEYS = ("img_data", "image", "data", "channel_order")  # data is another name of image, as in KServe's examples
-EXPECTED_KEYS = f"image or img_data, and beside it {', '.join(OPTIONS)} (channel_order for img_data)"
+EXPECTED_KEYS = (
+    'image or img_data (for several images {"instances": [{"image": …}, …]}), and beside it '
+    f"{', '.join(OPTIONS)} (channel_order for img_data)"
+)
 
 
 def read_json(

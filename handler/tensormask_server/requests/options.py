@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.formats import FORMATS, format_of_media_type
+from tensormask_server.formats import FORMATS, OTHER_NAMES, format_of_media_type
 from tensormask_server.images.options import STRETCHES, ImageOptions
 from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
 from tensormask_server.pixel_sizes import PixelSize, pixel_size
@@ -223,12 +223,16 @@ def _boolean(name: str, value: Any, _: Sequence[str]) -> bool:
     return is_on
 
 
-def _choice(*choices: str) -> Callable[[str, Any, Sequence[str]], str]:
-    """Makes the function for an option whose value is one of some words, in any letter case."""
+def _choice(*choices: str, other_names: Mapping[str, str] = {}) -> Callable[[str, Any, Sequence[str]], str]:
+    """Makes the function for an option whose value is one of some words, in any letter case.
+
+    An error suggests the nearest of them, or the one that `other_names` has for the value.
+    """
 
     def check(name: str, value: Any, _: Sequence[str]) -> str:
         if not isinstance(value, str) or value.lower() not in choices:
-            hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+            known = other_names.get(value.lower(), value) if isinstance(value, str) else ""
+            hint = did_you_mean(known, choices)
             raise BadRequest(f"{name} is {preview(value)}{hint}", f"{name}: one of {', '.join(choices)}", "option")
         return value.lower()
 
@@ -321,7 +325,7 @@ OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
     "tile_overlap": _tile_overlap,
     "tile_whole": _boolean,
     "stretch": _choice(*STRETCHES),
-    "format": _choice(*FORMATS),
+    "format": _choice(*FORMATS, other_names=OTHER_NAMES),
     "image_id": _image_id,
     "file_name": _file_name,
     "pixel_size": _pixel_size,

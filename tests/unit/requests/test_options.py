@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tensormask_server.bad_request import BadRequest
+from tensormask_server.formats import FORMATS, OTHER_NAMES
 from tensormask_server.options import Limits
 from tensormask_server.pixel_sizes import PixelSize
 from tensormask_server.requests.parsing import RequestedImage, parse_request
@@ -155,6 +156,19 @@ def test_the_nearest_known_name_is_suggested() -> None:
         one(PNG, max_detection=b"3")
     with pytest.raises(BadRequest, match="did you mean dog"):
         one(PNG, classes=b"dgo")
+
+
+@pytest.mark.parametrize(
+    ("requested", "suggested"), [(b"LabelMe", "polygons"), (b"json", "coco"), (b"poligons", "polygons")]
+)
+def test_a_format_by_another_name_is_suggested(requested: bytes, suggested: str) -> None:
+    with pytest.raises(BadRequest, match=rf"did you mean {suggested}\?"):
+        one(PNG, format=requested)
+
+
+def test_the_other_names_are_names_of_formats() -> None:
+    assert set(OTHER_NAMES.values()) <= set(FORMATS)
+    assert not set(OTHER_NAMES) & set(FORMATS)
 
 
 def test_one_option_by_two_names_is_refused() -> None:

@@ -339,6 +339,12 @@ def test_an_error_in_a_tensors_data_expects_a_tensor(tensor: dict[str, Any]) -> 
     assert error.value.expected.startswith('inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3]')
 
 
+def test_a_list_of_images_is_told_of_instances() -> None:
+    with pytest.raises(BadRequest, match='the unknown key "images"') as error:
+        parsed(json.dumps({"images": [b64(encoded("PNG"))]}).encode())
+    assert '{"instances": [{"image": …}, …]}' in error.value.expected
+
+
 def test_a_form_of_options_alone_has_no_file() -> None:
     with pytest.raises(BadRequest, match="the form has options and no file"):
         parse_request({"format": bytearray(b"png")}, {}, Limits(), CLASSES)

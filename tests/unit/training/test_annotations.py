@@ -70,7 +70,7 @@ def test_a_folder_without_annotations_or_images_is_told(path: Path) -> None:
     with pytest.raises(DataError, match="the annotation file has no images"):
         CocoFolder(path.parent)
     path.unlink()
-    with pytest.raises(DataError, match=r"can't read the annotations .*instances.json: No such file or directory"):
+    with pytest.raises(DataError, match=r"instances.json: No such file or directory; expected .* beside images/"):
         CocoFolder(path.parent)
 
 
