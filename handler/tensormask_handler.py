@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 Requests = tuple[list[Any], list[dict[str, Any]], dict[int, str]]  # TorchServe's: headers, fields and ids of a batch
 
+RESPONSE_TIMEOUT = 120  # seconds, TorchServe's default; after them it ends the worker
+
 retrieve_last_values: Callable[[Any], Requests] = TorchServeService.retrieve_data_for_inference
 
 
@@ -89,8 +91,16 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         self._declare_metrics(context)
         weights = context.manifest["model"]["serializedFile"]
         model_dir = Path(properties["model_dir"])
+        response_timeout = int(model_config.get("responseTimeout") or RESPONSE_TIMEOUT)
         service = load_service(
-            model_dir, weights, context.model_name, options, self.device, self._record, RequestLog.of_environment()
+            model_dir,
+            weights,
+            context.model_name,
+            options,
+            self.device,
+            self._record,
+            RequestLog.of_environment(),
+            response_timeout / 2,
         )
         logger.info("tensormask_server %s ready on %s, with options %s", __version__, self.device, options)
         return service

@@ -47,6 +47,18 @@ class FullBatchError(BadRequest):
         super().__init__(found, "the same request again in a moment, or format coco", "batch")
 
 
+class TooSlowError(BadRequest):
+    """The tiles of a batch take so long that the web server would end the worker."""
+
+    def __init__(self, seconds: float) -> None:
+        found = f"the tiles of the request, or merging their detections, take more than {seconds:g} s"
+        expected = (
+            "fewer tiles: a larger tile_size or a smaller tile_overlap; fewer max_detections, or a higher "
+            "score_threshold (the server's limit is half of --response-timeout of archive.sh)"
+        )
+        super().__init__(found, expected, "pixels")
+
+
 class ServerFaultError(BadRequest):
     """The server failed on an image. The log says why. The response doesn't, because strangers read it."""
 

@@ -28,6 +28,7 @@ class RequestLog:
         """
         self._path = path
         self._is_failing = False
+        self._is_torn = False  # the last line that this process has written has no end
 
     @classmethod
     def of_environment(cls) -> "RequestLog | None":
@@ -39,7 +40,8 @@ class RequestLog:
         """Writes one line. A line that can't be written is lost: no request fails or waits for that.
 
         The file is opened for each line, so it may be renamed or cut at any time, as logrotate does. One call writes
-        the whole line at the file's end, so lines of several processes don't mix.
+        the whole line at the file's end, so lines of several processes don't mix. If a disk becomes full within a line,
+        the next line of the process doesn't continue it.
 
         Args:
             record: values that JSON can hold; at most LONGEST_LINE bytes as JSON in ASCII.
@@ -50,9 +52,13 @@ class RequestLog:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             descriptor = os.open(self._path, FLAGS, MODE)
             try:
-                os.write(descriptor, line)
+                line = b"\n" * self._is_torn + line
+                written = os.write(descriptor, line)
             finally:
                 os.close(descriptor)
+            self._is_torn = written < len(line)
+            if self._is_torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             if not self._is_failing:  # a full disk fails for each request
                 logger.warning("the log of requests can't be written, and lines are lost: %s", error.strerror)

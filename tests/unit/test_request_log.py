@@ -19,6 +19,21 @@ for number in range(500):
     log.append({"writer": int(sys.argv[2]), "number": number, "text": "é\\n" * number})
 """
 
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from tensormask_server.request_log import RequestLog
+log = RequestLog(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40, most))
+for number in range(6):
+    log.append({"number": number})
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+for number in range(6, 8):
+    log.append({"number": number})
+"""
+
 
 def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text("ascii").splitlines()]
@@ -31,6 +46,13 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     records = lines(path)
     for writer in range(4):
         assert [record["number"] for record in records if record["writer"] == writer] == list(range(500))
+
+
+def test_a_line_behind_one_that_a_full_disk_has_cut_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", FULL_DISK, path], check=True)
+    whole, cut, behind = '{"number":0}\n{"number":1}\n{"number":2}\n', "{", '\n{"number":6}\n{"number":7}\n'
+    assert path.read_text("ascii") == whole + cut + behind
 
 
 def test_a_renamed_or_cut_file_is_no_matter(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from tensormask_server.images.errors import ImageError
 
 END = b"\xff\xd9"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-# a marker with a length after it; in compressed data, FF stands only before 0 and restart markers
-MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+# A marker with a length after it. In compressed data, FF stands only before 0 and restart markers. Behind the reserved
+# markers 02 to BF libjpeg goes on at once, so a length there would hide what it reads.
+MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # the markers of the frames that libjpeg decodes
 # Each scan decodes the whole image, so a file of a few MB can take hours. Cameras and editors write 1 to 20 scans.
 MOST_SCANS = 100

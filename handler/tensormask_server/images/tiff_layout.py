@@ -17,6 +17,9 @@ MOST_BLOCKS = 1 << 21  # 20,000×20,000 pixels in tiles of 16×16 have 1.6 milli
 MOST_SHARED = 4  # times the file's length that its blocks have together; some writers store equal blocks once
 MOST_SAMPLES = 4096  # of a pixel; hyperspectral cameras have hundreds
 MOST_BYTES = 16  # of a pixel in a block that is decoded as a whole: RGB and alpha of 32 bits
+# All compressed blocks together may be so many times as large, because tiles reach beyond the image and pixels have
+# other samples. A block of zeros has 100 bytes in ZSTD, however large it is.
+MOST_AROUND = 4
 KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}  # NumPy's kinds by SampleFormat
 CHUNKY, PLANAR = 1, 2
 UNCOMPRESSED = 1
@@ -106,7 +109,16 @@ def layout_of(page: Page) -> Layout:
     )
     offsets, counts = _blocks(page, layout)
     layout = _in_short_strips(replace(layout, offsets=offsets, counts=counts))
-    if layout.block_bytes > MOST_BYTES * max(LARGEST_TILE, height * width):
+    most = MOST_BYTES * max(LARGEST_TILE, height * width)
+    blocks = layout.blocks_down * layout.blocks_across
+    if layout.compression != UNCOMPRESSED and blocks * layout.block_bytes > MOST_AROUND * most:
+        raise ImageError(
+            f"the TIFF, {height}×{width} pixels with {samples} samples of {layout.bits} bits, has {blocks} blocks of "
+            f"{block_height}×{block_width} pixels, which are far more when they are decompressed",
+            "tiles that fit the image, and only the bands to use: "
+            "gdal_translate -b 1 -b 2 -b 3 -co PHOTOMETRIC=RGB -co TILED=YES in.tif out.tif",
+        )
+    if layout.block_bytes > most:
         raise ImageError(
             f"the TIFF has {samples} samples of {layout.bits} bits a pixel, stored together in blocks of "
             f"{block_height}×{block_width} pixels",

@@ -5,7 +5,7 @@ border that isn't the image's cuts it. Two sightings of one instance agree where
 are compared only there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -85,9 +85,14 @@ class TileMerger:
             # stable: the order of the tiles decides between equal scores
             self._sightings = sorted(self._sightings, key=_falling_score)[: KEPT * self._max_detections]
 
-    def merged(self) -> Detections:
-        """The detections on the image, best score first, each instance once."""
-        instances = _grouped(sorted(self._sightings, key=lambda each: (each.rank, -each.score, each.tile)))
+    def merged(self, check: Callable[[], None] = lambda: None) -> Detections:
+        """The detections on the image, best score first, each instance once.
+
+        Args:
+            check: is called before each comparison of two masks, and may raise an error. Their number grows with the
+                square of the instances that lie on one another.
+        """
+        instances = _grouped(sorted(self._sightings, key=lambda each: (each.rank, -each.score, each.tile)), check)
         joined = (_joined(each.sightings) for each in instances)
         kept = sorted(filter(self._is_credible, joined), key=_falling_score)[: self._max_detections]
         masks = [each.mask for each in kept if each.mask is not None]
@@ -138,11 +143,12 @@ class TileMerger:
         return joined.rank == 0 or all(self._is_cut(joined.box, tile) for tile in could)
 
 
-def _grouped(sightings: list[_Sighting]) -> list[_Instance]:
+def _grouped(sightings: list[_Sighting], check: Callable[[], None]) -> list[_Instance]:
     """Groups the sightings of each instance.
 
     Args:
         sightings: best first.
+        check: as for `TileMerger.merged`.
     """
     boxes = np.array([each.box for each in sightings], np.float32).reshape(-1, 4)
     classes = np.array([each.class_number for each in sightings], np.int64)
@@ -157,6 +163,7 @@ def _grouped(sightings: list[_Sighting]) -> list[_Instance]:
         for other in np.flatnonzero(near).tolist():
             instance = instance_of[other]
             if sighting.tile not in instance.tiles:
+                check()
                 overlap = _overlap(sighting, sightings[other])
                 if overlap > overlaps.get(id(instance), (0.0, instance))[0]:
                     overlaps[id(instance)] = overlap, instance

@@ -32,10 +32,13 @@ def detect_in_tiles(
         options: of each image.
         config: of the network.
         batch_size: the most images that the engine runs together.
-        stopwatch: measures the part "masks", in which detections are merged.
+        stopwatch: measures the part "masks", in which detections are merged. Its limit holds for images in tiles.
 
     Returns:
         One `Detections` per image, in the order of the images.
+
+    Raises:
+        TimeLimitError: the tiles, or merging their detections, take longer than the stopwatch allows.
     """
     auto_size = unreduced_side(config.input)
     tiles = [
@@ -66,10 +69,11 @@ def _merged(
     merger = TileMerger(image.shape[0], image.shape[1], max_detections)
     step = BATCHES * batch_size
     for start in range(0, len(tiles), step):
+        stopwatch.check_limit()
         batch = tiles[start : start + step]
         parts = [image[tile.top : tile.bottom, tile.left : tile.right] for tile in batch]
         for tile, detections in zip(batch, detect(parts, [options] * len(parts)), strict=True):
             with stopwatch("masks"):
                 merger.add(tile, detections)
     with stopwatch("masks"):
-        return merger.merged()
+        return merger.merged(stopwatch.check_limit)

@@ -1,6 +1,7 @@
 """Requests of the Open Inference Protocol, KServe's version 2: one tensor that holds all images."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -19,6 +20,7 @@ from tensormask_server.spelling import did_you_mean
 
 KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
 MOST_PARAMETERS = 100
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can have one, and UTF-8 can't
 MISSPELT_OPTION = 0.8  # of difflib's ratio: a parameter that is nearer to an option isn't another client's own
 EXPECTED_INPUTS = (
     'inputs: [{"name": "image", "datatype": "UINT8", "shape": [H, W, 3] or [N, H, W, 3], "data": […]}] or '
@@ -106,8 +108,9 @@ def _only_input(inputs: Any) -> dict[str, Any]:
 
 
 def _check_id(content: Mapping[str, Any]) -> None:
-    if not isinstance(content.get("id"), str | None):
-        raise BadRequest(f"id is {preview(content['id'])}", "id: a string")
+    id = content.get("id")
+    if not isinstance(id, str | None) or (id and LONE_SURROGATE.search(id)):  # the response repeats it in UTF-8
+        raise BadRequest(f"id is {preview(id)}", "id: a string of Unicode characters")
 
 
 def _requests_binary_output(content: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Loads the service from the files of an unpacked archive."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ def load_service(
     device: torch.device,
     record: Callable[[Measurement], None],
     request_log: RequestLog | None = None,
+    tile_seconds: float = math.inf,
 ) -> Service:
     """Checks the files, builds the network and runs it once, so that the first request is as fast as the next ones.
 
@@ -45,6 +47,7 @@ def load_service(
         device: where the network runs.
         record: the service calls it with each measurement.
         request_log: the service appends a line for each request. None: there is no such log.
+        tile_seconds: the most that the images in tiles of a batch may take.
 
     Returns:
         A service that is ready for requests.
@@ -65,7 +68,7 @@ def load_service(
         options.tile_size,
     )
     _warm_up(engine)
-    return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log)
+    return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log, tile_seconds)
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:

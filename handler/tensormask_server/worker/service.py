@@ -1,6 +1,7 @@
 """The service of one model: from a batch of HTTP requests to their responses. It depends on no web server."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,19 +9,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tensormask_server.bad_request import BadRequest, FullBatchError, clear_frames, fault_of
+from tensormask_server.bad_request import BadRequest, FullBatchError, TooSlowError, clear_frames, fault_of
 from tensormask_server.formats import JSON
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.inputs import unreduced_side
+from tensormask_server.prediction.tile_grid import number_of_tiles
 from tensormask_server.request_log import RequestLog
 from tensormask_server.requests.form_fields import size_of
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import error_json
 from tensormask_server.responses.protocols import Content
 from tensormask_server.responses.result import Model, Result
-from tensormask_server.timing import Stopwatch
+from tensormask_server.timing import Stopwatch, TimeLimitError
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
 from tensormask_server.worker.page import Page, is_for_page
@@ -59,6 +61,7 @@ class Service:
     page: Page
     record: Callable[[Measurement], None]  # is called with each measurement of a batch
     request_log: RequestLog | None = None
+    tile_seconds: float = math.inf  # the most that the images in tiles of a batch may take
 
     def respond(self, requests: Sequence[RawRequest]) -> list[Response]:
         """Makes the responses to a batch of requests. A request never makes it raise an exception.
@@ -122,14 +125,25 @@ class Service:
         try:
             self._detect(jobs)
             return
+        except TimeLimitError as error:  # tried again, they would take as long
+            for job in filter(self._has_tiles, jobs):
+                job.fail(TooSlowError(error.limit))
         except Exception:
             logger.exception("a batch of %d requests failed; each request is tried by itself", len(jobs))
         for job in jobs:  # not in the except block, where the error's traceback holds the tensors of the batch
-            self._detect_one(job)
+            if job.request:
+                self._detect_one(job)
+
+    def _has_tiles(self, job: Job) -> bool:
+        auto_size = unreduced_side(self.engine.config.input)
+        items = job.request.items if job.request else []
+        return any(
+            number_of_tiles(each.image.shape[0], each.image.shape[1], each.options, auto_size) > 0 for each in items
+        )
 
     def _detect(self, jobs: Sequence[Job]) -> None:
         items = [item for job in jobs if job.request for item in job.request.items]
-        stopwatch = Stopwatch()
+        stopwatch = Stopwatch(limit=self.tile_seconds)
         images, options = [item.image for item in items], [item.options for item in items]
         detections = iter(self.engine(images, options, stopwatch))
         for job in jobs:
@@ -145,6 +159,8 @@ class Service:
         torch.cuda.empty_cache()  # frees what the failed batch left; without CUDA it does nothing
         try:
             self._detect([job])
+        except TimeLimitError as error:
+            job.fail(TooSlowError(error.limit))
         except Exception as error:
             logger.exception("a request failed")
             job.fail(fault_of(error))

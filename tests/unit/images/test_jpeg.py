@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.jpeg import MOST_SEGMENTS, lacks_end
+from tensormask_server.images.jpeg import END, MOST_SCANS, MOST_SEGMENTS, lacks_end
 
 HEIGHT, WIDTH = 160, 120
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
@@ -128,3 +128,13 @@ def test_segments_without_end_are_refused() -> None:
     whole = saved()
     with pytest.raises(ImageError, match=f"more than {MOST_SEGMENTS} segments"):
         EncodedImage(whole[:2] + b"\xff\xfe\0\2" * MOST_SEGMENTS + whole[2:])
+
+
+def test_a_reserved_marker_hides_no_scans() -> None:
+    """Where it stands in the place of a restart marker, libjpeg looks for the next marker right behind it."""
+    whole = saved("grey", progressive=True)
+    header = whole[: whole.index(b"\xff\xda")] + b"\xff\xdd\0\4\0\1"  # restart markers behind each block
+    start_of_scan = b"\xff\xda\0\x08\1\1\0\0\0"
+    scans = start_of_scan + b"\1" + b"\xff\2\xff\xff" + (start_of_scan + b"\x10") * MOST_SCANS
+    with pytest.raises(ImageError, match=f"more than {MOST_SCANS} scans"):
+        EncodedImage(header + scans + bytes(1 << 16) + END)

@@ -291,6 +291,7 @@ def crafted(entries: dict[int, tuple[int, ...]], next_page: int = 0, more: bytes
 
 
 GREY = tags(width=8, length=8, bits=8, compression=1, photometric=1, offsets=0, samples=1, rows=8, counts=64)
+SAME_BLOCKS = {"offsets": (0,) * 100, "counts": (10,) * 100}
 
 
 def test_the_crafted_file_is_read() -> None:
@@ -308,6 +309,14 @@ def test_the_crafted_file_is_read() -> None:
         (
             tags(samples=4000, photometric=2, width=4096, length=2048, rows=2048),
             "4000 samples of 8 bits a pixel, stored together",
+        ),
+        (
+            tags(width=1, length=100, compression=8, tile_width=1 << 22, tile_length=1, **SAME_BLOCKS),
+            "100 blocks of 1×4194304 pixels, which are far more",
+        ),
+        (
+            tags(samples=4000, photometric=2, width=4096, length=100, rows=1, compression=8, **SAME_BLOCKS),
+            "4000 samples of 8 bits, has 100 blocks of 1×4096 pixels, which are far more",
         ),
         (tags(rows=1), "lists 1 strips, and its size needs 8"),
         (tags(offsets=1 << 31), "strips lie beyond its end"),

@@ -8,6 +8,7 @@ import pytest
 from tensormask_server import Detections
 from tensormask_server.prediction.tile_grid import Tile, tiles_of
 from tensormask_server.prediction.tile_merging import KEPT, TileMerger
+from tensormask_server.timing import Stopwatch, TimeLimitError
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,19 @@ def test_where_a_tile_sees_all_and_detects_nothing_pieces_and_the_image_are_wron
     box = np.array([[60, 20, 80, 60]], np.float32)
     merger.add(Tile(0, 0, 100, 150), Detections.of_masks(box, score, number, on_image))
     assert len(merger.merged()) == 0
+
+
+def test_merging_many_detections_that_lie_on_one_another_can_be_ended() -> None:
+    """Their comparisons grow with the square of their number."""
+    merger = TileMerger(100, 120, 1000)
+    pixels = np.zeros((50, 100, 100), bool)
+    pixels[:, 30:70, 30:70] = True
+    boxes, scores = np.tile(np.array([30, 30, 70, 70], np.float32), (50, 1)), np.ones(50, np.float32)
+    for tile in tiles_of(100, 120, 100, 0.9):
+        merger.add(tile, Detections.of_masks(boxes, scores, np.zeros(50, np.int64), pixels))
+    stopwatch = Stopwatch(clock=iter(range(1000)).__next__, limit=20)  # a second for each comparison
+    with pytest.raises(TimeLimitError, match="more than 20 s"):
+        merger.merged(stopwatch.check_limit)
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])

@@ -28,6 +28,7 @@ BODIES = {
     "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', 'classes has "999'),
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
+    "an id that UTF-8 can't write": ('{"inputs": [{}], "id": "\\ud800"}', "id is"),
     "an object of rows as an image": ('{"img_data": {"00": [[], [], []]}}', "img_data"),
     "a lone surrogate": ("\ud800", "nor JSON"),
     "a key of 7 MB, near a known one": (f'{{"{"img_dat" * 1_000_000}": 1}}', "unknown key"),

@@ -74,6 +74,16 @@ def test_tiles_by_request_and_by_archive(service: Service, predictor: Predictor,
     assert in_tiles.body != whole.body
 
 
+def test_tiles_that_take_too_long_are_refused_and_the_others_of_the_batch_are_answered(service: Service) -> None:
+    """TorchServe would end the worker."""
+    in_tiles = {"body": png(150, 130), "tile_size": b"64"}
+    slow, whole = respond(replace(service, tile_seconds=0.0), in_tiles, {"body": png(150, 130)})
+    assert (slow.status, whole.status) == (400, 200)
+    assert json.loads(slow.body)["error"] == "the tiles of the request, or merging their detections, take more than 0 s"
+    [in_time] = respond(service, in_tiles)
+    assert in_time.status == 200
+
+
 def test_too_many_tiles_are_refused_before_anything_is_decoded(service: Service) -> None:
     cut = png(150, 130)[:200]  # its header is whole
     [response] = respond(service, {"body": cut, "tile_size": b"32"}, max_tiles=5)
