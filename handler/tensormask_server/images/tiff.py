@@ -67,6 +67,14 @@ class TiffImage:
         """
         return self._decoded(region, options)[0]
 
+    def notes(self, options: ImageOptions) -> tuple[str, ...]:
+        """The notes for the response on an image for which `is_read_by_region` holds. It decodes the first block.
+
+        Raises:
+            ImageError: this block is damaged.
+        """
+        return self._decoded(Region(0, 0, 1, 1), options)[1]
+
     def _decoded(self, region: Region, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:
         notes = self._notes + self._meaning.notes
         if self._meaning.is_pillows:
