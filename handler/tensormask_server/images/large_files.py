@@ -21,7 +21,10 @@ PLUGINS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
 }
-TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # orientations
+# orientations in which the stored columns are upright rows, and in which stored columns or rows run backwards
+TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+REVERSED_COLUMNS = (2, 3, 7, 8)
+REVERSED_ROWS = (3, 4, 6, 7)
 EXPECTED = "a JPEG, a PNG of 8 bits, or a TIFF of 8 bits in tiles: gdal_translate -ot Byte -co TILED=YES in.tif out.tif"
 
 
@@ -93,12 +96,12 @@ def _turned(image: Image.Image, orientation: int, name: str) -> LargeImage:
         height, width = width, height
 
     def read_region(top: int, left: int, h: int, w: int) -> np.ndarray:
-        # 2, 3, 7 and 8 mirror the upright columns, and 3, 4, 6 and 7 the stored rows or columns behind them
-        x, y = (left, top) if orientation not in TURNED_BY_A_QUARTER else (top, left)
-        across, down = (w, h) if orientation not in TURNED_BY_A_QUARTER else (h, w)
-        if orientation in (2, 3, 7, 8):
+        x, y, across, down = left, top, w, h  # in stored pixels
+        if orientation in TURNED_BY_A_QUARTER:
+            x, y, across, down = top, left, h, w
+        if orientation in REVERSED_COLUMNS:
             x = image.width - x - across
-        if orientation in (3, 4, 6, 7):
+        if orientation in REVERSED_ROWS:
             y = image.height - y - down
         with image_errors(name):  # Pillow warns of large parts, too
             return turned_rgb(image.crop((x, y, x + across, y + down)), orientation)

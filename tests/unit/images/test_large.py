@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 from tensormask_server.images import large
+from tensormask_server.images import tiff as tiff_module
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError, TooManyPixelsError
 from tensormask_server.images.large import LargeImage, all_of
@@ -84,6 +85,15 @@ def test_what_takes_several_times_the_memory_is_refused(content: bytes, found: s
     file = EncodedImage(content)
     with pytest.raises(ImageError, match=found):
         file.large()
+
+
+def test_a_tiff_of_hundreds_of_bands_in_one_block_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks are large, although they have few pixels."""
+    monkeypatch.setattr(tiff_module, "LARGEST_TILE", 64 * 64)
+    bands = np.concatenate([PIXELS] * 7, axis=2)
+    assert EncodedImage(tiff(tile=(64, 64), planarconfig="contig")).large()
+    with pytest.raises(ImageError, match="can't be read one by one"):
+        EncodedImage(tiff(bands, tile=(64, 64), planarconfig="contig")).large()
 
 
 def test_the_size_of_a_huge_png_is_known_and_it_is_not_decoded_as_a_whole() -> None:
