@@ -8,6 +8,7 @@ from typing import Any
 from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 
+from training.annotated_boxes import Box, BoxError, checked_box
 from training.first_few import first_few
 from training.segmentations import SegmentationError, checked_segmentation
 from training.spelled_numbers import read_flag, read_whole_number
@@ -112,6 +113,24 @@ def outline_of(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Any:
     try:
         return checked_segmentation(annotation.get("segmentation"), image["height"], image["width"])
     except SegmentationError as error:
+        raise DataError(f"{annotation_name(annotation, image)}: {error}") from error
+
+
+def box_of(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Box | None:
+    """The annotation's bbox, checked.
+
+    Args:
+        annotation, image: of `read_annotations`.
+
+    Returns:
+        As `checked_box`.
+
+    Raises:
+        DataError: as `checked_box`. The message names the annotation and the image.
+    """
+    try:
+        return checked_box(annotation.get("bbox"), image["height"], image["width"])
+    except BoxError as error:
         raise DataError(f"{annotation_name(annotation, image)}: {error}") from error
 
 

@@ -11,15 +11,18 @@ from pycocotools import mask as rle
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ANNOTATIONS, read_regular
 
+from training.annotated_boxes import Box, is_far_from
 from training.annotations import (
     DataError,
     annotation_name,
+    box_of,
     category_ids,
     check_image_names,
     outline_of,
     read_annotations,
 )
 from training.image_files import read_listed_image
+from training.resized_boxes import InstanceBoxes
 from training.segmentations import CROWD, encoded_segmentation, reason_to_leave_out, segmentation_box
 
 Annotation = dict[str, Any]
@@ -46,7 +49,7 @@ class CocoFolder:
             keep_empty: whether images without instances are trained on, as background.
 
         Raises:
-            DataError: as `read_annotations`, `check_image_names` and `outline_of`; or no instance is left.
+            DataError: as `read_annotations`, `check_image_names`, `outline_of` and `box_of`; or no instance is left.
         """
         path = folder / "instances.json"
         self.folder = folder
@@ -108,28 +111,42 @@ class CocoFolder:
         """Why annotations were left out: for each reason their number, the reason and the first of them."""
         return [f"{each.number}: {reason}, the first is {each.first}" for reason, each in self.left_out.items()]
 
-    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes of all instances, without decoding masks.
+    def annotated_box(self, index: int, instance: int) -> Box | None:
+        """The bbox of the image's `instance`-th instance; None where its mask's box counts instead."""
+        box: Box | None = self._annotations[self.entries[index]["id"]][instance]["box"]
+        return box
 
-        Returns:
-            float64 (M, 4), x0 y0 x1 y1 in pixels of each instance's image; int64 (M, 2), height and width of that.
-        """
-        boxes, shapes = [], []
+    def boxes(self) -> InstanceBoxes:
+        """The boxes of all instances, without decoding masks."""
+        boxes, shapes, annotated = [], [], []
         for entry in self.entries:
-            height, width = entry["height"], entry["width"]
             for annotation in self._annotations[entry["id"]]:
-                x0, y0, x1, y1 = segmentation_box(annotation["segmentation"], height, width)
+                x0, y0, x1, y1 = _box(annotation, entry)
                 if x0 < x1 and y0 < y1:
                     boxes.append((x0, y0, x1, y1))
-                    shapes.append((height, width))
-        return np.array(boxes, np.float64).reshape(-1, 4), np.array(shapes, np.int64).reshape(-1, 2)
+                    shapes.append((entry["height"], entry["width"]))
+                    annotated.append(annotation["box"] is not None)
+        return InstanceBoxes(
+            np.array(boxes, np.float64).reshape(-1, 4),
+            np.array(shapes, np.int64).reshape(-1, 2),
+            np.array(annotated, bool),
+        )
+
+    def far_boxes(self) -> list[str]:
+        """The instances whose bbox is used, and is far from the box of their segmentation."""
+        return [
+            annotation_name(annotation, entry)
+            for entry in self.entries
+            for annotation in self._annotations[entry["id"]]
+            if annotation["box"] is not None and is_far_from(annotation["box"], _segmentation_box(annotation, entry))
+        ]
 
     def coinciding(self) -> list[str]:
         """The instances whose box another instance of their image has as well, so that no window learns them."""
         names = []
         for entry in self.entries:
             annotations = self._annotations[entry["id"]]
-            boxes = [segmentation_box(each["segmentation"], entry["height"], entry["width"]) for each in annotations]
+            boxes = [_box(each, entry) for each in annotations]
             number = Counter(boxes)
             names += [
                 annotation_name(annotation, entry)
@@ -145,7 +162,7 @@ class CocoFolder:
         for annotation in annotations:
             entry = entries[annotation["image_id"]]
             try:
-                outline = outline_of(annotation, entry)
+                outline, box = outline_of(annotation, entry), box_of(annotation, entry)
             except DataError as error:
                 faults.append(str(error) if not faults else "")
                 continue
@@ -153,7 +170,7 @@ class CocoFolder:
             if reason is None:
                 # of the rest of an annotation nothing is needed
                 kept = {key: annotation.get(key) for key in ("id", "category_id")}
-                self._annotations[entry["id"]].append({**kept, "segmentation": outline})
+                self._annotations[entry["id"]].append({**kept, "segmentation": outline, "box": box})
                 continue
             left_out = self.left_out.setdefault(reason, LeftOut(annotation_name(annotation, entry)))
             left_out.number += 1
@@ -173,3 +190,13 @@ class CocoFolder:
             f"all of its {len(annotations)} annotations are left out. {'; '.join(self.reasons())}. Expected polygons "
             "or RLE in pixels"
         )
+
+
+def _box(annotation: Annotation, entry: dict[str, Any]) -> Box:
+    """The box of a kept annotation: its bbox, or else the box of its segmentation."""
+    box: Box | None = annotation["box"]
+    return _segmentation_box(annotation, entry) if box is None else box
+
+
+def _segmentation_box(annotation: Annotation, entry: dict[str, Any]) -> Box:
+    return segmentation_box(annotation["segmentation"], entry["height"], entry["width"])

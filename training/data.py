@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.coco_folder import CocoFolder
+from training.resized_boxes import flipped_boxes, scaled_boxes
 from training.sampling import Epochs
 from training.settings import ImageConfig
 
@@ -23,7 +24,7 @@ class TrainingInstances:
     """The instances of one image, all of length M."""
 
     classes: Tensor  # int64 (M,), 0 … NUM_CLASSES-1
-    boxes: Tensor  # float32 (M, 4), x0 y0 x1 y1 of the masks, in pixels of the network's input
+    boxes: Tensor  # float32 (M, 4), x0 y0 x1 y1 in pixels of the network's input; bboxes, or else of the masks
     masks: Tensor  # uint8 (M, H, W), 0 or 1
 
     def to(self, device: torch.device) -> "TrainingInstances":
@@ -101,9 +102,20 @@ class Batches(Dataset[Batch]):
         masks = np.empty((len(classes), *image.shape[:2]), np.uint8)
         for instance, out in enumerate(masks):  # one at a time, as all masks of a large image would take much memory
             out[:] = _resized_mask(self.data.mask(index, instance), *image.shape[:2])
+        boxes = [self._annotated_box(index, instance, image, flip) for instance in range(len(classes))]
         if flip:
             image, masks = np.ascontiguousarray(image[:, ::-1]), masks[..., ::-1]
-        return image, _instances(classes, masks)
+        return image, _instances(classes, masks, boxes)
+
+    def _annotated_box(self, index: int, instance: int, resized: np.ndarray, flip: bool) -> np.ndarray | None:
+        """The instance's bbox on the resized image, float64 (4,), or None where its mask's box counts instead."""
+        box, entry = self.data.annotated_box(index, instance), self.data.entries[index]
+        if box is None:
+            return None
+        shape = np.array((entry["height"], entry["width"]))
+        scaled = scaled_boxes(np.array([box]), shape, np.array(resized.shape[:2]))
+        [on_resized] = flipped_boxes(scaled, resized.shape[1]) if flip else scaled
+        return np.array(on_resized)
 
 
 def _resized_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -114,17 +126,18 @@ def _resized_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(scaled) >= 128
 
 
-def _instances(classes: list[int], masks: np.ndarray) -> TrainingInstances:
-    """Leaves out the masks that have no pixel left."""
+def _instances(classes: list[int], masks: np.ndarray, annotated_boxes: list[np.ndarray | None]) -> TrainingInstances:
+    """Leaves out the instances whose masks have no pixel left. Without an annotated box, the mask's box is taken."""
     boxes, kept = [], []
-    for i, mask in enumerate(masks):
+    for i, (mask, annotated) in enumerate(zip(masks, annotated_boxes, strict=True)):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows):
             kept.append(i)
-            boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+            of_mask = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+            boxes.append(np.array(of_mask if annotated is None else annotated, np.float32))
     return TrainingInstances(
         classes=torch.tensor([classes[i] for i in kept], dtype=torch.int64),
-        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        boxes=torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)),
         masks=torch.from_numpy(np.ascontiguousarray(masks[kept])),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from tensormask_server.network.config import InputConfig
 from tensormask_server.printable import printable
 
+from training.annotated_boxes import LEAST_OVERLAP
 from training.coco_folder import CocoFolder
 from training.first_few import first_few
 from training.resized_boxes import resized_boxes
@@ -23,7 +24,8 @@ def data_table(data: CocoFolder, options: ImageConfig, normalisation: InputConfi
 
     Returns:
         The numbers of images and instances; for each class the images that show it and its instances; what was left
-        out, why, and the first annotation of each reason; and the sizes of the instances in the network's input.
+        out, why, and the first annotation of each reason; the sizes of the instances in the network's input; and which
+        boxes are doubtful.
     """
     return "\n".join(
         (
@@ -31,6 +33,7 @@ def data_table(data: CocoFolder, options: ImageConfig, normalisation: InputConfi
             *_classes(data),
             *_left_out(data),
             *_sizes(data, options, normalisation),
+            *_far_boxes(data),
             *_coinciding(data),
         )
     )
@@ -71,14 +74,24 @@ def _left_out(data: CocoFolder) -> Iterator[str]:
 
 
 def _sizes(data: CocoFolder, options: ImageConfig, normalisation: InputConfig) -> Iterator[str]:
-    boxes, shapes = data.boxes()
+    instances = data.boxes()
     yield "longer sides of the instances in the network's input, in pixels:"
     yield f"  {'shorter side of the image':<26}" + "".join(f"{name:>10}" for name in SHARES)
     for size in sorted({min(options.min_sizes), max(options.min_sizes)}):
         resizing = dataclasses.replace(normalisation, min_size=size, max_size=options.max_size)
-        resized, _ = resized_boxes(boxes, shapes, resizing)
+        resized, _ = resized_boxes(instances, resizing)
         values = np.percentile((resized[:, 2:] - resized[:, :2]).max(axis=1), list(SHARES.values()))
         yield f"  {size:<26}" + "".join(f"{value:>10.0f}" for value in values)
+
+
+def _far_boxes(data: CocoFolder) -> Iterator[str]:
+    names = data.far_boxes()
+    if names:
+        yield (
+            f"instances whose bbox is far from the box of their segmentation (IoU below {LEAST_OVERLAP}): "
+            f"{len(names)}, the first is {names[0]}. The training learns the bbox, as [x, y, width, height] and not "
+            "[x0, y0, x1, y1]"
+        )
 
 
 def _coinciding(data: CocoFolder) -> Iterator[str]:

@@ -146,7 +146,7 @@ def _description(config: TrainingConfig, run: Run, data: CocoFolder, network: Te
     if run.weights is None and config.norm == "FrozenBN":
         yield "MODEL.RESNETS.NORM is FrozenBN: the norms of random weights stay without effect; BN has them learn"
     yield data_table(data, config.images, config.network.input)
-    warning = warning_of_unmatched(network, *data.boxes(), config.images, config.network.input)
+    warning = warning_of_unmatched(network, data.boxes(), config.images, config.network.input)
     if warning is not None:
         yield warning
 

@@ -9,23 +9,22 @@ from tensormask_server.network.config import InputConfig
 from tensormask_server.network.tensormask import TensorMask
 from torch import Tensor
 
-from training.resized_boxes import resized_boxes
+from training.resized_boxes import InstanceBoxes, flipped_boxes, resized_boxes
 from training.settings import ImageConfig
 from training.targets import MOST_TIMES_LONGER, smallest_side, takes
 
 
 def warning_of_unmatched(
-    network: TensorMask, boxes: np.ndarray, shapes: np.ndarray, options: ImageConfig, normalisation: InputConfig
+    network: TensorMask, instances: InstanceBoxes, options: ImageConfig, normalisation: InputConfig
 ) -> str | None:
     """Says how many instances match no window at any size and flip of the training, and what to change.
 
-    It is about what other windows would change. So each instance is considered alone, by its box, which is known to a
-    pixel, and as if there were cells beyond the right and bottom edges too. Thus it leaves out instances whose windows
-    are all ignored because others match them, and narrow ones along those edges, too far from the last cells.
+    It is about what other windows would change. So each instance is considered alone, by its box (of a mask it is known
+    to a pixel), and as if there were cells beyond the right and bottom edges too. Thus it leaves out instances whose
+    windows are all ignored because others match them, and narrow ones along those edges, too far from the last cells.
 
     Args:
-        boxes: float64 (M, 4), x0 y0 x1 y1 of the data's instances in pixels of their images.
-        shapes: int64 (M, 2), height and width of each one's image.
+        instances: the boxes of the data's instances.
         normalisation: as `Batches`.
 
     Returns:
@@ -33,23 +32,19 @@ def warning_of_unmatched(
     """
     first_size = min(options.min_sizes)
     sides = np.empty(0)  # of the instances that no size so far can learn: the longer ones, at the first size
-    unmatched = np.arange(len(boxes))
+    unmatched = instances
     for size in sorted(options.min_sizes):
         resizing = dataclasses.replace(normalisation, min_size=size, max_size=options.max_size)
-        scaled, scaled_shapes = resized_boxes(boxes[unmatched], shapes[unmatched], resizing)
+        scaled, scaled_shapes = resized_boxes(unmatched, resizing)
         if size == first_size:
             sides = (scaled[:, 2:] - scaled[:, :2]).max(axis=1)
         matched = _match(network, scaled)
         if options.flip:
-            widths = scaled_shapes[:, 1:]
-            flipped = np.concatenate(
-                (widths - scaled[:, 2:3], scaled[:, 1:2], widths - scaled[:, :1], scaled[:, 3:]), 1
-            )
-            matched |= _match(network, flipped)
+            matched |= _match(network, flipped_boxes(scaled, scaled_shapes[:, 1]))
         unmatched, sides = unmatched[~matched], sides[~matched]
         if not len(unmatched):
             return None
-    return _warning(network, sides, len(boxes), first_size)
+    return _warning(network, sides, len(instances), first_size)
 
 
 def _match(network: TensorMask, boxes: np.ndarray) -> np.ndarray:

@@ -48,9 +48,7 @@ class _Windows:
     members: np.ndarray  # int64 (D,)
     images: np.ndarray  # int64 (D,)
     positions: tuple[np.ndarray, np.ndarray]  # int64 (D, M) each: rows and columns of the map
-    entries: tuple[
-        np.ndarray, np.ndarray
-    ]  # int64 (D, 2, M) each: rows and columns of the mask, the lower and the upper
+    entries: tuple[np.ndarray, np.ndarray]  # int64 (D, T, M) each: rows and columns of the mask, T of `_entries`
     upper_weight: np.ndarray  # float32 (M,): of the upper entries, along both axes
 
     def arrays(self) -> list[np.ndarray]:

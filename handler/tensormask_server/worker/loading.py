@@ -60,6 +60,7 @@ def load_service(
         options.limits.max_pixels,
         options.limits.max_side,
         options.score_threshold,
+        names,
         engine.config.input,
         options.tile_size,
     )

@@ -84,9 +84,9 @@ def _run(operation: Any, args: Any, kwargs: Any) -> Any:
     known = {id(each.held): each for each in there}  # what an operation changed in place stays the same tensor
 
     def placed(value: Any) -> Any:
-        if id(value) in known:
-            return known[id(value)]
-        return OnDevice(value) if stays and isinstance(value, Tensor) else value
+        if not stays or not isinstance(value, Tensor):
+            return value
+        return known[id(value)] if id(value) in known else OnDevice(value)
 
     return tree_map(placed, result)
 

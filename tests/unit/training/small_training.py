@@ -8,6 +8,8 @@ import yaml
 from PIL import Image
 from pycocotools import mask as rle
 
+from training.segmentations import encoded_segmentation
+
 SIZE = 96
 DISC, SQUARE = 5, 9  # categories, with gaps as COCO has
 CONFIG = {
@@ -87,6 +89,17 @@ def write_data(folder: Path) -> Path:
         entries.append({"id": 10 + index, "file_name": f"{index}.png", "width": SIZE, "height": SIZE})
     categories = [{"id": SQUARE, "name": "square"}, {"id": DISC, "name": "disc"}]
     content = {"images": entries, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
+
+
+def write_scored_data(folder: Path) -> Path:
+    """As `write_data`, with the boxes and areas that COCO's scores need."""
+    write_data(folder)
+    content = json.loads((folder / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        mask = encoded_segmentation(annotation["segmentation"], SIZE, SIZE)
+        annotation |= {"bbox": rle.toBbox(mask).tolist(), "area": int(rle.area(mask))}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 

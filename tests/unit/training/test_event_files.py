@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 
-from tests.unit.training.small_training import SIZE, write_config, write_data
+from tests.unit.training.small_training import SIZE, write_config, write_scored_data
 from training import report
 from training.settings import load_training_config
 from training.trainer import Run, train
@@ -20,12 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = write_data(tmp_path / "data")
-    content = json.loads((folder / "instances.json").read_text())
-    for annotation in content["annotations"]:  # which COCO's scores need
-        annotation |= {"bbox": [10, 10, 40, 40], "area": 1600}
-    (folder / "instances.json").write_text(json.dumps(content))
-    return folder
+    return write_scored_data(tmp_path / "data")
 
 
 @pytest.fixture

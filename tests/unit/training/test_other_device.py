@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.unit.training.pretended_gpu import DEVICE, OnDevice, PretendedGpu
-from tests.unit.training.small_training import write_config, write_data
+from tests.unit.training.small_training import write_config, write_scored_data
 from training.settings import load_training_config
 from training.trainer import Run, train
 
@@ -37,12 +37,13 @@ def test_tensors_of_two_devices_are_refused() -> None:
 def test_a_training_on_another_device_learns_what_it_learns_on_the_cpu(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    data = write_data(tmp_path / "data")
+    data = write_scored_data(tmp_path / "data")
     config = load_training_config(write_config(tmp_path / "config.yaml", norm="BN", MAX_ITER=2, CHECKPOINT_PERIOD=1))
     options: dict[str, Any] = {"workers": 0, "optimizer": "adamw", "semantic_weight": 1.0, "name_weight": 0.5}
     expected = train(config, Run(data, tmp_path / "cpu", **options)).state_dict()
     request.getfixturevalue("gpu")
-    trained = train(config, Run(data, tmp_path / "gpu", device=DEVICE, **options)).state_dict()
+    trained = train(config, Run(data, tmp_path / "gpu", device=DEVICE, validate=data, **options)).state_dict()
     for name, tensor in trained.items():
         assert isinstance(tensor, OnDevice), name
         torch.testing.assert_close(tensor.held, expected[name], rtol=1e-4, atol=1e-5, msg=name)
+    assert "mask AP" in (tmp_path / "gpu" / "metrics.jsonl").read_text()

@@ -15,6 +15,7 @@ from tensormask_server.network.tensormask import TensorMask
 from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
 from training.coco_folder import CocoFolder
 from training.network import network_to_train
+from training.resized_boxes import InstanceBoxes
 from training.settings import ImageConfig, TrainingConfig, load_training_config
 from training.trainer import Run, train
 from training.unmatched import warning_of_unmatched
@@ -22,7 +23,7 @@ from training.unmatched import warning_of_unmatched
 # for sides of 41 to 63 pixels: too large for a window of 40, and less than half of 160 - 32
 WITH_GAPS = [[8, 12], [16, 24], [32, 40], [160, 170], [260, 270], [400, 410]]
 HEIGHT, WIDTH = 150, 200
-Box = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
 
 
 def _config(folder: Path, sizes: list[list[int]], **images: object) -> TrainingConfig:
@@ -39,26 +40,41 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> TensorMask:
     return network_to_train(_config(tmp_path_factory.mktemp("network"), WITH_GAPS))
 
 
-def _warning(network: TensorMask, boxes: list[Box], shape: tuple[int, int], options: ImageConfig) -> str | None:
-    shapes = np.tile(np.array(shape), (len(boxes), 1))
-    return warning_of_unmatched(
-        network, np.array(boxes, np.float64).reshape(-1, 4), shapes, options, network.config.input
+def _warning(
+    network: TensorMask, boxes: list[Box], shape: tuple[int, int], options: ImageConfig, annotated: bool = False
+) -> str | None:
+    instances = InstanceBoxes(
+        np.array(boxes, np.float64).reshape(-1, 4),
+        np.tile(np.array(shape), (len(boxes), 1)),
+        np.full(len(boxes), annotated),
     )
+    return warning_of_unmatched(network, instances, options, network.config.input)
 
 
 @st.composite
-def _boxes(draw: st.DrawFn) -> Box:
-    x0, y0 = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
-    return x0, y0, draw(st.integers(x0 + 1, WIDTH)), draw(st.integers(y0 + 1, HEIGHT))
+def _boxes(draw: st.DrawFn, steps: int = 1) -> Box:
+    """A box with edges at so many places in each pixel."""
+    x0, y0 = draw(st.integers(0, steps * WIDTH - 1)), draw(st.integers(0, steps * HEIGHT - 1))
+    x1, y1 = draw(st.integers(x0 + 1, steps * WIDTH)), draw(st.integers(y0 + 1, steps * HEIGHT))
+    return x0 / steps, y0 / steps, x1 / steps, y1 / steps
 
 
 @given(boxes=st.lists(_boxes(), max_size=6), flip=st.booleans())
 def test_the_number_is_what_trying_all_windows_gives(network: TensorMask, boxes: list[Box], flip: bool) -> None:
+    _check_number(network, boxes, flip, annotated=False)
+
+
+@given(boxes=st.lists(_boxes(steps=4), max_size=6), flip=st.booleans())
+def test_edges_of_a_bbox_are_not_rounded(network: TensorMask, boxes: list[Box], flip: bool) -> None:
+    _check_number(network, boxes, flip, annotated=True)
+
+
+def _check_number(network: TensorMask, boxes: list[Box], flip: bool, annotated: bool) -> None:
     left = sum(
         not _matches_any(box) and not (flip and _matches_any((WIDTH - box[2], box[1], WIDTH - box[0], box[3])))
         for box in boxes
     )
-    warning = _warning(network, boxes, (HEIGHT, WIDTH), ImageConfig((HEIGHT,), 1000, flip))
+    warning = _warning(network, boxes, (HEIGHT, WIDTH), ImageConfig((HEIGHT,), 1000, flip), annotated)
     if left:
         assert warning is not None and warning.startswith(f"{left} of the {len(boxes)} instances match no window")
     else:
@@ -119,14 +135,15 @@ def test_the_training_says_it_before_its_first_step(
 
 def test_the_boxes_are_those_of_the_masks_to_a_pixel(tmp_path: Path) -> None:
     data = CocoFolder(write_data(tmp_path / "data"))
-    boxes, shapes = data.boxes()
+    instances = data.boxes()
     masks = np.concatenate([data.classes_and_masks(index)[1] for index in range(len(data))])
     expected = []
     for mask in masks:
         y, x = mask.nonzero()
         expected.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
-    assert np.abs(boxes - np.array(expected)).max() <= 1
-    assert shapes.tolist() == [[SIZE, SIZE]] * 3
+    assert np.abs(instances.boxes - np.array(expected)).max() <= 1
+    assert not instances.annotated.any()
+    assert instances.shapes.tolist() == [[SIZE, SIZE]] * 3
 
 
 def test_no_instances_are_no_problem(network: TensorMask) -> None:

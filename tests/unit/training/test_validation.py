@@ -8,7 +8,7 @@ import torch
 from tensormask_server.model_files.checkpoint import load_checkpoint
 
 from bench.scores import AveragePrecision, Scores
-from tests.unit.training.small_training import write_config, write_data
+from tests.unit.training.small_training import write_config, write_data, write_scored_data
 from training.annotations import DataError, read_annotations
 from training.network import network_to_train
 from training.settings import load_training_config
@@ -18,13 +18,7 @@ from training.validation import keep_best
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """With boxes and areas, which COCO's scores need."""
-    folder = write_data(tmp_path / "data")
-    content = json.loads((folder / "instances.json").read_text())
-    for annotation in content["annotations"]:
-        annotation |= {"bbox": [10, 10, 40, 40], "area": 1600}
-    (folder / "instances.json").write_text(json.dumps(content))
-    return folder
+    return write_scored_data(tmp_path / "data")
 
 
 def test_the_scores_are_written_and_the_best_weights_kept(

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,6 +40,7 @@ def try_it_page(
     max_pixels: int,
     max_side: int,
     score_threshold: float,
+    class_names: Sequence[str],
     input_config: InputConfig,
     tile_size: int | str | None = None,
 ) -> Page:
@@ -49,6 +50,7 @@ def try_it_page(
         model: the model's name. The page sends images to its URL, and shows that URL in a command for curl.
         max_pixels, max_side: the server's limits. The page shrinks larger images before it sends them.
         score_threshold: the first value of the page's slider.
+        class_names: what the model finds. The page lists them.
         input_config: of the network. The page offers tiles for an image that the network would see reduced.
         tile_size: of a request that doesn't say; None: no tiles.
 
@@ -57,6 +59,7 @@ def try_it_page(
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
+    html = html.replace("CLASSES", f"{len(class_names)} classes: {escape(', '.join(class_names))}")
     data: dict[str, Any] = {
         "model": model,
         "max-pixels": max_pixels,
