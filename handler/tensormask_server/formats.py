@@ -13,6 +13,7 @@ class Format:
     media_type: str  # of the header Content-Type; Accept requests the first format of a media type
     suffix: str  # of a file that holds such a response
     needs_masks: bool = False  # networks with MASK_ON False can't give these
+    is_full_size: bool = False  # it has arrays of the image's size; `polygons` has one only with the option image_data
 
     @property
     def is_json(self) -> bool:
@@ -25,13 +26,13 @@ FORMATS = {
     each.name: each
     for each in (
         Format("coco", JSON, ".json"),
-        Format("png", "image/png", ".png"),
-        Format("labelmap", "image/png", ".png", needs_masks=True),
+        Format("png", "image/png", ".png", is_full_size=True),
+        Format("labelmap", "image/png", ".png", needs_masks=True, is_full_size=True),
         Format("polygons", JSON, ".json", needs_masks=True),
         Format("csv", "text/csv", ".csv"),
-        Format("npz", "application/zip", ".npz"),
+        Format("npz", "application/zip", ".npz", is_full_size=True),
         Format("cutouts", "application/zip", ".zip", needs_masks=True),
-        Format("torch", "application/gzip", ".gz"),
+        Format("torch", "application/gzip", ".gz", is_full_size=True),
     )
 }
 

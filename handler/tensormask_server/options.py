@@ -13,6 +13,8 @@ DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 GPU_BATCH_SIZE = 8  # images that a GPU runs together
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
+MOST_PIXELS = 1 << 31  # H·W; a mask's run lengths have 32 bits
+
 
 class OptionError(ValueError):
     """An unknown option, or a value that can't be used. The message says what is accepted."""
@@ -20,12 +22,14 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest requests and responses. Each value is a whole number, 1 or more."""
+    """The largest requests and responses. Each value is a whole number, 1 or more; `largest_image` may be 0."""
 
     max_pixels: int = 16_777_216  # H·W of the largest image; a phone's image of 12 megapixels is smaller
     max_side: int = 16_384  # pixels of an image's longer side
     max_images: int = 8  # of one request; at the published size each takes seconds on a CPU
     max_tiles: int = 128  # of all images of a request together; each takes as long as a small image
+    # H·W of the largest image in tiles. What is above max_pixels is never one array. 0: max_pixels holds for tiles, too
+    largest_image: int = 0
     max_request_pixels: int = 33_554_432  # H·W of all images of a request together
     # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz
     # each of these pixels takes a byte.
@@ -34,8 +38,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not _is(value, int) or value < 1:
-                raise OptionError(f"{name} is {quoted(value)}; expected a whole number, 1 or more")
+            least = 0 if name == "largest_image" else 1
+            if not _is(value, int) or value < least:
+                raise OptionError(f"{name} is {quoted(value)}; expected a whole number, {least} or more")
+        if self.largest_image > MOST_PIXELS:
+            raise OptionError(f"largest_image is {self.largest_image}; expected {MOST_PIXELS} or less")
         if self.max_request_pixels < self.max_pixels:
             raise OptionError(
                 f"max_request_pixels is {self.max_request_pixels}; expected max_pixels, {self.max_pixels}, or more"
@@ -76,6 +83,11 @@ class HandlerOptions:
             raise OptionError(f"device is {quoted(self.device)}; expected one of {', '.join(DEVICES)}")
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision is {quoted(self.precision)}; expected one of {', '.join(PRECISIONS)}")
+        if self.engine == "detectron2" and self.limits.largest_image:
+            raise OptionError(
+                f"largest_image is {self.limits.largest_image}; expected 0 with the engine detectron2, "
+                "whose masks are as large as the image"
+            )
         if self.engine == "detectron2" and self.precision != "float32":
             raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
 

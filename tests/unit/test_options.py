@@ -33,6 +33,9 @@ def test_given_options_are_taken() -> None:
         ({"tile_size": 8}, "tile_size is 8; expected auto, or a whole number of pixels, 32 or more"),
         ({"tile_overlap": 1}, "tile_overlap is 1; expected a number from 0 to 0.9"),
         ({"max_tiles": 0}, "max_tiles is 0"),
+        ({"largest_image": -1}, "largest_image is -1; expected a whole number, 0 or more"),
+        ({"largest_image": 1 << 32}, "largest_image is 4294967296; expected 2147483648 or less"),
+        ({"largest_image": 9, "engine": "detectron2"}, "largest_image is 9; expected 0 with the engine detectron2"),
         (["score_threshold"], "expected a mapping"),
     ],
 )

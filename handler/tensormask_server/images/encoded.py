@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from tensormask_server.images.depth import Notes
-from tensormask_server.images.errors import image_errors
+from tensormask_server.images.errors import ImageError, TooManyPixelsError, image_errors
 from tensormask_server.images.heif import HeifImage
 from tensormask_server.images.jpeg import END, check_scans, lacks_end, note_on_missing
+from tensormask_server.images.large import LargeImage
+from tensormask_server.images.large_files import header_of_any_size, large_file, large_tiff
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
 from tensormask_server.images.png import only_pixels
@@ -62,7 +64,7 @@ class EncodedImage:
 
         Raises:
             ImageError: the file isn't an image, or decoding it takes far more time or memory than its size needs.
-            TooManyPixelsError: the image has more pixels than Pillow opens.
+            TooManyPixelsError: the image has more pixels than Pillow opens, and is neither JPEG, PNG nor TIFF.
         """
         self._formats = formats
         self._name = name
@@ -81,8 +83,7 @@ class EncodedImage:
         if own is not None:
             width, height = own.width, own.height
         else:
-            with self._opened() as image:
-                width, height = image.size
+            width, height = self._size()
         self.height: int = height
         self.width: int = width
 
@@ -97,6 +98,7 @@ class EncodedImage:
 
         Raises:
             ImageError: the image is damaged, or has pixels that can't be converted to 8 bits.
+            TooManyPixelsError: the image has more pixels than Pillow opens.
         """
         notes: Notes = ()
         with image_errors(self._name):
@@ -108,6 +110,38 @@ class EncodedImage:
                 notes = (note_on_missing(self._content, self._name),)
             pixels, notes_on_depth = upright_rgb(self._opened, options)
         return DecodedImage(pixels, notes + notes_on_depth)
+
+    def large(self, options: ImageOptions = DEFAULT_IMAGE_OPTIONS) -> LargeImage:
+        """Opens the image so that its parts can be read, without an array of all its pixels.
+
+        Args:
+            options: how it is decoded.
+
+        Returns:
+            The image, as upright and opaque as `decoded` makes it.
+
+        Raises:
+            ImageError: the image is damaged, or of a kind that takes more memory.
+        """
+        with image_errors(self._name):
+            if self._lacks_end:
+                raise ImageError(f"{self._name} is a large JPEG without its end", "the complete file")
+            if self._tiff is not None:
+                return large_tiff(self._tiff, options, self._name)
+            return large_file(self._content, self._name)
+
+    def _size(self) -> tuple[int, int]:
+        """The width and height in pixels. Whoever decodes the image checks them first."""
+        try:
+            with self._opened() as image:
+                return image.size
+        except TooManyPixelsError:
+            with image_errors(self._name, self._content):
+                header = header_of_any_size(self._content)
+            if header is None:
+                raise
+            with header:
+                return header.size
 
     @contextmanager
     def _opened(self) -> Iterator[ImageFile.ImageFile]:

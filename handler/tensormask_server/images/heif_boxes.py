@@ -31,7 +31,7 @@ def items(content: bytes) -> dict[int, Item]:
     """
     try:
         outer = _boxes(content, (0, len(content)))
-        if b"moov" in outer and b"meta" not in outer:
+        if b"meta" not in outer and any(name == b"moov" for name, _ in _all_boxes(content, (0, len(content)))):
             raise ImageError("the image is an animation without a still image", "one of its frames as an image")
         start, end = outer[b"meta"]
         inside = _boxes(content, (start + 4, end))  # version and flags have 4 bytes

@@ -37,7 +37,7 @@ def upright_rgb(opened: Opened, options: ImageOptions) -> tuple[np.ndarray, Note
     with opened() as file:
         unpacker = png_unpacker(file)
         file.load()
-        orientation = _orientation(file)
+        orientation = orientation_of(file)
         values, alpha = values_beyond_8_bits(file, unpacker, options, opened)
         image: Image.Image = file
         notes: Notes = ()
@@ -68,7 +68,7 @@ def turned_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The orientation of a loaded image, by EXIF alone, as OpenCV and browsers use it.
 
     XMP and a PNG's raw profiles may hold an orientation, too, and Pillow's own `getexif` uses these. It also fails if

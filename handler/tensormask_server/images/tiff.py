@@ -8,7 +8,7 @@ from tensormask_server.images.depth import eight_bits
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.pixels import turned_rgb
 from tensormask_server.images.tiff_blocks import Region, open_region, read_samples
-from tensormask_server.images.tiff_layout import LARGEST_TILE, layout_of
+from tensormask_server.images.tiff_layout import LARGEST_TILE, MOST_BYTES, layout_of
 from tensormask_server.images.tiff_meaning import WHITE_IS_ZERO, meaning_of
 from tensormask_server.images.tiff_pages import full_page
 
@@ -36,6 +36,7 @@ class TiffImage:
         """Whether `region` reads a part of the image at the cost of that part."""
         layout = self._layout
         is_in_parts = layout.block_height * layout.block_width <= LARGEST_TILE
+        is_in_parts &= layout.block_bytes <= MOST_BYTES * LARGEST_TILE
         return layout.bits <= 8 and layout.kind == "u" and self._orientation == 1 and is_in_parts
 
     def decoded(self, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -66,6 +67,14 @@ class TiffImage:
             ImageError: this part of the image is damaged.
         """
         return self._decoded(region, options)[0]
+
+    def notes(self, options: ImageOptions) -> tuple[str, ...]:
+        """The notes for the response on an image for which `is_read_by_region` holds. It decodes the first block.
+
+        Raises:
+            ImageError: this block is damaged.
+        """
+        return self._decoded(Region(0, 0, 1, 1), options)[1]
 
     def _decoded(self, region: Region, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:
         notes = self._notes + self._meaning.notes

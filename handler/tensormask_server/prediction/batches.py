@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from tensormask_server.images.large import LargeImage
 from tensormask_server.network.detection import Selection
 from tensormask_server.prediction.batched import BatchedPrediction, Input
 from tensormask_server.prediction.detections import CompleteOptions, Detections
@@ -28,7 +29,7 @@ Result = TypeVar("Result")
 
 def predict_in_batches(
     predict: BatchedPrediction,
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray | LargeImage],
     options: Sequence[CompleteOptions],
     batch_size: int,
     stopwatch: Stopwatch,
@@ -90,7 +91,7 @@ class _OnlyShape:
     shape: tuple[int, ...]
 
 
-def _input(resized: np.ndarray, image: np.ndarray, options: CompleteOptions) -> Input:
+def _input(resized: np.ndarray, image: np.ndarray | LargeImage, options: CompleteOptions) -> Input:
     selection = Selection(options.score_threshold, options.nms_threshold, options.max_detections, options.classes)
     return Input(resized, image.shape[0], image.shape[1], selection, options.mask_threshold)
 

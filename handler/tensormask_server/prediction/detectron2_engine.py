@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tensormask_server.images.large import LargeImage, all_of
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.prediction.detections import (
     DEFAULT_OPTIONS,
@@ -90,14 +91,14 @@ class Detectron2Engine:
     @torch.no_grad()
     def __call__(
         self,
-        images: Sequence[np.ndarray],
+        images: Sequence[np.ndarray | LargeImage],
         options: float | PredictionOptions | Sequence[PredictionOptions] = DEFAULT_OPTIONS,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
         """Detects the instances on each image.
 
         Args:
-            images: each uint8 (H, W, 3), RGB.
+            images: each uint8 (H, W, 3), RGB. A `LargeImage` becomes an array where it is seen as a whole.
             options: one for all images, or a sequence with one for each image. A number is a score threshold.
             stopwatch: measures the parts "resize", "network" and "masks". detectron2 makes dense masks in "network".
 
@@ -117,10 +118,13 @@ class Detectron2Engine:
         return detect_in_tiles(detect, images, image_options, self.config, 1, stopwatch)
 
     def _detect_each(
-        self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
+        self,
+        stopwatch: Stopwatch,
+        images: Sequence[np.ndarray | LargeImage],
+        image_options: Sequence[PredictionOptions],
     ) -> list[Detections]:
         """Detects the instances on each image as a whole."""
-        return [self._detect(*each, stopwatch) for each in zip(images, image_options, strict=True)]
+        return [self._detect(all_of(image), each, stopwatch) for image, each in zip(images, image_options, strict=True)]
 
     def _detect(self, image: np.ndarray, options: PredictionOptions, stopwatch: Stopwatch) -> Detections:
         height, width = image.shape[:2]

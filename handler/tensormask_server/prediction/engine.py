@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tensormask_server.images.large import LargeImage
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.prediction.detectron2_engine import load_detectron2
@@ -33,7 +34,7 @@ class Engine(Protocol):
 
     def __call__(
         self,
-        images: Sequence[np.ndarray],
+        images: Sequence[np.ndarray | LargeImage],
         options: float | PredictionOptions | Sequence[PredictionOptions] = ...,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:

@@ -6,6 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 1 << 16  # pixels that are computed at a time, so that their values stay in a core's cache
+MOST_PIXELS = 1 << 32  # of the rectangles around an image's masks together: 512 MiB of bits
+
+
+class LargeMasksError(ValueError):
+    """The masks of an image would take too much memory."""
+
+    def __init__(self) -> None:
+        self.found = f"the masks span more than {MOST_PIXELS} pixels together"
+        self.expected = "a higher score_threshold, fewer max_detections, or a tile_whole of false"
+        super().__init__(f"{self.found}; expected {self.expected}")
+
+
+def check_pixels(pixels: int) -> None:
+    """Checks how many pixels the rectangles around an image's masks have together.
+
+    Raises:
+        LargeMasksError: more than MOST_PIXELS.
+    """
+    if pixels > MOST_PIXELS:
+        raise LargeMasksError
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,11 @@ class MaskCrop:
     def pixels(self) -> np.ndarray:
         """bool (h, w): the rectangle."""
         return self.columns.T
+
+    @property
+    def pixels_spanned(self) -> int:
+        """How many pixels the rectangle has."""
+        return self.height * self.width
 
     @property
     def area(self) -> int:
@@ -130,6 +155,9 @@ def paste_masks(
 
     Returns:
         N masks, in the order of the anchors.
+
+    Raises:
+        LargeMasksError: they span more than MOST_PIXELS.
     """
     bordered = [np.empty(0, np.float32)] * len(probabilities)
     # of each mask the first row above the threshold, and the row after the last one; then the same of its columns
@@ -149,6 +177,7 @@ def paste_masks(
     x0, y0, x1, y1 = anchors.T
     vertical = _samples(y0, y1, sizes, height, *extents[0])
     horizontal = _samples(x0, x1, sizes, width, *extents[1])
+    check_pixels(sum(len(rows.lower) * len(columns.lower) for rows, columns in zip(vertical, horizontal, strict=True)))
     crops = [
         _paste(mask, np.float32(threshold), rows, columns)
         for mask, rows, columns in zip(bordered, vertical, horizontal, strict=True)

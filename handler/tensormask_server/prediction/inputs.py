@@ -8,22 +8,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tensormask_server.images.large import LargeImage
 from tensormask_server.network.config import InputConfig
 
 
-def check_images(images: Sequence[np.ndarray]) -> None:
+def check_images(images: Sequence[np.ndarray | LargeImage]) -> None:
     """
     Raises:
         ValueError: an image isn't uint8 (H, W, 3).
     """
     for image in images:
+        if isinstance(image, LargeImage):
+            continue
         good = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
         if not good or image.shape[2] != 3 or 0 in image.shape:
             found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ValueError(f"an image is {found}; expected uint8 (H, W, 3), RGB")
 
 
-def resize_image(image: np.ndarray, config: InputConfig) -> np.ndarray:
+def resize_image(image: np.ndarray | LargeImage, config: InputConfig) -> np.ndarray:
     """Resizes an image to the network's input size with Pillow's bilinear filter.
 
     Args:
@@ -33,8 +36,10 @@ def resize_image(image: np.ndarray, config: InputConfig) -> np.ndarray:
         uint8 (h, w, 3), with h and w from `resized_shape`. The image itself if it has this size already.
     """
     height, width = image.shape[:2]
-    contiguous = np.require(image, requirements=("C", "W"))  # torch takes no other arrays
     new_height, new_width = resized_shape(height, width, config)
+    if isinstance(image, LargeImage):
+        return image.resized(new_height, new_width)
+    contiguous = np.require(image, requirements=("C", "W"))  # torch takes no other arrays
     if (new_height, new_width) == (height, width):
         return contiguous
     return np.array(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR))

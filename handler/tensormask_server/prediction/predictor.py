@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tensormask_server.images.large import LargeImage
 from tensormask_server.model_files.checkpoint import load_checkpoint
 from tensormask_server.models.files import ModelFiles, config_at, files_of_model, weights_at
 from tensormask_server.network.config import TensorMaskConfig, load_config
@@ -127,7 +128,7 @@ class Predictor:
     @torch.inference_mode()
     def __call__(
         self,
-        images: Sequence[np.ndarray],
+        images: Sequence[np.ndarray | LargeImage],
         options: float | PredictionOptions | Sequence[PredictionOptions] = DEFAULT_OPTIONS,
         stopwatch: Stopwatch | None = None,
     ) -> list[Detections]:
@@ -136,7 +137,7 @@ class Predictor:
         An image's detections don't depend on the other images. A GPU runs images and tiles of the same shape together.
 
         Args:
-            images: each uint8 (H, W, 3), RGB.
+            images: each uint8 (H, W, 3), RGB, or a `LargeImage`.
             options: one for all images, or a sequence with one for each image. A number is a score threshold.
             stopwatch: measures the parts "resize", "network" and "masks".
 
@@ -153,7 +154,10 @@ class Predictor:
         return detect_in_tiles(detect, images, image_options, self.config, self.batch_size, stopwatch)
 
     def _detect(
-        self, stopwatch: Stopwatch, images: Sequence[np.ndarray], image_options: Sequence[PredictionOptions]
+        self,
+        stopwatch: Stopwatch,
+        images: Sequence[np.ndarray | LargeImage],
+        image_options: Sequence[PredictionOptions],
     ) -> list[Detections]:
         """Detects the instances on each image as a whole."""
         if self.batched is not None:

@@ -53,6 +53,12 @@ def number_of_tiles(height: int, width: int, options: PredictionOptions, auto_si
     return count_tiles(height, width, size, options.tile_overlap) + options.tile_whole
 
 
+def pixels_of_tile(height: int, width: int, options: PredictionOptions, auto_size: int) -> int:
+    """H·W of each of `requested_tiles`, without the whole image; 0 if there are none."""
+    size = _tile_size(height, width, options, auto_size)
+    return 0 if size is None else min(size, height) * min(size, width)
+
+
 def tiles_of(height: int, width: int, size: int, overlap: float) -> list[Tile]:
     """The tiles of an image, row by row. All have the same size, and the last ones end where the image ends.
 

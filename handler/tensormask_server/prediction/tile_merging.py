@@ -5,13 +5,13 @@ border that isn't the image's cuts it. Two sightings of one instance agree where
 are compared only there.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tensormask_server.prediction.detections import Detections
-from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
+from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop, check_pixels
 from tensormask_server.prediction.tile_grid import Tile
 
 BORDER = 0.02  # of a tile's side: a box that ends so near to its tile's border is cut by it; boxes are seldom exact
@@ -69,6 +69,7 @@ class TileMerger:
         self._max_detections = max_detections
         self._tiles: list[Tile] = []
         self._sightings: list[_Sighting] = []
+        self._pixels = 0  # of the rectangles around their shapes
         self._has_masks = True
 
     def add(self, tile: Tile, detections: Detections) -> None:
@@ -77,13 +78,20 @@ class TileMerger:
         Args:
             tile: on the image. The whole image may be one of the tiles.
             detections: in pixels of the tile.
+
+        Raises:
+            LargeMasksError: the masks of all tiles span too many pixels.
         """
         self._has_masks = detections.image_masks is not None
-        self._sightings += [self._sighting(tile, detections, i) for i in range(len(detections))]
+        for i in range(len(detections)):
+            self._sightings.append(self._sighting(tile, detections, i))
+            self._pixels += self._sightings[-1].shape.pixels_spanned
+            check_pixels(self._pixels)
         self._tiles.append(tile)
         if len(self._sightings) > 2 * KEPT * self._max_detections:
             # stable: the order of the tiles decides between equal scores
             self._sightings = sorted(self._sightings, key=_falling_score)[: KEPT * self._max_detections]
+            self._pixels = sum(each.shape.pixels_spanned for each in self._sightings)
 
     def merged(self, check: Callable[[], None] = lambda: None) -> Detections:
         """The detections on the image, best score first, each instance once.
@@ -91,10 +99,13 @@ class TileMerger:
         Args:
             check: is called before each comparison of two masks, and may raise an error. Their number grows with the
                 square of the instances that lie on one another.
+
+        Raises:
+            LargeMasksError: the masks that were joined span too many pixels.
         """
         instances = _grouped(sorted(self._sightings, key=lambda each: (each.rank, -each.score, each.tile)), check)
-        joined = (_joined(each.sightings) for each in instances)
-        kept = sorted(filter(self._is_credible, joined), key=_falling_score)[: self._max_detections]
+        credible = filter(self._is_credible, (_joined(each.sightings) for each in instances))
+        kept = sorted(_limited(credible), key=_falling_score)[: self._max_detections]
         masks = [each.mask for each in kept if each.mask is not None]
         return Detections(
             boxes=np.array([each.box for each in kept], np.float32).reshape(-1, 4),
@@ -141,6 +152,15 @@ class TileMerger:
         """
         could = (tile for tile in self._tiles if (tile.height, tile.width) != (self._height, self._width))
         return joined.rank == 0 or all(self._is_cut(joined.box, tile) for tile in could)
+
+
+def _limited(joined: Iterable[_Sighting]) -> Iterator[_Sighting]:
+    """The same as they come, as long as their masks span at most `image_masks.MOST_PIXELS` together."""
+    pixels = 0
+    for each in joined:
+        pixels += 0 if each.mask is None else each.mask.pixels_spanned
+        check_pixels(pixels)
+        yield each
 
 
 def _grouped(sightings: list[_Sighting], check: Callable[[], None]) -> list[_Instance]:

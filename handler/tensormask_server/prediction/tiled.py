@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tensormask_server.images.large import LargeImage, part_of
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.prediction.inputs import unreduced_side
@@ -13,12 +14,12 @@ from tensormask_server.timing import Stopwatch
 
 BATCHES = 4  # of tiles are given to an engine together, so that it can prepare one while it runs another
 # detects on images without tiles: one `Detections` for each image and its options
-Detect = Callable[[Sequence[np.ndarray], Sequence[PredictionOptions]], list[Detections]]
+Detect = Callable[[Sequence[np.ndarray | LargeImage], Sequence[PredictionOptions]], list[Detections]]
 
 
 def detect_in_tiles(
     detect: Detect,
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray | LargeImage],
     options: Sequence[PredictionOptions],
     config: TensorMaskConfig,
     batch_size: int,
@@ -28,7 +29,7 @@ def detect_in_tiles(
 
     Args:
         detect: an engine without tiles.
-        images: each uint8 (H, W, 3), RGB.
+        images: each uint8 (H, W, 3), RGB, or what can be read as such in parts.
         options: of each image.
         config: of the network.
         batch_size: the most images that the engine runs together.
@@ -59,7 +60,7 @@ def detect_in_tiles(
 
 def _merged(
     detect: Detect,
-    image: np.ndarray,
+    image: np.ndarray | LargeImage,
     options: PredictionOptions,
     tiles: Sequence[Tile],
     max_detections: int,
@@ -71,9 +72,15 @@ def _merged(
     for start in range(0, len(tiles), step):
         stopwatch.check_limit()
         batch = tiles[start : start + step]
-        parts = [image[tile.top : tile.bottom, tile.left : tile.right] for tile in batch]
+        parts = [_part(image, tile) for tile in batch]
         for tile, detections in zip(batch, detect(parts, [options] * len(parts)), strict=True):
             with stopwatch("masks"):
                 merger.add(tile, detections)
     with stopwatch("masks"):
         return merger.merged(stopwatch.check_limit)
+
+
+def _part(image: np.ndarray | LargeImage, tile: Tile) -> np.ndarray | LargeImage:
+    if (tile.height, tile.width) == image.shape[:2]:
+        return image
+    return part_of(image, tile.top, tile.left, tile.height, tile.width)

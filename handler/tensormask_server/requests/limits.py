@@ -1,5 +1,6 @@
 """Checks that a request is within the server's limits, before any image is decoded."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,16 @@ class Size:
     width: int  # pixels
     masks: int  # at most
     tiles: int = 0  # how often the network runs on parts of it; 0: it runs once, on the image
+    tile_pixels: int = 0  # H·W of a tile
 
     @property
     def pixels(self) -> int:
         return self.height * self.width
+
+
+def is_large(size: Size, limits: Limits) -> bool:
+    """Whether an image is too large for one array, and is read tile by tile."""
+    return size.tiles > 0 and limits.max_pixels < size.pixels <= limits.largest_image
 
 
 def check_number(images: int, limits: Limits) -> None:
@@ -39,13 +46,16 @@ def check_size(size: Size, limits: Limits) -> None:
     """Checks the size of one image.
 
     Raises:
-        BadRequest: the image has too many pixels, or a side that is too long.
+        BadRequest: the image has too many pixels, a side that is too long, or tiles that a large image can't have.
     """
+    if is_large(size, limits):
+        _check_tiles(size, limits)
+        return
     shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
         raise BadRequest(
             f"the image has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
-            expected_size(limits),
+            expected_size(limits, size.pixels),
             "pixels",
         )
     if max(size.height, size.width) > limits.max_side:
@@ -56,17 +66,63 @@ def check_size(size: Size, limits: Limits) -> None:
         )
 
 
-def expected_size(limits: Limits) -> str:
-    """The size that would be accepted, for an error about an image of too many pixels."""
-    return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
+def expected_size(limits: Limits, pixels: int | None = None) -> str:
+    """What would be accepted, for an error about an image of too many pixels.
+
+    Args:
+        pixels: of the image, if they are known.
+    """
+    if limits.largest_image <= limits.max_pixels:
+        return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
+    if pixels is not None and pixels <= limits.largest_image:
+        return f"tiles for an image of more than {limits.max_pixels} pixels: the option tile_size, such as 1024"
+    return f"with tiles an image of at most {limits.largest_image} pixels: resize it first {_set_by('largest-image')}"
+
+
+def _check_tiles(size: Size, limits: Limits) -> None:
+    """Checks the tiles of a large image: each is an image of its own, and they are as many as the image has pixels for.
+
+    Raises:
+        BadRequest: a tile is too large or can have too many masks, or there are too many tiles.
+    """
+    if size.tile_pixels > limits.max_pixels:
+        raise BadRequest(
+            f"a tile has {size.tile_pixels} pixels, more than the {limits.max_pixels} allowed",
+            f"a tile_size of at most {math.isqrt(limits.max_pixels)} {_set_by('max-pixels')}",
+            "pixels",
+        )
+    most_tiles = limits.max_tiles * size.pixels // limits.max_pixels
+    if size.tiles > most_tiles:
+        raise BadRequest(
+            f"the image has {size.tiles} tiles, more than the {most_tiles} allowed for its {size.pixels} pixels",
+            f"a larger tile_size or a smaller tile_overlap {_set_by('max-tiles')}",
+            "pixels",
+        )
+    if size.masks * size.tile_pixels > limits.max_mask_pixels:
+        raise BadRequest(
+            f"{size.masks} masks of a tile have up to {size.masks * size.tile_pixels} pixels, more than the "
+            f"{limits.max_mask_pixels} allowed",
+            f"max_detections of at most {limits.max_mask_pixels // size.tile_pixels}, or a smaller tile_size "
+            f"{_set_by('max-mask-pixels')}",
+            "pixels",
+        )
 
 
 def check_sum(sizes: Sequence[Size], limits: Limits) -> None:
     """Checks all images of a request together.
 
     Raises:
-        BadRequest: the images have too many pixels or tiles, or their masks can have too many pixels.
+        BadRequest: the images have too many pixels or tiles, their masks can have too many pixels, or a large image
+            isn't alone.
     """
+    if any(is_large(size, limits) for size in sizes):
+        if len(sizes) > 1:
+            raise BadRequest(
+                f"the request has {len(sizes)} images, and one has more than {limits.max_pixels} pixels",
+                f"an image of more than {limits.max_pixels} pixels in a request of its own",
+                "pixels",
+            )
+        return
     pixels = sum(size.pixels for size in sizes)
     if pixels > limits.max_request_pixels:
         raise BadRequest(

@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, errors_name, preview
-from tensormask_server.images.encoded import DecodedImage, EncodedImage
+from tensormask_server.formats import FORMATS, listed
+from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError, TooManyPixelsError
+from tensormask_server.images.large import LargeImage
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.other_files import other_file
 from tensormask_server.images.signatures import SIGNATURES, is_image
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.prediction.tile_grid import number_of_tiles
+from tensormask_server.prediction.tile_grid import number_of_tiles, pixels_of_tile
 from tensormask_server.requests.base64_files import unwrapped
 from tensormask_server.requests.binary_tensors import json_length
 from tensormask_server.requests.form_fields import BODY, EXPECTED_CALL, Part, read_fields
 from tensormask_server.requests.json_bodies import EXPECTED_JSON, read_json
 from tensormask_server.requests.json_pixels import parse_json
-from tensormask_server.requests.limits import Size, check_number, check_size, check_sum, expected_size
+from tensormask_server.requests.limits import Size, check_number, check_size, check_sum, expected_size, is_large
 from tensormask_server.requests.options import options_of_headers, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage
@@ -43,7 +45,7 @@ FILE_NAME = re.compile(rb"[^{}\[\]\n]{1,300}\.[A-Za-z]{3,4}")
 class RequestedImage:
     """One image and the options for it."""
 
-    image: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray | LargeImage  # uint8 (H, W, 3), RGB
     options: PredictionOptions
     response: ResponseOptions
     notes: tuple[str, ...] = ()  # on how the image was decoded, for the response
@@ -89,15 +91,16 @@ def parse_request(
             image = each.image if isinstance(each.image, np.ndarray) else _open(each.image, limits)
             size = _size(image, each.options.prediction, max_masks, auto_tile_size)
             check_size(size, limits)
+            if is_large(size, limits):
+                _check_large(image, each.options.response)
         opened.append((each, image))
         sizes.append(size)
     check_sum(sizes, limits)
     items = []
-    for each, image in opened:
+    for (each, image), size in zip(opened, sizes, strict=True):
         with errors_name(each.name):
-            decoded = _decode(image, each.options.image)
-            options = each.options
-            items.append(RequestedImage(decoded.pixels, options.prediction, options.response, decoded.notes))
+            pixels, notes = _decode(image, each.options.image, is_large(size, limits))
+            items.append(RequestedImage(pixels, each.options.prediction, each.options.response, notes))
     return Request(items, protocol)
 
 
@@ -174,13 +177,36 @@ def _size(image: EncodedImage | np.ndarray, options: PredictionOptions, max_mask
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
     if max_masks > 0 and options.max_detections is not None:
         max_masks = options.max_detections
-    return Size(height, width, max_masks, number_of_tiles(height, width, options, auto_tile_size))
+    tiles = number_of_tiles(height, width, options, auto_tile_size)
+    return Size(height, width, max_masks, tiles, pixels_of_tile(height, width, options, auto_tile_size))
 
 
-def _decode(image: EncodedImage | np.ndarray, options: ImageOptions) -> DecodedImage:
+def _check_large(image: EncodedImage | np.ndarray, response: ResponseOptions) -> None:
+    """Checks that nothing of a large image's size has to be made for the response.
+
+    Raises:
+        BadRequest: the image isn't a file, or the format has arrays of the image's size.
+    """
     if isinstance(image, np.ndarray):
-        return DecodedImage(np.ascontiguousarray(image))
+        raise BadRequest("the large image is an array", "an image's bytes: a JPEG, or a TIFF in tiles", "pixels")
+    if FORMATS[response.format].is_full_size:
+        expected = listed([each for each in FORMATS.values() if not each.is_full_size])
+        raise BadRequest(f"format {response.format} has the size of the large image", f"format: {expected}", "option")
+    if response.format == "polygons" and response.image_data == "embed":
+        raise BadRequest("the polygons would embed the large image", "the option image_data: none", "option")
+
+
+def _decode(
+    image: EncodedImage | np.ndarray, options: ImageOptions, is_large: bool
+) -> tuple[np.ndarray | LargeImage, tuple[str, ...]]:
+    """The image, and notes for the response."""
+    if isinstance(image, np.ndarray):
+        return np.ascontiguousarray(image), ()
     try:
-        return image.decoded(options)
+        if is_large:
+            large = image.large(options)
+            return large, large.notes
+        decoded = image.decoded(options)
+        return decoded.pixels, decoded.notes
     except ImageError as error:
         raise BadRequest(error.found, error.expected or EXPECTED_BODY, "image") from error

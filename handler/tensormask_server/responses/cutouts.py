@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest
+from tensormask_server.images.large import part_of
 from tensormask_server.prediction.image_masks import MaskCrop
 from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
@@ -40,7 +41,9 @@ def cutouts(result: Result) -> bytes:
                 continue
             mask = crop.pixels[place]
             rgba = np.zeros((*mask.shape, 4), np.uint8)
-            np.copyto(rgba[..., :3], result.image[crop.place][place], where=mask[..., None])
+            rows, columns = place
+            pixels_there = part_of(result.image, crop.top + rows.start, crop.left + columns.start, *mask.shape)
+            np.copyto(rgba[..., :3], pixels_there, where=mask[..., None])
             rgba[..., 3] = mask * np.uint8(255)
             name = _name(i + 1, result.model.class_names[detections.classes[i]], float(detections.scores[i]))
             archive.writestr(zipfile.ZipInfo(name), png_of(rgba))  # ZipInfo has a fixed date

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tensormask_server.images.large import all_of
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
@@ -16,7 +17,7 @@ MARGIN = 2  # pixels around a label's text
 
 def png(result: Result) -> bytes:
     """Encodes a PNG of the image with masks, boxes, names and scores drawn on it."""
-    return png_of(draw_detections(result.image, result.detections, result.model.class_names))
+    return png_of(draw_detections(all_of(result.image), result.detections, result.model.class_names))
 
 
 def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from contourpy import FillType, contour_generator
 
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.images.large import all_of
 from tensormask_server.prediction.image_masks import MaskCrop
 from tensormask_server.responses.outlines import Outline, simplified
 from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
 
+LARGEST_MASK = 1 << 26  # pixels of a mask's rectangle; each takes 8 bytes while its outline is computed
 LABELME_VERSION = "5.5.0"  # the version of the file format
 
 
@@ -31,9 +34,19 @@ def labelme_file(result: Result) -> dict[str, Any]:
         The tree of a LabelMe file, with the image in it as a PNG, or without it by the option `image_data`. Points are
         x, y in pixels of the image. The centre of the first pixel is at 0.5, 0.5. A mask of several pieces has one
         shape for each piece, with the same group_id.
+
+    Raises:
+        BadRequest: a mask is too large for its outline to be computed.
     """
     detections, response = result.detections, result.response
     assert detections.image_masks is not None
+    largest = max((crop.pixels_spanned for crop in detections.image_masks), default=0)
+    if largest > LARGEST_MASK:
+        raise BadRequest(
+            f"a mask spans {largest} pixels, more than the {LARGEST_MASK} of which polygons are made",
+            "format coco, a smaller image, or a higher score_threshold",
+            "response",
+        )
     shapes = []
     for i, (crop, class_number) in enumerate(zip(detections.image_masks, detections.classes.tolist(), strict=True)):
         outlines = [simplified(each, response.tolerance) for each in _outlines(crop, response.holes == "keep")]
@@ -55,7 +68,9 @@ def labelme_file(result: Result) -> dict[str, Any]:
         "flags": {},
         "shapes": shapes,
         "imagePath": response.file_name or "image.png",
-        "imageData": base64.b64encode(png_of(result.image)).decode() if response.image_data == "embed" else None,
+        "imageData": base64.b64encode(png_of(all_of(result.image))).decode()
+        if response.image_data == "embed"
+        else None,
         "imageHeight": height,
         "imageWidth": width,
     }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tensormask_server.images.large import LargeImage
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.options import DEFAULT_RESPONSE, ResponseOptions
 
@@ -21,7 +22,7 @@ class Model:
 class Result:
     """One image, its detections, and how to encode them."""
 
-    image: np.ndarray  # uint8 (H, W, 3), RGB
+    image: np.ndarray | LargeImage  # uint8 (H, W, 3), RGB
     detections: Detections
     model: Model
     response: ResponseOptions = DEFAULT_RESPONSE

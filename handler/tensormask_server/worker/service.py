@@ -11,14 +11,17 @@ import torch
 
 from tensormask_server.bad_request import BadRequest, FullBatchError, TooSlowError, clear_frames, fault_of
 from tensormask_server.formats import JSON
+from tensormask_server.images.errors import ImageError
+from tensormask_server.images.large import LargeImage
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.detections import PredictionOptions, UnsupportedOption
 from tensormask_server.prediction.engine import Engine
+from tensormask_server.prediction.image_masks import LargeMasksError
 from tensormask_server.prediction.inputs import unreduced_side
 from tensormask_server.prediction.tile_grid import number_of_tiles
 from tensormask_server.request_log import RequestLog
 from tensormask_server.requests.form_fields import size_of
-from tensormask_server.requests.parsing import parse_request
+from tensormask_server.requests.parsing import RequestedImage, parse_request
 from tensormask_server.responses.encoding import error_json
 from tensormask_server.responses.protocols import Content
 from tensormask_server.responses.result import Model, Result
@@ -30,6 +33,8 @@ from tensormask_server.worker.request_ids import HEADER, request_id
 from tensormask_server.worker.request_records import request_record
 
 logger = logging.getLogger(__name__)
+
+CUTOUTS = "cutouts"  # the only format that needs the pixels of a large image
 
 
 class RawRequest(NamedTuple):
@@ -106,6 +111,7 @@ class Service:
                 )
             for item in job.request.items:
                 self.engine.check(item.options)
+                self._check_whole(item)
         except BadRequest as error:
             job.fail(error)
             clear_frames(error)
@@ -116,6 +122,19 @@ class Service:
             job.fail(fault_of(error))
             clear_frames(error)
         return job
+
+    def _check_whole(self, item: RequestedImage) -> None:
+        """
+        Raises:
+            BadRequest: the network would see a whole image that is large and isn't reduced.
+        """
+        is_unreduced = self.engine.config.input.min_size == 0
+        if isinstance(item.image, LargeImage) and item.options.tile_whole and is_unreduced:
+            raise BadRequest(
+                "tile_whole is true, and this network doesn't reduce images",
+                f"tile_whole of false for an image of more than {self.options.limits.max_pixels} pixels",
+                "option",
+            )
 
     def _predict(self, jobs: Sequence[Job]) -> None:
         """Runs the network on all images together.
@@ -153,6 +172,9 @@ class Service:
                 Result(item.image, next(detections), self.model, item.response, item.notes, limit)
                 for item in job.request.items
             ]
+            for item in job.request.items:
+                if isinstance(item.image, LargeImage) and item.response.format != CUTOUTS:
+                    item.image.release()
             job.stopwatch.seconds |= stopwatch.seconds
 
     def _detect_one(self, job: Job) -> None:
@@ -161,6 +183,10 @@ class Service:
             self._detect([job])
         except TimeLimitError as error:
             job.fail(TooSlowError(error.limit))
+        except ImageError as error:  # a part of a large image that is read only now
+            job.fail(BadRequest(error.found, error.expected or "an image that isn't damaged", "image"))
+        except LargeMasksError as error:
+            job.fail(BadRequest(error.found, error.expected, "pixels"))
         except Exception as error:
             logger.exception("a request failed")
             job.fail(fault_of(error))

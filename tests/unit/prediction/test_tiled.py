@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tensormask_server import Detections, PredictionOptions, Predictor
+from tensormask_server.images.large import LargeImage
+from tensormask_server.prediction import image_masks
+from tensormask_server.prediction.image_masks import LargeMasksError
 from tensormask_server.prediction.tile_grid import requested_tiles
 from tensormask_server.prediction.tile_merging import TileMerger
 
@@ -97,3 +100,33 @@ def test_other_options_hold_with_tiles(predictor: Predictor, options: Prediction
     assert set(found.classes.tolist()) <= set(allowed)
     assert (found.boxes >= 0).all()
     assert (found.boxes <= [140, 100, 140, 100]).all()
+
+
+def test_a_large_image_is_read_part_by_part_and_has_the_same_detections(predictor: Predictor) -> None:
+    pixels = noise(100, 140)
+    read: list[tuple[int, int]] = []
+
+    def region(top: int, left: int, height: int, width: int) -> np.ndarray:
+        read.append((height, width))
+        return pixels[top : top + height, left : left + width]
+
+    [expected] = predictor([pixels], TILES)
+    [found] = predictor([LargeImage(100, 140, region)], TILES)
+    assert len(found) > 0
+    assert_equal(found, expected)
+    assert read[: 2 * 3] == [(64, 64)] * 6
+
+
+def test_masks_that_span_too_many_pixels_are_an_error(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one tile, and of all tiles together."""
+    image = noise(100, 140)
+    [found] = predictor([image])
+    assert found.image_masks is not None
+    of_image = sum(crop.pixels_spanned for crop in found.image_masks)
+    monkeypatch.setattr(image_masks, "MOST_PIXELS", of_image)
+    assert predictor([image])
+    with pytest.raises(LargeMasksError):
+        predictor([image], TILES)
+    monkeypatch.setattr(image_masks, "MOST_PIXELS", 100)
+    with pytest.raises(LargeMasksError):
+        predictor([image])

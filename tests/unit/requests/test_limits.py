@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 from tensormask_server.bad_request import BadRequest
+from tensormask_server.images.large import LargeImage
 from tensormask_server.options import Limits
 from tensormask_server.requests.parsing import Request, parse_request
 
@@ -128,3 +129,50 @@ def test_a_network_without_masks_has_no_limit_of_masks() -> None:
 
 def test_the_defaults_take_the_largest_image_with_all_its_masks() -> None:
     assert parsed({"image": png(2048, 2048)}).items
+
+
+def in_tiles(**options: object) -> dict[str, Any]:
+    return {"image": png(80, 120), "tile_size": 32, "max_detections": 1, **options}
+
+
+def test_a_large_image_is_read_in_tiles() -> None:
+    limits = Limits(max_pixels=1200, largest_image=9600, max_side=30)
+    [item] = parsed(in_tiles(), limits).items
+    assert isinstance(item.image, LargeImage)
+    assert item.image.shape == (80, 120, 3)
+    [item] = parsed(in_tiles(image=png(10, 30))).items
+    assert isinstance(item.image, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "found", "expected"),
+    [
+        (in_tiles(tile_size="none"), {}, "the image has 9600 pixels", "tile_size, such as 1024"),
+        (in_tiles(image=png(82, 122)), {}, "the image has 10004 pixels", "at most 10000 pixels.*--largest-image"),
+        (in_tiles(tile_size=40), {}, "a tile has 1600 pixels", "tile_size of at most 34 .*--max-pixels"),
+        (in_tiles(), {"max_tiles": 1}, "the image has 16 tiles, more than the 8 allowed", "--max-tiles"),
+        (in_tiles(max_detections=4), {"max_mask_pixels": 4000}, "4 masks of a tile have up to 4096", "at most 3, "),
+        (in_tiles(format="png"), {}, "format png has the size", "format: coco, polygons, csv or cutouts"),
+        (in_tiles(format="npz"), {}, "format npz has the size", "coco"),
+        (in_tiles(format="torch"), {}, "format torch has the size", "coco"),
+        (in_tiles(format="labelmap"), {}, "format labelmap has the size", "coco"),
+        (in_tiles(format="polygons"), {}, "would embed the large image", "image_data: none"),
+        (
+            instances((80, 120), (1, 1), tile_size=32, max_detections=1),
+            {},
+            "the request has 2 images, and one has more than 1200 pixels",
+            "a request of its own",
+        ),
+    ],
+)
+def test_what_a_large_image_can_not_have(
+    body: dict[str, Any], limits: dict[str, int], found: str, expected: str
+) -> None:
+    with pytest.raises(BadRequest, match=re.escape(found)) as caught:
+        parsed(body, Limits(max_pixels=1200, largest_image=10000, **limits))
+    assert re.search(expected, caught.value.expected)
+
+
+def test_polygons_without_the_image_can_be_of_a_large_one() -> None:
+    limits = Limits(max_pixels=1200, largest_image=10000)
+    assert parsed(in_tiles(format="polygons", image_data="none"), limits).items

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_fill_holes
+from tensormask_server.bad_request import BadRequest
+from tensormask_server.responses import polygons
 from tensormask_server.responses.encoding import encode
 
 from tests.unit.responses.examples import shapes
@@ -80,3 +82,14 @@ def test_labelme_opens_the_file_and_sees_the_masks(labelme: Path, tmp_path: Path
             assert (found & expected).sum() >= 0.99 * expected.sum()
             # labelme draws a polygon's line as well as its inside, and so the way to a hole
             assert (found & ~binary_dilation(expected, np.ones((3, 3)))).sum() <= (10 if name == "holes.json" else 0)
+
+
+def test_a_mask_whose_outline_would_take_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = shapes(format="polygons")
+    assert result.detections.image_masks is not None
+    largest = max(crop.pixels_spanned for crop in result.detections.image_masks)
+    monkeypatch.setattr(polygons, "LARGEST_MASK", largest)
+    assert encode(result)
+    monkeypatch.setattr(polygons, "LARGEST_MASK", largest - 1)
+    with pytest.raises(BadRequest, match=f"a mask spans {largest} pixels"):
+        encode(result)

@@ -9,14 +9,16 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from tensormask_server import PredictionOptions, Predictor, load_predictor
 from tensormask_server.options import HandlerOptions, handler_options
+from tensormask_server.prediction import image_masks
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
 from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
@@ -89,6 +91,54 @@ def test_too_many_tiles_are_refused_before_anything_is_decoded(service: Service)
     [response] = respond(service, {"body": cut, "tile_size": b"32"}, max_tiles=5)
     assert response.status == 400
     assert json.loads(response.body)["error"] == "the request has 31 tiles, more than the 5 allowed"
+
+
+LARGE = {"max_pixels": 9300, "largest_image": 20_000, "max_side": 100}  # of 150×130 pixels, tiles may have 96×96
+
+
+@pytest.mark.parametrize("format", ["coco", "csv", "cutouts", "polygons"])
+def test_a_large_image_has_the_response_of_any_other(service: Service, format: str) -> None:
+    """Although it never becomes one array."""
+    fields = {"body": png(150, 130), "tile_size": b"96", "score_threshold": b"0.1", "format": format.encode()}
+    fields |= {"image_data": b"none"} if format == "polygons" else {}
+    [expected] = respond(service, fields)
+    [response] = respond(service, fields, **LARGE)
+    assert response.status == 200
+    assert int(response.headers["X-Instance-Count"]) > 0
+    assert response.body == expected.body
+
+
+def test_a_block_that_is_damaged_fails_its_request_only(service: Service) -> None:
+    content = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 130, 3), np.uint8)
+    tifffile.imwrite(content, pixels, tile=(32, 32), compression="deflate")
+    with tifffile.TiffFile(io.BytesIO(content.getvalue())) as file:
+        start, count = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
+    damaged = content.getvalue()[:start] + bytes(count) + content.getvalue()[start + count :]
+    good = {"body": png(150, 130), "tile_size": b"96"}
+    [bad, other] = respond(service, {**good, "body": damaged}, good, **LARGE)
+    assert (bad.status, other.status) == (400, 200)
+    assert "can't read the image" in json.loads(bad.body)["error"]
+
+
+def test_masks_that_span_too_much_fail_their_request_only(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_masks, "MOST_PIXELS", 5000)
+    tiled = {"body": png(150, 130), "tile_size": b"96", "score_threshold": b"0.1"}
+    [large, small] = respond(service, tiled, {"body": png(32, 32), "max_detections": b"1"}, **LARGE)
+    assert (large.status, small.status) == (400, 200)
+    assert "the masks span more than" in json.loads(large.body)["error"]
+
+
+def test_a_large_image_is_not_seen_as_a_whole_by_a_network_that_reduces_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = cast(Predictor, service.engine).network
+    unreduced = replace(network.config, input=replace(network.config.input, min_size=0))
+    monkeypatch.setattr(network, "config", unreduced)
+    fields = {"body": png(150, 130), "tile_size": b"96"}
+    [whole, parts] = respond(service, fields, {**fields, "tile_whole": b"false"}, **LARGE)
+    assert (whole.status, parts.status) == (400, 200)
+    assert "tile_whole" in json.loads(whole.body)["error"]
 
 
 def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
