@@ -68,7 +68,7 @@ def _merged(
     stopwatch: Stopwatch,
 ) -> Detections:
     merger = TileMerger(image.shape[0], image.shape[1], max_detections)
-    step = BATCHES * batch_size
+    step = batch_size if isinstance(image, LargeImage) else BATCHES * batch_size  # parts of a large image are copies
     for start in range(0, len(tiles), step):
         stopwatch.check_limit()
         batch = tiles[start : start + step]
