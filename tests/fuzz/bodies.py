@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import strategies as st
+from tensormask_server.requests.option_values import OPTIONS as ALL_OPTIONS
 from tensormask_server.requests.options import ALIASES
-from tensormask_server.requests.options import OPTIONS as ALL_OPTIONS
 
 from tests.fuzz import images
 
