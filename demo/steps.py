@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from tensormask_server.models.table import model_named
 from tensormask_server.printable import one_line
 from tensormask_server.torchserve.java import JavaNotFound
 from tensormask_server.torchserve.process import TorchServe, TorchServeError
@@ -17,6 +18,7 @@ from tensormask_server.torchserve.properties import PropertiesError, read_proper
 
 ROOT = Path(__file__).parents[1]
 MODEL = Path("demo/model")
+ABOUT = model_named("demo").classes
 # the data set's code composed one, of drawings that aren't in the training data; a browser drew the other
 IMAGES = (Path("demo/images/composed.jpg"), Path("demo/images/page.png"))
 OUTPUT = Path("demo/output")
@@ -52,7 +54,7 @@ def _run_all() -> None:
         "--classes",
         MODEL / "classes.txt",
     )
-    _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD)
+    _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD, "--about", ABOUT)
     print("2. torchserve with this archive")
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
     with TorchServe(Path("model_store/demo.mar"), properties, Path("logs")) as server:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from tensormask_server.printable import printable, quoted
+from tensormask_server.printable import is_one_line, printable, quoted
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
@@ -13,6 +13,7 @@ DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 GPU_BATCH_SIZE = 8  # images that a GPU runs together
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
 
+LONGEST_ABOUT = 300  # characters
 MOST_PIXELS = 1 << 31  # H·W; a mask's run lengths have 32 bits
 
 
@@ -58,6 +59,7 @@ class Limits:
 class HandlerOptions:
     """The options of a server. A request can replace the score threshold and the options of tiles."""
 
+    about: str = ""  # ends the page's sentence "This network knows …"; one line of at most LONGEST_ABOUT characters
     score_threshold: float = 0.5  # 0…1: a detection's score must be above it. The default of requests and of bulk
     engine: str = "native"  # one of ENGINES: our own network, or detectron2's
     device: str = "auto"  # where the network runs: one of DEVICES
@@ -69,6 +71,9 @@ class HandlerOptions:
     tile_whole: bool = True
 
     def __post_init__(self) -> None:
+        if not _is(self.about, str) or len(self.about) > LONGEST_ABOUT or not is_one_line(self.about):
+            expected = f"expected one line of at most {LONGEST_ABOUT} characters"
+            raise OptionError(f"about is {quoted(self.about)}; {expected}")
         threshold = self.score_threshold
         if not _is(threshold, int, float) or not 0 <= threshold <= 1:
             hint = did_you_mean_fraction(threshold)

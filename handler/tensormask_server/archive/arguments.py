@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import add_tile_arguments
-from tensormask_server.models.arguments import add_model_arguments, model_files, model_name
+from tensormask_server.models.arguments import add_model_arguments, model_classes, model_files, model_name
 from tensormask_server.options import (
     DEVICES,
     ENGINES,
@@ -58,6 +58,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add("--name", help=f"the model's name, in its URL too (default: the NAME of --model, else {defaults.name})")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: the model's, or COCO's for 80)")
+    add("--about", metavar="TEXT", help='ends the page\'s "This network knows …" (default: that of --model)')
     add(
         "-t",
         "--threshold",
@@ -114,6 +115,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         raise ArchiveError(f"--name is {quoted(name)}; expected letters, digits, - and _")
     try:
         options = HandlerOptions(
+            about=model_classes(parsed) if parsed.about is None else parsed.about,
             score_threshold=parsed.threshold,
             engine=parsed.engine,
             device=parsed.device,

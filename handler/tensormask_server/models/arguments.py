@@ -52,10 +52,18 @@ def model_name(parsed: argparse.Namespace) -> str | None:
     Raises:
         ModelError: several are given, or no model has this name.
     """
-    models: list[str] = parsed.models or []
-    if len(models) > 1:
-        raise ModelError(f"--model is given {len(models)} times; expected one model")
-    return model_named(models[0]).name if models else None
+    model = _listed_model(parsed)
+    return model.name if model else None
+
+
+def model_classes(parsed: argparse.Namespace) -> str:
+    """What the model knows, in words, where it is given by name; otherwise "".
+
+    Raises:
+        ModelError: several are given, or no model has this name.
+    """
+    model = _listed_model(parsed)
+    return model.classes if model else ""
 
 
 def model_files(parsed: argparse.Namespace) -> ModelFiles:
@@ -77,8 +85,15 @@ def list_of_models() -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append("")
-    lines += [f"{model.name}: classes: {model.classes}; licence of the weights: {model.licence}" for model in MODELS]
+    lines += [f"{model.name} knows {model.classes}; licence of the weights: {model.licence}" for model in MODELS]
     return lines
+
+
+def _listed_model(parsed: argparse.Namespace) -> ListedModel | None:
+    models: list[str] = parsed.models or []
+    if len(models) > 1:
+        raise ModelError(f"--model is given {len(models)} times; expected one model")
+    return model_named(models[0]) if models else None
 
 
 def _row(model: ListedModel) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class ListedModel:
     config: str  # the path of a file that this package ships, below SHIPPED
     weights: str  # a path below PUBLISHED, or of a file that this package ships
     size: int  # bytes of the weights; of published ones about
-    classes: str  # in words
+    classes: str  # what it knows, in words
     licence: str
     sha256: str = ""  # of the weights; of published ones the first digits, which is all that is known
     box_ap: float | None = None  # on COCO's val2017
@@ -46,7 +46,7 @@ MODELS = (
         sha256="e8df31",
         box_ap=41.4,
         mask_ap=35.8,
-        classes="COCO's 80, in photographs",
+        classes="COCO's 80 classes, in photographs",
         licence=f"detectron2's: see {DETECTRON2}",
     ),
     ListedModel(
@@ -57,7 +57,7 @@ MODELS = (
         sha256="8f325c",
         box_ap=37.6,
         mask_ap=32.4,
-        classes="COCO's 80, in photographs",
+        classes="COCO's 80 classes, in photographs",
         licence=f"detectron2's: see {DETECTRON2}",
     ),
     ListedModel(
@@ -67,7 +67,7 @@ MODELS = (
         size=4_426_794,
         sha256="42f2985566d0119aed362798cf1a0027350f135cd5857b51c7fee06559a03253",
         class_names="demo/model/classes.txt",
-        classes="20 of COCO's, in drawings (emoji); none in photographs",
+        classes="20 kinds of drawings (emoji), and no photographs",
         licence="Apache-2.0, of drawings named in demo/README.md",
         is_published=False,
     ),

@@ -64,6 +64,7 @@ def load_service(
         options.limits.max_side,
         options.score_threshold,
         names,
+        options.about,
         engine.config.input,
         options.tile_size,
     )

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.options import HandlerOptions
 
 ROOT = Path(__file__).parents[3]
 
 
-def options_of(*arguments: str) -> HandlerOptions:
+MODEL = ("-cp", str(ROOT / "demo/model/config.yaml"), "-tp", str(ROOT / "demo/model/weights.pkl"))
+
+
+def options_of(*arguments: str, model: tuple[str, ...] = MODEL) -> HandlerOptions:
     parser = argparse.ArgumentParser()
     add_archive_arguments(parser)
-    model = ("-cp", str(ROOT / "demo/model/config.yaml"), "-tp", str(ROOT / "demo/model/weights.pkl"))
     parsed = parser.parse_args([*model, *arguments])
     parsed.threshold, parsed.output = 0.5, Path("model_store")
     return archive_request(parsed).options
@@ -29,6 +32,16 @@ def test_an_archive_has_the_options_of_tiles() -> None:
     assert (options.tile_size, options.tile_overlap, options.tile_whole) == ("auto", 0.3, False)
     assert options.limits.max_tiles == 9
     assert options_of("--tile-size", "384").tile_size == 384
+
+
+def test_a_model_by_its_name_says_what_it_knows() -> None:
+    demo = ("--model", "demo")
+    assert options_of(model=demo).about == "20 kinds of drawings (emoji), and no photographs"
+    assert options_of("--about", "cells", model=demo).about == "cells"
+    assert options_of("--about", "", model=demo).about == ""
+    assert options_of("--about", "two kinds of cells").about == "two kinds of cells"
+    with pytest.raises(ArchiveError, match="--about is"):
+        options_of("--about", "two\nlines")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def try_it_page(
     max_side: int,
     score_threshold: float,
     class_names: Sequence[str],
+    about: str,
     input_config: InputConfig,
     tile_size: int | str | None = None,
 ) -> Page:
@@ -51,6 +52,7 @@ def try_it_page(
         max_pixels, max_side: the server's limits. The page shrinks larger images before it sends them.
         score_threshold: the first value of the page's slider.
         class_names: what the model finds. The page lists them.
+        about: the end of a sentence that begins with "This network knows", or "".
         input_config: of the network. The page offers tiles for an image that the network would see reduced.
         tile_size: of a request that doesn't say; None: no tiles.
 
@@ -59,7 +61,8 @@ def try_it_page(
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
-    html = html.replace("CLASSES", f"{len(class_names)} classes: {escape(', '.join(class_names))}")
+    classes = f"{len(class_names)} classes: {', '.join(class_names)}."
+    html = html.replace("CLASSES", escape(f"{about}. Its {classes}" if about else classes))
     data: dict[str, Any] = {
         "model": model,
         "max-pixels": max_pixels,
