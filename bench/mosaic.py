@@ -34,8 +34,8 @@ MOSAICS = {
     "images 0 to 47": np.arange(IMAGES),
     "images 48 to 95, shuffled": IMAGES + np.random.default_rng(5).permutation(IMAGES),
 }
-# tile_size and tile_overlap; no tile of the first three ends at a seam of the mosaic
-GRIDS = [(352, 0.6), (352, 0.5), (320, 0.5), (384, 0.2)]
+# tile_size and tile_overlap; no tile of the first four ends at a seam of the mosaic
+GRIDS = [(336, 0.6), (352, 0.6), (352, 0.5), (320, 0.5), (384, 0.2)]
 GROWTH = [(1, 1), (2, 2), (3, 4), (6, 8)]  # rows and columns of mosaics of growing size
 
 
