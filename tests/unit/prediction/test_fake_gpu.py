@@ -64,7 +64,7 @@ def test_every_operation_has_its_tensors_on_the_gpu(
 def test_a_tensor_on_the_wrong_device_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_gpu([], monkeypatch):
         there, here = torch.empty(3, device=GPU), torch.zeros(3, dtype=torch.int64)
-        with pytest.raises(RuntimeError, match="same device|different devices"):
+        with pytest.raises(RuntimeError, match=r"same device|different devices"):
             there + here
         with pytest.raises(AssertionError):
             there[here]
