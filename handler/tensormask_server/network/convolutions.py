@@ -1,4 +1,4 @@
-"""A convolution with the ReLU behind it, and with an addition between the two, which some devices compute in one pass."""
+"""A convolution with the ReLU behind it, and an addition between the two, which some devices compute in one pass."""
 
 from typing import Protocol, runtime_checkable
 
