@@ -18,7 +18,10 @@ from tensormask_server.network.batched_selection import HostCandidates, batched_
 from tensormask_server.network.dense import DenseMaps, dense_maps
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs
+from tensormask_server.network.kernels import kernels_for
 from tensormask_server.network.places import Places, places
+from tensormask_server.network.selection_kernels import OPTIONS as SELECTION_OPTIONS
+from tensormask_server.network.selection_kernels import SOURCE as SELECTION_SOURCE
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.network.transfers import images_to_device, to_device
 from tensormask_server.prediction.batched_pasting import Stretching
@@ -63,6 +66,7 @@ class BatchedPrediction:
         normalisation = config.input.pixel_mean, config.input.pixel_std
         self._mean, self._std = to_device([np.array(each, np.float32) for each in normalisation], device)
         self.mask_path = mask_path(network.head, device, dtype) if config.head.mask_on else None
+        self.selection_kernels = kernels_for(SELECTION_SOURCE, device, SELECTION_OPTIONS)
         self._places: dict[tuple[int, int], Places] = {}  # by padded shape, the latest last
         self._copying = ThreadPoolExecutor(min(MOST_COPYING, os.cpu_count() or 1))
 
@@ -80,7 +84,8 @@ class BatchedPrediction:
             maps = self.dense(images)
             places_of_shape = self._places_of(images.shape[2], images.shape[3])
             topk = self.network.config.detection.topk_candidates
-            found = batched_detections(maps, places_of_shape, [each.selection for each in inputs], topk)
+            selections = [each.selection for each in inputs]
+            found = batched_detections(maps, places_of_shape, selections, topk, self.selection_kernels)
         with stopwatch("masks"), exact_float32(self.device), exact_products(self.dtype):
             there = [
                 on_image(candidates.boxes, candidates.anchor_boxes, each.resized.shape[:2], (each.height, each.width))

@@ -12,6 +12,7 @@ from tensormask_server.network.batched_masks import GroupedMasks
 from tensormask_server.network.kernels import kernels_for
 from tensormask_server.network.mask_kernels import SOURCE as MASK_SOURCE
 from tensormask_server.network.mask_kernels import STORED, FlatMasks, KernelMasks, has_kernels
+from tensormask_server.network.selection_kernels import SOURCE as SELECTION_SOURCE
 from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
 from tensormask_server.prediction.mask_paths import path_by_kernels
 from tensormask_server.prediction.pasting_kernels import SOURCE as PASTING_SOURCE
@@ -35,6 +36,7 @@ def with_kernels(predictor: Predictor) -> Predictor:
     batched = as_on_a_gpu(predictor).batched
     assert batched is not None
     masks = KernelMasks(predictor.network.head, HostKernels(MASK_SOURCE, STORED[predictor.dtype]))
+    batched.selection_kernels = HostKernels(SELECTION_SOURCE)
     batched.mask_path = path_by_kernels(masks, HostKernels(PASTING_SOURCE))
     return predictor
 
@@ -135,7 +137,7 @@ def flattened(masks: GroupedMasks, thresholds: np.ndarray) -> FlatMasks:
             extent += [int(hits[0]), int(hits[-1]) + 1] if len(hits) else [len(each), 0]
         extents.append(extent)
     return FlatMasks(
-        torch.cat([each.flatten() for each in probabilities]),
+        torch.cat([each.T.flatten() for each in probabilities]),
         sizes,
         np.cumsum(sizes**2) - sizes**2,
         torch.tensor(extents),
