@@ -24,6 +24,7 @@ from training.data import Batches
 from training.first_few import first_few
 from training.image_files import check_image_files
 from training.losses import Losses, on_host
+from training.moving_average import MovingAverage
 from training.network import in_channels_last, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
@@ -59,6 +60,7 @@ class Run:
     name_weight: float = 0.0  # of the loss by which classes compete
     validate: Path | None = None  # a folder in COCO's format, on which the network is scored
     every: int | None = None  # iterations between these scores; None: at each checkpoint
+    average_decay: float | None = None  # of the weights' moving average, which is written too; None: there is none
     minutes: float | None = None  # after which the training stops; None: at MAX_ITER
 
 
@@ -97,7 +99,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     criterion = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(criterion, config.solver, run.optimizer)
     options = _fixed_options(config, run, data)
-    done = files.resume(run.out, criterion, optimizer, options)
+    average = None if run.average_decay is None else MovingAverage(network, run.average_decay)
+    done = files.resume(run.out, criterion, optimizer, options, average)
     if _is_first():
         if done:
             start_lines = [
@@ -137,10 +140,12 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
             values = values_of_losses()
             _check_finite(values, batch.names, iteration, run.out)
             _step(learner, optimizer, config.solver.clip_norm)
+            if average is not None:
+                average.update(iteration)
             report.add(rate, values)
             is_last = iteration + 1 == config.solver.max_iter or _is_over(end, device)
             if (is_last or (iteration + 1) % config.solver.checkpoint_period == 0) and _is_first():
-                files.save(run.out, config, criterion, optimizer, iteration + 1, options)
+                files.save(run.out, config, criterion, optimizer, iteration + 1, options, average)
             if validation is not None and (is_last or (iteration + 1) % every == 0):
                 validated = validation(network, device)
                 report.add_validation(validated, keep_best(run.out, network, validated.scores, iteration + 1))
@@ -168,6 +173,7 @@ def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[s
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
         "--name-weight": run.name_weight,
+        "--average-decay": run.average_decay,
         "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
         **_sampling_options(config.sampling, data),
