@@ -29,7 +29,7 @@ def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor
         Per array a tensor of its shape and dtype. The tensors share memory.
     """
     ends = np.cumsum([0, *(-(-each.nbytes // ALIGNMENT) * ALIGNMENT for each in arrays)]).tolist()
-    memory = _host_memory(ends[-1], device)
+    memory = _host_memory(max(ends[-1], ALIGNMENT), device)  # memory without a byte can't be viewed as another dtype
     bytes_of = memory.numpy()
     for start, each in zip(ends, arrays, strict=False):
         bytes_of[start : start + each.nbytes] = np.ascontiguousarray(each).reshape(-1).view(np.uint8)
