@@ -79,7 +79,7 @@ def batched_detections(
 
 @dataclass(frozen=True)
 class _Best:
-    """The best locations of each image, best score first. Equal scores are in the locations' order."""
+    """The best locations of each image, best score first. Of equal scores the first location's is first."""
 
     locations: Tensor  # int64 (N, n): of (cell, a, k), flattened
     scores: Tensor  # float32 (N, n)
@@ -106,18 +106,33 @@ def _best_locations(maps: DenseMaps, most: int, num_classes: int) -> _Best:
     """The `most` best locations of each image.
 
     They lie in the `most` cells that are best by their highest scores, the first of equal ones. Any location in
-    another cell has as many better ones before it. Stable sorts keep the order of equal scores, which a top-k doesn't.
+    another cell has as many better ones before it.
     """
     num_cells, channels = maps.class_logits.shape[1:]
-    order = maps.best_logits.float().sigmoid().sort(dim=1, descending=True, stable=True).indices
-    cells = order[:, : min(most, num_cells)].sort(dim=1).values  # (N, c), rising
+    _, order = _highest(maps.best_logits, min(most, num_cells))
+    cells = order.sort(dim=1).values  # (N, c), rising
     logits = maps.class_logits.gather(1, cells[:, :, None].expand(-1, -1, channels))  # (N, c, A·K)
-    scores, order = logits.float().sigmoid().flatten(1).sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, :most], order[:, :most]
+    scores, order = _highest(logits.flatten(1), most)
     rank = order // channels
     locations = torch.add(order, cells.gather(1, rank) - rank, alpha=channels)
     boxes = maps.boxes.gather(1, (locations // num_classes)[:, :, None].expand(-1, -1, 4))
     return _Best(locations, scores, locations % num_classes, boxes)
+
+
+def _highest(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The scores of the `most` best logits of each image, falling, float32 (N, most), and their indices, int64.
+
+    Of equal scores the first ones come first. A top-k doesn't promise that. So its keys are whole numbers: a score's
+    bits, which rise with a score of 0 or more, and below them the index, counted from the end.
+
+    Args:
+        logits: (N, L), L at least `most`.
+    """
+    bits = logits.float().sigmoid().view(torch.int32).long()
+    backwards = torch.arange(logits.shape[1] - 1, -1, -1, device=logits.device)
+    keys = bits.mul_(1 << 32).add_(backwards).topk(most, dim=1).values
+    scores = (keys >> 32).int().view(torch.float32)
+    return scores, logits.shape[1] - 1 - (keys & 0xFFFFFFFF)
 
 
 def _suppressed_first(

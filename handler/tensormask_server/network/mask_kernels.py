@@ -19,34 +19,13 @@ from tensormask_server.network.batched_masks import FlatCells
 from tensormask_server.network.batched_selection import HostCandidates
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.kernels import Kernels, blocks_for
+from tensormask_server.network.stored_numbers import SOURCE as STORED_NUMBERS
+from tensormask_server.network.stored_numbers import VECTOR
 from tensormask_server.network.transfers import to_device
 
-VECTOR = 8  # numbers of the features that a thread reads at a time
-# how the features are stored, by their dtype
-STORED = {torch.float32: "STORED_FLOAT32", torch.float16: "STORED_FLOAT16", torch.bfloat16: "STORED_BFLOAT16"}
-
-SOURCE = r"""
-#if defined(STORED_FLOAT32)
-typedef float stored;
-__device__ float to_float(stored x) { return x; }
-__device__ stored from_float(float x) { return x; }
-#elif defined(STORED_BFLOAT16)
-typedef unsigned short stored;
-__device__ float to_float(stored x) { return __uint_as_float((unsigned)x << 16); }
-__device__ stored from_float(float x) {
-    unsigned bits = __float_as_uint(x);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;  // to the nearest, ties to even
-}
-#elif defined(STORED_FLOAT16)
-typedef unsigned short stored;
-#ifdef __CUDACC_RTC__
-__device__ float to_float(stored x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x)); return y; }
-__device__ stored from_float(float x) { stored y; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y; }
-#endif
-#endif
-
-struct __align__(16) Eight { stored values[8]; };
-
+SOURCE = (
+    STORED_NUMBERS
+    + r"""
 // (num, height, width, channels) = finest + coarse, upsampled bilinearly by the scale
 extern "C" __global__ void add_upsampled(
     const stored* finest, const stored* coarse, stored* sum, long long num, long long height, long long width,
@@ -165,6 +144,7 @@ extern "C" __global__ void mask_entries(
     }
 }
 """
+)
 
 
 @dataclass(frozen=True)
