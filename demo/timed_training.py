@@ -36,7 +36,7 @@ from training.report import METRICS, PERIOD
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_STEPS = 3 * PERIOD  # of which the speed is measured; they belong to the training
 START_SECONDS = 15  # for a process to import torch and to read the annotations
-SCORE_SECONDS = 0.15  # for an image: its detections by each of the candidates, and its share of the scores
+SCORE_SECONDS = 0.06  # for an image: its detections by each of the candidates, and its share of the scores
 SELECTION_SEED = 901  # of images that no training sees, of the designs that it sees
 
 
@@ -127,7 +127,7 @@ def _trained(options: argparse.Namespace, work: Path, end: float) -> tuple[int, 
         return status, []
     first = time.monotonic()
     step = _seconds_per_step(_metrics(work / "trained"))
-    for_scores = START_SECONDS + SCORE_SECONDS * (options.selection_images + options.validation_images)
+    for_scores = 1.5 * START_SECONDS + SCORE_SECONDS * (options.selection_images + options.validation_images)
     for_training = end - first - START_SECONDS - for_scores
     more = max(1, int(for_training / step))
     # a step may turn out slower; then the training ends in time, and its last learning rate is higher

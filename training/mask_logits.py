@@ -6,6 +6,7 @@ operations in place of thousands, for a device to which each operation costs a l
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -150,6 +151,7 @@ def _sampled(features: Tensor, between: bool) -> Tensor:
     return padded.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+@cache
 def _taps(scale: int, mask_size: int) -> np.ndarray:
     """The weight of each of the V entries of the aligned mask in those of the natural one, float32 (λV, V)."""
     lower, upper_weight = mask_taps(scale, mask_size, torch.device("cpu"))

@@ -25,7 +25,7 @@ from training.first_few import first_few
 from training.image_files import check_image_files
 from training.losses import Losses, on_host
 from training.moving_average import MovingAverage
-from training.network import in_channels_last, network_to_train
+from training.network import in_channels_last, lay_out_gradients, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -211,6 +211,7 @@ def _check_finite(values: Mapping[str, float], image_names: Sequence[str], itera
 
 
 def _step(learner: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+    lay_out_gradients(learner)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.parameters(), clip_norm)
     optimizer.step()

@@ -53,24 +53,8 @@ def test_the_script_writes_weights_and_a_table(tmp_path: Path, drawings: Path) -
     out, start = tmp_path / "out", tmp_path / "start.pkl"
     network = network_to_train(load_training_config(config))
     write_weights(start, {name: tensor.numpy() for name, tensor in named_weights(network).items()})
-    options = [
-        "--weights",
-        start,
-        "--images",
-        6,
-        "--selection-images",
-        2,
-        "--validation-images",
-        2,
-        "--size",
-        96,
-        "--batch",
-        2,
-        "--first-steps",
-        2,
-        "--workers",
-        2,
-    ]
+    options = ["--weights", start, "--images", 6, "--selection-images", 2, "--validation-images", 2, "--size", 96]
+    options += ["--batch", 2, "--first-steps", 2, "--workers", 2]
     options += ["--gpus", 2]  # as many processes
     result = run(*options, "--minutes", 0.02, "--device", "cpu", "--precision", "float32", "--config", config,
                  "--emoji", drawings, "--out", out)  # fmt: skip
