@@ -37,6 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 FIRST_STEPS = 3 * PERIOD  # of which the speed is measured; they belong to the training
 START_SECONDS = 15  # for a process to import torch and to read the annotations
 SCORE_SECONDS = 0.06  # for an image: its detections by each of the candidates, and its share of the scores
+SHARED_MEMORY = Path("/dev/shm")  # through which the processes that read images hand batches over
+BATCHES_AHEAD = 3  # of each process: two that are made, and one that is used
+IMAGE_BYTES = 2_600_000  # of an image of 768 × 768 pixels with the bits of a dozen masks
 SELECTION_SEED = 901  # of images that no training sees, of the designs that it sees
 
 
@@ -90,6 +93,12 @@ def _fault(options: argparse.Namespace) -> str:
         return (
             f"{printable(options.emoji)} lacks the drawings of {absent} of {len(designs)} designs, and there is no npm "
             "to fetch them; copy the folder demo/output/emoji from a machine that has composed images"
+        )
+    needed = BATCHES_AHEAD * options.workers * options.batch * IMAGE_BYTES
+    if SHARED_MEMORY.exists() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        return (
+            f"{SHARED_MEMORY} has {free >> 20} MB free, and {options.workers} processes keep batches of {needed >> 20} "
+            "MB there; give a lower number of --workers"
         )
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,6 @@ from training.validation import Validation, keep_best
 
 MOST_IMAGES = 8  # named for a loss that is no number
 MOST_SIZES = 8  # of images, for which the fastest algorithms are looked for
-PREFETCHED = 4  # batches that each process makes ahead
 
 
 class TrainingStopped(Exception):
@@ -126,7 +125,6 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         batch_size=None,
         sampler=range(done, config.solver.max_iter),
         num_workers=run.workers,
-        prefetch_factor=PREFETCHED if run.workers else None,
         pin_memory=device.type == "cuda",
     )
     with closing(Report(run.out, done, config.solver.max_iter, is_shown=_is_first())) as report:
