@@ -127,3 +127,10 @@ def test_a_missing_python_is_named(tmp_path: Path) -> None:
     command = ["/bin/bash", str(tmp_path / "train_gpu.sh")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (2, "demo/train_gpu.sh: there is no no-such-python\n")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="the system has no /dev/shm")
+def test_too_little_shared_memory_is_told(tmp_path: Path, drawings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--emoji", str(drawings), "--out", str(tmp_path / "out"), "--workers", "100000000"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "give a lower number of --workers" in line
