@@ -78,6 +78,6 @@ class PackedBatch:
     def _masks(self, device: torch.device) -> Tensor:
         """uint8 (T, H, W)."""
         bits = self.bits.to(device, non_blocking=True)
-        places = torch.arange(NUM_BITS - 1, -1, -1, dtype=torch.uint8, device=device)  # the highest bit comes first
+        [places] = to_device([np.arange(NUM_BITS, dtype=np.uint8)[::-1]], device)  # the highest bit comes first
         unpacked = (bits[..., None] >> places) & 1
         return unpacked.flatten(2)[..., : self.pixels.shape[2]]

@@ -115,10 +115,9 @@ def resume(
     check_same_options(out, before, options, "--out")
     try:
         losses.load_state_dict(state["losses"])
-        fused = [group.get("fused") for group in optimizer.param_groups]  # of the device, and not of the state
+        for saved, group in zip(state["optimizer"]["param_groups"], optimizer.param_groups, strict=True):
+            saved["fused"] = group.get("fused")  # which the device decides
         optimizer.load_state_dict(state["optimizer"])
-        for group, is_fused in zip(optimizer.param_groups, fused, strict=True):
-            group["fused"] = is_fused
         if average is not None:
             average.load_state_dict(state["average"])
     except (RuntimeError, ValueError, KeyError) as error:

@@ -6,6 +6,7 @@ operations in place of thousands, for a device to which each operation costs a l
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from tensormask_server.network.align import PAD_VALUE, first_tap, mask_taps
 from tensormask_server.network.head import TensorMaskHead
-from tensormask_server.network.regions import Region
 from tensormask_server.network.transfers import to_device
 from torch import Tensor
 
@@ -81,8 +81,7 @@ def all_at_once(
     for level, size, chosen in groups:
         between = head.config.aligned_on and _is_between(head, level, size)
         if (level, between) not in maps:
-            whole = Region(0, 0, *head.mask_map_shape(level, shapes))
-            maps[level, between] = head.mask_features(towers, level, whole)
+            maps[level, between] = _mask_map(head, towers, level)
         with torch.autocast(features[0].device.type, enabled=False):
             of_map = maps[level, between].float()
             weight, bias = (each.float() for each in head.mask_pred(size))
@@ -97,6 +96,34 @@ def all_at_once(
                 at_cells = of_map.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, (rows + columns).view(-1))
                 logits = F.linear(at_cells, weight.flatten(1), bias).view(-1, *[head.mask_sizes[size]] * 2)
         yield MaskGroup(level, chosen, logits)
+
+
+def _mask_map(head: TensorMaskHead, towers: Mapping[int, Tensor], level: int) -> Tensor:
+    """As `TensorMaskHead.mask_features` of the whole map, with two products in place of the interpolation.
+
+    The gradients of an interpolation are summed in the precision of the convolutions on a GPU, those of a product in
+    float32. For the coarsest level a sum has thousands of terms.
+    """
+    if not head.config.bipyramid_on:
+        return towers[level]
+    coarse = towers[level]
+    if level:
+        upsampled = coarse.permute(0, 2, 3, 1)  # (N, h, w, C)
+        height, width = (_interpolation(length, 2**level) for length in upsampled.shape[1:3])
+        to_rows, to_columns = to_device([height, width], coarse.device)
+        upsampled = torch.matmul(to_columns.to(coarse.dtype), upsampled)  # (N, h, W, C)
+        shape = len(coarse), len(to_rows), *upsampled.shape[2:]
+        upsampled = torch.matmul(to_rows.to(coarse.dtype), upsampled.flatten(2)).view(shape)  # (N, H, W, C)
+        coarse = upsampled.permute(0, 3, 1, 2)
+    fused: Tensor = head.mask_fuse(coarse + towers[0])
+    return fused
+
+
+@cache
+def _interpolation(length: int, scale: int) -> np.ndarray:
+    """The weights by which bilinear interpolation upsamples an axis, float32 (scale·length, length)."""
+    identity = torch.eye(length)[None]
+    return np.asarray(F.interpolate(identity, scale_factor=scale, mode="linear", align_corners=False)[0].T.numpy())
 
 
 class _Windows(NamedTuple):
@@ -150,6 +177,7 @@ def _sampled(features: Tensor, between: bool) -> Tensor:
     return padded.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+@cache
 def _taps(scale: int, mask_size: int) -> np.ndarray:
     """The weight of each of the V entries of the aligned mask in those of the natural one, float32 (λV, V)."""
     lower, upper_weight = mask_taps(scale, mask_size, torch.device("cpu"))

@@ -48,5 +48,5 @@ class MovingAverage:
 
 
 def _averaged(network: nn.Module) -> dict[str, Tensor]:
-    """The entries that a detectron2 file holds: they share the memory that the network's steps change."""
+    """The entries that a detectron2 file holds. They share memory with the network, whose steps change it in place."""
     return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}

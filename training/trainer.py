@@ -25,7 +25,7 @@ from training.first_few import first_few
 from training.image_files import check_image_files
 from training.losses import Losses, on_host
 from training.moving_average import MovingAverage
-from training.network import in_channels_last, network_to_train
+from training.network import in_channels_last, lay_out_gradients, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -37,7 +37,6 @@ from training.validation import Validation, keep_best
 
 MOST_IMAGES = 8  # named for a loss that is no number
 MOST_SIZES = 8  # of images, for which the fastest algorithms are looked for
-PREFETCHED = 4  # batches that each process makes ahead
 
 
 class TrainingStopped(Exception):
@@ -126,7 +125,6 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         batch_size=None,
         sampler=range(done, config.solver.max_iter),
         num_workers=run.workers,
-        prefetch_factor=PREFETCHED if run.workers else None,
         pin_memory=device.type == "cuda",
     )
     with closing(Report(run.out, done, config.solver.max_iter, is_shown=_is_first())) as report:
@@ -211,6 +209,7 @@ def _check_finite(values: Mapping[str, float], image_names: Sequence[str], itera
 
 
 def _step(learner: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+    lay_out_gradients(learner)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.parameters(), clip_norm)
     optimizer.step()
