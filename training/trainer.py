@@ -36,7 +36,6 @@ from training.unmatched import warning_of_unmatched
 from training.validation import Validation, keep_best
 
 MOST_IMAGES = 8  # named for a loss that is no number
-MOST_SIZES = 8  # of images, for which the fastest algorithms are looked for
 
 
 class TrainingStopped(Exception):
@@ -90,8 +89,6 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         )
     data = CocoFolder(run.data, config.sampling.keep_empty)
     _check_number_of_classes(config, data)
-    # for each shape of a batch cuDNN tries which of its algorithms is the fastest, which takes long for many shapes
-    torch.backends.cudnn.benchmark = _has_few_shapes(config, data)
     start_lines: list[str] = []
     network = network_to_train(config, run.weights, start_lines.append).to(device)
     in_channels_last(network)
@@ -248,12 +245,6 @@ def _check_number_of_classes(config: TrainingConfig, data: CocoFolder) -> None:
             f"{printable(data.folder / 'instances.json')} has {len(data.category_ids)} categories; set NUM_CLASSES to "
             "their number"
         )
-
-
-def _has_few_shapes(config: TrainingConfig, data: CocoFolder) -> bool:
-    """Whether all images have the same shape, or a multiple of it, and so all batches of a size."""
-    shapes = {entry["height"] / entry["width"] for entry in data.entries}
-    return len(shapes) == 1 and len(config.images.min_sizes) <= MOST_SIZES
 
 
 def _is_over(end: float, device: torch.device) -> bool:
