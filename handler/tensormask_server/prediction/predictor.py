@@ -107,8 +107,8 @@ class Predictor:
             fuse_convolutions(self.network, device, dtype)
         self.device = device
         self.dtype = dtype
-        # a CPU takes as long for a batch as for its images one by one, which need less memory
-        self.batch_size = 1 if device.type == "cpu" else GPU_BATCH_SIZE
+        # a CPU, and a GPU in float32, take as long for a batch as for its images one by one, which need less memory
+        self.batch_size = 1 if device.type == "cpu" or dtype == torch.float32 else GPU_BATCH_SIZE
         self.batched: BatchedPrediction | None = None  # a GPU runs images together
         if device.type != "cpu":
             self.batched = BatchedPrediction(self.network, device, dtype, graphs_for(device))
@@ -137,7 +137,7 @@ class Predictor:
     ) -> list[Detections]:
         """Detects the instances on each image.
 
-        An image's detections don't depend on the other images. A GPU runs images and tiles of the same shape together.
+        An image's detections don't depend on the other images. In half precision a GPU runs images and tiles of the same shape together.
 
         Args:
             images: each uint8 (H, W, 3), RGB, or a `LargeImage`.
