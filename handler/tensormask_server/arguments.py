@@ -27,6 +27,13 @@ def whole_number(least: int, unit: str = "") -> Callable[[str], int]:
     return parse
 
 
+def port(text: str) -> int:
+    """Reads a port, as an argparse type."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a port; expected a whole number from 1 to 65535")
+    return int(text)
+
+
 def weight(text: str) -> float:
     """Reads a number of 0 or more, as an argparse type."""
     try:

@@ -1,7 +1,6 @@
 """The tensormask-server command: from an archive, or a configuration and weights, to a server that answers."""
 
 import argparse
-import re
 import signal
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from typing import Any
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.arguments import parsed_arguments, whole_number
+from tensormask_server.arguments import parsed_arguments, port, whole_number
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
@@ -160,12 +159,6 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a port; expected a whole number from 1 to 65535")
-    return int(text)
-
-
 def _memory(text: str) -> int:
     try:
         size = memory_size(text)
@@ -212,12 +205,12 @@ def _parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="0.0.0.0: all addresses, with tokens (default: %(default)s)",
     )
-    add("-p", "--port", type=_port, default=8080, help="for requests (default: %(default)s)")
+    add("-p", "--port", type=port, default=8080, help="for requests (default: %(default)s)")
     add("--no-tokens", action="store_true", help="requests need no token: for a network that only a proxy reaches")
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https, with this certificate and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
-    add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
-    add("--metrics-port", type=_port, default=8082, metavar="PORT", help="(default: %(default)s)")
+    add("--management-port", type=port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--metrics-port", type=port, default=8082, metavar="PORT", help="(default: %(default)s)")
     add(
         "--metrics-host",
         type=_host,

@@ -53,8 +53,13 @@ def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, fi
         held_bytes=memory.held_bytes,
         request_bytes=number_property(memory.properties, "max_request_size", DEFAULT_SIZE),
         response_bytes=memory.response_bytes,
-        connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
+        connections=connection_limit(files),
     )
+
+
+def connection_limit(files: int) -> int:
+    """How many connections a server may have that has this many file descriptors."""
+    return min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES))
 
 
 def raise_file_limit() -> int:
