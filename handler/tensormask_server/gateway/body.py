@@ -52,6 +52,10 @@ class Body:
             self._held = await self._read_piece()
         return self._held
 
+    def pieces_if_any(self) -> AsyncIterator[bytes] | None:
+        """The pieces; None: the request has no body."""
+        return self.pieces() if self.is_expected else None
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """The pieces, none of which is empty.
 
@@ -66,7 +70,8 @@ class Body:
 
     async def wait_until_gone(self) -> None:
         """Returns when the client has gone after it has sent its whole body. Before that, reading raises the error."""
-        await self._ended.wait()
+        if self.is_expected:
+            await self._ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

@@ -14,7 +14,7 @@ import psutil
 import uvicorn
 
 from tensormask_server import __version__
-from tensormask_server.arguments import parsed_arguments, port, whole_number
+from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
 from tensormask_server.gateway.application import application
 from tensormask_server.gateway.body import PIECE
 from tensormask_server.gateway.protocol import BoundedProtocol
@@ -31,7 +31,6 @@ HELD_BYTES = 1 << 30  # of all connections together
 BACKLOG = 2048  # connections that wait to be accepted
 KEPT_SECONDS = 30  # for which a client's connection is kept without a request
 UPSTREAM = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
-ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,15 +130,6 @@ def _upstream(text: str) -> str:
     return text
 
 
-def _origin(text: str) -> str:
-    if not ORIGIN.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text[:60]!r} is not an origin; expected https://HOST, with :PORT if it has one, in lower case and "
-            "without a path"
-        )
-    return text
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tensormask-gateway",
@@ -169,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--key-file", type=Path, metavar="FILE", help="that server's key_file.json (default: this user's server's)")
     add(
         "--cors-origin",
-        type=_origin,
+        type=origin,
         action="append",
         default=[],
         metavar="ORIGIN",

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from tensormask_server.formats import JSON
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.endpoint import Endpoint
 from tensormask_server.gateway.errors import bad_request
@@ -16,6 +17,7 @@ from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
 from tensormask_server.gateway.segment import predict_target, split_query
+from tensormask_server.gateway.upstream import UpstreamRequest
 
 ORDER = b'"channel_order":"BGR"'
 KEPT = (b"authorization",)  # the first server looked at no header, so none is an option here
@@ -33,17 +35,11 @@ def routes(gateway: Gateway) -> list[Route]:
         target = predict_target(await gateway.models.name_for(model), query)
         first = await body.peek()
         changed = in_bgr(first)
-        kept = [each for each in scope["headers"] if each[0] in KEPT]
-        await gateway.upstream.pass_on(
-            "POST",
-            target,
-            request_headers([*kept, (b"content-type", b"application/json")], scope["state"]["request_id"]),
-            body,
-            _pieces(changed, body),
-            _as_attachment(send),
-            length=None if body.length is None else body.length + len(changed) - len(first),
-            explain=explained(gateway),
-        )
+        kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"content-type", JSON.encode())]
+        headers = request_headers(kept, scope["state"]["request_id"])
+        length = None if body.length is None else body.length + len(changed) - len(first)
+        request = UpstreamRequest("POST", target, headers, _pieces(changed, body), length)
+        await gateway.upstream.pass_on(request, body, _as_attachment(send), explained(gateway))
 
     return [Route(path, Endpoint(predict), methods=["POST"]) for path in ("/model/", "/model")]
 
@@ -71,12 +67,12 @@ def in_bgr(start: bytes) -> bytes:
 
 
 async def _pieces(first: bytes, body: Body) -> AsyncIterator[bytes]:
+    """The body with another first piece."""
     yield first
-    is_first = True
-    async for piece in body.pieces():
-        if not is_first:
-            yield piece
-        is_first = False
+    pieces = body.pieces()
+    await anext(pieces)
+    async for piece in pieces:
+        yield piece
 
 
 def _as_attachment(send: Send) -> Send:

@@ -41,7 +41,7 @@ class CheckedForm:
     """A request's headers for the server behind, and the pieces of its body, which are checked as they are read."""
 
     headers: Headers
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncIterator[bytes] | None  # None: the request has no body
 
 
 async def checked_form(scope: Scope, body: Body, *, json_as_form: bool = False) -> CheckedForm:
@@ -56,6 +56,8 @@ async def checked_form(scope: Scope, body: Body, *, json_as_form: bool = False) 
         GatewayError: the body can't be a form, as its headers or its first piece say: 400.
     """
     headers: Headers = scope["headers"]
+    if not body.is_expected:
+        return CheckedForm(headers, None)
     types = HeadersByName(scope=scope).getlist("content-type")
     if len(types) > 1:
         raise bad_request(f"the request has {len(types)} headers Content-Type", "one")

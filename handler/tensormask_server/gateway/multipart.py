@@ -16,6 +16,7 @@ CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 ENCODINGS = ("7bit", "8bit", "binary")
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 LINE = b"\r\n"
+OTHER_START = "the form doesn't begin with the boundary that its Content-Type names"
 EXPECTED = "a form as curl -F data=@image.jpg, browsers and HTTP libraries write it, sent whole"
 
 
@@ -68,7 +69,7 @@ class MultipartCheck:
         if self._buffer[max(0, at - len(LINE)) : at] != LINE or after not in (LINE, b"--"):
             raise bad_request("the form's boundary stands within a line", EXPECTED)
         if self._parts == 0 and at > len(LINE):
-            raise bad_request("something precedes the form's first boundary", EXPECTED)
+            raise bad_request(OTHER_START, EXPECTED)
         self._buffer = self._buffer[end:]
         self._has_ended = after == b"--"
         self._is_in_data = False
@@ -77,7 +78,7 @@ class MultipartCheck:
     def _skip(self, size: int) -> None:
         if size > 0:
             if self._parts == 0:
-                raise bad_request("the form doesn't begin with the boundary that its Content-Type names", EXPECTED)
+                raise bad_request(OTHER_START, EXPECTED)
             self._buffer = self._buffer[size:]
 
     def _pass_headers(self) -> bool:

@@ -12,6 +12,7 @@ from tensormask_server.gateway.errors import GatewayError
 from tensormask_server.gateway.forms import checked_form
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.upstream import UpstreamRequest
 from tensormask_server.torchserve.routes import NAME
 
 # The management API, the metrics and the description of TorchServe's API aren't among them.
@@ -31,9 +32,9 @@ def routes(gateway: Gateway) -> list[Route]:
     """The routes to TorchServe. `/ping` and the predictions of each protocol are among them."""
 
     async def ping(scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(scope, receive, gateway.settings)
         headers = request_headers(scope["headers"], scope["state"]["request_id"])
-        await gateway.upstream.pass_on("GET", b"/ping", headers, body, body.pieces(), send, length=body.length)
+        body = Body(scope, receive, gateway.settings)
+        await gateway.upstream.pass_on(UpstreamRequest("GET", b"/ping", headers, None), body, send)
 
     def prediction(path: str) -> Route:
         async def predict(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +43,8 @@ def routes(gateway: Gateway) -> list[Route]:
             form = await checked_form(scope, body)
             headers = request_headers(form.headers, scope["state"]["request_id"])
             method = "GET" if scope["method"] == "HEAD" else scope["method"]  # to HEAD, TorchServe sends a body
-            await gateway.upstream.pass_on(method, target, headers, body, form.pieces, send, length=body.length)
+            request = UpstreamRequest(method, target, headers, form.pieces, body.length)
+            await gateway.upstream.pass_on(request, body, send)
 
         return Route(path, Endpoint(predict), methods=METHODS)
 

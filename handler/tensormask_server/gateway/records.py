@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tensormask_server.gateway.errors import ClientGoneError, GatewayError, error_response
 from tensormask_server.gateway.lingering import Lingering
 from tensormask_server.printable import printable
-from tensormask_server.worker.request_ids import HEADER, request_id
+from tensormask_server.request_ids import HEADER, request_id
 
 ID = HEADER.lower().encode()
 LONGEST_PATH = 200  # bytes of a path in the log
@@ -38,7 +38,7 @@ class Records:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        id = request_id(Headers(scope=scope))
+        id = request_id(Headers(scope=scope).get(HEADER, ""))
         scope["state"]["request_id"] = id
         exchange = _Exchange(Lingering(scope, receive, send), id)
         ended = "whole"

@@ -12,6 +12,7 @@ from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.forms import checked_form
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.upstream import UpstreamRequest
 
 MODEL = "model"  # the parameter of the query that names the model
 
@@ -24,16 +25,9 @@ def routes(gateway: Gateway) -> list[Route]:
         model, query = split_query(scope["query_string"])
         target = predict_target(await gateway.models.name_for(model), query)
         form = await checked_form(scope, body, json_as_form=True)
-        await gateway.upstream.pass_on(
-            "POST",
-            target,
-            request_headers(form.headers, scope["state"]["request_id"]),
-            body,
-            form.pieces,
-            send,
-            length=body.length,
-            explain=explained(gateway),
-        )
+        headers = request_headers(form.headers, scope["state"]["request_id"])
+        request = UpstreamRequest("POST", target, headers, form.pieces, body.length)
+        await gateway.upstream.pass_on(request, body, send, explained(gateway))
 
     return [Route("/v1/segment", Endpoint(segment), methods=["POST", "PUT"])]
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
@@ -21,6 +22,17 @@ ERROR_BYTES = 1 << 16  # of an error's body that is read to explain it
 
 # makes the error for the client from a status and the start of a body; None: the response is passed on as it is
 Explain = Callable[[int, httpx.Headers, bytes], GatewayError | None]
+
+
+@dataclass(frozen=True)
+class UpstreamRequest:
+    """A request for the server behind."""
+
+    method: str
+    target: bytes  # path and query
+    headers: Headers  # without those about the body's length
+    pieces: AsyncIterator[bytes] | None  # of the body; None: there is none
+    length: int | None = None  # bytes of all pieces together; None: they are sent in chunks
 
 
 class Upstream:
@@ -53,35 +65,20 @@ class Upstream:
         """Closes the connections."""
         await self._transport.aclose()
 
-    async def pass_on(
-        self,
-        method: str,
-        target: bytes,
-        headers: Headers,
-        body: Body,
-        pieces: AsyncIterator[bytes],
-        send: Send,
-        *,
-        length: int | None,
-        explain: Explain | None = None,
-    ) -> None:
+    async def pass_on(self, request: UpstreamRequest, body: Body, send: Send, explain: Explain | None = None) -> None:
         """Sends a request, and its response to the client. If the client goes away, the request is given up.
 
         Args:
-            method: of HTTP.
-            target: path and query.
-            headers: of the request, without those about its length.
+            request: for the server behind.
             body: of the client's request.
-            pieces: what is sent as the body.
             send: ASGI's.
-            length: bytes of all pieces together; None: they are sent in chunks.
             explain: makes errors of responses that the server's own code didn't make.
 
         Raises:
             GatewayError: the server doesn't respond, or the body is wrong.
             ClientGoneError: the client has gone.
         """
-        sending = asyncio.ensure_future(self._exchange(method, target, headers, body, pieces, send, length, explain))
+        sending = asyncio.ensure_future(self._exchange(request, send, explain))
         leaving = asyncio.ensure_future(body.wait_until_gone())
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,28 +91,18 @@ class Upstream:
                 with suppress(asyncio.CancelledError, Exception):
                     await task
 
-    async def _exchange(
-        self,
-        method: str,
-        target: bytes,
-        headers: Headers,
-        body: Body,
-        pieces: AsyncIterator[bytes],
-        send: Send,
-        length: int | None,
-        explain: Explain | None,
-    ) -> None:
-        framing = [] if not body.is_expected else _framing(length)
-        request = httpx.Request(
-            method,
-            self._url.copy_with(raw_path=target),
-            headers=[(b"host", self._url.netloc), *headers, *framing],
-            stream=_Stream(pieces) if framing else None,
+    async def _exchange(self, request: UpstreamRequest, send: Send, explain: Explain | None) -> None:
+        framing = _framing(request)
+        outgoing = httpx.Request(
+            request.method,
+            self._url.copy_with(raw_path=request.target),
+            headers=[(b"host", self._url.netloc), *request.headers, *framing],
+            stream=_Stream(request.pieces) if request.pieces else None,
             extensions=self._extensions,
         )
         is_started = False
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._transport.handle_async_request(outgoing)
             try:
                 if explain is not None and response.status_code >= HTTPStatus.BAD_REQUEST:
                     await self._explained(response, explain, send)
@@ -149,10 +136,12 @@ class _Stream(httpx.AsyncByteStream):
             yield piece
 
 
-def _framing(length: int | None) -> Headers:
-    if length is None:
+def _framing(request: UpstreamRequest) -> Headers:
+    if request.pieces is None:
+        return []
+    if request.length is None:
         return [(b"transfer-encoding", b"chunked")]
-    return [(b"content-length", b"%d" % length)]
+    return [(b"content-length", b"%d" % request.length)]
 
 
 async def _relay(response: httpx.Response, send: Send) -> None:

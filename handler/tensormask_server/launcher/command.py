@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,12 +12,15 @@ from typing import Any
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments, archive_request
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.arguments import parsed_arguments, port, whole_number
+from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
 from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
+from tensormask_server.extras import missing_extra
+from tensormask_server.launcher.gateway_process import GatewayOptions, gateway_arguments, running_gateway
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
+from tensormask_server.torchserve.addresses import GATEWAY, AddressError, check_port
 from tensormask_server.torchserve.certificate import with_certificate
 from tensormask_server.torchserve.guard import guarded
 from tensormask_server.torchserve.guard_limits import guard_limits, raise_file_limit
@@ -59,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{names}: with --archive the archive decides these; ./archive.sh makes one with other values")
     if bool(parsed.certificate) != bool(parsed.key):
         parser.error("--certificate CERT.pem and --key KEY.pem go together")
+    if parsed.gateway:
+        _check_gateway(parser, parsed)
+    elif parsed.cors_origin:
+        parser.error("--cors-origin is an option of the gateway; give --gateway PORT as well")
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, _stop)
@@ -80,6 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         give_up_unprinted()
     return 1  # never reached: `_serve` ends only by an exception
+
+
+def _check_gateway(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    if missing := missing_extra("gateway"):
+        parser.error(f"--gateway: {missing}")
+    if parsed.certificate:
+        parser.error("--gateway and --certificate don't go together: the gateway speaks http; let a proxy do TLS")
+    if parsed.gateway in (parsed.port, parsed.management_port, parsed.metrics_port):
+        parser.error(f"--gateway is {parsed.gateway}, which is another port of the server; expected one of its own")
 
 
 def _made_archive(parsed: argparse.Namespace) -> Path:
@@ -121,22 +137,51 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
     if memory.note:
         say(memory.note)
+    if parsed.gateway:
+        _check_gateway_address(properties, parsed)
     files = raise_file_limit()
     with TorchServe(archive, memory.properties, parsed.logs, parsed.request_log) as server:
         server.wait_until_ready()
         limits = guard_limits(memory, model, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
             _print_ready(server, parsed.host)
-            try:
-                server.wait()
-            except _Stopped:
-                server.finish(parsed.stop_timeout)
-                raise
+            arguments = gateway_arguments(_gateway_options(parsed), server, limits) if parsed.gateway else None
+            with running_gateway(arguments) as gateway:
+                try:
+                    server.wait(gateway.check)
+                except _Stopped:
+                    gateway.finish()
+                    server.finish(parsed.stop_timeout)
+                    raise
+
+
+def _check_gateway_address(properties: Mapping[str, str], parsed: argparse.Namespace) -> None:
+    """
+    Raises:
+        PropertiesError: the server speaks https, which the gateway doesn't.
+        TorchServeError: the gateway can't listen.
+    """
+    if properties["inference_address"].startswith("https:"):
+        raise PropertiesError("--gateway needs a server that speaks http; let a proxy in front do TLS")
+    try:
+        check_port(GATEWAY, f"http://{parsed.host}:{parsed.gateway}")
+    except AddressError as error:
+        raise TorchServeError(str(error)) from error
+
+
+def _gateway_options(parsed: argparse.Namespace) -> GatewayOptions:
+    return GatewayOptions(
+        host=parsed.host,
+        port=parsed.gateway,
+        origins=parsed.cors_origin,
+        idle_timeout=parsed.idle_timeout,
+        stop_timeout=parsed.stop_timeout,
+        request_log=parsed.request_log,
+    )
 
 
 def _print_ready(server: TorchServe, host: str) -> None:
-    here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
-    url = f"{here}/{server.name}/predict"
+    url = f"{server.local_url}/{server.name}/predict"
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
@@ -217,6 +262,15 @@ def _parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         metavar="HOST",
         help="for Prometheus, without a token (default: %(default)s)",
+    )
+    add("--gateway", type=port, metavar="PORT", help="start tensormask-gateway, too (default: no gateway)")
+    add(
+        "--cors-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="of the gateway: pages of this origin may read responses; may be given several times",
     )
     add(
         "--ts-config",
