@@ -90,8 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what isn't HTTP. While another response of the connection is on its way, it only closes it."""
-        if not self.is_idle:
+        """Answers what isn't HTTP. While a response of the connection is on its way, it only closes it."""
+        if not self.is_idle and (self.pipeline or self.cycle.response_started):
             self.transport.close()
             return
         content = json.dumps({"error": msg, "expected": "a request in HTTP/1.1; GET /docs lists the paths"}).encode()
