@@ -20,6 +20,7 @@ FORBIDDEN = {
     "client": ("network", "prediction", "requests", "worker", "torchserve", "torch", "PIL"),
     "bulk": ("archive", "client", "worker", "torchserve"),
     "torchserve": ("network", "prediction", "torch"),
+    "openapi": ("network", "prediction", "worker", "torchserve", "torch", "numpy", "PIL"),
 }
 
 COMMANDS = {"health", "verify"}  # files beside the folders that may import rooms; the other files are leaves
