@@ -100,11 +100,10 @@ def image_body() -> dict[str, Any]:
     json_bodies = [reference(name) for name in ("ImageRequest", "PixelsRequest", "InstancesRequest")]
     return {
         "required": True,
-        "description": f"An image file ({', '.join(SIGNATURES)}), a form, or JSON.",
+        "description": f"An image file ({', '.join(SIGNATURES)}, AVIF), a form, or JSON. Content-Type of a file may be "
+        "any but a form's, such as image/jpeg.",
         "content": {
             "application/octet-stream": {"schema": FILE},
-            "image/jpeg": {"schema": FILE},
-            "image/png": {"schema": FILE},
             "multipart/form-data": {"schema": reference("ImageForm")},
             "application/json": {
                 "schema": {"anyOf": json_bodies},

@@ -18,7 +18,7 @@ MODEL = {
 
 def gateway_paths() -> dict[str, Any]:
     """The paths of the gateway, each with its server."""
-    paths = {
+    paths: dict[str, dict[str, Any]] = {
         "/v1/segment": {
             "post": {
                 "operationId": "segment_image",

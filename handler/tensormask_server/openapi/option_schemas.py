@@ -7,7 +7,7 @@ from tensormask_server.openapi.references import reference
 from tensormask_server.requests.option_table import OPTIONS
 
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")  # of Markdown; the pages that it leads to aren't in the document
-LIST = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}
+LIST: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}
 
 
 def option_schemas() -> dict[str, Any]:
@@ -37,7 +37,9 @@ def options_table() -> str:
 
 
 def _parameter(option: str, name: str, place: str) -> dict[str, Any]:
-    schema = LIST if option == "classes" else reference(_component(option))
+    schema: dict[str, Any] = reference(_component(option))
+    if option == "classes":  # a query may repeat it
+        schema = LIST if place == "query" else LIST["items"]
     return {"name": name, "in": place, "description": _description(option), "schema": schema}
 
 
