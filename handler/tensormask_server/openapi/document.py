@@ -3,10 +3,12 @@
 from typing import Any
 
 from tensormask_server import __version__
+from tensormask_server.formats import MODEL_DESCRIPTION
 from tensormask_server.openapi.answers import answer_schemas, errors, json_answer, results
 from tensormask_server.openapi.bodies import SAMPLE, body_schemas, image_body, json_body
 from tensormask_server.openapi.gateway_paths import gateway_paths, gateway_schemas
 from tensormask_server.openapi.option_schemas import header_parameters, option_schemas, query_parameters
+from tensormask_server.openapi.references import reference
 
 VERSION = "3.1.0"  # of OpenAPI
 DESCRIPTION = """\
@@ -79,7 +81,8 @@ def _model_paths() -> dict[str, Any]:
 
 def _image_path(operation: str, where: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     """A path that takes an image in any way, and gives a browser the page."""
-    page = {"description": "The page to try the model.", "content": {"text/html": {"schema": {"type": "string"}}}}
+    content = {"text/html": {"schema": {"type": "string"}}, MODEL_DESCRIPTION: {"schema": reference("Model")}}
+    page_or_description = {"description": "The page to try the model, or its description.", "content": content}
     return {
         "parameters": [MODEL],
         "post": {
@@ -92,8 +95,9 @@ def _image_path(operation: str, where: str, parameters: list[dict[str, Any]]) ->
         },
         "get": {
             "operationId": f"{operation}_page",
-            "summary": "The page to try the model, for a browser",
-            "description": "Without text/html in `Accept` the answer says how to post an image.",
-            "responses": {"200": page, **errors()},
+            "summary": "The page to try the model, for a browser, or the model's description",
+            "description": f"`Accept` has text/html, or it is {MODEL_DESCRIPTION}. Otherwise the answer is a 400 that "
+            "says how to post an image.",
+            "responses": {"200": page_or_description, **errors()},
         },
     }
