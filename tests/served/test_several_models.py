@@ -150,7 +150,7 @@ def test_the_memory_of_all_processes_is_said_before_the_start(tmp_path: Path, ar
         r"Memory: about \d+\.\d GiB for workers \(demo \d\.\d, tiny \d\.\d\), up to \d+\.\d GiB for Java, of",
         taken.stdout,
     )
-    assert_one_line(taken, 1, "metrics_address")
+    assert_one_line(taken, 1, "choose another with --metrics-host")
 
 
 def test_models_that_can_not_fit_are_refused_with_the_sum(tmp_path: Path, archive: Path, demo: Path) -> None:
