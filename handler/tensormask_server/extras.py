@@ -32,7 +32,20 @@ BULK = {
     "tqdm": "tqdm",
 }
 HEIC = {"pi_heif": "pi-heif"}
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
+GATEWAY = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "httptools": "httptools",
+    "httpx": "httpx",
+    "psutil": "psutil",
+}
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "predict": PREDICT,
+    "serve": SERVE,
+    "bulk": BULK,
+    "heic": HEIC,
+    "gateway": GATEWAY,
+}
 
 
 def missing_extra(extra: str) -> str:

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "requests": ("worker", "client"),
     "worker": ("torchserve", "launcher", "client", "bulk"),
     "client": ("network", "prediction", "requests", "worker", "torchserve", "torch", "PIL"),
+    "gateway": ("network", "prediction", "requests", "responses", "worker", "client", "launcher", "torch", "PIL"),
     "bulk": ("archive", "client", "worker", "torchserve"),
     "torchserve": ("network", "prediction", "torch"),
     "openapi": ("network", "prediction", "worker", "torchserve", "torch", "numpy", "PIL"),

@@ -52,7 +52,7 @@ def guard_limits(memory: JavaMemory, models: Sequence[ServedModel], idle_seconds
         held_bytes=memory.held_bytes,
         request_bytes=number_property(memory.properties, "max_request_size", DEFAULT_SIZE),
         response_bytes=memory.response_bytes,
-        connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
+        connections=connection_limit(files),
     )
 
 
@@ -60,6 +60,11 @@ def _longest(queue: int, model: ServedModel) -> int:
     """Seconds from a request's last byte to its response, if all requests before it take their whole time."""
     batches = 1 + math.ceil(queue / (model.workers * model.batch_size))
     return batches * model.response_timeout
+
+
+def connection_limit(files: int) -> int:
+    """How many connections a server may have that has this many file descriptors."""
+    return min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES))
 
 
 def raise_file_limit() -> int:

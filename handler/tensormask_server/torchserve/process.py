@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -64,6 +64,16 @@ class TorchServe:
     def url(self) -> str:
         """The URL of the inference address."""
         return self._properties["inference_address"]
+
+    @property
+    def local_url(self) -> str:
+        """The same for clients on this machine: they can't connect to 0.0.0.0 everywhere."""
+        return self.url.replace("//0.0.0.0", "//127.0.0.1")
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """TorchServe's settings."""
+        return self._properties
 
     @property
     def certificate(self) -> str | None:
@@ -148,8 +158,11 @@ class TorchServe:
             f"{self._named(unready)}no worker was ready after {timeout:g} s; see the logs in {self.log_dir}"
         )
 
-    def wait(self) -> None:
+    def wait(self, look: Callable[[], None] = lambda: None) -> None:
         """Waits until TorchServe has ended or can't go on. It never returns.
+
+        Args:
+            look: is called about once a second. An exception of it ends the waiting.
 
         Raises:
             TorchServeError: it has ended, no worker of a model could be started again, or an unpacked model was
@@ -157,6 +170,7 @@ class TorchServe:
         """
         looked_at: frozenset[int] | None = None  # the worker processes when each model was last found ready
         while self._process.poll() is None:
+            look()
             self._hide_grpc()
             if missing := next((path for path in self._files if not path.exists()), None):
                 raise TorchServeError(f"a file of the unpacked model was deleted: {missing}; start the server again")

@@ -19,8 +19,10 @@ from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.image_masks import LargeMasksError
 from tensormask_server.prediction.inputs import unreduced_side
 from tensormask_server.prediction.tile_grid import number_of_tiles
+from tensormask_server.request_ids import HEADER, request_id
 from tensormask_server.request_log import RequestLog
 from tensormask_server.requests.form_fields import size_of
+from tensormask_server.requests.headers import header
 from tensormask_server.requests.parsing import RequestedImage, parse_request
 from tensormask_server.responses.encoding import error_json, json_bytes
 from tensormask_server.responses.protocols import Content
@@ -30,7 +32,6 @@ from tensormask_server.worker.description import is_for_description, model_descr
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
 from tensormask_server.worker.page import Page, is_for_page
-from tensormask_server.worker.request_ids import HEADER, request_id
 from tensormask_server.worker.request_records import request_record
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Service:
 
     def _decoded(self, raw: RawRequest) -> Job:
         fields, headers, id = raw
-        job = Job(request_id(headers, id), size_of(fields), is_for_page=is_for_page(fields, headers))
+        job = Job(request_id(header(headers, HEADER), id), size_of(fields), is_for_page=is_for_page(fields, headers))
         job.is_for_description = is_for_description(fields, headers)
         if job.is_for_page or job.is_for_description:
             return job
