@@ -60,5 +60,10 @@ def gateway_schemas() -> dict[str, Any]:
             "required": ["models"],
             "properties": {"models": {"type": "array", "items": reference("Model")}},
         },
-        "Model": {"type": "object", "required": list(model), "properties": model},
+        "Model": {
+            "type": "object",
+            "description": "A model. One whose archive an older version made has only its name.",
+            "required": ["name"],
+            "properties": model,
+        },
     }
