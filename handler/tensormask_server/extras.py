@@ -37,7 +37,6 @@ GATEWAY = {
     "uvicorn": "uvicorn",
     "httptools": "httptools",
     "httpx": "httpx",
-    "psutil": "psutil",
 }
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "predict": PREDICT,

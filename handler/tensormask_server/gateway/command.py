@@ -7,27 +7,23 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-import psutil
 import uvicorn
 
 from tensormask_server import __version__
 from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
 from tensormask_server.gateway.application import application
-from tensormask_server.gateway.body import PIECE
-from tensormask_server.gateway.protocol import BoundedProtocol
+from tensormask_server.gateway.protocol import BoundedProtocol, Bounds
 from tensormask_server.gateway.settings import Settings
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.request_log import check_log_file
-from tensormask_server.torchserve.guard import guarded
-from tensormask_server.torchserve.guard_limits import GuardLimits, connection_limit, raise_file_limit
+from tensormask_server.torchserve.guard_limits import connection_limit, raise_file_limit
 
 DEFAULTS = Settings()
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-NO_PORT = 0  # the guard watches a port of metrics, too, which a gateway doesn't have
-HELD_BYTES = 1 << 30  # of all connections together
 BACKLOG = 2048  # connections that wait to be accepted
 KEPT_SECONDS = 30  # for which a client's connection is kept without a request
 UPSTREAM = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
@@ -73,9 +69,10 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         response_seconds=parsed.response_timeout,
         request_log=parsed.request_log,
     )
+    bounds = Bounds(settings.idle_seconds, connection_limit(raise_file_limit()))
     config = uvicorn.Config(
         application(settings),
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, bounds),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         lifespan="on",
         loop="asyncio",
@@ -86,13 +83,11 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         timeout_keep_alive=min(KEPT_SECONDS, parsed.idle_timeout),
         timeout_graceful_shutdown=parsed.stop_timeout,
     )
-    limits = _guard_limits(settings, raise_file_limit())
     say(f"READY  http://{parsed.host}:{parsed.port}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
     for number in SIGNALS:
         signal.signal(number, _stop)
     try:
-        with guarded(psutil.Process(), parsed.port, NO_PORT, limits):
-            uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
     except _Stopped:  # uvicorn sends itself the signal again when its requests have ended
         say("stopped")
         return 0
@@ -101,19 +96,6 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stopped
-
-
-def _guard_limits(settings: Settings, files: int) -> GuardLimits:
-    """The limits of the clients' connections. Each holds few bytes, because bodies are streamed."""
-    return GuardLimits(
-        idle_seconds=settings.idle_seconds,
-        response_seconds=settings.response_seconds,
-        in_hand=settings.connections,
-        held_bytes=HELD_BYTES,
-        request_bytes=2 * PIECE,
-        response_bytes=2 * PIECE,
-        connections=connection_limit(files),
-    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

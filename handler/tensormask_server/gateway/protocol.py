@@ -1,6 +1,10 @@
-"""uvicorn's HTTP, with the bounds that it lacks: of a request's head, of trailers, and of the number of chunks."""
+"""uvicorn's HTTP, with the bounds that it lacks: of a head's bytes and time, of trailers, chunks and connections."""
 
+import asyncio
 import json
+import socket
+from dataclasses import dataclass
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -9,13 +13,49 @@ MOST_CHUNKS = 4096  # of less than LEAST_CHUNK bytes on the average
 LEAST_CHUNK = 64  # bytes; parsing smaller ones takes much time for little data
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What one connection may take, and all together."""
+
+    idle_seconds: float  # for a whole head, and without a byte that the client takes
+    connections: int  # at a time; for one more, the one that is idle for longest is closed
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. It is closed when a request goes beyond a bound."""
 
-    _is_in_head = False
-    _extra_bytes = 0  # of a head that isn't whole yet, and of trailers
-    _chunks = 0
-    _body_bytes = 0
+    def __init__(self, bounds: Bounds, *arguments: Any, **named: Any):
+        """
+        Args:
+            bounds: of all connections of one server.
+            arguments, named: as uvicorn gives them.
+        """
+        super().__init__(*arguments, **named)
+        self._bounds = bounds
+        self._late: asyncio.TimerHandle | None = None  # runs while a head isn't whole
+        self._began = 0.0  # when the last head began to come, or the connection was made
+        self._is_in_head = False
+        self._extra_bytes = 0  # of a head that isn't whole yet, and of trailers
+        self._chunks = self._body_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        own: socket.socket = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel ends a connection whose client reads nothing
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._bounds.idle_seconds))
+        self._wait_for_head()
+        if len(self.connections) > self._bounds.connections:
+            others = [each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_idle]
+            min(others, key=lambda each: each._began, default=self).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no request in hand."""
+        return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -23,11 +63,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._count(len(data))
 
     def on_message_begin(self) -> None:
+        self._wait_for_head()
         self._is_in_head = True
         self._extra_bytes = self._chunks = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._wait_no_more()
         self._is_in_head = False
         self._extra_bytes = 0
         super().on_headers_complete()
@@ -44,18 +86,27 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._chunks > MOST_CHUNKS and self._body_bytes < LEAST_CHUNK * self._chunks:
             self.transport.abort()
-            return
-        super().on_body(body)
+        else:
+            super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """Answers what isn't HTTP. While another response of the connection is on its way, it only closes it."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self.is_idle:
             self.transport.close()
             return
         content = json.dumps({"error": msg, "expected": "a request in HTTP/1.1; GET /docs lists the paths"}).encode()
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + content)
         self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        self._wait_no_more()
+        self._began = self.loop.time()
+        self._late = self.loop.call_later(self._bounds.idle_seconds, self.transport.abort)
+
+    def _wait_no_more(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
 
     def _count(self, size: int) -> None:
         self._extra_bytes += size

@@ -18,6 +18,8 @@ from tensormask_server.gateway.settings import Settings
 CONNECT_SECONDS = 5.0
 POOL_SECONDS = 30.0  # for which a request waits for a connection, if all are in use
 KEPT_SECONDS = 4.0  # for which a connection is kept: less than any --idle-timeout that people set
+MOST_TARGET_BYTES = 4000  # of path and query; TorchServe reads a request line of 4096 bytes
+MOST_HEADER_BYTES = 7900  # of all headers; TorchServe reads 8192 bytes
 ERROR_BYTES = 1 << 16  # of an error's body that is read to explain it
 
 # makes the error for the client from a status and the start of a body; None: the response is passed on as it is
@@ -78,6 +80,7 @@ class Upstream:
             GatewayError: the server doesn't respond, or the body is wrong.
             ClientGoneError: the client has gone.
         """
+        _check_head(request)
         sending = asyncio.ensure_future(self._exchange(request, send, explain))
         leaving = asyncio.ensure_future(body.wait_until_gone())
         try:
@@ -164,6 +167,23 @@ class _Stream(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._pieces:
             yield piece
+
+
+def _check_head(request: UpstreamRequest) -> None:
+    """TorchServe closes the connection of a longer head, without a word."""
+    if len(request.target) > MOST_TARGET_BYTES:
+        raise GatewayError(
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            f"the URL has {len(request.target)} bytes, more than the {MOST_TARGET_BYTES} allowed",
+            "the options in a form or in JSON, beside the image",
+        )
+    size = sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if size > MOST_HEADER_BYTES:
+        raise GatewayError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the headers have {size} bytes, more than the {MOST_HEADER_BYTES} allowed",
+            "fewer or shorter headers, without cookies",
+        )
 
 
 def _framing(request: UpstreamRequest) -> Headers:
