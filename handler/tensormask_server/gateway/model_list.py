@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tensormask_server.formats import MODEL_DESCRIPTION
+from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
 from tensormask_server.gateway.segment import predict_target
@@ -18,13 +19,14 @@ from tensormask_server.gateway.upstream import UpstreamRequest
 
 KEPT = (b"authorization",)
 LARGEST_DESCRIPTION = 1 << 22  # bytes; of ten thousand classes it has some hundred thousand
-KEY_ERROR = "InvalidKeyException"  # TorchServe's error for a token that is absent, wrong or too old
 
 
 def routes(gateway: Gateway) -> list[Route]:
     """The route of the list. A worker of each model describes it, when the requests before are answered."""
 
-    async def models(request: Request) -> Response:
+    explain = explained(gateway)
+
+    async def models(request: Request) -> JSONResponse:
         kept = [*(each for each in request.headers.raw if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
         headers = request_headers(kept, request.state.request_id)
 
@@ -34,17 +36,12 @@ def routes(gateway: Gateway) -> list[Route]:
 
         names = await gateway.models.names()
         answers = await asyncio.gather(*map(described, names))
-        if refused := next(filter(_is_refused, answers), None):
-            return Response(refused.content, refused.status_code, media_type=refused.headers.get("content-type"))
+        for answer in answers:
+            if answer.is_error and (error := explain(answer.status_code, answer.headers, answer.content)):
+                raise error
         return JSONResponse({"models": [_entry(*each) for each in zip(names, answers, strict=True)]})
 
     return [Route("/v1/models", models, methods=["GET"])]
-
-
-def _is_refused(answer: httpx.Response) -> bool:
-    """Whether the answer isn't about the model: the token is wrong, or the server has no room or no worker now."""
-    is_of_token = answer.status_code == HTTPStatus.BAD_REQUEST and KEY_ERROR in answer.text
-    return is_of_token or answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:

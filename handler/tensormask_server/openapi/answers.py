@@ -12,13 +12,18 @@ STRING = {"type": "string"}
 SIZE = {"type": "integer", "minimum": 1}
 NOTES = {"type": "array", "items": STRING, "description": "What was done to the image."}
 JSON_FORMATS = {"coco": "CocoDocument", "polygons": "LabelmeFile"}  # from a format in JSON to its schema's name
-ERRORS = {  # from the status to what it means, and the schemas of its body; () for a body that has none
-    "400": ("The request is wrong, or above a limit, or its token is.", ("Error", "TorchServeError")),
-    "404": ("No model has this name, or the URL isn't one of a model.", ("TorchServeError",)),
-    "413": ("The body is larger than the server's max_request_size.", ()),
-    "500": ("The server failed, or its form can't be read.", ("Error", "TorchServeError")),
-    "503": ("The queue is full, or the response has no room now. Send it again.", ("Error", "TorchServeError")),
-    "507": ("The memory is too small for this request.", ("Error",)),
+OURS, ANYBODYS = ("Error",), ("Error", "TorchServeError")  # the schemas of an error's body
+ERRORS = {  # from the status to what it means, and the schemas of its body
+    "400": ("The request is wrong, or above a limit, or TorchServe wants another token.", ANYBODYS),
+    "401": ("The gateway: the request has no valid token.", OURS),
+    "404": ("No model has this name, or there is nothing at this path.", ANYBODYS),
+    "408": ("The gateway: the request didn't arrive in time.", OURS),
+    "413": ("The body is larger than the server's max_request_size. Without a gateway the answer is empty.", OURS),
+    "500": ("The server failed, or TorchServe can't read the form.", ANYBODYS),
+    "502": ("The gateway: the server broke off the connection.", OURS),
+    "503": ("The queue is full, or the response has no room now. Send the request again.", ANYBODYS),
+    "504": ("The gateway: the server didn't respond in time.", OURS),
+    "507": ("The memory is too small for this request.", OURS),
 }
 
 
@@ -127,8 +132,6 @@ def errors(*statuses: str) -> dict[str, Any]:
 
 def _error(status: str) -> dict[str, Any]:
     description, names = ERRORS[status]
-    if not names:
-        return {"description": description}
     references = [reference(name) for name in names]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     return {"description": description, "content": {JSON: {"schema": schema}}}

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from tensormask_server.formats import JSON
 from tensormask_server.openapi.answers import errors, json_answer, results
-from tensormask_server.openapi.bodies import image_body
+from tensormask_server.openapi.bodies import image_body, json_body
 from tensormask_server.openapi.option_schemas import query_parameters
 from tensormask_server.openapi.references import reference
 
@@ -13,6 +14,16 @@ MODEL = {
     "in": "query",
     "description": "The model's name. It may be left out where the server has one model.",
     "schema": {"type": "string"},
+}
+
+
+_STATUS = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"type": "string"},
+        "workers": {"type": "object", "additionalProperties": {"type": "integer"}},
+    },
 }
 
 
@@ -32,11 +43,47 @@ def gateway_paths() -> dict[str, Any]:
             "get": {
                 "operationId": "list_models",
                 "summary": "The models with their classes, sizes and what they are for",
-                "responses": {"200": json_answer("The models.", "Models"), **errors("400", "500", "503")},
+                "responses": {
+                    "200": json_answer("The models.", "Models"),
+                    **errors("400", "401", "500", "502", "503", "504"),
+                },
             }
         },
     }
+    paths |= {
+        "/model/": {
+            "post": {
+                "operationId": "first_server",
+                "summary": "The masks on an image, as the first server for this network gave them",
+                "description": "`img_data` is in BGR. The response is a gzip of what torch.save writes.",
+                "parameters": [MODEL, *query_parameters()],
+                "requestBody": json_body("PixelsRequest", {"img_data": [[[0] * 16] * 16] * 3}),
+                "responses": {"200": results(), **errors()},
+            }
+        },
+        "/": _text_page("page", "The page of a model, for a browser", MODEL),
+        "/docs": _text_page("docs", "This document as a page"),
+        "/openapi.json": _json_path("document", "This document", {"type": "object"}),
+        "/healthz": _json_path("health", "Whether the gateway runs", _STATUS),
+        "/readyz": _json_path("readiness", "Whether each model has a worker that is ready", _STATUS),
+    }
     return {path: {"servers": SERVERS, **item} for path, item in paths.items()}
+
+
+def _text_page(operation: str, summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """A path that a browser opens."""
+    answer = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+    return _get(operation, summary, answer, *parameters)
+
+
+def _json_path(operation: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return _get(operation, summary, {"description": summary, "content": {JSON: {"schema": schema}}})
+
+
+def _get(operation: str, summary: str, answer: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    responses = {"200": answer, **errors("400", "401", "500", "502", "503", "504")}
+    described = {"operationId": operation, "summary": summary, "responses": responses}
+    return {"get": described | ({"parameters": list(parameters)} if parameters else {})}
 
 
 def gateway_schemas() -> dict[str, Any]:
