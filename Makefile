@@ -14,7 +14,7 @@ TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/c
 INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
 SIZE = $(if $(TORCH),About 1.2 GB on disk.,About 5.5 GB on disk where torch is for CUDA. 1.2 GB by make demo TORCH=cpu.)
 
-.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint audit try-image bench clean
+.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint openapi audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -66,6 +66,10 @@ lint: $(VENV)/.dev
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
+
+# docs/openapi.yaml, and the table of options in docs/REQUESTS.md, from the code.
+openapi: $(VENV)/.serve
+	$(BIN)/python -m tensormask_server.openapi --write docs
 
 # in an environment of its own: pip-audit brings twenty packages that nothing else here needs
 audit:

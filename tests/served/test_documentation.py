@@ -194,6 +194,15 @@ def _check_training(reader: Reader) -> None:
     assert "\nREADY " in served
 
 
+def _check_options(reader: Reader) -> None:
+    for name in ("demo", "tensormask"):
+        assert json.loads((reader.folder / f"{name}.json").read_text())["model"] == name
+
+
+def _check_openapi(reader: Reader) -> None:
+    assert (reader.folder / "openapi.yaml").read_text() == (ROOT / "docs/openapi.yaml").read_text()
+
+
 def _check_scaling(reader: Reader) -> None:
     [tables] = reader.printed.values()
     assert "cost of a million" in tables
@@ -209,5 +218,7 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "ACCURACY": _check_accuracy,
     "TRAINING": _check_training,
     "SCALING": _check_scaling,
+    "OPTIONS": _check_options,
+    "OPENAPI": _check_openapi,
     "MODELS": _check_models,
 }

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensormask_server.gateway import api_page, first_server, page, passing, segment, status
+from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.models import Models
@@ -26,6 +26,7 @@ GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
     status.routes,
     page.routes,
     api_page.routes,
+    model_list.routes,
     segment.routes,
     first_server.routes,
     passing.routes,

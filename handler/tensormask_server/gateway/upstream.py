@@ -94,15 +94,45 @@ class Upstream:
                 with suppress(asyncio.CancelledError, Exception):
                     await task
 
-    async def _exchange(self, request: UpstreamRequest, send: Send, explain: Explain | None) -> None:
-        framing = _framing(request)
-        outgoing = httpx.Request(
+    async def fetch(self, request: UpstreamRequest, most_bytes: int) -> httpx.Response:
+        """Sends a request and reads its whole response.
+
+        Args:
+            request: for the server behind.
+            most_bytes: of the response's body.
+
+        Raises:
+            GatewayError: the server doesn't respond, or with more bytes.
+        """
+        try:
+            response = await self._transport.handle_async_request(self._outgoing(request))
+            try:
+                content = b""
+                async for piece in response.aiter_raw():
+                    content += piece
+                    if len(content) > most_bytes:
+                        raise GatewayError(
+                            HTTPStatus.BAD_GATEWAY,
+                            f"the server's response has more than {most_bytes} bytes",
+                            "a server of this project behind the gateway",
+                        )
+                return httpx.Response(response.status_code, headers=response.headers, content=content)
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            raise _error_for(error) from error
+
+    def _outgoing(self, request: UpstreamRequest) -> httpx.Request:
+        return httpx.Request(
             request.method,
             self._url.copy_with(raw_path=request.target),
-            headers=[(b"host", self._url.netloc), *request.headers, *framing],
+            headers=[(b"host", self._url.netloc), *request.headers, *_framing(request)],
             stream=_Stream(request.pieces) if request.pieces else None,
             extensions=self._extensions,
         )
+
+    async def _exchange(self, request: UpstreamRequest, send: Send, explain: Explain | None) -> None:
+        outgoing = self._outgoing(request)
         is_started = False
         try:
             response = await self._transport.handle_async_request(outgoing)

@@ -10,13 +10,14 @@ from types import FrameType
 from typing import Any
 
 from tensormask_server import __version__
-from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.archive.arguments import add_archive_arguments
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
-from tensormask_server.classes import unnamed_classes
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.extras import missing_extra
+from tensormask_server.launcher.archives import made_archives
 from tensormask_server.launcher.gateway_process import GatewayOptions, gateway_arguments, running_gateway
+from tensormask_server.launcher.memory import planned_memory
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
@@ -25,7 +26,7 @@ from tensormask_server.torchserve.certificate import with_certificate
 from tensormask_server.torchserve.guard import guarded
 from tensormask_server.torchserve.guard_limits import guard_limits, raise_file_limit
 from tensormask_server.torchserve.java import JavaNotFound
-from tensormask_server.torchserve.java_memory import MIB, memory_for
+from tensormask_server.torchserve.java_memory import MIB
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.process import TorchServe, TorchServeError
 from tensormask_server.torchserve.properties import PropertiesError, is_loopback, read_properties, with_addresses
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in list_of_models():
             say(line)
         return 0
-    if bool(parsed.archive) == is_complete(parsed):
+    if bool(parsed.archives) == is_complete(parsed):
         parser.error(f"{EXPECTED}, or --archive FILE.mar")
-    if parsed.archive:
+    if parsed.archives:
         given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -73,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("starting; READY follows when the server answers (Ctrl-C stops)")
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
-            archive = parsed.archive or _made_archive(parsed)
-            _serve(archive, parsed)
+            _serve(parsed.archives or made_archives(parsed), parsed)
     except _Stopped:
         say("stopped")
         return 0
@@ -98,26 +98,8 @@ def _check_gateway(parser: argparse.ArgumentParser, parsed: argparse.Namespace) 
         parser.error(f"--gateway is {parsed.gateway}, which is another port of the server; expected one of its own")
 
 
-def _made_archive(parsed: argparse.Namespace) -> Path:
-    """Makes the archive that the arguments describe.
-
-    Raises:
-        ArchiveError, ModelError: an argument, or a file that it names, can't be used.
-    """
-    request = archive_request(parsed)
-    from tensormask_server.archive.making import MAKE_ERRORS, make  # only here: importing torch takes seconds
-
-    try:
-        made = make(request)
-    except MAKE_ERRORS as error:
-        raise ArchiveError(str(error)) from error
-    if note := unnamed_classes(made.config.head.num_classes, request.classes):
-        say(f"Note:  {note}")
-    return made.path
-
-
-def _serve(archive: Path, parsed: argparse.Namespace) -> None:
-    """Serves an archive until an exception ends it.
+def _serve(archives: Sequence[Path], parsed: argparse.Namespace) -> None:
+    """Serves archives until an exception ends it.
 
     Raises:
         _Stopped: a signal has asked for it. The requests in hand have their responses.
@@ -133,16 +115,17 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     if parsed.memory and parsed.memory > machine_memory():
         found, there = parsed.memory >> 20, machine_memory() >> 20
         raise PropertiesError(f"--memory is {found} MiB; expected at most the {there} MiB of this machine")
-    model = served_model(archive)
-    memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
+    models = [served_model(archive) for archive in archives]
+    is_ours = parsed.ts_config == PROPERTIES
+    memory = planned_memory(properties, archives, models, parsed.memory, is_ours=is_ours)
     if memory.note:
         say(memory.note)
     if parsed.gateway:
         _check_gateway_address(properties, parsed)
     files = raise_file_limit()
-    with TorchServe(archive, memory.properties, parsed.logs, parsed.request_log) as server:
+    with TorchServe(archives, memory.properties, parsed.logs, parsed.request_log) as server:
         server.wait_until_ready()
-        limits = guard_limits(memory, model, parsed.idle_timeout, files)
+        limits = guard_limits(memory, models, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
             _print_ready(server, parsed.host)
             arguments = gateway_arguments(_gateway_options(parsed), server, limits) if parsed.gateway else None
@@ -181,10 +164,12 @@ def _gateway_options(parsed: argparse.Namespace) -> GatewayOptions:
 
 
 def _print_ready(server: TorchServe, host: str) -> None:
-    url = f"{server.local_url}/{server.name}/predict"
+    url, *others = (f"{server.local_url}/{name}/predict" for name in server.names)
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
+    for other in others:
+        say(f"       {other}")
     curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
     say(f"Try:   {curl} -o masks.png '{url}?format=png'")
     if token:
@@ -194,8 +179,8 @@ def _print_ready(server: TorchServe, host: str) -> None:
             say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
     else:
         say(f"       or open {url} in a browser")
-    if server.slow_precision:
-        say(f"Slow:  {server.slow_precision}")
+    for warning in server.slow_precisions:
+        say(f"Slow:  {warning}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -242,7 +227,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--help", action="help", help="show this and exit")
     add("--version", action="version", version=__version__)
     add("--list-models", action="store_true", help="show the models that have a name, and exit")
-    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of --model, or -cp and -tp")
+    add(
+        "--archive",
+        type=Path,
+        action="append",
+        dest="archives",
+        metavar="FILE.mar",
+        help="an archive of archive.sh, instead of --model, or -cp and -tp; again for each further one",
+    )
     add(
         "-h",
         "--host",

@@ -16,7 +16,7 @@ class ModelNotFound(Exception):
 
 
 class Management:
-    """Queries TorchServe about its model."""
+    """Queries TorchServe about one of its models."""
 
     def __init__(self, socket: Path, model: str, key_file: Path | None):
         """
@@ -44,7 +44,8 @@ class Management:
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             described = json.loads(content)[0]
             ready = sum(worker["status"] == "READY" for worker in described["workers"])
-            return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"])
+            ids = frozenset(str(worker["id"]) for worker in described["workers"])
+            return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"], ids)
         return None
 
     def _get(self, path: str, key: str = "management") -> tuple[int, bytes]:

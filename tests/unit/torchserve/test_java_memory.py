@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from tensormask_server.torchserve.properties import PropertiesError, read_proper
 from tensormask_server.torchserve.served_archive import ServedModel, served_model
 
 ROOT = Path(__file__).parents[3]
-ALONE = ServedModel()
+ALONE = (ServedModel(),)
+TWO = (ServedModel(workers=2), ServedModel(batch_size=8, response_timeout=30))
 GIB = 1 << 30
 SIZES = {"max_request_size": str(64 * MIB), "max_response_size": str(64 * MIB)}
 
@@ -31,16 +33,17 @@ def vmarg(memory: JavaMemory, name: str) -> int:
     return int(found) * MIB
 
 
-@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=4), ServedModel(batch_size=8)])
+@pytest.mark.parametrize("models", [ALONE, [ServedModel(workers=4)], [ServedModel(batch_size=8)], TWO])
 @pytest.mark.parametrize("budget", [3 * GIB, 4 * GIB, 11 * GIB, 100 * GIB])
-def test_what_may_be_held_fits_into_the_budget(budget: int, model: ServedModel) -> None:
-    memory = within_memory(SIZES, model, budget)
+def test_what_may_be_held_fits_into_the_budget(budget: int, models: Sequence[ServedModel]) -> None:
+    memory = within_memory(SIZES, models, budget)
     heap, direct = vmarg(memory, "-Xmx"), vmarg(memory, "-XX:MaxDirectMemorySize=")
     assert 0.8 * budget < heap + direct < budget
     request, response = int(memory.properties["max_request_size"]), int(memory.properties["max_response_size"])
-    in_hand = memory.queue + model.workers * model.batch_size
-    assert HEAP_WASTE * (in_hand * request + 2 * model.workers * response) < heap
-    at_work = model.workers * (model.batch_size * request + 2 * response)
+    in_hand = sum(memory.queue + model.workers * model.batch_size for model in models)  # each model has a queue
+    workers = sum(model.workers for model in models)
+    assert HEAP_WASTE * (in_hand * request + 2 * workers * response) < heap
+    at_work = sum(model.workers * (model.batch_size * request + 2 * response) for model in models)
     assert DIRECT_WASTE * (memory.held_bytes + at_work) < direct
     assert memory.held_bytes >= 4 * response
     assert memory.queue >= 4
@@ -58,13 +61,13 @@ def test_more_memory_takes_larger_requests_and_then_more_of_them() -> None:
     assert small.held_bytes < middle.held_bytes < large.held_bytes
 
 
-@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=8), ServedModel(batch_size=16)])
-def test_the_least_memory_is_enough_and_less_is_refused_with_it(model: ServedModel) -> None:
-    least = least_memory(SIZES, model)
-    assert int(within_memory(SIZES, model, least).properties["max_request_size"]) >= MIB
+@pytest.mark.parametrize("models", [ALONE, [ServedModel(workers=8)], [ServedModel(batch_size=16)], TWO])
+def test_the_least_memory_is_enough_and_less_is_refused_with_it(models: Sequence[ServedModel]) -> None:
+    least = least_memory(SIZES, models)
+    assert int(within_memory(SIZES, models, least).properties["max_request_size"]) >= MIB
     with pytest.raises(PropertiesError, match=rf"expected --memory {least // MIB + 1}m or more"):
-        within_memory(SIZES, model, least - 4 * MIB)
-    assert default_memory(SIZES, model) >= least
+        within_memory(SIZES, models, least - 4 * MIB)
+    assert default_memory(SIZES, models) >= least
 
 
 def test_a_file_of_the_users_counts_and_ours_is_for_plain_torchserve() -> None:
