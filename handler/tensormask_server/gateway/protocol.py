@@ -104,6 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
         idle.sort(key=lambda each: each._began)
         for each in idle[: 1 + self._bounds.connections // 8]:
             each.transport.abort()
+            self.connections.discard(each)  # now, and not when the loop gets to it: more connections come meanwhile
 
     def _wait_for_head(self) -> None:
         self._wait_no_more()
