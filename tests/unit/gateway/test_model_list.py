@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+from starlette.types import Receive, Scope, Send
 from tensormask_server.gateway.application import application
 from tensormask_server.gateway.settings import Settings
 
@@ -46,7 +47,12 @@ def listed_by_gateway(handler: type[_Server]) -> httpx.Response:
     """What a gateway before such a server answers to GET /v1/models."""
 
     async def get(port: int) -> httpx.Response:
-        transport = httpx.ASGITransport(application(Settings(f"http://127.0.0.1:{port}", port)))
+        app = application(Settings(f"http://127.0.0.1:{port}", port))
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:  # as uvicorn calls it
+            await app({**scope, "state": {}}, receive, send)
+
+        transport = httpx.ASGITransport(with_state)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             return await client.get("/v1/models")
 
