@@ -178,7 +178,7 @@ def test_a_trailer_is_no_header(gateway: RunningGateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"hello", b"GET", b"GET /", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0", b"CONNECT a:1 HTTP/1.1"]
+    "line", [b"hello", b"GET", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0", b"CONNECT a:1 HTTP/1.1"]
 )
 def test_what_is_not_http_gets_no_more_than_an_error(gateway: RunningGateway, line: bytes) -> None:
     with connect(gateway) as client:

@@ -18,7 +18,7 @@ class Bounds:
     """What one connection may take, and all together."""
 
     idle_seconds: float  # for a whole head, and without a byte that the client takes
-    connections: int  # at a time; for one more, the one that is idle for longest is closed
+    connections: int  # at a time; for one more, those that are idle for longest are closed
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -45,8 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._bounds.idle_seconds))
         self._wait_for_head()
         if len(self.connections) > self._bounds.connections:
-            others = [each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_idle]
-            min(others, key=lambda each: each._began, default=self).transport.abort()
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
@@ -90,14 +89,21 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what isn't HTTP. While another response of the connection is on its way, it only closes it."""
-        if not self.is_idle:
+        """Answers what isn't HTTP. While a response of the connection is on its way, it only closes it."""
+        if not self.is_idle and (self.pipeline or self.cycle.response_started):
             self.transport.close()
             return
         content = json.dumps({"error": msg, "expected": "a request in HTTP/1.1; GET /docs lists the paths"}).encode()
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + content)
         self.transport.close()
+
+    def _make_room(self) -> None:
+        """Closes an eighth of the connections: those that are idle for longest."""
+        idle = [each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_idle]
+        idle.sort(key=lambda each: each._began)
+        for each in idle[: 1 + self._bounds.connections // 8]:
+            each.transport.abort()
 
     def _wait_for_head(self) -> None:
         self._wait_no_more()
