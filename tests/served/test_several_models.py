@@ -92,6 +92,14 @@ def test_the_gateway_lists_the_models_and_takes_the_name_of_one(both: Server, tm
         assert tiny["classes"] == [f"class {number}" for number in range(5)]
         assert tiny["weights_bytes"] > demo["weights_bytes"] > 1_000_000
         assert tiny["has_masks"]
+        with urllib.request.urlopen(f"{gateway.url}/", timeout=PATIENCE) as response:
+            page = response.read().decode()
+            assert "script" not in page
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        assert re.findall(r'<h2><a href="([^"]*)"', page) == ["/?model=demo", "/?model=tiny"]
+        assert f"It knows {demo['about']}." in page
+        with urllib.request.urlopen(f"{gateway.url}/?model=tiny", timeout=PATIENCE) as response:
+            assert "<script" in response.read().decode()  # the model's own page
         unnamed = urllib.request.Request(f"{gateway.url}/v1/segment", data=PHOTOGRAPH, method="POST")
         unnamed.add_header("Content-Type", "image/jpeg")
         refused = send(unnamed)
