@@ -15,6 +15,7 @@ from tensormask_server.openapi.bodies import SAMPLE
 from reference.cases import Case
 from tests.environments import node_modules_with, python_with
 from tests.served.conftest import ROOT, Server, launched
+from tests.served.gateways import gateway_of
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
@@ -94,18 +95,27 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 def test_no_answer_is_missing_in_the_document(archive: Path, tmp_path: Path) -> None:
     with launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
-        run_schemathesis(server, tmp_path)
+        url = f"http://127.0.0.1:{server.ports[0]}"
+        phases = "examples,coverage,fuzzing"
+        run_schemathesis(url, server.name, tmp_path, "--phases", phases, "--include-path-regex", "{model}")
 
 
-def run_schemathesis(server: Server, tmp_path: Path) -> None:
+def test_no_answer_of_the_gateway_is_missing_in_the_document(archive: Path, tmp_path: Path) -> None:
+    with (
+        launched(tmp_path, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server,
+        gateway_of(server, tmp_path) as gateway,
+    ):
+        run_schemathesis(gateway.url, server.name, tmp_path, "--phases", "examples,fuzzing")
+
+
+def run_schemathesis(url: str, model: str, tmp_path: Path, *options: str) -> None:
     """Sends at most some thousand requests. It fails if an answer isn't as the document says."""
     python = python_with(tmp_path / "schemathesis", "schemathesis>=4.32,<5")
     (tmp_path / "hooks.py").write_text(HOOKS)
-    (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.model" = "{server.name}"\n')
+    (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.model" = "{model}"\n')
     run(
-        *(python.with_name("schemathesis"), "run", DOCUMENT, "--url", f"http://127.0.0.1:{server.ports[0]}"),
-        *("--exclude-path-regex", "^/v1/(segment|models$)"),  # only the gateway has these
-        *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", 10),
+        *(python.with_name("schemathesis"), "run", DOCUMENT, "--url", url, *options),
+        *("--checks", ",".join(CHECKS), "--max-examples", 10),
         *("--seed", 1, "--generation-database", "none", "--request-timeout", PATIENCE, "--no-color"),
         cwd=tmp_path,
         SCHEMATHESIS_HOOKS="hooks",

@@ -16,11 +16,13 @@ import psutil
 import pytest
 from PIL import Image
 from tensormask_server import load_predictor
+from tensormask_server.models.table import model_named
 from tensormask_server.torchserve.served_archive import served_model
 from tensormask_server.torchserve.worker_memory import worker_memory
 
 from reference.cases import Case
 from tests.served.conftest import ROOT, Server, launched, request_body, send
+from tests.served.gateways import gateway_of
 from tests.served.test_launcher import assert_one_line, changed, run_launcher
 from tests.waiting import PATIENCE, wait_for
 
@@ -78,6 +80,33 @@ def test_each_model_has_its_page(both: Server) -> None:
         assert page.status == 200
         assert word in page.body
         assert f"/{name}".encode() in page.body or name.encode() in page.body
+
+
+def test_the_gateway_lists_the_models_and_takes_the_name_of_one(both: Server, tmp_path: Path) -> None:
+    with gateway_of(both, tmp_path) as gateway:
+        with urllib.request.urlopen(f"{gateway.url}/v1/models", timeout=PATIENCE) as response:
+            demo, tiny = sorted(json.load(response)["models"], key=lambda each: each["name"])
+        assert demo["name"] == "demo"
+        assert demo["about"] == model_named("demo").classes
+        assert len(demo["classes"]) == 20
+        assert tiny["classes"] == [f"class {number}" for number in range(5)]
+        assert tiny["weights_bytes"] > demo["weights_bytes"] > 1_000_000
+        assert tiny["has_masks"]
+        with urllib.request.urlopen(f"{gateway.url}/", timeout=PATIENCE) as response:
+            page = response.read().decode()
+            assert "script" not in page
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        assert re.findall(r'<h2><a href="([^"]*)"', page) == ["/?model=demo", "/?model=tiny"]
+        assert f"It knows {demo['about']}." in page
+        with urllib.request.urlopen(f"{gateway.url}/?model=tiny", timeout=PATIENCE) as response:
+            assert "<script" in response.read().decode()  # the model's own page
+        unnamed = urllib.request.Request(f"{gateway.url}/v1/segment", data=PHOTOGRAPH, method="POST")
+        unnamed.add_header("Content-Type", "image/jpeg")
+        refused = send(unnamed)
+        assert refused.status == 400
+        assert "demo, tiny" in refused.error()["expected"]
+        unnamed.full_url = f"{gateway.url}/v1/segment?model=tiny"
+        assert json.loads(send(unnamed).body)["model"] == "tiny"
 
 
 def test_requests_to_one_model_do_not_wait_for_the_others(both: Server, case: Case) -> None:

@@ -22,26 +22,41 @@ LARGEST_DESCRIPTION = 1 << 22  # bytes; of ten thousand classes it has some hund
 
 
 def routes(gateway: Gateway) -> list[Route]:
-    """The route of the list. A worker of each model describes it, when the requests before are answered."""
-
-    explain = explained(gateway)
+    """The route of the list."""
 
     async def models(request: Request) -> JSONResponse:
-        kept = [*(each for each in request.headers.raw if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
-        headers = request_headers(kept, request.state.request_id)
-
-        async def described(name: str) -> httpx.Response:
-            asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
-            return await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
-
-        names = await gateway.models.names()
-        answers = await asyncio.gather(*map(described, names))
-        for answer in answers:
-            if answer.is_error and (error := explain(answer.status_code, answer.headers, answer.content)):
-                raise error
-        return JSONResponse({"models": [_entry(*each) for each in zip(names, answers, strict=True)]})
+        return JSONResponse({"models": await descriptions(gateway, request)})
 
     return [Route("/v1/models", models, methods=["GET"])]
+
+
+async def descriptions(gateway: Gateway, request: Request) -> list[dict[str, Any]]:
+    """Describes each model. A worker of the model does it, when the requests before are answered.
+
+    Args:
+        gateway: before the models' server.
+        request: the client's, with its token.
+
+    Returns:
+        What the schema Model of the OpenAPI document says, for each model.
+
+    Raises:
+        GatewayError: the token is wrong, or the server doesn't respond or has no room.
+    """
+    kept = [*(each for each in request.headers.raw if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
+    headers = request_headers(kept, request.state.request_id)
+
+    async def description(name: str) -> httpx.Response:
+        asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
+        return await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
+
+    names = await gateway.models.names()
+    answers = await asyncio.gather(*map(description, names))
+    explain = explained(gateway)
+    for answer in answers:
+        if answer.is_error and (error := explain(answer.status_code, answer.headers, answer.content)):
+            raise error
+    return [_entry(*each) for each in zip(names, answers, strict=True)]
 
 
 def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:

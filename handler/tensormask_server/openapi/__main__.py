@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command; None for the process's own.
 
     Returns:
-        The exit status, 0. If packages of the extra "serve" are missing, the process ends with status 1 and one line
+        The exit status, 0. If packages of the extra "predict" are missing, the process ends with status 1 and one line
         on stderr.
     """
     parser = argparse.ArgumentParser(
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--write", type=Path, metavar="docs", help="write openapi.yaml there, and the table of options in REQUESTS.md"
     )
     parsed = parser.parse_args(arguments)
-    exit_without("serve", "python -m tensormask_server.openapi")
+    exit_without("predict", "python -m tensormask_server.openapi")
     from tensormask_server.openapi.document import openapi_document
     from tensormask_server.openapi.option_schemas import options_table
     from tensormask_server.openapi.yaml_text import yaml_text

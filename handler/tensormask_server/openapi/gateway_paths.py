@@ -17,7 +17,7 @@ MODEL = {
 }
 
 
-_STATUS = {
+STATUS = {
     "type": "object",
     "required": ["status"],
     "properties": {
@@ -61,11 +61,11 @@ def gateway_paths() -> dict[str, Any]:
                 "responses": {"200": results(), **errors()},
             }
         },
-        "/": _text_page("page", "The page of a model, for a browser", MODEL),
+        "/": _text_page("page", "The page of the model that is named, or of the only one; else a list of the models", MODEL),
         "/docs": _text_page("docs", "This document as a page"),
         "/openapi.json": _json_path("document", "This document", {"type": "object"}),
-        "/healthz": _json_path("health", "Whether the gateway runs", _STATUS),
-        "/readyz": _json_path("readiness", "Whether each model has a worker that is ready", _STATUS),
+        "/healthz": _json_path("health", "Whether the gateway runs", STATUS),
+        "/readyz": _json_path("readiness", "Whether each model has a worker that is ready", STATUS),
     }
     return {path: {"servers": SERVERS, **item} for path, item in paths.items()}
 

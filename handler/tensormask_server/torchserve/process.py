@@ -10,7 +10,7 @@ import psutil
 
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import write_whole
-from tensormask_server.reports import FAILED, SLOW, Reports
+from tensormask_server.reports import Reports
 from tensormask_server.torchserve.addresses import (
     AddressError,
     check_port,
@@ -29,7 +29,7 @@ from tensormask_server.torchserve.relay import ManagementRelay
 from tensormask_server.torchserve.request_log_output import RequestLogError, request_log_output
 from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archives, model_name, served_model
 from tensormask_server.torchserve.sockets import close_all_but
-from tensormask_server.torchserve.watched_models import WatchedModel, processes_of, worker_processes
+from tensormask_server.torchserve.watched_models import WatchedModel, WatchedModels, worker_processes
 
 LOOK_SECONDS = 1  # between two looks at the worker processes
 GRPC_LOOKS = 20  # looks at gRPC's ports after they are closed, for connections that were made before
@@ -58,7 +58,6 @@ class TorchServe:
         self._properties = dict(properties)
         self._files: list[Path] = []  # of the unpacked models
         self._grpc_looks = GRPC_LOOKS
-        self._owners: dict[int, WatchedModel] = {}  # from a worker's process number to its model
 
     @property
     def url(self) -> str:
@@ -88,8 +87,7 @@ class TorchServe:
     @property
     def slow_precisions(self) -> list[str]:
         """The workers' warnings of a slow precision, each in one line."""
-        found = [(model, model.slow_precision) for model in self._models if model.slow_precision]
-        return [f"{self._named(model)}{warning}" for model, warning in found]
+        return self._models.slow_precisions()
 
     @property
     def key_file(self) -> Path:
@@ -145,18 +143,11 @@ class TorchServe:
                 self._files = self._unpacked()
                 self._relay.takes_changes.set()
                 return
-            for model in self._models:
-                named = self._named(model)
-                if model.failure:
-                    raise TorchServeError(f"{named}the model can't be loaded: {model.failure}")
-                if model.recovery.tries_failed and not model.is_ready:
-                    logs = self.log_dir / "model_log.log"
-                    raise TorchServeError(f"{named}a worker died while loading the model; see {logs}")
+            if fault := self._models.loading_fault(self.log_dir / "model_log.log"):
+                raise TorchServeError(fault)
             time.sleep(0.1)
-        unready = next(model for model in self._models if not model.is_ready)
-        raise TorchServeError(
-            f"{self._named(unready)}no worker was ready after {timeout:g} s; see the logs in {self.log_dir}"
-        )
+        named = self._models.named(self._models.unready) if self._models.unready else ""
+        raise TorchServeError(f"{named}no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
     def wait(self, look: Callable[[], None] = lambda: None) -> None:
         """Waits until TorchServe has ended or can't go on. It never returns.
@@ -177,10 +168,8 @@ class TorchServe:
             pids = frozenset(each.pid for each in worker_processes(self._process.pid))
             if pids != looked_at:
                 looked_at = pids if self._look() else None
-            for model in self._models:
-                if model.recovery.has_ended(time.monotonic()):
-                    reason = model.failure or f"see {self.log_dir / 'model_log.log'}"
-                    raise TorchServeError(f"{self._named(model)}no worker could be started again: {reason}")
+            if fault := self._models.lasting_fault(self.log_dir / "model_log.log"):
+                raise TorchServeError(fault)
             time.sleep(LOOK_SECONDS)
         self._check_alive()
 
@@ -208,11 +197,11 @@ class TorchServe:
             request_log = self._open.enter_context(request_log_output(self._request_log, self._folder))
         except (AddressError, FolderError, ArchiveUnusable, LogFolderError, RequestLogError) as error:
             raise TorchServeError(str(error)) from error
-        reports = self._reports = self._open.enter_context(Reports(self._folder))
+        reports = self._open.enter_context(Reports(self._folder))
         upstream = self._folder / "management.sock"
         key_file = self.key_file if self.has_tokens else None
-        named = zip(self.names, self._archives, strict=True)
-        self._models = [WatchedModel(name, archive, Management(upstream, name, key_file)) for name, archive in named]
+        models = [WatchedModel(name, Management(upstream, name, key_file)) for name in self.names]
+        self._models = WatchedModels(models, reports)
         self._relay = self._open.enter_context(self._made_relay(upstream))
         temporary = self._folder / "tmp"
         command = self._prepared_command(java, temporary, upstream)
@@ -230,7 +219,7 @@ class TorchServe:
                 ("127.0.0.1", port_of(address)),
                 upstream,
                 most_workers,
-                self._count_workers,
+                lambda name: self._models.count_workers(self._process.pid, name),
                 has_tokens=self.has_tokens,
             )
         except OSError as error:
@@ -241,8 +230,8 @@ class TorchServe:
         store = self._folder / "store"
         for folder in (temporary, store):
             folder.mkdir()
-        for model in self._models:
-            (store / f"{model.name}.mar").symlink_to(model.archive)
+        for name, archive in zip(self.names, self._archives, strict=True):
+            (store / f"{name}.mar").symlink_to(archive)
         config = self._folder / "config.properties"
         properties = {**self._properties, "management_address": f"unix:{upstream}"}
         write_properties(config, {**properties, "model_store": str(store), "workflow_store": NO_WORKFLOWS})
@@ -261,37 +250,12 @@ class TorchServe:
 
     def _look(self) -> bool:
         """Notes each model's workers and what they have reported. It returns whether each has a ready worker."""
-        processes = worker_processes(self._process.pid)
-        for model in self._models:
-            try:
-                workers = model.management.workers()
-            except ModelNotFound as error:
-                raise TorchServeError(
-                    f"{self._named(model)}TorchServe couldn't unpack or read the archive; see "
-                    f"{self.log_dir / 'ts_log.log'}"
-                ) from error
-            if workers is None:
-                model.is_ready = False
-            else:
-                own = processes_of(model, self._models, processes, workers.ids)
-                self._owners |= {each.pid: model for each in own}
-                model.note(workers, own, time.monotonic())
-        for report in self._reports.read():
-            sender = self._owners.get(report.pid, self._models[0])
-            if report.topic == FAILED:
-                sender.failure = one_line(report.text)
-            elif report.topic == SLOW:
-                sender.slow_precision = one_line(report.text)
-        return all(model.is_ready for model in self._models)
-
-    def _count_workers(self, name: str) -> int:
-        """The worker processes of the model of this name; 0 if there is no such model."""
-        processes = worker_processes(self._process.pid)
-        return sum(len(processes_of(model, self._models, processes)) for model in self._models if model.name == name)
-
-    def _named(self, model: WatchedModel) -> str:
-        """What begins a message about one model of several. An only model isn't named."""
-        return f"{model.name}: " if len(self._models) > 1 else ""
+        try:
+            return self._models.look(self._process.pid)
+        except ModelNotFound as error:
+            raise TorchServeError(
+                f"TorchServe couldn't unpack or read the archive of {error}; see {self.log_dir / 'ts_log.log'}"
+            ) from error
 
     def _hide_grpc(self) -> None:
         """Closes the two gRPC ports that TorchServe opens on loopback. No setting does that, and nothing uses them."""
