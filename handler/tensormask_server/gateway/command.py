@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The command's exit status: 0 after Ctrl-C or SIGTERM, 1 on a failure. Wrong arguments end the process with 2.
     """
-    parser = _parser()
+    parser = gateway_parser()
     parsed = parsed_arguments(parser, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
@@ -112,7 +112,8 @@ def _upstream(text: str) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def gateway_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="tensormask-gateway",
         description="A front door for a running tensormask-server: more paths, CORS, and errors that help.",

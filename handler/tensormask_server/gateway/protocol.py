@@ -41,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         own: socket.socket = transport.get_extra_info("socket")
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a response has several writes; none waits
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel ends a connection whose client reads nothing
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._bounds.idle_seconds))
         self._wait_for_head()
@@ -104,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         idle.sort(key=lambda each: each._began)
         for each in idle[: 1 + self._bounds.connections // 8]:
             each.transport.abort()
+            self.connections.discard(each)  # now, and not when the loop gets to it: more connections come meanwhile
 
     def _wait_for_head(self) -> None:
         self._wait_no_more()
