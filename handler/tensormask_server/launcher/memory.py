@@ -34,6 +34,8 @@ def planned_memory(
         return memory_for(properties, models, budget, is_ours=is_ours)
     parts = [worker_memory(archive, model) for archive, model in zip(archives, models, strict=True)]
     memory = memory_for(properties, models, budget, is_ours=is_ours, beside=sum(parts))
+    if not all(parts):
+        return memory  # an archive can't be read: the check before the start says why
     listed = ", ".join(f"{model_name(archive)} {part / GIB:.1f}" for archive, part in zip(archives, parts, strict=True))
     workers, java, machine = (size / GIB for size in (sum(parts), memory.total_bytes, machine_memory()))
     if workers + java > machine:

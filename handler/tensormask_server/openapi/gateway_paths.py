@@ -61,7 +61,7 @@ def gateway_paths() -> dict[str, Any]:
                 "responses": {"200": results(), **errors()},
             }
         },
-        "/": _text_page("page", "The page of the model that is named, or of the only one; else a list of the models", MODEL),
+        "/": _text_page("page", "The page of the named or only model, or else a list of the models", MODEL),
         "/docs": _text_page("docs", "This document as a page"),
         "/openapi.json": _json_path("document", "This document", {"type": "object"}),
         "/healthz": _json_path("health", "Whether the gateway runs", STATUS),

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from tensormask_server.openapi.references import reference
-from tensormask_server.requests.option_table import OPTIONS
+from tensormask_server.option_table import OPTIONS
 
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")  # of Markdown; the pages that it leads to aren't in the document
 LIST: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}

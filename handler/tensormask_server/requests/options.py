@@ -12,9 +12,9 @@ from typing import Any
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import format_of_media_type
 from tensormask_server.images.options import ImageOptions
+from tensormask_server.option_table import OPTIONS
+from tensormask_server.option_values import is_number, number_of_text
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.option_table import OPTIONS
-from tensormask_server.requests.option_values import is_number, number_of_text
 from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.spelling import did_you_mean
 

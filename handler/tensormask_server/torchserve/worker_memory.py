@@ -33,7 +33,7 @@ def worker_memory(archive: Path, model: ServedModel) -> int:
             config = yaml.safe_load(content.read("config.yaml"))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, NotImplementedError, yaml.YAMLError):
         return 0
-    image = IMAGE * min(1.0, _input_pixels(config) / IMAGE_PIXELS)
+    image = IMAGE * _input_pixels(config) / IMAGE_PIXELS
     return model.workers * int(PROCESS + COPIES * weights + image)
 
 

@@ -13,8 +13,8 @@ from tensormask_server.openapi.answers import JSON_FORMATS
 from tensormask_server.openapi.bodies import SAMPLE
 from tensormask_server.openapi.document import openapi_document
 from tensormask_server.openapi.option_schemas import options_table
+from tensormask_server.option_table import OPTIONS
 from tensormask_server.options import Limits
-from tensormask_server.requests.option_table import OPTIONS
 from tensormask_server.requests.parsing import parse_request
 from tensormask_server.responses.encoding import encode, error_json, json_tree
 from tensormask_server.responses.protocols import KServeV1, OpenInference

@@ -19,6 +19,7 @@ from tensormask_server.torchserve.java_memory import (
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.properties import PropertiesError, read_properties
 from tensormask_server.torchserve.served_archive import ServedModel, served_model
+from tensormask_server.torchserve.worker_memory import COPIES, IMAGE, PROCESS, worker_memory
 
 ROOT = Path(__file__).parents[3]
 ALONE = (ServedModel(),)
@@ -68,6 +69,37 @@ def test_the_least_memory_is_enough_and_less_is_refused_with_it(models: Sequence
     with pytest.raises(PropertiesError, match=rf"expected --memory {least // MIB + 1}m or more"):
         within_memory(SIZES, models, least - 4 * MIB)
     assert default_memory(SIZES, models) >= least
+
+
+def test_a_default_budget_leaves_what_other_processes_need() -> None:
+    machine = machine_memory()
+    assert default_memory(SIZES, ALONE, machine - 4 * GIB) == max(4 * GIB, least_memory(SIZES, ALONE))
+    assert default_memory(SIZES, TWO, machine) == least_memory(SIZES, TWO)
+
+
+@pytest.mark.parametrize(
+    ("config", "pixels"),
+    [
+        ("INPUT: {MIN_SIZE_TEST: 400, MAX_SIZE_TEST: 1000}\n", 400 * 1000),
+        ("INPUT: {MIN_SIZE_TEST: 1600, MAX_SIZE_TEST: 2666}\n", 4 * 800 * 1333),
+        ("INPUT: {MIN_SIZE_TEST: 0, MAX_SIZE_TEST: 1000}\n", 800 * 1333),  # images keep their size
+        ("MODEL: {}\n", 800 * 1333),
+        ("- of\n- another kind\n", 800 * 1333),
+    ],
+)
+def test_the_memory_of_workers_grows_with_the_weights_and_the_input(tmp_path: Path, config: str, pixels: int) -> None:
+    archive = tmp_path / "some.mar"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("config.yaml", config)
+        content.writestr("weights.safetensors", bytes(100 * MIB))
+    said = worker_memory(archive, ServedModel(workers=2))
+    assert said == pytest.approx(2 * (PROCESS + COPIES * 100 * MIB + IMAGE * pixels / (800 * 1333)), rel=1e-6)
+
+
+def test_an_archive_that_can_not_be_read_has_no_estimate(tmp_path: Path) -> None:
+    (tmp_path / "text.mar").write_text("no archive")
+    for name in ("absent.mar", "text.mar"):
+        assert worker_memory(tmp_path / name, ServedModel()) == 0
 
 
 def test_a_file_of_the_users_counts_and_ours_is_for_plain_torchserve() -> None:

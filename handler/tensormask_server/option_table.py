@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensormask_server.formats import FORMATS, OTHER_NAMES
-from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, STRETCHES
-from tensormask_server.pixel_sizes import LONGEST as LONGEST_PIXEL_SIZE
-from tensormask_server.requests.option_values import (
+from tensormask_server.option_choices import (
+    DEFAULT_FORMAT,
+    DEFAULT_HOLES,
+    DEFAULT_IMAGE_DATA,
+    DEFAULT_STRETCH,
+    DEFAULT_TOLERANCE,
+    HOLES,
+    IMAGE_DATA,
+    STRETCHES,
+)
+from tensormask_server.option_values import (
     LARGEST_ID,
     LONGEST_TEXT,
     MOST_CLASSES,
@@ -27,7 +35,7 @@ from tensormask_server.requests.option_values import (
     checked_tolerance,
     one_of,
 )
-from tensormask_server.responses.options import DEFAULT_RESPONSE, HOLES, IMAGE_DATA
+from tensormask_server.pixel_sizes import LONGEST as LONGEST_PIXEL_SIZE
 from tensormask_server.tile_options import AUTO, DEFAULT_OVERLAP, LEAST_TILE, MOST_OVERLAP
 
 Schema = Mapping[str, Any]  # a JSON Schema
@@ -102,13 +110,13 @@ OPTIONS: dict[str, Option] = {
         one_of(*STRETCHES),
         {"type": "string", "enum": list(STRETCHES)},
         "`auto`, `none`, `min-max` or `percentile`: how [more than 8 bits](#more-than-8-bits) become 8",
-        f"`{DEFAULT_IMAGE_OPTIONS.stretch}`",
+        f"`{DEFAULT_STRETCH}`",
     ),
     "format": Option(
         one_of(*FORMATS, other_names=OTHER_NAMES),
         {"type": "string", "enum": list(FORMATS)},
         "one of the [formats](#formats)",
-        f"`{DEFAULT_RESPONSE.format}`; `torch` for `img_data`",
+        f"`{DEFAULT_FORMAT}`; `torch` for `img_data`",
     ),
     "image_id": Option(
         checked_image_id,
@@ -133,18 +141,18 @@ OPTIONS: dict[str, Option] = {
         {"type": "number", "minimum": 0, "maximum": MOST_TOLERANCE},
         f"`polygons`: 0 to {MOST_TOLERANCE} pixels. [Points](#polygons) are left out as far as outlines stay this "
         "near. 0 leaves out none but those on straight lines",
-        f"{DEFAULT_RESPONSE.tolerance}",
+        f"{DEFAULT_TOLERANCE}",
     ),
     "holes": Option(
         one_of(*HOLES),
         {"type": "string", "enum": list(HOLES)},
         "`polygons`: `fill`, or `keep`, which leaves out the [holes](#polygons) of masks",
-        f"`{DEFAULT_RESPONSE.holes}`",
+        f"`{DEFAULT_HOLES}`",
     ),
     "image_data": Option(
         one_of(*IMAGE_DATA),
         {"type": "string", "enum": list(IMAGE_DATA)},
         "`polygons`: `embed`, or `none`, which leaves the image out of the file",
-        f"`{DEFAULT_RESPONSE.image_data}`",
+        f"`{DEFAULT_IMAGE_DATA}`",
     ),
 }
