@@ -14,7 +14,7 @@ TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/c
 INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
 SIZE = $(if $(TORCH),About 1.2 GB on disk.,About 5.5 GB on disk where torch is for CUDA. 1.2 GB by make demo TORCH=cpu.)
 
-.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint audit try-image bench clean
+.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint openapi audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -40,7 +40,8 @@ test: $(VENV)/.dev
 test-all: test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive
 
-# What SECURITY.md names: each attack, and whether the server held.
+# What SECURITY.md names: each attack, and whether the server held. With THROUGH_GATEWAY=1 the requests of this target and
+# of the next three go through the gateway: make attack THROUGH_GATEWAY=1
 attack: $(VENV)/.dev
 	$(BIN)/python -m pytest -m attack --numprocesses 2 --dist loadfile $(OPTIONS)
 
@@ -67,6 +68,10 @@ lint: $(VENV)/.dev
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
 
+# docs/openapi.yaml, and the table of options in docs/REQUESTS.md, from the code.
+openapi: $(VENV)/.serve
+	$(BIN)/python -m tensormask_server.openapi --write docs
+
 # in an environment of its own: pip-audit brings twenty packages that nothing else here needs
 audit:
 	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
@@ -89,15 +94,15 @@ $(VENV)/.serve: pyproject.toml setup.py constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Fetches torch, TorchServe, Java and what they need into $(VENV), unless they are there. $(SIZE)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[serve]'
+	$(INSTALL) --editable '.[serve,gateway]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,train,bulk,bench]'
+	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,bench]'
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
 $(VENV)/.dev: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,train,bulk,heic,dev]'
+	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,heic,dev]'
 	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
 	touch $@

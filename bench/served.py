@@ -60,7 +60,7 @@ def measure(seconds: float = 6) -> Table:
                 DEMO / "config.yaml", DEMO / "weights.pkl", DEMO / "classes.txt", output=store, workers=workers
             )
             properties = with_addresses(read_properties(PROPERTIES), "127.0.0.1", *PORTS)
-            with TorchServe(make_archive(request), properties, store / "logs") as server:
+            with TorchServe([make_archive(request)], properties, store / "logs") as server:
                 server.wait_until_ready()
                 for clients in CLIENTS:
                     for side in SIDES:
@@ -76,7 +76,7 @@ def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tupl
         Images per second; the 50th, 95th and 99th percentile of a request's milliseconds; and the median of the
         milliseconds outside the handler.
     """
-    url = urlsplit(f"{server.url}/predictions/{server.name}")
+    url = urlsplit(f"{server.url}/predictions/{server.names[0]}")
     end = time.monotonic() + seconds
 
     def send_requests() -> list[tuple[float, float]]:

@@ -32,7 +32,19 @@ BULK = {
     "tqdm": "tqdm",
 }
 HEIC = {"pi_heif": "pi-heif"}
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
+GATEWAY = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "httptools": "httptools",
+    "httpx": "httpx",
+}
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "predict": PREDICT,
+    "serve": SERVE,
+    "bulk": BULK,
+    "heic": HEIC,
+    "gateway": GATEWAY,
+}
 
 
 def missing_extra(extra: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 JSON = "application/json"
+MODEL_DESCRIPTION = "application/vnd.tensormask.model+json"  # of a GET that asks a worker about its model
 
 
 @dataclass(frozen=True)

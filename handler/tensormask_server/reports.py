@@ -9,12 +9,15 @@ import json
 import os
 import secrets
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS = "TENSORMASK_SERVER_REPORTS"  # environment variables of the workers
 SECRET = "TENSORMASK_SERVER_REPORTS_SECRET"
 LONGEST = 1000  # characters of a text
+CREDENTIALS = struct.Struct("3i")  # a process, a user and a group, as Linux writes them beside a message
+SCM_CREDENTIALS = 2  # of Linux; Python's socket module doesn't name it
 FAILED, SLOW = "failed", "slow"  # topics: the model can't be loaded; the CPU emulates the precision
 
 
@@ -24,6 +27,7 @@ class Report:
 
     topic: str  # FAILED or SLOW
     text: str
+    pid: int = 0  # of the process that sent it, as the kernel says
 
 
 def report(topic: str, text: str) -> None:
@@ -60,6 +64,7 @@ class Reports:
         return {ADDRESS: str(self._path), SECRET: self._secret}
 
     def __enter__(self) -> "Reports":
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(str(self._path))
         self._socket.setblocking(False)
         return self
@@ -72,9 +77,11 @@ class Reports:
         reports: list[Report] = []
         while True:
             try:
-                content = self._socket.recv(1 << 16)
+                content, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(CREDENTIALS.size))
             except BlockingIOError:
                 return reports
             secret, _, report = content.partition(b"\n")
             if hmac.compare_digest(secret, self._secret.encode()):
-                reports.append(Report(*json.loads(report)))
+                pid = next((CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == SCM_CREDENTIALS), 0)
+                topic, text = json.loads(report)
+                reports.append(Report(topic, text, pid))

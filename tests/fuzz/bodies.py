@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import strategies as st
-from tensormask_server.requests.option_values import OPTIONS as ALL_OPTIONS
+from tensormask_server.option_table import OPTIONS as ALL_OPTIONS
 from tensormask_server.requests.options import ALIASES
 
 from tests.fuzz import images

@@ -24,7 +24,7 @@ import torch
 from tensormask_server import Predictor, load_predictor
 
 from reference.cases import Case, load_case, write_weights
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
@@ -132,9 +132,24 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @contextmanager
 def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
-    """tensormask-server with these arguments on free ports, from `folder`, once it has said READY."""
-    with starting(folder, *arguments, command=command, **environment) as server:
-        yield ready(server)
+    """tensormask-server with these arguments on free ports, from `folder`, once it has said READY.
+
+    With the environment variable THROUGH_GATEWAY, requests go through its gateway.
+    """
+    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") else ()
+    more = [word for port in gateway for word in ("--gateway", port)]
+    with starting(folder, *arguments, *more, command=command, **environment) as server:
+        running = ready(server)
+        for port in gateway:
+            wait_for(lambda port=port: is_listening(port), "the gateway")
+            running = replace(running, ports=(port, *running.ports[1:]))
+        yield running
+
+
+def is_listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @contextmanager

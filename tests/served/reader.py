@@ -12,7 +12,7 @@ from typing import Any
 from tensormask_server.torchserve.java import java_home
 
 from tests.pages import blocks
-from tests.served.conftest import Server, free_ports
+from tests.served.conftest import Server, free_ports, is_listening
 from tests.waiting import PATIENCE, wait_for
 
 # what a reader's own would be: shorter names, classes and trainings, and smaller images, than those of the pages
@@ -25,6 +25,8 @@ REPLACED = {
     "MAX_ITER: 3000": "MAX_ITER: 1\nINPUT:\n  MIN_SIZE_TRAIN: [128]",
 }
 TORCHSERVE = ".venv/bin/torchserve"
+GATEWAY = ".venv/bin/tensormask-gateway"
+PORTS = (8080, 8081, 8082, 8000)  # of the pages
 
 
 class Reader:
@@ -36,8 +38,9 @@ class Reader:
             folder: the copy. Its config.properties get free ports.
         """
         self.folder = folder
-        self.ports = free_ports(5)
+        self.ports = free_ports(6)  # inference, management, metrics, two of gRPC, gateway
         self.serving: subprocess.Popen[bytes] | None = None
+        self.gateway: subprocess.Popen[bytes] | None = None
         self.has_torchserve = False  # started by its own command
         self.state = tempfile.TemporaryDirectory(prefix="tm-")  # the server's sockets can't have long names
         private = f"{self.state.name}/tensormask-server/{self.ports[1]}"
@@ -82,6 +85,8 @@ class Reader:
         is_server = command.startswith((".venv/bin/tensormask-server", "make serve"))
         if is_server and "--list-models" not in command:
             return self._serve(command)
+        if command.startswith(GATEWAY):
+            return self._start_gateway(command)
         if command.startswith(TORCHSERVE):
             return self._torchserve(command)
         self._have_server_for(command)
@@ -98,7 +103,11 @@ class Reader:
         return result.stdout
 
     def stop(self) -> None:
-        """Ends the server, if one runs."""
+        """Ends the server and the gateway, if they run."""
+        if self.gateway is not None:
+            self.gateway.terminate()
+            self.gateway.wait(timeout=PATIENCE)
+            self.gateway = None
         if self.serving is not None:
             self.serving.terminate()
             self.serving.wait(timeout=PATIENCE)
@@ -113,9 +122,17 @@ class Reader:
         self.state.cleanup()
 
     def with_ports(self, text: str) -> str:
-        for port, free in zip((8080, 8081, 8082), self.ports[:3], strict=True):
-            text = text.replace(f":{port}", f":{free}")
+        for port, free in zip(PORTS, (*self.ports[:3], self.ports[5]), strict=True):
+            text = text.replace(f":{port}", f":{free}").replace(f"--gateway {port}", f"--gateway {free}")
         return text
+
+    def _start_gateway(self, command: str) -> str:
+        """A gateway beside the server, which ends with it. If the server has one already, it starts again without."""
+        self._serve("make serve")
+        words = f"exec {command} -p {self.ports[5]} --management-port {self.ports[1]}"
+        self.gateway = subprocess.Popen(words, shell=True, cwd=self.folder, env=self.environment)
+        wait_for(lambda: is_listening(self.ports[5]), "the gateway", unless=self.gateway.poll)
+        return ""
 
     def _torchserve(self, command: str) -> str:
         """TorchServe's own command. With --start it leaves a process, which keeps what it prints to open."""
@@ -159,6 +176,8 @@ class Reader:
         wait_for(
             lambda: re.search("^READY", printed.read_text(), re.MULTILINE), f"READY of {command}", unless=self._ended
         )
+        if "--gateway" in command:
+            wait_for(lambda: is_listening(self.ports[5]), "the gateway", unless=self._ended)
         if self.keys.exists():  # each command has a shell of its own, to which no variable of an earlier one comes
             keys = json.loads(self.keys.read_text())
             self.environment |= {"KEY": keys["inference"]["key"], "API_KEY": keys["API"]["key"], "KEYS": str(self.keys)}

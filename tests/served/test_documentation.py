@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from pycocotools.coco import COCO
@@ -19,6 +20,7 @@ from reference.cases import Case
 from tests.certificates import HAS_OPENSSL
 from tests.pages import PAGES, ROOT, blocks
 from tests.served.conftest import Server
+from tests.served.gateways import RunningGateway, gateway_of
 from tests.served.reader import Reader
 from tests.waiting import PATIENCE
 
@@ -43,13 +45,21 @@ def test_every_command_of_a_page_works(page: Path, reader: Reader, monkeypatch: 
 
 @pytest.mark.skipif(not NODE_STARTS, reason="Node.js, as Playwright brings it, doesn't start here: it wants libatomic1")
 def test_the_javascript_works(server: Server, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway_of(server, tmp_path) as gateway:
+        _check_javascript(server, gateway, case, tmp_path, monkeypatch)
+
+
+def _check_javascript(
+    server: Server, gateway: RunningGateway, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.fromarray(case.image).save(tmp_path / "image.jpg")
     monkeypatch.chdir(tmp_path)
     snippets = [block.text for page in PAGES for block in blocks(page) if block.language == "js"]
     assert snippets
     for snippet in snippets:
         own = f":{server.ports[0]}/{server.name}/predict"
-        assert "score" in _run_javascript(snippet.replace(":8080/tensormask/predict", own))
+        text = snippet.replace(":8080/tensormask/predict", own)
+        assert "score" in _run_javascript(text.replace(":8000/", f":{gateway.port}/"))
 
 
 @pytest.fixture
@@ -194,6 +204,22 @@ def _check_training(reader: Reader) -> None:
     assert "\nREADY " in served
 
 
+def _check_options(reader: Reader) -> None:
+    for name in ("demo", "tensormask"):
+        assert json.loads((reader.folder / f"{name}.json").read_text())["model"] == name
+
+
+def _check_openapi(reader: Reader) -> None:
+    assert (reader.folder / "openapi.yaml").read_text() == (ROOT / "docs/openapi.yaml").read_text()
+
+
+def _check_gateway(reader: Reader) -> None:
+    assert _size(reader.folder / "gateway.png") == (200, 150)
+    assert any('"instances"' in text for command, text in reader.printed.items() if "coco" in command)
+    assert reader.values["masks"].shape[1:] == (150, 200)
+    assert reader.values["masks"].dtype == torch.bool
+
+
 def _check_scaling(reader: Reader) -> None:
     [tables] = reader.printed.values()
     assert "cost of a million" in tables
@@ -209,5 +235,8 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "ACCURACY": _check_accuracy,
     "TRAINING": _check_training,
     "SCALING": _check_scaling,
+    "OPTIONS": _check_options,
+    "GATEWAY": _check_gateway,
+    "OPENAPI": _check_openapi,
     "MODELS": _check_models,
 }

@@ -67,7 +67,7 @@ def test_a_killed_worker_costs_its_requests_another_try_and_none_a_wrong_respons
 
 def test_what_no_longer_fits_into_the_queue_is_a_503_at_once(server: Server, archive: Path) -> None:
     properties = read_properties(ROOT / "config.properties")
-    queue = memory_for(properties, served_model(archive), None, is_ours=True).queue  # of this machine's memory
+    queue = memory_for(properties, [served_model(archive)], None, is_ours=True).queue  # of this machine's memory
     more = 20
     before = taken(server)
     with ThreadPoolExecutor(queue + BATCH + more) as pool:

@@ -18,8 +18,10 @@ FORBIDDEN = {
     "requests": ("worker", "client"),
     "worker": ("torchserve", "launcher", "client", "bulk"),
     "client": ("network", "prediction", "requests", "worker", "torchserve", "torch", "PIL"),
+    "gateway": ("network", "prediction", "requests", "responses", "worker", "client", "launcher", "torch", "PIL"),
     "bulk": ("archive", "client", "worker", "torchserve"),
     "torchserve": ("network", "prediction", "torch"),
+    "openapi": ("network", "prediction", "worker", "torchserve", "torch", "numpy", "PIL"),
 }
 
 COMMANDS = {"health", "verify"}  # files beside the folders that may import rooms; the other files are leaves

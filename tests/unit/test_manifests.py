@@ -9,6 +9,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import tensormask_server
+import yaml
+from tensormask_server.gateway.command import gateway_parser
 from tensormask_server.launcher import command as launcher
 from tensormask_server.torchserve.frontend import STOP_SECONDS
 
@@ -127,7 +129,7 @@ def test_the_launcher_takes_their_arguments_and_has_time_to_drain(spec: dict[str
     command, *always = json.loads(values("ENTRYPOINT")[0])
     parsed = launcher._parser().parse_args([*always, *container["args"]])
     assert command == "tensormask-server"
-    assert str(parsed.archive) == values("COPY")[-1].split()[-1]
+    assert [str(path) for path in parsed.archives] == [values("COPY")[-1].split()[-1]]
     assert parsed.port == container["ports"][0]["containerPort"] == int(values("EXPOSE")[0])
     assert parsed.logs.is_relative_to("/tmp")
     waits = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
@@ -167,6 +169,16 @@ def test_the_service_may_open_every_family_of_sockets_that_the_server_uses() -> 
     used = set(re.findall(r"\bsocket\.(AF_[A-Z0-9]+)", sources))
     assert "AF_NETLINK" in used
     assert used <= set(allowed.split())
+
+
+def test_the_gateways_files_name_options_that_it_has() -> None:
+    unit = (DEPLOY / "tensormask-gateway.service").read_text()
+    [started] = re.findall(r"^ExecStart=\S+/tensormask-gateway (.*)$", unit, re.MULTILINE)
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]
+    assert composed["network_mode"] == "service:server"
+    for arguments in (started.split(), [*composed["entrypoint"][1:], *composed["command"]]):
+        parsed = gateway_parser().parse_args(arguments)
+        assert (parsed.port, parsed.upstream) == (8000, "http://127.0.0.1:8080")
 
 
 def test_the_last_stage_gets_no_compiler() -> None:

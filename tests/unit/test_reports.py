@@ -1,5 +1,6 @@
 """The workers' channel to the launcher."""
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ def test_what_a_worker_reports_comes(reports: Reports, monkeypatch: pytest.Monke
     assert reports.read() == []
     report("failed", "the reason")
     report("slow", "x" * 5000)
-    assert reports.read() == [Report("failed", "the reason"), Report("slow", "x" * 1000)]
+    own = os.getpid()  # as the kernel says, whatever is in the message
+    assert reports.read() == [Report("failed", "the reason", own), Report("slow", "x" * 1000, own)]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ LEFT_OUT = (
     "bulk",
     "client",
     "launcher",
+    "openapi",
     "torchserve",
     "config_properties.py",
     "config.properties",  # a wheel has a copy in the package, one of the configurations, and the demo's model

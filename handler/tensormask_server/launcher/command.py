@@ -1,29 +1,32 @@
 """The tensormask-server command: from an archive, or a configuration and weights, to a server that answers."""
 
 import argparse
-import re
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tensormask_server import __version__
-from tensormask_server.archive.arguments import add_archive_arguments, archive_request
+from tensormask_server.archive.arguments import add_archive_arguments
 from tensormask_server.archive.errors import ArchiveError
-from tensormask_server.arguments import parsed_arguments, whole_number
-from tensormask_server.classes import unnamed_classes
+from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
 from tensormask_server.config_properties import PROPERTIES
+from tensormask_server.extras import missing_extra
+from tensormask_server.launcher.archives import made_archives
+from tensormask_server.launcher.gateway_process import GatewayOptions, gateway_arguments, running_gateway
+from tensormask_server.launcher.memory import planned_memory
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
+from tensormask_server.torchserve.addresses import GATEWAY, AddressError, check_port
 from tensormask_server.torchserve.certificate import with_certificate
 from tensormask_server.torchserve.guard import guarded
 from tensormask_server.torchserve.guard_limits import guard_limits, raise_file_limit
 from tensormask_server.torchserve.java import JavaNotFound
-from tensormask_server.torchserve.java_memory import MIB, memory_for
+from tensormask_server.torchserve.java_memory import MIB
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.process import TorchServe, TorchServeError
 from tensormask_server.torchserve.properties import PropertiesError, is_loopback, read_properties, with_addresses
@@ -51,15 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in list_of_models():
             say(line)
         return 0
-    if bool(parsed.archive) == is_complete(parsed):
+    if bool(parsed.archives) == is_complete(parsed):
         parser.error(f"{EXPECTED}, or --archive FILE.mar")
-    if parsed.archive:
+    if parsed.archives:
         given = [name for name, default in _archived_options().items() if getattr(parsed, name) != default]
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             parser.error(f"{names}: with --archive the archive decides these; ./archive.sh makes one with other values")
     if bool(parsed.certificate) != bool(parsed.key):
         parser.error("--certificate CERT.pem and --key KEY.pem go together")
+    if parsed.gateway:
+        _check_gateway(parser, parsed)
+    elif parsed.cors_origin:
+        parser.error("--cors-origin is an option of the gateway; give --gateway PORT as well")
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, _stop)
@@ -67,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("starting; READY follows when the server answers (Ctrl-C stops)")
         with tempfile.TemporaryDirectory(prefix="tensormask-server-") as output:
             parsed.output = Path(output)
-            archive = parsed.archive or _made_archive(parsed)
-            _serve(archive, parsed)
+            _serve(parsed.archives or made_archives(parsed), parsed)
     except _Stopped:
         say("stopped")
         return 0
@@ -83,26 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1  # never reached: `_serve` ends only by an exception
 
 
-def _made_archive(parsed: argparse.Namespace) -> Path:
-    """Makes the archive that the arguments describe.
-
-    Raises:
-        ArchiveError, ModelError: an argument, or a file that it names, can't be used.
-    """
-    request = archive_request(parsed)
-    from tensormask_server.archive.making import MAKE_ERRORS, make  # only here: importing torch takes seconds
-
-    try:
-        made = make(request)
-    except MAKE_ERRORS as error:
-        raise ArchiveError(str(error)) from error
-    if note := unnamed_classes(made.config.head.num_classes, request.classes):
-        say(f"Note:  {note}")
-    return made.path
+def _check_gateway(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    if missing := missing_extra("gateway"):
+        parser.error(f"--gateway: {missing}")
+    if parsed.certificate:
+        parser.error("--gateway and --certificate don't go together: the gateway speaks http; let a proxy do TLS")
+    if parsed.gateway in (parsed.port, parsed.management_port, parsed.metrics_port):
+        parser.error(f"--gateway is {parsed.gateway}, which is another port of the server; expected one of its own")
 
 
-def _serve(archive: Path, parsed: argparse.Namespace) -> None:
-    """Serves an archive until an exception ends it.
+def _serve(archives: Sequence[Path], parsed: argparse.Namespace) -> None:
+    """Serves archives until an exception ends it.
 
     Raises:
         _Stopped: a signal has asked for it. The requests in hand have their responses.
@@ -118,29 +115,61 @@ def _serve(archive: Path, parsed: argparse.Namespace) -> None:
     if parsed.memory and parsed.memory > machine_memory():
         found, there = parsed.memory >> 20, machine_memory() >> 20
         raise PropertiesError(f"--memory is {found} MiB; expected at most the {there} MiB of this machine")
-    model = served_model(archive)
-    memory = memory_for(properties, model, parsed.memory, is_ours=parsed.ts_config == PROPERTIES)
+    models = [served_model(archive) for archive in archives]
+    is_ours = parsed.ts_config == PROPERTIES
+    memory = planned_memory(properties, archives, models, parsed.memory, is_ours=is_ours)
     if memory.note:
         say(memory.note)
+    if parsed.gateway:
+        _check_gateway_address(properties, parsed)
     files = raise_file_limit()
-    with TorchServe(archive, memory.properties, parsed.logs, parsed.request_log) as server:
+    with TorchServe(archives, memory.properties, parsed.logs, parsed.request_log) as server:
         server.wait_until_ready()
-        limits = guard_limits(memory, model, parsed.idle_timeout, files)
+        limits = guard_limits(memory, models, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
             _print_ready(server, parsed.host)
-            try:
-                server.wait()
-            except _Stopped:
-                server.finish(parsed.stop_timeout)
-                raise
+            arguments = gateway_arguments(_gateway_options(parsed), server, limits) if parsed.gateway else None
+            with running_gateway(arguments) as gateway:
+                try:
+                    server.wait(gateway.check)
+                except _Stopped:
+                    gateway.finish()
+                    server.finish(parsed.stop_timeout)
+                    raise
+
+
+def _check_gateway_address(properties: Mapping[str, str], parsed: argparse.Namespace) -> None:
+    """
+    Raises:
+        PropertiesError: the server speaks https, which the gateway doesn't.
+        TorchServeError: the gateway can't listen.
+    """
+    if properties["inference_address"].startswith("https:"):
+        raise PropertiesError("--gateway needs a server that speaks http; let a proxy in front do TLS")
+    try:
+        check_port(GATEWAY, f"http://{parsed.host}:{parsed.gateway}")
+    except AddressError as error:
+        raise TorchServeError(str(error)) from error
+
+
+def _gateway_options(parsed: argparse.Namespace) -> GatewayOptions:
+    return GatewayOptions(
+        host=parsed.host,
+        port=parsed.gateway,
+        origins=parsed.cors_origin,
+        idle_timeout=parsed.idle_timeout,
+        stop_timeout=parsed.stop_timeout,
+        request_log=parsed.request_log,
+    )
 
 
 def _print_ready(server: TorchServe, host: str) -> None:
-    here = server.url.replace("//0.0.0.0", "//127.0.0.1")  # a client can't connect to 0.0.0.0 everywhere
-    url = f"{here}/{server.name}/predict"
+    url, *others = (f"{server.local_url}/{name}/predict" for name in server.names)
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
     say(f"READY  {url}  (logs in {printable(server.log_dir)}; Ctrl-C stops)")
+    for other in others:
+        say(f"       {other}")
     curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
     say(f"Try:   {curl} -o masks.png '{url}?format=png'")
     if token:
@@ -150,20 +179,14 @@ def _print_ready(server: TorchServe, host: str) -> None:
             say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
     else:
         say(f"       or open {url} in a browser")
-    if server.slow_precision:
-        say(f"Slow:  {server.slow_precision}")
+    for warning in server.slow_precisions:
+        say(f"Slow:  {warning}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     for number in SIGNALS:  # a second signal must not interrupt the stopping
         signal.signal(number, signal.SIG_IGN)
     raise _Stopped
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a port; expected a whole number from 1 to 65535")
-    return int(text)
 
 
 def _memory(text: str) -> int:
@@ -204,7 +227,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--help", action="help", help="show this and exit")
     add("--version", action="version", version=__version__)
     add("--list-models", action="store_true", help="show the models that have a name, and exit")
-    add("--archive", type=Path, metavar="FILE.mar", help="an archive of archive.sh, instead of --model, or -cp and -tp")
+    add(
+        "--archive",
+        type=Path,
+        action="append",
+        dest="archives",
+        metavar="FILE.mar",
+        help="an archive of archive.sh, instead of --model, or -cp and -tp; again for each further one",
+    )
     add(
         "-h",
         "--host",
@@ -212,18 +242,27 @@ def _parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="0.0.0.0: all addresses, with tokens (default: %(default)s)",
     )
-    add("-p", "--port", type=_port, default=8080, help="for requests (default: %(default)s)")
+    add("-p", "--port", type=port, default=8080, help="for requests (default: %(default)s)")
     add("--no-tokens", action="store_true", help="requests need no token: for a network that only a proxy reaches")
     add("--certificate", type=Path, metavar="CERT.pem", help="answer by https, with this certificate and its --key")
     add("--key", type=Path, metavar="KEY.pem", help="the certificate's RSA key, in PKCS #8, without a password")
-    add("--management-port", type=_port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
-    add("--metrics-port", type=_port, default=8082, metavar="PORT", help="(default: %(default)s)")
+    add("--management-port", type=port, default=8081, metavar="PORT", help="on loopback (default: %(default)s)")
+    add("--metrics-port", type=port, default=8082, metavar="PORT", help="(default: %(default)s)")
     add(
         "--metrics-host",
         type=_host,
         default="127.0.0.1",
         metavar="HOST",
         help="for Prometheus, without a token (default: %(default)s)",
+    )
+    add("--gateway", type=port, metavar="PORT", help="start tensormask-gateway, too (default: no gateway)")
+    add(
+        "--cors-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="of the gateway: pages of this origin may read responses; may be given several times",
     )
     add(
         "--ts-config",

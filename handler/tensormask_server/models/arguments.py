@@ -23,10 +23,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--model",
-        action="append",  # one for now; several models of one server will be given like this
+        action="append",  # tensormask-server serves several
         dest="models",
         metavar="NAME",
-        help="a model by its name, downloaded once; --list-models of tensormask-server and archive.sh shows all",
+        help="a model by its name, downloaded once; --list-models of tensormask-server and archive.sh shows all. "
+        "tensormask-server takes it several times",
     )
     add("-cp", "--config", type=_path_or_url, metavar="CONFIG.yaml", help="detectron2's configuration: a path or URL")
     add(

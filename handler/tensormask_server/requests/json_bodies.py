@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, errors_name, preview
+from tensormask_server.option_table import OPTIONS
 from tensormask_server.requests.base64_files import file_of_base64
 from tensormask_server.requests.json_pixels import channels_last, pixels_of_lists
 from tensormask_server.requests.limits import check_number
 from tensormask_server.requests.open_inference import EXPECTED_INPUTS, read_open_inference
-from tensormask_server.requests.option_values import OPTIONS
 from tensormask_server.requests.options import ALIASES, is_option, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage

@@ -8,11 +8,11 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tensormask_server.bad_request import BadRequest, preview
+from tensormask_server.option_table import OPTIONS
 from tensormask_server.requests.base64_files import file_of_base64, unwrapped
 from tensormask_server.requests.binary_tensors import elements, tensor_bytes
 from tensormask_server.requests.json_pixels import pixels_of_lists
 from tensormask_server.requests.limits import check_number
-from tensormask_server.requests.option_values import OPTIONS
 from tensormask_server.requests.options import ALIASES, is_option, without_aliases
 from tensormask_server.requests.reading import Reading
 from tensormask_server.requests.undecoded import UndecodedImage

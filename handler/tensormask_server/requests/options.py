@@ -1,6 +1,6 @@
 """The options of a request. They have the same names as JSON keys, form fields, query parameters and headers.
 
-A new option is a field of `PredictionOptions`, `ImageOptions` or `ResponseOptions`, and a line in OPTIONS. Its effect
+A new option is a field of `PredictionOptions`, `ImageOptions` or `ResponseOptions`, and a row of OPTIONS. Its effect
 is in the room `prediction`, `images` or `responses`, and the client has an argument for it: docs/ARCHITECTURE.md names
 the files.
 """
@@ -12,8 +12,9 @@ from typing import Any
 from tensormask_server.bad_request import BadRequest, preview
 from tensormask_server.formats import format_of_media_type
 from tensormask_server.images.options import ImageOptions
+from tensormask_server.option_table import OPTIONS
+from tensormask_server.option_values import is_number, number_of_text
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, PredictionOptions
-from tensormask_server.requests.option_values import OPTIONS, is_number, number_of_text
 from tensormask_server.responses.options import ResponseOptions
 from tensormask_server.spelling import did_you_mean
 
@@ -57,7 +58,7 @@ def parse_options(
             hint = did_you_mean(name, (*OPTIONS, *ALIASES))
             raise BadRequest(f"{preview(name)} is not a known option{hint}", ", ".join(OPTIONS), "option")
         if value is not None:
-            values[name] = OPTIONS[name](name, value, class_names)
+            values[name] = OPTIONS[name].check(name, value, class_names)
     of_image = {field.name: values.pop(field.name) for field in fields(ImageOptions) if field.name in values}
     of_response = {field.name: values.pop(field.name) for field in fields(ResponseOptions) if field.name in values}
     return RequestedOptions(

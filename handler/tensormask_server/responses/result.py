@@ -16,6 +16,7 @@ class Model:
     name: str  # TorchServe's name for it, as in its URL
     class_names: tuple[str, ...]  # by class number
     weights_sha256: str  # of the archive's weights, hexadecimal
+    weights_bytes: int = 0  # the size of their file
 
 
 @dataclass(frozen=True)

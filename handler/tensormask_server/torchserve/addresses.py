@@ -12,12 +12,14 @@ import psutil
 from tensormask_server.printable import printable
 
 # from an address of config.properties to the option that changes its port, and to the one that changes its host
-PORT_OPTIONS = {
+PORTS_OF_SERVER = {
     "inference_address": "--port",
     "management_address": "--management-port",
     "metrics_address": "--metrics-port",
 }
-HOST_OPTIONS = {"inference_address": "--host", "metrics_address": "--metrics-host"}
+GATEWAY = "gateway"  # of the launcher, and no key of config.properties
+PORT_OPTIONS = {**PORTS_OF_SERVER, GATEWAY: "--gateway"}
+HOST_OPTIONS = {"inference_address": "--host", "metrics_address": "--metrics-host", GATEWAY: "--host"}
 
 
 class AddressError(Exception):
@@ -33,7 +35,7 @@ def check_port(key: str, address: str) -> None:
     """Checks that this process could listen on an address.
 
     Args:
-        key: the address's key in config.properties.
+        key: the address's key in config.properties, or GATEWAY.
         address: an http:// or https:// URL with a host and a port.
 
     Raises:
@@ -99,7 +101,7 @@ def check_ports_differ(properties: Mapping[str, str]) -> None:
         AddressError: two of the addresses have one port.
     """
     options: dict[int, str] = {}
-    for key, option in PORT_OPTIONS.items():
+    for key, option in PORTS_OF_SERVER.items():
         port = port_of(properties[key])
         other = options.setdefault(port, option)
         if other != option:

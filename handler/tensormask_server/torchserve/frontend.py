@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -21,17 +21,17 @@ NO_WORKFLOWS = "/dev/null"  # no file can be in it, so that no workflow, which i
 
 
 def frontend_command(
-    java: Path, config: Path, store: Path, temporary: Path, private: Path, model: str, vmargs: str
+    java: Path, config: Path, store: Path, temporary: Path, private: Path, models: Sequence[str], vmargs: str
 ) -> list[str]:
     """Makes the command that starts Java. It leaves out TorchServe's Python wrapper, which trusts its working folder.
 
     Args:
         java: Java's home.
         config: TorchServe's config.properties.
-        store: the folder with the archive MODEL.mar.
-        temporary: the folder for temporary files and the unpacked model.
+        store: the folder with the archive NAME.mar of each model.
+        temporary: the folder for temporary files and the unpacked models.
         private: a folder for our version of one of TorchServe's classes.
-        model: the model's name.
+        models: their names.
         vmargs: options for Java, separated by spaces.
 
     Returns:
@@ -48,7 +48,8 @@ def frontend_command(
         *(str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={temporary}"),
         *vmargs.split(),
         *("-cp", class_path, "org.pytorch.serve.ModelServer", "--python", sys.executable),
-        *("-f", str(config), "-s", str(store), "-w", NO_WORKFLOWS, "-ncs", "-m", f"{model}={model}.mar"),
+        *("-f", str(config), "-s", str(store), "-w", NO_WORKFLOWS, "-ncs", "-m"),
+        *(f"{model}={model}.mar" for model in models),
     ]
 
 

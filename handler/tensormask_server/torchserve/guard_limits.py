@@ -2,6 +2,7 @@
 
 import math
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensormask_server.torchserve.java_memory import JavaMemory
@@ -32,29 +33,38 @@ class GuardLimits:
             raise ValueError(f"idle_seconds is {self.idle_seconds}; expected more than 0")
 
 
-def guard_limits(memory: JavaMemory, model: ServedModel, idle_seconds: float, files: int) -> GuardLimits:
+def guard_limits(memory: JavaMemory, models: Sequence[ServedModel], idle_seconds: float, files: int) -> GuardLimits:
     """Computes the limits from a server's settings.
 
     Args:
         memory: how Java's memory is shared.
-        model: the settings of the model that is served.
+        models: the settings of the models that are served.
         idle_seconds: how long a connection may stay without a byte in either direction.
         files: how many file descriptors Java may have.
 
     Returns:
         The limits of the connection guard.
     """
-    parallel = model.workers * model.batch_size
-    batches = 1 + math.ceil(memory.queue / parallel)
     return GuardLimits(
         idle_seconds=idle_seconds,
-        response_seconds=max(idle_seconds, batches * model.response_timeout + SHORT),
-        in_hand=memory.queue + (model.workers + MORE_WORKERS) * model.batch_size,
+        response_seconds=max(idle_seconds, *(_longest(memory.queue, model) + SHORT for model in models)),
+        in_hand=sum(memory.queue + (model.workers + MORE_WORKERS) * model.batch_size for model in models),
         held_bytes=memory.held_bytes,
         request_bytes=number_property(memory.properties, "max_request_size", DEFAULT_SIZE),
         response_bytes=memory.response_bytes,
-        connections=min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES)),
+        connections=connection_limit(files),
     )
+
+
+def _longest(queue: int, model: ServedModel) -> int:
+    """Seconds from a request's last byte to its response, if all requests before it take their whole time."""
+    batches = 1 + math.ceil(queue / (model.workers * model.batch_size))
+    return batches * model.response_timeout
+
+
+def connection_limit(files: int) -> int:
+    """How many connections a server may have that has this many file descriptors."""
+    return min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES))
 
 
 def raise_file_limit() -> int:

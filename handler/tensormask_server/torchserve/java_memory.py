@@ -8,7 +8,7 @@ Only the workers that the archive starts with are counted. Those that the manage
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
@@ -37,9 +37,10 @@ class JavaMemory:
     """How a budget is divided."""
 
     properties: dict[str, str]  # of config.properties, with the sizes
-    queue: int  # requests
+    queue: int  # requests that may wait for one model
     held_bytes: int  # of all bodies that arrive and all responses that aren't read yet, together
     response_bytes: int  # of one response, at most
+    total_bytes: int  # of the heap, direct memory, and what is in neither
     note: str = ""  # one line about what is smaller than in config.properties
 
 
@@ -55,14 +56,22 @@ def without_memory(properties: Mapping[str, str]) -> dict[str, str]:
     return {**others, "vmargs": " ".join(vmargs)}
 
 
-def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | None, *, is_ours: bool) -> JavaMemory:
+def memory_for(
+    properties: Mapping[str, str],
+    models: Sequence[ServedModel],
+    budget: int | None,
+    *,
+    is_ours: bool,
+    beside: int = 0,
+) -> JavaMemory:
     """Decides on the budget, and divides it as `within_memory` does.
 
     Args:
         properties: of config.properties.
-        model: the settings of the model that is served.
+        models: the settings of the models that are served.
         budget: bytes that the user lets Java take. None: the user gives no number.
         is_ours: whether the properties are this project's own, whose sizes are for plain torchserve.
+        beside: bytes that other processes need, if they are known: a default budget leaves them free.
 
     Returns:
         As `within_memory`.
@@ -73,16 +82,16 @@ def memory_for(properties: Mapping[str, str], model: ServedModel, budget: int | 
     if is_ours:
         properties = without_memory(properties)
     if budget is None and not has_memory(properties):
-        budget = default_memory(properties, model)
-    return within_memory(properties, model, budget)
+        budget = default_memory(properties, models, beside)
+    return within_memory(properties, models, budget)
 
 
-def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int | None) -> JavaMemory:
+def within_memory(properties: Mapping[str, str], models: Sequence[ServedModel], budget: int | None) -> JavaMemory:
     """Divides Java's memory.
 
     Args:
         properties: of config.properties.
-        model: the settings of the model that is served.
+        models: the settings of the models that are served.
         budget: bytes that Java may take. None: the sizes in `vmargs` of the properties count.
 
     Returns:
@@ -98,28 +107,28 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
     if budget is None:
         heap = _option(vmargs, "-Xmx") or machine_memory() // 4  # as Java's own default
         direct = _option(vmargs, "-XX:MaxDirectMemorySize=") or heap
-        queue = _queue(properties, heap, request, response, model)
-        if direct < _direct(LEAST_CLIENTS, request, response, model):
-            needed = _direct(LEAST_CLIENTS, request, response, model)
+        queue = _queue(properties, heap, request, response, models)
+        if direct < _direct(LEAST_CLIENTS, request, response, models):
+            needed = _direct(LEAST_CLIENTS, request, response, models)
             raise PropertiesError(
                 f"max_request_size {request} and max_response_size {response} need -XX:MaxDirectMemorySize of "
                 f"{_mib(needed)} MiB, and vmargs has {_mib(direct)} MiB in TorchServe's properties (by default as "
                 "much as -Xmx); raise it, or give --memory, which computes it"
             )
         changed = {**properties, "job_queue_size": str(queue)}
-        return JavaMemory(changed, queue, _held(direct, request, response, model), response)
+        return JavaMemory(changed, queue, _held(direct, request, response, models), response, heap + direct + OUTSIDE)
 
     heap = int((budget - OUTSIDE) * HEAP_SHARE)
     direct = budget - OUTSIDE - heap
-    largest = min(request, _fitting_request(heap, direct, response, model))
+    largest = min(request, _fitting_request(heap, direct, response, models))
     if largest < min(request, LEAST_REQUEST):
-        needed = least_memory(properties, model)
+        needed = least_memory(properties, models)
         raise PropertiesError(
-            f"{_mib(budget)} MiB of memory are too little for Java with {model.workers} workers, batches of "
-            f"{model.batch_size}, and max_response_size {response}; expected --memory {_mib(needed) + 1}m or more, "
-            "fewer workers, or a smaller max_response_size (and --max-response-bytes of the archive)"
+            f"{_mib(budget)} MiB of memory are too little for Java with {_loads(models)}, and max_response_size "
+            f"{response}; expected --memory {_mib(needed) + 1}m or more, fewer workers, or a smaller "
+            "max_response_size (and --max-response-bytes of the archive)"
         )
-    queue = _queue(properties, heap, largest, response, model)
+    queue = _queue(properties, heap, largest, response, models)
     kept = [each for each in vmargs if not each.startswith(SIZES)]
     computed = [f"-Xmx{_mib(heap)}m", f"-XX:MaxDirectMemorySize={_mib(direct)}m"]
     if not any(each.startswith(CHUNKS) for each in kept):
@@ -132,59 +141,63 @@ def within_memory(properties: Mapping[str, str], model: ServedModel, budget: int
             f"Java may take {_mib(budget)} MiB: requests have at most {largest} bytes, and not the {request} of "
             "max_request_size in TorchServe's properties; --memory gives more"
         )
-    return JavaMemory(changed, queue, _held(direct, largest, response, model), response, note)
+    return JavaMemory(changed, queue, _held(direct, largest, response, models), response, budget, note)
 
 
-def _queue(properties: Mapping[str, str], heap: int, request: int, response: int, model: ServedModel) -> int:
-    """The job_queue_size of the properties if it fits. Without one in the properties, as many requests as fit."""
-    fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, response, model)) // request)
+def _queue(properties: Mapping[str, str], heap: int, request: int, response: int, models: Sequence[ServedModel]) -> int:
+    """The job_queue_size of the properties if it fits. Without one in the properties, as many requests as fit.
+
+    Each model has a queue of this size.
+    """
+    fitting = int((heap / HEAP_WASTE - HEAP_BASE - _at_work(request, response, models)) // (request * len(models)))
     wanted = number_property(properties, "job_queue_size", max(1, min(MOST_QUEUE, fitting)))
     if wanted > fitting:
         raise PropertiesError(
             f"job_queue_size {wanted} with max_request_size {request} and max_response_size {response} needs a heap of "
-            f"{_mib(_heap(wanted, request, response, model))} MiB, and Java has one of {_mib(heap)} MiB: lower "
+            f"{_mib(_heap(wanted, request, response, models))} MiB, and Java has one of {_mib(heap)} MiB: lower "
             "one of them in TorchServe's properties, or raise --memory (without it -Xmx in vmargs counts)"
         )
     return wanted
 
 
-def least_memory(properties: Mapping[str, str], model: ServedModel) -> int:
+def least_memory(properties: Mapping[str, str], models: Sequence[ServedModel]) -> int:
     """The smallest budget, in bytes, with which requests of 1 MiB can be served."""
     request, response = (
         min(LEAST_REQUEST, number_property(properties, "max_request_size", DEFAULT_SIZE)),
         number_property(properties, "max_response_size", DEFAULT_SIZE),
     )
-    heap = _heap(LEAST_QUEUE, request, response, model)
-    direct = _direct(LEAST_CLIENTS, request, response, model)
+    heap = _heap(LEAST_QUEUE, request, response, models)
+    direct = _direct(LEAST_CLIENTS, request, response, models)
     return OUTSIDE + MIB + math.ceil(max(heap / HEAP_SHARE, direct / (1 - HEAP_SHARE)))
 
 
-def default_memory(properties: Mapping[str, str], model: ServedModel) -> int:
+def default_memory(properties: Mapping[str, str], models: Sequence[ServedModel], beside: int = 0) -> int:
     """The budget, in bytes, if the user gives none: half of the machine's memory, since the workers need some too.
 
-    It is at most 32 GiB, and never less than Java needs.
+    It is at most 32 GiB, and leaves `beside` bytes free, but it is never less than Java needs.
     """
-    return max(min(machine_memory() // 2, MOST_MEMORY), least_memory(properties, model))
+    machine = machine_memory()
+    return max(min(machine // 2, machine - beside, MOST_MEMORY), least_memory(properties, models))
 
 
-def _at_work(request: float, response: int, model: ServedModel) -> float:
+def _at_work(request: float, response: int, models: Sequence[ServedModel]) -> float:
     """Bytes in the heap, and as many in direct memory, for what the workers process. Responses are copied once."""
-    return model.workers * (model.batch_size * request + 2 * response)
+    return sum(model.workers * (model.batch_size * request + 2 * response) for model in models)
 
 
-def _heap(queue: int, request: int, response: int, model: ServedModel) -> int:
-    return math.ceil(HEAP_WASTE * (HEAP_BASE + queue * request + _at_work(request, response, model)))
+def _heap(queue: int, request: int, response: int, models: Sequence[ServedModel]) -> int:
+    return math.ceil(HEAP_WASTE * (HEAP_BASE + len(models) * queue * request + _at_work(request, response, models)))
 
 
-def _direct(clients: int, request: int, response: int, model: ServedModel) -> int:
-    return math.ceil(DIRECT_WASTE * (clients * max(request, response) / FILLED + _at_work(request, response, model)))
+def _direct(clients: int, request: int, response: int, models: Sequence[ServedModel]) -> int:
+    return math.ceil(DIRECT_WASTE * (clients * max(request, response) / FILLED + _at_work(request, response, models)))
 
 
-def _fitting_request(heap: int, direct: int, response: int, model: ServedModel) -> int:
+def _fitting_request(heap: int, direct: int, response: int, models: Sequence[ServedModel]) -> int:
     """The largest request in bytes that leaves room for the least queue and the fewest clients; below 1 if none."""
-    parallel = model.workers * model.batch_size
-    in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, response, model)) / (LEAST_QUEUE + parallel)
-    free = direct / DIRECT_WASTE - _at_work(0, response, model)
+    parallel = sum(model.workers * model.batch_size for model in models)
+    in_heap = (heap / HEAP_WASTE - HEAP_BASE - _at_work(0, response, models)) / (len(models) * LEAST_QUEUE + parallel)
+    free = direct / DIRECT_WASTE - _at_work(0, response, models)
     in_direct = min(
         (free - LEAST_CLIENTS * response / FILLED) / parallel,  # if responses are larger than requests
         free / (LEAST_CLIENTS / FILLED + parallel),
@@ -192,8 +205,13 @@ def _fitting_request(heap: int, direct: int, response: int, model: ServedModel) 
     return int(min(in_heap, in_direct))
 
 
-def _held(direct: int, request: int, response: int, model: ServedModel) -> int:
-    return int(FILLED * (direct / DIRECT_WASTE - _at_work(request, response, model)))
+def _held(direct: int, request: int, response: int, models: Sequence[ServedModel]) -> int:
+    return int(FILLED * (direct / DIRECT_WASTE - _at_work(request, response, models)))
+
+
+def _loads(models: Sequence[ServedModel]) -> str:
+    """The workers and batches of each model, for an error message."""
+    return " and ".join(f"{model.workers} workers, batches of {model.batch_size}" for model in models)
 
 
 def _option(vmargs: list[str], name: str) -> int | None:

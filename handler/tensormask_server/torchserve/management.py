@@ -12,11 +12,11 @@ TIMEOUT = 10  # seconds, for one response
 
 
 class ModelNotFound(Exception):
-    """TorchServe doesn't know the model."""
+    """TorchServe doesn't know the model. The message is its name."""
 
 
 class Management:
-    """Queries TorchServe about its model."""
+    """Queries TorchServe about one of its models."""
 
     def __init__(self, socket: Path, model: str, key_file: Path | None):
         """
@@ -26,6 +26,7 @@ class Management:
             key_file: where TorchServe writes its tokens. None: it requires none.
         """
         self._socket = socket
+        self._model = model
         self._path = f"/models/{model}"
         self._key_file = key_file
 
@@ -40,11 +41,12 @@ class Management:
             self._get("/token?type=management", key="API")
             status, content = self._get(self._path)
         if status == 404:
-            raise ModelNotFound
+            raise ModelNotFound(self._model)
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             described = json.loads(content)[0]
             ready = sum(worker["status"] == "READY" for worker in described["workers"])
-            return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"])
+            ids = frozenset(str(worker["id"]) for worker in described["workers"])
+            return Workers(described["minWorkers"], ready, described["maxRetryTimeoutInSec"], ids)
         return None
 
     def _get(self, path: str, key: str = "management") -> tuple[int, bytes]:

@@ -3,14 +3,14 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import write_whole
-from tensormask_server.reports import FAILED, SLOW, Reports
+from tensormask_server.reports import Reports
 from tensormask_server.torchserve.addresses import (
     AddressError,
     check_port,
@@ -25,11 +25,11 @@ from tensormask_server.torchserve.log_folder import LogFolderError, log_folder
 from tensormask_server.torchserve.management import Management, ModelNotFound
 from tensormask_server.torchserve.private_folder import KEY_FILE, FolderError, PrivateFolder
 from tensormask_server.torchserve.properties import requires_tokens, write_properties
-from tensormask_server.torchserve.recovery import Recovery
 from tensormask_server.torchserve.relay import ManagementRelay
 from tensormask_server.torchserve.request_log_output import RequestLogError, request_log_output
-from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archive, model_name, served_model
+from tensormask_server.torchserve.served_archive import ArchiveUnusable, check_archives, model_name, served_model
 from tensormask_server.torchserve.sockets import close_all_but
+from tensormask_server.torchserve.watched_models import WatchedModel, WatchedModels, worker_processes
 
 LOOK_SECONDS = 1  # between two looks at the worker processes
 GRPC_LOOKS = 20  # looks at gRPC's ports after they are closed, for connections that were made before
@@ -40,31 +40,39 @@ class TorchServeError(Exception):
 
 
 class TorchServe:
-    """A TorchServe process with one model. Use it as a context manager, which ends all its processes."""
+    """A TorchServe process with one model or several. Use it as a context manager, which ends all its processes."""
 
-    def __init__(self, archive: Path, properties: Mapping[str, str], log_dir: Path, request_log: str = ""):
+    def __init__(self, archives: Sequence[Path], properties: Mapping[str, str], log_dir: Path, request_log: str = ""):
         """
         Args:
-            archive: the .mar. The model's name is made from the file's name.
+            archives: the .mar files, at least one. The name of each model is made from its file's name.
             properties: of config.properties. The management address becomes the relay's.
             log_dir: for TorchServe's logs. If TorchServe ends by itself, console.log there has the last lines that it
                 printed. While another server writes its logs there, `log_dir/PORT` is used, with the management port.
             request_log: the file of the log of requests, or "-" for stdout. "": there is none.
         """
-        self.name = model_name(archive)
+        self.names = [model_name(archive) for archive in archives]
         self.log_dir = log_dir
-        self._archive = archive.resolve()
+        self._archives = [archive.resolve() for archive in archives]
         self._request_log = request_log
         self._properties = dict(properties)
-        self._failure = ""  # why the last worker couldn't load the model
-        self._files: list[Path] = []  # of the unpacked model
+        self._files: list[Path] = []  # of the unpacked models
         self._grpc_looks = GRPC_LOOKS
-        self.slow_precision = ""  # a worker's warning, in one line
 
     @property
     def url(self) -> str:
         """The URL of the inference address."""
         return self._properties["inference_address"]
+
+    @property
+    def local_url(self) -> str:
+        """The same for clients on this machine: they can't connect to 0.0.0.0 everywhere."""
+        return self.url.replace("//0.0.0.0", "//127.0.0.1")
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """TorchServe's settings."""
+        return self._properties
 
     @property
     def certificate(self) -> str | None:
@@ -75,6 +83,11 @@ class TorchServe:
     def has_tokens(self) -> bool:
         """Whether a request needs a token."""
         return requires_tokens(self._properties)
+
+    @property
+    def slow_precisions(self) -> list[str]:
+        """The workers' warnings of a slow precision, each in one line."""
+        return self._models.slow_precisions()
 
     @property
     def key_file(self) -> Path:
@@ -98,8 +111,8 @@ class TorchServe:
         """Starts TorchServe.
 
         Raises:
-            TorchServeError: a port is taken, the archive isn't there or isn't whole, its responses may be too large, or
-                the logs can't be written.
+            TorchServeError: a port is taken, an archive isn't there or isn't whole, two have the same name, responses
+                may be too large, or the logs can't be written.
             JavaNotFound: there is no Java.
         """
         self._open = contextlib.ExitStack()
@@ -114,13 +127,13 @@ class TorchServe:
         self._open.close()
 
     def wait_until_ready(self, timeout: float = 600) -> None:
-        """Returns when a worker is ready. TorchServe's /ping isn't used, because it says Healthy from the start.
+        """Returns when each model has a ready worker. TorchServe's /ping says Healthy from the start, and isn't used.
 
         Args:
             timeout: in seconds.
 
         Raises:
-            TorchServeError: the model can't be loaded, TorchServe has ended, or the time is up.
+            TorchServeError: a model can't be loaded, TorchServe has ended, or the time is up.
         """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -130,30 +143,33 @@ class TorchServe:
                 self._files = self._unpacked()
                 self._relay.takes_changes.set()
                 return
-            if self._failure:
-                raise TorchServeError(f"the model can't be loaded: {self._failure}")
-            if self._recovery.tries_failed:
-                raise TorchServeError(f"a worker died while loading the model; see {self.log_dir / 'model_log.log'}")
+            if fault := self._models.loading_fault(self.log_dir / "model_log.log"):
+                raise TorchServeError(fault)
             time.sleep(0.1)
-        raise TorchServeError(f"no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
+        named = self._models.named(self._models.unready) if self._models.unready else ""
+        raise TorchServeError(f"{named}no worker was ready after {timeout:g} s; see the logs in {self.log_dir}")
 
-    def wait(self) -> None:
+    def wait(self, look: Callable[[], None] = lambda: None) -> None:
         """Waits until TorchServe has ended or can't go on. It never returns.
 
+        Args:
+            look: is called about once a second. An exception of it ends the waiting.
+
         Raises:
-            TorchServeError: it has ended, no worker could be started again, or the unpacked model was deleted.
+            TorchServeError: it has ended, no worker of a model could be started again, or an unpacked model was
+                deleted.
         """
-        looked_at: frozenset[int] | None = None  # the worker processes when one was last found ready
+        looked_at: frozenset[int] | None = None  # the worker processes when each model was last found ready
         while self._process.poll() is None:
+            look()
             self._hide_grpc()
             if missing := next((path for path in self._files if not path.exists()), None):
                 raise TorchServeError(f"a file of the unpacked model was deleted: {missing}; start the server again")
-            pids = self._worker_pids()
+            pids = frozenset(each.pid for each in worker_processes(self._process.pid))
             if pids != looked_at:
                 looked_at = pids if self._look() else None
-            if self._recovery.has_ended(time.monotonic()):
-                reason = self._failure or f"see {self.log_dir / 'model_log.log'}"
-                raise TorchServeError(f"no worker could be started again: {reason}")
+            if fault := self._models.lasting_fault(self.log_dir / "model_log.log"):
+                raise TorchServeError(fault)
             time.sleep(LOOK_SECONDS)
         self._check_alive()
 
@@ -176,15 +192,16 @@ class TorchServe:
             for key in ("inference_address", "metrics_address"):
                 check_port(key, self._properties[key])
             self._folder = self._open.enter_context(PrivateFolder(str(management_port)))
-            check_archive(self._archive, self._properties, self._folder)
+            check_archives(self._archives, self._properties, self._folder)
             self.log_dir = self._open.enter_context(log_folder(self.log_dir, management_port))
             request_log = self._open.enter_context(request_log_output(self._request_log, self._folder))
         except (AddressError, FolderError, ArchiveUnusable, LogFolderError, RequestLogError) as error:
             raise TorchServeError(str(error)) from error
-        reports = self._reports = self._open.enter_context(Reports(self._folder))
-        self._recovery = Recovery()
+        reports = self._open.enter_context(Reports(self._folder))
         upstream = self._folder / "management.sock"
-        self._management = Management(upstream, self.name, self.key_file if self.has_tokens else None)
+        key_file = self.key_file if self.has_tokens else None
+        models = [WatchedModel(name, Management(upstream, name, key_file)) for name in self.names]
+        self._models = WatchedModels(models, reports)
         self._relay = self._open.enter_context(self._made_relay(upstream))
         temporary = self._folder / "tmp"
         command = self._prepared_command(java, temporary, upstream)
@@ -196,13 +213,13 @@ class TorchServe:
 
     def _made_relay(self, upstream: Path) -> ManagementRelay:
         address = self._properties["management_address"]
-        most_workers = max(4, 2 * (os.cpu_count() or 1), served_model(self._archive).workers)
+        most_workers = max(4, 2 * (os.cpu_count() or 1), *(served_model(each).workers for each in self._archives))
         try:
             return ManagementRelay(
                 ("127.0.0.1", port_of(address)),
                 upstream,
                 most_workers,
-                lambda: len(self._worker_pids()),
+                lambda name: self._models.count_workers(self._process.pid, name),
                 has_tokens=self.has_tokens,
             )
         except OSError as error:
@@ -213,12 +230,13 @@ class TorchServe:
         store = self._folder / "store"
         for folder in (temporary, store):
             folder.mkdir()
-        (store / f"{self.name}.mar").symlink_to(self._archive)
+        for name, archive in zip(self.names, self._archives, strict=True):
+            (store / f"{name}.mar").symlink_to(archive)
         config = self._folder / "config.properties"
         properties = {**self._properties, "management_address": f"unix:{upstream}"}
         write_properties(config, {**properties, "model_store": str(store), "workflow_store": NO_WORKFLOWS})
         vmargs = self._properties.get("vmargs", "")
-        return frontend_command(java, config, store, temporary, self._folder, self.name, vmargs)
+        return frontend_command(java, config, store, temporary, self._folder, self.names, vmargs)
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
@@ -231,27 +249,13 @@ class TorchServe:
             raise TorchServeError(f"torchserve has ended: {cause} (see {printable(console)})")
 
     def _look(self) -> bool:
-        """Notes the workers and what they have reported. It returns whether a worker is ready."""
-        pids = self._worker_pids()
+        """Notes each model's workers and what they have reported. It returns whether each has a ready worker."""
         try:
-            workers = self._management.workers()
+            return self._models.look(self._process.pid)
         except ModelNotFound as error:
             raise TorchServeError(
-                f"TorchServe couldn't unpack or read the archive; see {self.log_dir / 'ts_log.log'}"
+                f"TorchServe couldn't unpack or read the archive of {error}; see {self.log_dir / 'ts_log.log'}"
             ) from error
-        if workers is not None:
-            self._recovery.note(pids, workers, time.monotonic())
-        for report in self._reports.read():
-            if report.topic == FAILED:
-                self._failure = one_line(report.text)
-            elif report.topic == SLOW:
-                self.slow_precision = one_line(report.text)
-        return workers is not None and workers.ready > 0
-
-    def _worker_pids(self) -> frozenset[int]:
-        with contextlib.suppress(psutil.Error):
-            return frozenset(child.pid for child in psutil.Process(self._process.pid).children() if _is_worker(child))
-        return frozenset()
 
     def _hide_grpc(self) -> None:
         """Closes the two gRPC ports that TorchServe opens on loopback. No setting does that, and nothing uses them."""
@@ -264,9 +268,3 @@ class TorchServe:
 
     def _unpacked(self) -> list[Path]:
         return [path for path in (self._folder / "tmp" / "models").rglob("*") if path.suffix != ".pyc"]
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return any(word.endswith("model_service_worker.py") for word in process.cmdline())
-    return False

@@ -16,6 +16,7 @@ class Workers:
     wanted: int  # the least number
     ready: int
     retry_seconds: float  # how long TorchServe tries to start a worker again
+    ids: frozenset[str] = frozenset()  # of the workers
 
 
 class Recovery:

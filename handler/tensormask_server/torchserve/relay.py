@@ -49,7 +49,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         address: tuple[str, int],
         upstream: Path,
         most_workers: int,
-        worker_processes: Callable[[], int],
+        worker_processes: Callable[[str], int],
         *,
         has_tokens: bool,
     ):
@@ -58,7 +58,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
             address: a loopback host, and the port.
             upstream: TorchServe's Unix socket. It need not exist yet.
             most_workers: how many workers a model may be scaled to.
-            worker_processes: counts the processes of the workers.
+            worker_processes: counts the processes of a model's workers, by the model's name.
             has_tokens: whether TorchServe has tokens.
 
         Raises:
@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_count(self, path: str) -> None:
         described = self._described(path)
-        processes = self.server.worker_processes()
+        processes = self.server.worker_processes(_model(path))
         if described is not None and processes > len(described["workers"]):
             raise Refused(
                 HTTPStatus.CONFLICT,
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         workers = described["workers"]
         ready = sum(worker["status"] == "READY" for worker in workers)
         is_wanted = bool(described["minWorkers"] <= ready <= described["maxWorkers"])
-        return is_wanted and ready == len(workers) == self.server.worker_processes()
+        return is_wanted and ready == len(workers) == self.server.worker_processes(_model(path))
 
     def _described(self, path: str) -> dict[str, Any] | None:
         """TorchServe's description of the model. None: it gives none now."""
@@ -264,3 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Logs nothing: TorchServe's own access log has what was passed on."""
+
+
+def _model(path: str) -> str:
+    """The model's name in /models/NAME or /models/NAME/VERSION."""
+    return path.split("/")[2]

@@ -3,7 +3,7 @@
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def served_model(archive: Path) -> ServedModel:
     """Reads the settings of an archive's model.
 
     Returns:
-        The settings. They are the defaults if the archive can't be read: `check_archive` says what is wrong with it.
+        The settings. They are the defaults if the archive can't be read: `check_archives` says what is wrong with it.
     """
     try:
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
@@ -67,16 +67,45 @@ def served_model(archive: Path) -> ServedModel:
         return ServedModel()
 
 
-def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) -> None:
-    """Checks that an archive can be served, without starting anything.
+def check_archives(archives: Sequence[Path], properties: Mapping[str, str], folder: Path) -> None:
+    """Checks that archives can be served together, without starting anything.
 
     Args:
-        archive: the .mar.
+        archives: the .mar files, at least one.
         properties: TorchServe's.
-        folder: the archive will be unpacked on its disk.
+        folder: the archives will be unpacked on its disk.
 
     Raises:
-        ArchiveUnusable: there is no archive, it is damaged, its responses can be too large, or the disk is too small.
+        ArchiveUnusable: an archive isn't there or is damaged, two have the same name, their responses can be too large,
+            or the disk is too small.
+    """
+    check_names_differ(archives)
+    sizes = [_checked_size(archive, properties) for archive in archives]
+    _check_disk(sum(sizes), "archive takes" if len(sizes) == 1 else "archives take", folder)
+
+
+def check_names_differ(archives: Sequence[Path]) -> None:
+    """Checks that each archive has a name of its own, as URLs need it.
+
+    Raises:
+        ArchiveUnusable: two archives would be served under one name.
+    """
+    by_name: dict[str, Path] = {}
+    for archive in archives:
+        name = model_name(archive)
+        if name in by_name:
+            raise ArchiveUnusable(
+                f"{printable(by_name[name])} and {printable(archive)} would both be served as {name}; expected "
+                "archives of different names: rename one of the files"
+            )
+        by_name[name] = archive
+
+
+def _checked_size(archive: Path, properties: Mapping[str, str]) -> int:
+    """The bytes of an archive's files once they are unpacked.
+
+    Raises:
+        ArchiveUnusable: there is no archive, it is damaged, or its responses can be too large.
     """
     _check_is_there(archive)
     shown = printable(archive)
@@ -85,7 +114,7 @@ def check_archive(archive: Path, properties: Mapping[str, str], folder: Path) ->
             content.getinfo("MAR-INF/MANIFEST.json")
             check_entries(content)
             _check_responses_fit(content, properties)
-            _check_disk(sum(entry.file_size for entry in content.infolist()), folder)
+            return sum(entry.file_size for entry in content.infolist())
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
         raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
     except OSError as error:
@@ -122,10 +151,10 @@ def _check_responses_fit(content: zipfile.ZipFile, properties: Mapping[str, str]
         )
 
 
-def _check_disk(size: int, folder: Path) -> None:
+def _check_disk(size: int, taken: str, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
         raise ArchiveUnusable(
-            f"the disk of {folder} has {free / 1e6:.0f} MB free, and the unpacked archive takes {size / 1e6:.0f} MB; "
+            f"the disk of {folder} has {free / 1e6:.0f} MB free, and the unpacked {taken} {size / 1e6:.0f} MB; "
             f"expected {(size + SPARE) / 1e6:.0f} MB: free some, or set XDG_STATE_HOME to a folder on another disk"
         )

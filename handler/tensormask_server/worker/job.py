@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass
 class Job:
-    """What is known of a request so far: the parsed request, or its failure, or that it is for the page."""
+    """What is known of a request so far: the parsed request, its failure, or that it asks for something else."""
 
     id: str = ""  # of the request
     bytes_in: int = 0  # of the request's body, or of its fields
@@ -32,6 +32,7 @@ class Job:
     results: list[Result] = field(default_factory=list)  # one for each image of the request, in its order
     failure: Failure | None = None
     is_for_page: bool = False
+    is_for_description: bool = False  # of the model
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def fail(self, error: BadRequest) -> None:

@@ -69,7 +69,8 @@ def load_service(
         options.tile_size,
     )
     _warm_up(engine)
-    return Service(engine, Model(name, names, sums[weights]), options, page, record, request_log, tile_seconds)
+    model = Model(name, names, sums[weights], (model_dir / weights).stat().st_size)
+    return Service(engine, model, options, page, record, request_log, tile_seconds)
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:

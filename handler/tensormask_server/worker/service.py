@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tensormask_server.bad_request import BadRequest, FullBatchError, TooSlowError, clear_frames, fault_of
-from tensormask_server.formats import JSON
+from tensormask_server.formats import JSON, MODEL_DESCRIPTION
 from tensormask_server.images.errors import ImageError
 from tensormask_server.images.large import LargeImage
 from tensormask_server.options import HandlerOptions
@@ -19,17 +19,19 @@ from tensormask_server.prediction.engine import Engine
 from tensormask_server.prediction.image_masks import LargeMasksError
 from tensormask_server.prediction.inputs import unreduced_side
 from tensormask_server.prediction.tile_grid import number_of_tiles
+from tensormask_server.request_ids import HEADER, request_id
 from tensormask_server.request_log import RequestLog
 from tensormask_server.requests.form_fields import size_of
+from tensormask_server.requests.headers import header
 from tensormask_server.requests.parsing import RequestedImage, parse_request
-from tensormask_server.responses.encoding import error_json
+from tensormask_server.responses.encoding import error_json, json_bytes
 from tensormask_server.responses.protocols import Content
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch, TimeLimitError
+from tensormask_server.worker.description import is_for_description, model_description
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
 from tensormask_server.worker.page import Page, is_for_page
-from tensormask_server.worker.request_ids import HEADER, request_id
 from tensormask_server.worker.request_records import request_record
 
 logger = logging.getLogger(__name__)
@@ -92,8 +94,9 @@ class Service:
 
     def _decoded(self, raw: RawRequest) -> Job:
         fields, headers, id = raw
-        job = Job(request_id(headers, id), size_of(fields), is_for_page=is_for_page(fields, headers))
-        if job.is_for_page:
+        job = Job(request_id(header(headers, HEADER), id), size_of(fields), is_for_page=is_for_page(fields, headers))
+        job.is_for_description = is_for_description(fields, headers)
+        if job.is_for_page or job.is_for_description:
             return job
         config = self.engine.config
         max_masks = config.detection.max_detections if config.head.mask_on else 0
@@ -201,6 +204,9 @@ class Service:
             policy = {"Content-Security-Policy": self.page.content_security_policy}
             headers = {"Content-Type": "text/html; charset=utf-8", HEADER: job.id, **policy}
             return Response(200, headers, self.page.html)
+        if job.is_for_description:
+            description = model_description(self.model, self.options, self.engine.config)
+            return Response(200, {"Content-Type": MODEL_DESCRIPTION, HEADER: job.id}, json_bytes(description))
         if job.request is not None:
             try:
                 content = self._content(job, room)

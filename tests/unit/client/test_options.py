@@ -6,7 +6,7 @@ import pytest
 from tensormask_server import PredictionOptions
 from tensormask_server.client.options import ARGUMENTS, PER_IMAGE, Options, add_options, option_headers, options_of
 from tensormask_server.images.options import ImageOptions
-from tensormask_server.requests.option_values import OPTIONS
+from tensormask_server.option_table import OPTIONS
 from tensormask_server.requests.options import options_of_headers, parse_options
 from tensormask_server.responses.options import ResponseOptions
 

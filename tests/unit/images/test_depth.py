@@ -5,7 +5,8 @@ import pytest
 from skimage.exposure import rescale_intensity
 from tensormask_server.images.depth import eight_bits
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.options import STRETCHES, ImageOptions
+from tensormask_server.images.options import ImageOptions
+from tensormask_server.option_choices import STRETCHES
 
 
 def values(low: int, high: int, dtype: type[np.generic] = np.uint16) -> np.ndarray:

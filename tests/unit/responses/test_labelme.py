@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tensormask_server.bad_request import BadRequest
 from tensormask_server.responses import polygons
 from tensormask_server.responses.encoding import encode
 
+from tests.environments import python_with
 from tests.unit.responses.examples import shapes
 from tests.waiting import PATIENCE
 
@@ -41,13 +41,7 @@ for path in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def labelme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with labelme."""
-    folder = tmp_path_factory.mktemp("labelme")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=PATIENCE)
-    install = [folder / "bin/python", "-m", "pip", "install", "--quiet", "labelme>=6.3"]
-    result = subprocess.run(install, capture_output=True, text=True, timeout=10 * PATIENCE)
-    if result.returncode != 0:
-        pytest.skip(f"labelme can't be installed: {result.stderr.strip().splitlines()[-1]}")
-    return folder / "bin/python"
+    return python_with(tmp_path_factory.mktemp("labelme"), "labelme>=6.3")
 
 
 def test_labelme_opens_the_file_and_sees_the_masks(labelme: Path, tmp_path: Path) -> None:

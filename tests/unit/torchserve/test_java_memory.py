@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from tensormask_server.torchserve.java_memory import (
 from tensormask_server.torchserve.memory_sizes import machine_memory, memory_size
 from tensormask_server.torchserve.properties import PropertiesError, read_properties
 from tensormask_server.torchserve.served_archive import ServedModel, served_model
+from tensormask_server.torchserve.worker_memory import COPIES, IMAGE, PROCESS, worker_memory
 
 ROOT = Path(__file__).parents[3]
-ALONE = ServedModel()
+ALONE = (ServedModel(),)
+TWO = (ServedModel(workers=2), ServedModel(batch_size=8, response_timeout=30))
 GIB = 1 << 30
 SIZES = {"max_request_size": str(64 * MIB), "max_response_size": str(64 * MIB)}
 
@@ -31,16 +34,17 @@ def vmarg(memory: JavaMemory, name: str) -> int:
     return int(found) * MIB
 
 
-@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=4), ServedModel(batch_size=8)])
+@pytest.mark.parametrize("models", [ALONE, [ServedModel(workers=4)], [ServedModel(batch_size=8)], TWO])
 @pytest.mark.parametrize("budget", [3 * GIB, 4 * GIB, 11 * GIB, 100 * GIB])
-def test_what_may_be_held_fits_into_the_budget(budget: int, model: ServedModel) -> None:
-    memory = within_memory(SIZES, model, budget)
+def test_what_may_be_held_fits_into_the_budget(budget: int, models: Sequence[ServedModel]) -> None:
+    memory = within_memory(SIZES, models, budget)
     heap, direct = vmarg(memory, "-Xmx"), vmarg(memory, "-XX:MaxDirectMemorySize=")
     assert 0.8 * budget < heap + direct < budget
     request, response = int(memory.properties["max_request_size"]), int(memory.properties["max_response_size"])
-    in_hand = memory.queue + model.workers * model.batch_size
-    assert HEAP_WASTE * (in_hand * request + 2 * model.workers * response) < heap
-    at_work = model.workers * (model.batch_size * request + 2 * response)
+    in_hand = sum(memory.queue + model.workers * model.batch_size for model in models)  # each model has a queue
+    workers = sum(model.workers for model in models)
+    assert HEAP_WASTE * (in_hand * request + 2 * workers * response) < heap
+    at_work = sum(model.workers * (model.batch_size * request + 2 * response) for model in models)
     assert DIRECT_WASTE * (memory.held_bytes + at_work) < direct
     assert memory.held_bytes >= 4 * response
     assert memory.queue >= 4
@@ -58,13 +62,44 @@ def test_more_memory_takes_larger_requests_and_then_more_of_them() -> None:
     assert small.held_bytes < middle.held_bytes < large.held_bytes
 
 
-@pytest.mark.parametrize("model", [ALONE, ServedModel(workers=8), ServedModel(batch_size=16)])
-def test_the_least_memory_is_enough_and_less_is_refused_with_it(model: ServedModel) -> None:
-    least = least_memory(SIZES, model)
-    assert int(within_memory(SIZES, model, least).properties["max_request_size"]) >= MIB
+@pytest.mark.parametrize("models", [ALONE, [ServedModel(workers=8)], [ServedModel(batch_size=16)], TWO])
+def test_the_least_memory_is_enough_and_less_is_refused_with_it(models: Sequence[ServedModel]) -> None:
+    least = least_memory(SIZES, models)
+    assert int(within_memory(SIZES, models, least).properties["max_request_size"]) >= MIB
     with pytest.raises(PropertiesError, match=rf"expected --memory {least // MIB + 1}m or more"):
-        within_memory(SIZES, model, least - 4 * MIB)
-    assert default_memory(SIZES, model) >= least
+        within_memory(SIZES, models, least - 4 * MIB)
+    assert default_memory(SIZES, models) >= least
+
+
+def test_a_default_budget_leaves_what_other_processes_need() -> None:
+    machine = machine_memory()
+    assert default_memory(SIZES, ALONE, machine - 4 * GIB) == max(4 * GIB, least_memory(SIZES, ALONE))
+    assert default_memory(SIZES, TWO, machine) == least_memory(SIZES, TWO)
+
+
+@pytest.mark.parametrize(
+    ("config", "pixels"),
+    [
+        ("INPUT: {MIN_SIZE_TEST: 400, MAX_SIZE_TEST: 1000}\n", 400 * 1000),
+        ("INPUT: {MIN_SIZE_TEST: 1600, MAX_SIZE_TEST: 2666}\n", 4 * 800 * 1333),
+        ("INPUT: {MIN_SIZE_TEST: 0, MAX_SIZE_TEST: 1000}\n", 800 * 1333),  # images keep their size
+        ("MODEL: {}\n", 800 * 1333),
+        ("- of\n- another kind\n", 800 * 1333),
+    ],
+)
+def test_the_memory_of_workers_grows_with_the_weights_and_the_input(tmp_path: Path, config: str, pixels: int) -> None:
+    archive = tmp_path / "some.mar"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("config.yaml", config)
+        content.writestr("weights.safetensors", bytes(100 * MIB))
+    said = worker_memory(archive, ServedModel(workers=2))
+    assert said == pytest.approx(2 * (PROCESS + COPIES * 100 * MIB + IMAGE * pixels / (800 * 1333)), rel=1e-6)
+
+
+def test_an_archive_that_can_not_be_read_has_no_estimate(tmp_path: Path) -> None:
+    (tmp_path / "text.mar").write_text("no archive")
+    for name in ("absent.mar", "text.mar"):
+        assert worker_memory(tmp_path / name, ServedModel()) == 0
 
 
 def test_a_file_of_the_users_counts_and_ours_is_for_plain_torchserve() -> None:

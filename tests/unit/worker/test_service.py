@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from jsonschema import Draft202012Validator
 from PIL import Image
 from tensormask_server import PredictionOptions, Predictor, load_predictor
+from tensormask_server.openapi.document import openapi_document
 from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.prediction import image_masks
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
@@ -372,3 +374,20 @@ def test_a_failed_batch_is_out_of_the_memory_before_its_requests_run_alone(
         hook.remove()
     assert failed
     assert [each.status for each in responses] == [200, 200]
+
+
+def test_a_model_describes_itself_to_who_accepts_its_description(service: Service) -> None:
+    """A request that has lost its body, and accepts JSON as most clients do, stays an error."""
+    described = replace(service, model=replace(service.model, weights_bytes=7), options=HandlerOptions(about="shapes"))
+    [response] = described.respond([RawRequest({"body": b""}, {"accept": "application/vnd.tensormask.model+json"})])
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/vnd.tensormask.model+json")
+    content = json.loads(response.body)
+    document = openapi_document()
+    schema = {"$ref": "#/components/schemas/Model", "components": document["components"]}
+    Draft202012Validator(schema).validate(content)
+    assert (content["name"], content["about"], content["weights_bytes"]) == ("tiny", "shapes", 7)
+    assert content["classes"] == [f"class {number}" for number in range(5)]
+    [lost] = service.respond([RawRequest({"body": b""}, {"accept": "application/json, text/plain, */*"})])
+    assert lost.status == 400
+    image = RawRequest({"body": png(60, 80)}, {"accept": "application/vnd.tensormask.model+json"})
+    assert json.loads(service.respond([image])[0].body)["width"] == 80

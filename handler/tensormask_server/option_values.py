@@ -1,4 +1,4 @@
-"""The options of a request by name, each with the function that checks and converts its value."""
+"""The functions that check and convert the values of a request's options. `option_table.OPTIONS` has one for each."""
 
 import math
 import re
@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tensormask_server.bad_request import BadRequest, preview
-from tensormask_server.formats import FORMATS, OTHER_NAMES
-from tensormask_server.images.options import STRETCHES
 from tensormask_server.pixel_sizes import EXPECTED as EXPECTED_PIXEL_SIZE
 from tensormask_server.pixel_sizes import PixelSize, pixel_size
 from tensormask_server.printable import is_one_line
-from tensormask_server.responses.options import HOLES, IMAGE_DATA
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import (
     AUTO,
@@ -53,7 +50,7 @@ def is_number(value: Any) -> bool:
 # --- one function for each type of value: from the option's name, its value and the class names to the checked value --
 
 
-def _fraction(name: str, value: Any, _: Sequence[str]) -> float:
+def checked_fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = number_of_text(value)
     if not is_number(value) or not 0 <= value <= 1:
         found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
@@ -61,7 +58,7 @@ def _fraction(name: str, value: Any, _: Sequence[str]) -> float:
     return float(value)
 
 
-def _positive_fraction(name: str, value: Any, _: Sequence[str]) -> float:
+def checked_positive_fraction(name: str, value: Any, _: Sequence[str]) -> float:
     value = number_of_text(value)
     if not is_number(value) or not 0 < value <= 1:
         found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
@@ -69,7 +66,7 @@ def _positive_fraction(name: str, value: Any, _: Sequence[str]) -> float:
     return float(value)
 
 
-def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
+def checked_max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     value = number_of_text(value)
     if not is_number(value) or not 0 <= value <= MOST_DETECTIONS or value != int(value):
         expected = f"{name}: a whole number from 0 to {MOST_DETECTIONS}"
@@ -77,7 +74,7 @@ def _max_detections(name: str, value: Any, _: Sequence[str]) -> int:
     return int(value)
 
 
-def _tile_size(name: str, value: Any, _: Sequence[str]) -> int | str | None:
+def checked_tile_size(name: str, value: Any, _: Sequence[str]) -> int | str | None:
     value = number_of_text(value.lower() if isinstance(value, str) else value)
     if value == NO_TILES:
         return None
@@ -90,7 +87,7 @@ def _tile_size(name: str, value: Any, _: Sequence[str]) -> int | str | None:
     return value  # type: ignore[no-any-return]  # checked
 
 
-def _tile_overlap(name: str, value: Any, _: Sequence[str]) -> float:
+def checked_tile_overlap(name: str, value: Any, _: Sequence[str]) -> float:
     value = number_of_text(value)
     if not is_number(value) or not is_tile_overlap(value):
         found = f"{name} is {preview(value)}{did_you_mean_fraction(value)}"
@@ -98,14 +95,14 @@ def _tile_overlap(name: str, value: Any, _: Sequence[str]) -> float:
     return float(value)
 
 
-def _boolean(name: str, value: Any, _: Sequence[str]) -> bool:
+def checked_boolean(name: str, value: Any, _: Sequence[str]) -> bool:
     is_on = value if isinstance(value, bool) else BOOLEANS.get(value.lower()) if isinstance(value, str) else None
     if is_on is None:
         raise BadRequest(f"{name} is {preview(value)}", f"{name}: {EXPECTED_WHOLE}", "option")
     return is_on
 
 
-def _choice(*choices: str, other_names: Mapping[str, str] = {}) -> Callable[[str, Any, Sequence[str]], str]:
+def one_of(*choices: str, other_names: Mapping[str, str] = {}) -> Callable[[str, Any, Sequence[str]], str]:
     """Makes the function for an option whose value is one of some words, in any letter case.
 
     An error suggests the nearest of them, or the one that `other_names` has for the value.
@@ -121,7 +118,7 @@ def _choice(*choices: str, other_names: Mapping[str, str] = {}) -> Callable[[str
     return check
 
 
-def _tolerance(name: str, value: Any, _: Sequence[str]) -> float:
+def checked_tolerance(name: str, value: Any, _: Sequence[str]) -> float:
     value = number_of_text(value)
     if not is_number(value) or not 0 <= value <= MOST_TOLERANCE:
         expected = f"{name}: a number of pixels from 0 to {MOST_TOLERANCE}; 0 keeps the exact outlines"
@@ -129,14 +126,14 @@ def _tolerance(name: str, value: Any, _: Sequence[str]) -> float:
     return float(value)
 
 
-def _pixel_size(name: str, value: Any, _: Sequence[str]) -> PixelSize:
+def checked_pixel_size(name: str, value: Any, _: Sequence[str]) -> PixelSize:
     try:
         return pixel_size(value if isinstance(value, str) else "")
     except ValueError:
         raise BadRequest(f"{name} is {preview(value)}", f"{name}: {EXPECTED_PIXEL_SIZE}", "option") from None
 
 
-def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
+def checked_image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
     """A whole number, or a text. A text is a number if the number is written so: "7" is, and "007" stays a text."""
     if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
         value = int(value)
@@ -148,7 +145,7 @@ def _image_id(name: str, value: Any, _: Sequence[str]) -> int | str:
     raise BadRequest(f"{name} is {preview(value)}", expected, "option")
 
 
-def _file_name(name: str, value: Any, _: Sequence[str]) -> str:
+def checked_file_name(name: str, value: Any, _: Sequence[str]) -> str:
     if _is_line(value):
         return str(value)
     expected = f"{name}: a line of at most {LONGEST_TEXT} characters"
@@ -159,7 +156,7 @@ def _is_line(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and is_one_line(value)
 
 
-def _classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
+def checked_classes(name: str, value: Any, class_names: Sequence[str]) -> tuple[int, ...]:
     """Class names and numbers, in a list, separated by commas, or both. A name can contain commas itself."""
     numbers_by_name: dict[str, int] = {}
     for number, class_name in enumerate(class_names):
@@ -195,23 +192,3 @@ def _class(name: str, value: Any, class_names: Sequence[str], numbers_by_name: M
     numbers = f"the network's numbers, 0 to {len(class_names) - 1} (not COCO's category ids)"
     expected = f"{name}: class names, or {numbers}, separated by commas: {examples}"
     raise BadRequest(f"{name} has {preview(value)}, which is no class of this network{hint}", expected, "option")
-
-
-OPTIONS: dict[str, Callable[[str, Any, Sequence[str]], Any]] = {
-    "score_threshold": _fraction,
-    "max_detections": _max_detections,
-    "classes": _classes,
-    "nms_threshold": _fraction,
-    "mask_threshold": _positive_fraction,
-    "tile_size": _tile_size,
-    "tile_overlap": _tile_overlap,
-    "tile_whole": _boolean,
-    "stretch": _choice(*STRETCHES),
-    "format": _choice(*FORMATS, other_names=OTHER_NAMES),
-    "image_id": _image_id,
-    "file_name": _file_name,
-    "pixel_size": _pixel_size,
-    "tolerance": _tolerance,
-    "holes": _choice(*HOLES),
-    "image_data": _choice(*IMAGE_DATA),
-}

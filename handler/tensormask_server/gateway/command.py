@@ -1,0 +1,196 @@
+"""The tensormask-gateway command: a front door for a running server."""
+
+import argparse
+import logging
+import re
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from tensormask_server import __version__
+from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
+from tensormask_server.gateway.application import application
+from tensormask_server.gateway.protocol import BoundedProtocol, Bounds
+from tensormask_server.gateway.settings import Settings
+from tensormask_server.printable import give_up_unprinted, one_line, printable, say
+from tensormask_server.request_log import check_log_file
+from tensormask_server.torchserve.guard_limits import connection_limit, raise_file_limit
+
+DEFAULTS = Settings()
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BACKLOG = 2048  # connections that wait to be accepted
+KEPT_SECONDS = 30  # for which a client's connection is kept without a request
+UPSTREAM = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the gateway until Ctrl-C or SIGTERM.
+
+    Args:
+        arguments: of the command; None for the process's own.
+
+    Returns:
+        The command's exit status: 0 after Ctrl-C or SIGTERM, 1 on a failure. Wrong arguments end the process with 2.
+    """
+    parser = gateway_parser()
+    parsed = parsed_arguments(parser, arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        if parsed.request_log not in ("", "-"):
+            check_log_file(Path(parsed.request_log))
+        with _listening(parsed.host, parsed.port) as listening:
+            return _serve(listening, parsed)
+    except OSError as error:
+        say(f"tensormask-gateway: {one_line(error.strerror or error)}", sys.stderr)
+        return 1
+    finally:
+        give_up_unprinted()
+
+
+class _Stopped(BaseException):
+    """A signal has asked this process to stop."""
+
+
+def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
+    settings = Settings(
+        upstream=parsed.upstream.rstrip("/"),
+        management_port=parsed.management_port,
+        key_file=parsed.key_file,
+        origins=tuple(parsed.cors_origin),
+        max_body_bytes=parsed.max_request_size,
+        connections=parsed.connections,
+        idle_seconds=parsed.idle_timeout,
+        response_seconds=parsed.response_timeout,
+        request_log=parsed.request_log,
+    )
+    bounds = Bounds(settings.idle_seconds, connection_limit(raise_file_limit()))
+    config = uvicorn.Config(
+        application(settings),
+        http=partial(BoundedProtocol, bounds),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
+        lifespan="on",
+        loop="asyncio",
+        log_config=None,
+        log_level=logging.CRITICAL,  # each failed request has its line in our own log
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=min(KEPT_SECONDS, parsed.idle_timeout),
+        timeout_graceful_shutdown=parsed.stop_timeout,
+    )
+    say(f"READY  http://{parsed.host}:{parsed.port}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except _Stopped:  # uvicorn sends itself the signal again when its requests have ended
+        say("stopped")
+        return 0
+    return 1
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"can't listen on {printable(host)}:{port}: {error.strerror}") from error
+
+
+def _upstream(text: str) -> str:
+    if not UPSTREAM.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a server's URL; expected http://HOST:PORT")
+    return text
+
+
+def gateway_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="tensormask-gateway",
+        description="A front door for a running tensormask-server: more paths, CORS, and errors that help.",
+        add_help=False,  # -h is the host
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--help", action="help", help="show this and exit")
+    add("--version", action="version", version=__version__)
+    add("-h", "--host", default="127.0.0.1", help="0.0.0.0: all addresses (default: %(default)s)")
+    add("-p", "--port", type=port, default=8000, help="(default: %(default)s)")
+    add(
+        "--upstream",
+        type=_upstream,
+        default=DEFAULTS.upstream,
+        metavar="URL",
+        help="the server behind (default: %(default)s)",
+    )
+    add(
+        "--management-port",
+        type=port,
+        default=DEFAULTS.management_port,
+        metavar="PORT",
+        help="that server's, on this machine; it names the models (default: %(default)s)",
+    )
+    add("--key-file", type=Path, metavar="FILE", help="that server's key_file.json (default: this user's server's)")
+    add(
+        "--cors-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="pages of this origin may read responses; may be given several times (default: none)",
+    )
+    add(
+        "--max-request-size",
+        type=whole_number(1, "bytes"),
+        default=DEFAULTS.max_body_bytes,
+        metavar="BYTES",
+        help="of a body, as max_request_size of the server behind (default: %(default)s)",
+    )
+    add(
+        "--connections",
+        type=whole_number(1),
+        default=DEFAULTS.connections,
+        metavar="N",
+        help="requests that the server behind gets at a time (default: %(default)s)",
+    )
+    add(
+        "--idle-timeout",
+        type=whole_number(1, "seconds"),
+        default=DEFAULTS.idle_seconds,
+        metavar="S",
+        help="seconds after which a connection without traffic is closed (default: %(default)s)",
+    )
+    add(
+        "--response-timeout",
+        type=whole_number(1, "seconds"),
+        default=DEFAULTS.response_seconds,
+        metavar="S",
+        help="seconds for a response; more than the server's queue can take (default: %(default)s)",
+    )
+    add(
+        "--stop-timeout",
+        type=whole_number(0, "seconds"),
+        default=30,
+        metavar="S",
+        help="seconds in which requests in hand are answered when the gateway is stopped (default: %(default)s)",
+    )
+    add(
+        "--request-log",
+        default="-",
+        metavar="FILE",
+        help='append a line of JSON for each request; - for stdout, "" for none (default: %(default)s)',
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

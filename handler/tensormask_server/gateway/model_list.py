@@ -1,0 +1,67 @@
+"""GET /v1/models: the server's models with their classes, sizes and what they are for."""
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tensormask_server.formats import MODEL_DESCRIPTION
+from tensormask_server.gateway.explanations import explained
+from tensormask_server.gateway.gateway import Gateway
+from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.segment import predict_target
+from tensormask_server.gateway.upstream import UpstreamRequest
+
+KEPT = (b"authorization",)
+LARGEST_DESCRIPTION = 1 << 22  # bytes; of ten thousand classes it has some hundred thousand
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """The route of the list."""
+
+    async def models(request: Request) -> JSONResponse:
+        return JSONResponse({"models": await descriptions(gateway, request)})
+
+    return [Route("/v1/models", models, methods=["GET"])]
+
+
+async def descriptions(gateway: Gateway, request: Request) -> list[dict[str, Any]]:
+    """Describes each model. A worker of the model does it, when the requests before are answered.
+
+    Args:
+        gateway: before the models' server.
+        request: the client's, with its token.
+
+    Returns:
+        What the schema Model of the OpenAPI document says, for each model.
+
+    Raises:
+        GatewayError: the token is wrong, or the server doesn't respond or has no room.
+    """
+    kept = [*(each for each in request.headers.raw if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
+    headers = request_headers(kept, request.state.request_id)
+
+    async def description(name: str) -> httpx.Response:
+        asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
+        return await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
+
+    names = await gateway.models.names()
+    answers = await asyncio.gather(*map(description, names))
+    explain = explained(gateway)
+    for answer in answers:
+        if answer.is_error and (error := explain(answer.status_code, answer.headers, answer.content)):
+            raise error
+    return [_entry(*each) for each in zip(names, answers, strict=True)]
+
+
+def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:
+    """The model's description. That of an archive that an older version made has only the name."""
+    if answer.status_code == HTTPStatus.OK and answer.headers.get("content-type") == MODEL_DESCRIPTION:
+        description: dict[str, Any] = json.loads(answer.content)
+        return description
+    return {"name": name}

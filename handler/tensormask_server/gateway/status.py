@@ -1,0 +1,19 @@
+"""/healthz and /readyz: whether the gateway runs, and whether the server behind it can work."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tensormask_server.gateway.gateway import Gateway
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """The routes for probes. Neither needs a token, and both have at most 4 s."""
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "running"})
+
+    async def readiness(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ready", "workers": await gateway.models.ready()})
+
+    return [Route("/healthz", health, methods=["GET"]), Route("/readyz", readiness, methods=["GET"])]

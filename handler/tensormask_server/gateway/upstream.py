@@ -1,0 +1,235 @@
+"""Sends a request to the server behind the gateway, and its response to the client. Both bodies are streamed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+from starlette.responses import Response
+from starlette.types import Send
+
+from tensormask_server.gateway.body import Body
+from tensormask_server.gateway.errors import ClientGoneError, GatewayError, not_ready
+from tensormask_server.gateway.headers import Headers, response_headers
+from tensormask_server.gateway.settings import Settings
+
+CONNECT_SECONDS = 5.0
+POOL_SECONDS = 30.0  # for which a request waits for a connection, if all are in use
+KEPT_SECONDS = 4.0  # for which a connection is kept: less than any --idle-timeout that people set
+MOST_TARGET_BYTES = 4000  # of path and query; TorchServe reads a request line of 4096 bytes
+MOST_HEADER_BYTES = 7900  # of all headers; TorchServe reads 8192 bytes
+ERROR_BYTES = 1 << 16  # of an error's body that is read to explain it
+
+# makes the error for the client from a status and the start of a body; None: the response is passed on as it is
+Explain = Callable[[int, httpx.Headers, bytes], GatewayError | None]
+
+
+@dataclass(frozen=True)
+class UpstreamRequest:
+    """A request for the server behind."""
+
+    method: str
+    target: bytes  # path and query
+    headers: Headers  # without those about the body's length
+    pieces: AsyncIterator[bytes] | None  # of the body; None: there is none
+    length: int | None = None  # bytes of all pieces together; None: they are sent in chunks
+
+
+class Upstream:
+    """The server behind the gateway, with a pool of connections."""
+
+    def __init__(self, settings: Settings):
+        """
+        Args:
+            settings: with the server's URL, and the limits.
+        """
+        self._url = httpx.URL(settings.upstream)
+        wait = settings.idle_seconds
+        self._extensions = {
+            "timeout": {
+                "connect": CONNECT_SECONDS,
+                "write": wait,
+                "read": settings.response_seconds,
+                "pool": POOL_SECONDS,
+            }
+        }
+        limits = httpx.Limits(
+            max_connections=settings.connections,
+            max_keepalive_connections=settings.connections,
+            keepalive_expiry=KEPT_SECONDS,
+        )
+        # no client of httpx: it would follow cookies, and read proxies and passwords from the environment
+        self._transport = httpx.AsyncHTTPTransport(limits=limits, retries=0, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._transport.aclose()
+
+    async def pass_on(self, request: UpstreamRequest, body: Body, send: Send, explain: Explain | None = None) -> None:
+        """Sends a request, and its response to the client. If the client goes away, the request is given up.
+
+        Args:
+            request: for the server behind.
+            body: of the client's request.
+            send: ASGI's.
+            explain: makes errors of responses that the server's own code didn't make.
+
+        Raises:
+            GatewayError: the server doesn't respond, or the body is wrong.
+            ClientGoneError: the client has gone.
+        """
+        _check_head(request)
+        sending = asyncio.ensure_future(self._exchange(request, send, explain))
+        leaving = asyncio.ensure_future(body.wait_until_gone())
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                raise ClientGoneError
+            await sending
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def fetch(self, request: UpstreamRequest, most_bytes: int) -> httpx.Response:
+        """Sends a request and reads its whole response.
+
+        Args:
+            request: for the server behind.
+            most_bytes: of the response's body.
+
+        Raises:
+            GatewayError: the server doesn't respond, or with more bytes.
+        """
+        try:
+            response = await self._transport.handle_async_request(self._outgoing(request))
+            try:
+                content = b""
+                async for piece in response.aiter_raw():
+                    content += piece
+                    if len(content) > most_bytes:
+                        raise GatewayError(
+                            HTTPStatus.BAD_GATEWAY,
+                            f"the server's response has more than {most_bytes} bytes",
+                            "a server of this project behind the gateway",
+                        )
+                return httpx.Response(response.status_code, headers=response.headers, content=content)
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            raise _error_for(error) from error
+
+    def _outgoing(self, request: UpstreamRequest) -> httpx.Request:
+        return httpx.Request(
+            request.method,
+            self._url.copy_with(raw_path=request.target),
+            headers=[(b"host", self._url.netloc), *request.headers, *_framing(request)],
+            stream=_Stream(request.pieces) if request.pieces else None,
+            extensions=self._extensions,
+        )
+
+    async def _exchange(self, request: UpstreamRequest, send: Send, explain: Explain | None) -> None:
+        outgoing = self._outgoing(request)
+        is_started = False
+        try:
+            response = await self._transport.handle_async_request(outgoing)
+            try:
+                if explain is not None and response.status_code >= HTTPStatus.BAD_REQUEST:
+                    await self._explained(response, explain, send)
+                    return
+                is_started = True
+                await _relay(response, send)
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            if is_started:
+                raise ConnectionAbortedError("the server broke off its response") from error
+            raise _error_for(error) from error
+
+    async def _explained(self, response: httpx.Response, explain: Explain, send: Send) -> None:
+        content = b""
+        async for piece in response.aiter_raw():
+            content += piece
+            if len(content) > ERROR_BYTES:
+                break
+        if error := explain(response.status_code, response.headers, content):
+            raise error
+        await _send_whole(response, content, send)
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, pieces: AsyncIterator[bytes]):
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            yield piece
+
+
+def _check_head(request: UpstreamRequest) -> None:
+    """TorchServe closes the connection of a longer head, without a word."""
+    if len(request.target) > MOST_TARGET_BYTES:
+        raise GatewayError(
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            f"the URL has {len(request.target)} bytes, more than the {MOST_TARGET_BYTES} allowed",
+            "the options in a form or in JSON, beside the image",
+        )
+    size = sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if size > MOST_HEADER_BYTES:
+        raise GatewayError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the headers have {size} bytes, more than the {MOST_HEADER_BYTES} allowed",
+            "fewer or shorter headers, without cookies",
+        )
+
+
+def _framing(request: UpstreamRequest) -> Headers:
+    if request.pieces is None:
+        return []
+    if request.length is None:
+        return [(b"transfer-encoding", b"chunked")]
+    return [(b"content-length", b"%d" % request.length)]
+
+
+async def _relay(response: httpx.Response, send: Send) -> None:
+    headers = response_headers(response.headers.raw)
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    async for piece in response.aiter_raw():
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_whole(response: httpx.Response, content: bytes, send: Send) -> None:
+    headers = [each for each in response_headers(response.headers.raw) if each[0] != b"content-length"]
+    whole = Response(content, response.status_code)
+    whole.raw_headers = [*headers, (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": whole.status_code, "headers": whole.raw_headers})
+    await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+def _error_for(error: httpx.TransportError) -> GatewayError:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return not_ready("it takes no connection")
+    if isinstance(error, httpx.PoolTimeout):
+        return GatewayError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the server has as many requests in hand as the gateway passes on at a time",
+            "the same request again in a moment",
+            {"Retry-After": "1"},
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return GatewayError(
+            HTTPStatus.GATEWAY_TIMEOUT, "the server doesn't respond in time", "the same request again later"
+        )
+    if isinstance(error, httpx.LocalProtocolError):
+        return GatewayError(
+            HTTPStatus.BAD_REQUEST, "a header has characters that HTTP doesn't allow", "headers of visible characters"
+        )
+    return GatewayError(
+        HTTPStatus.BAD_GATEWAY,
+        "the server broke off the connection before its response",
+        "the same request again; the server's log says why",
+    )
