@@ -241,8 +241,8 @@ def test_an_image_that_curl_damages_gets_a_400(gateway: RunningGateway, case: Ca
     ("content_type", "body", "said"),
     [
         ("multipart/form-data; boundary=abc", FORM[:-9] % b"?", "last boundary"),
-        ("multipart/form-data; boundary=abd", FORM % b"?", "boundary that its Content-Type names"),
-        ("multipart/form-data; boundary=abc; boundary=abd", FORM % b"?", "Content-Type"),
+        ("multipart/form-data; boundary=abx", FORM % b"?", "boundary that its Content-Type names"),
+        ("multipart/form-data; boundary=abc; boundary=abx", FORM % b"?", "Content-Type"),
         ("multipart/form-data; boundary=", FORM % b"?", "Content-Type"),
         ("multipart/form-data", FORM % b"?", "no boundary"),
         ("multipart/form-data; boundary=abc", (FORM % b"?").replace(b"form-data;", b"x;"), "Content-Disposition"),

@@ -48,7 +48,8 @@ def test_the_demo_says_first_what_it_fetches_and_shows_pips_progress(
 ) -> None:
     says, pip, demo = run_lines(venv, "demo", *arguments)
     assert says == f"Fetches torch, TorchServe, Java and what they need into {venv}, unless they are there. {size}"
-    assert pip.split() == ["pip", "install", "--constraint", "constraints.txt", *index, "--editable", ".[serve]"]
+    words = ["pip", "install", "--constraint", "constraints.txt", *index, "--editable", ".[serve,gateway]"]
+    assert pip.split() == words
     assert demo == "python -m demo"
 
 

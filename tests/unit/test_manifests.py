@@ -129,7 +129,7 @@ def test_the_launcher_takes_their_arguments_and_has_time_to_drain(spec: dict[str
     command, *always = json.loads(values("ENTRYPOINT")[0])
     parsed = launcher._parser().parse_args([*always, *container["args"]])
     assert command == "tensormask-server"
-    assert str(parsed.archive) == values("COPY")[-1].split()[-1]
+    assert [str(path) for path in parsed.archives] == [values("COPY")[-1].split()[-1]]
     assert parsed.port == container["ports"][0]["containerPort"] == int(values("EXPOSE")[0])
     assert parsed.logs.is_relative_to("/tmp")
     waits = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
