@@ -28,6 +28,7 @@ LEFT_OUT = (
     "archive",
     "bulk",
     "client",
+    "gateway",
     "launcher",
     "openapi",
     "torchserve",
