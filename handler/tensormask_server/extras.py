@@ -32,7 +32,14 @@ BULK = {
     "tqdm": "tqdm",
 }
 HEIC = {"pi_heif": "pi-heif"}
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
+VIDEO = {"av": "av", "PIL": "pillow", "trackers": "trackers"}
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "predict": PREDICT,
+    "serve": SERVE,
+    "bulk": BULK,
+    "heic": HEIC,
+    "video": VIDEO,
+}
 
 
 def missing_extra(extra: str) -> str:
