@@ -14,6 +14,7 @@ from tensormask_server.client.folder import Requests, UsageError
 from tensormask_server.client.progress import progress_bar
 from tensormask_server.extras import VIDEO, missing_extra
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
+from tensormask_server.video.records import records_file
 
 if TYPE_CHECKING:
     from tensormask_server.video.records import Records
@@ -80,7 +81,7 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
     from tensormask_server.video.film import open_film
     from tensormask_server.video.image_folder import open_image_folder
     from tensormask_server.video.output import check_sound
-    from tensormask_server.video.records import Records, records_file
+    from tensormask_server.video.records import Records
     from tensormask_server.video.run import Job, report, request_frames, write_results
     from tensormask_server.video.tracks import check_tracker
 
@@ -106,13 +107,15 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
             progress=lambda verb, total, done: progress_bar(total, done, "frame", verb),
         )
         settings = {**requests.described(), "every": job.every, "film": source.fingerprint}
-        _check_new(records_file(parsed.out), parsed.out, table)
+        _check_new(path, parsed.out, table)
         parsed.out.parent.mkdir(parents=True, exist_ok=True)
         with Records(parsed.out, settings) as records:
             try:
                 request_frames(job, records)
                 outcome = write_results(job, records)
             except (ClientError, OSError) as error:
+                if records.count == 0:
+                    records.delete()
                 raise FilmStopped(f"{one_line(error)}; {_kept(records)}") from error
             records.delete()
     except FilmError as error:
@@ -147,11 +150,14 @@ def _checked(parsed: argparse.Namespace) -> tuple[Path, Path]:
     return path, table
 
 
-def _check_new(records: Path, film: Path, table: Path) -> None:
+def _check_new(path: Path, film: Path, table: Path) -> None:
     """Checks that the run overwrites nothing, unless it continues an earlier one."""
-    for path in (film, table):
-        if path.exists() and not records.exists():
-            raise UsageError(f"{printable(path)} exists; delete it, or name another --out")
+    if film.exists() and film.samefile(path):
+        raise UsageError(f"--out is the film itself, {printable(film)}; name another --out")
+    if not records_file(film).exists():
+        for existing in (film, table):
+            if existing.exists():
+                raise UsageError(f"{printable(existing)} exists; delete it, or name another --out")
 
 
 def _kept(records: "Records") -> str:

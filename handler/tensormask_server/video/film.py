@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 FINGERPRINT_BYTES = 1 << 20  # at each end of a film
-RGB = 0  # FFmpeg's number for the colour space of films that aren't in YUV
 USUAL_RATE = Fraction(25)  # where a film doesn't say how many frames a second it has
 
 
@@ -37,8 +37,7 @@ def open_film(path: Path) -> Source:
         damage = Damage()
         first = next(_decoded(container, stream, damage), None)
         if first is None:
-            problem = "none of them can be decoded" if damage.frames or stream.frames else "it has none"
-            raise FilmError(f"{printable(path)} has no frame to read: {problem}; expected a film with frames")
+            raise FilmError(f"{printable(path)} has no frame that can be decoded; expected a film with frames")
         _, frame = first
         rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
         seconds = _seconds(container, stream)
@@ -62,19 +61,29 @@ def open_film(path: Path) -> Source:
 
 
 def _frames(path: Path, damage: Damage) -> Iterator[Frame]:
+    before: Frame | None = None
+    for frame in _timed(path, damage):
+        if before is not None:
+            yield replace(before, duration=frame.pts - before.pts)
+        before = frame
+    if before is not None:
+        yield before
+
+
+def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
+    """Each frame, with the time that is left until the film's end as its duration."""
     with _opened(path) as container:
         stream = _video_stream(container, path)
-        shift = round(_start(container) / (stream.time_base or 1))
-        step = max(1, round(1 / ((stream.average_rate or USUAL_RATE) * (stream.time_base or 1))))
-        following = 0  # the pts of a frame that has none
-        least: int | None = None
+        time_base = stream.time_base or 1 / USUAL_RATE
+        shift = round(_start(container) / time_base)
+        step = max(1, round(1 / ((stream.average_rate or USUAL_RATE) * time_base)))
+        end = (stream.start_time or 0) - shift + stream.duration if stream.duration else 0
+        following = 0  # the least time of the next frame; those of damaged films go back
         for index, frame in _decoded(container, stream, damage):
-            pts = following if frame.pts is None else frame.pts - shift
-            if least is not None:
-                pts = max(pts, least)  # damaged films have times that go back
-            duration = frame.duration or 0
-            following, least = pts + (duration or step), pts + 1
-            yield Frame(index, pts, duration, upright_pixels(frame))
+            pts = following if frame.pts is None else max(following, frame.pts - shift)
+            left = end - pts if end > pts else frame.duration or step
+            following = pts + (step if frame.pts is None else 1)
+            yield Frame(index, pts, left, upright_pixels(frame))
 
 
 def _decoded(container: "InputContainer", stream: "VideoStream", damage: Damage) -> Iterator[tuple[int, "VideoFrame"]]:
@@ -114,7 +123,7 @@ def _opened(path: Path) -> "InputContainer":
 
     try:
         return av.open(path, "r", metadata_errors="replace")
-    except av.error.InvalidDataError as error:
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
         expected = "expected a film such as .mp4, .mov, .mkv or .avi, complete to its end"
         raise FilmError(f"{printable(path)} isn't a film that FFmpeg can read; {expected}") from error
     except av.error.FFmpegError as error:
@@ -125,9 +134,11 @@ def _opened(path: Path) -> "InputContainer":
 
 def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     """The first video stream that isn't the picture of an album."""
+    from av.stream import Disposition
+
     for stream in container.streams.video:
-        if "attached_pic" not in str(stream.disposition):
-            stream.thread_type = "AUTO"
+        if not stream.disposition & Disposition.attached_pic:
+            stream.thread_type = "SLICE"  # with threads for frames, the damage of one is told at another
             stream.codec_context.options = {"err_detect": "explode"}  # a damaged frame isn't shown as grey blocks
             return stream
     streams = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream"
@@ -143,7 +154,7 @@ def _start(container: "InputContainer") -> Fraction:
 
 def _colours(frame: "VideoFrame") -> Colours:
     """The colours of a film; those of RGB are written as BT.709."""
-    if frame.colorspace == RGB:
+    if frame.format.is_rgb:
         return Colours()
     return Colours(frame.colorspace, frame.color_trc, frame.color_primaries)
 

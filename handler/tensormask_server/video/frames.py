@@ -17,7 +17,7 @@ class Frame:
 
     index: int  # of the source's frames, from 0; damaged frames have one, too
     pts: int  # when it is shown, in units of the source's time_base
-    duration: int  # how long, in the same units; 0: unknown
+    duration: int  # how long, in the same units
     pixels: np.ndarray  # uint8 (H, W, 3), RGB
 
 

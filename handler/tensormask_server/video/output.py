@@ -111,7 +111,8 @@ def _opened(
         if not sound.streams:
             raise
         codecs = ", ".join(sorted({stream.codec_context.name for stream in sound.streams}))
-        expected = f"name --out {printable(path.stem)}.mkv, which holds any sound"
+        others = " or ".join(suffix for suffix in CONTAINERS if suffix != path.suffix.lower())
+        expected = f"expected an --out that ends in {others}, or a film whose sound is AAC or MP3"
         raise FilmError(f"a {path.suffix} can't hold the film's sound, {codecs}; {expected}") from error
     return output, video, copies
 

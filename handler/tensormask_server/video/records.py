@@ -49,20 +49,22 @@ class Records:
             OSError: it can't be opened.
         """
         self.path = records_file(film)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        self._file = os.fdopen(os.open(self.path, flags, 0o666), "r+b")
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        self._descriptor = os.open(self.path, flags, 0o666)
         try:
             self._lock()
-            self.count = self._continue(settings)  # frames with a response
+            self.count = 0  # frames with a response
+            self.last_frame = -1  # the index of the last of them
+            self._continue(settings)
         except BaseException:
-            self._file.close()
+            os.close(self._descriptor)
             raise
 
     def __enter__(self) -> "Records":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
     def append(self, frame: int, pts: int, body: bytes) -> None:
         """Adds the response to a frame.
@@ -78,8 +80,7 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         """All records, in order. Nothing may be appended meanwhile."""
-        self._file.seek(0)
-        for number, line in enumerate(self._file):
+        for number, line in enumerate(self._lines()):
             if number:
                 yield _record(line, self.path)
 
@@ -87,31 +88,35 @@ class Records:
         """Deletes the file, because the film is written."""
         self.path.unlink(missing_ok=True)
 
-    def _continue(self, settings: Mapping[str, object]) -> int:
-        self.last_frame = -1
-        kept = count = 0
-        for line in self._file:
+    def _continue(self, settings: Mapping[str, object]) -> None:
+        kept = 0
+        for line in self._lines():
             if not line.endswith(b"\n"):
                 break  # the run was killed within this line
             if kept == 0:
                 check_same_options(self.path, by_option(_object(line, self.path)), by_option(settings), "--out")
             else:
                 self.last_frame = _record(line, self.path).frame
-                count += 1
+                self.count += 1
             kept += len(line)
-        self._file.truncate(kept)
-        self._file.seek(kept)
+        os.ftruncate(self._descriptor, kept)
         if kept == 0:
             self._write(settings)
-        return count
+
+    def _lines(self) -> Iterator[bytes]:
+        with os.fdopen(self._descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            yield from file
 
     def _write(self, content: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        """Adds a line. On a full disk a part of it may stay, which the next run removes."""
+        left = json.dumps(content, separators=(",", ":")).encode() + b"\n"
+        while left:
+            left = left[os.write(self._descriptor, left) :]
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 return  # a file system without locks
