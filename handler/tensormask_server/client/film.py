@@ -113,7 +113,7 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
             try:
                 request_frames(job, records)
                 outcome = write_results(job, records)
-            except (ClientError, OSError) as error:
+            except (ClientError, FilmError, OSError) as error:
                 if records.count == 0:
                     records.delete()
                 raise FilmStopped(f"{one_line(error)}; {_kept(records)}") from error

@@ -47,7 +47,8 @@ def write_film(
         context: values of the encoder.
     """
     with av.open(str(path), "w") as film:
-        video: Any = film.add_stream(codec, rate=25)
+        options = {"bf": "0"} if codec == "libx264" else {}  # as phones' films are; others' durations are unreliable
+        video: Any = film.add_stream(codec, rate=25, options=options)
         video.width, video.height = size
         video.pix_fmt = pixel_format
         video.time_base = video.codec_context.time_base = time_base
