@@ -1,0 +1,114 @@
+"""Makes the pictures and tables of docs/INTEGRATIONS.md again, by a running server with the demo's network.
+
+make serve MODEL=demo
+.venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
+
+LabelMe's window needs LabelMe, in an environment of its own: --labelme PYTHON names that environment's Python.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import av
+import cvat_sdk.auto_annotation as cvataa
+import numpy as np
+from PIL import Image, ImageDraw
+
+from examples import cvat_function
+from examples.moving_drawings import SIZE, scene, write_film
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+FRAMES = 24
+SHOWN = (0, 11, 23)  # frames of the film
+COLOURS = 96  # of a picture, so that it has less than 100 kB
+# in LabelMe's environment: opens an image with its annotations, and saves a picture of the window
+WINDOW = """
+import sys
+from PyQt5 import QtCore, QtWidgets
+from labelme.app import MainWindow
+application = QtWidgets.QApplication(sys.argv[:1])
+window = MainWindow(filename=sys.argv[1])
+window.resize(1000, 640)
+window.show()
+def save():
+    window.grab().save(sys.argv[2])
+    application.exit()
+QtCore.QTimer.singleShot(3000, save)
+application.exec_()
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Makes the pictures and tables of docs/INTEGRATIONS.md again.")
+    parser.add_argument("url", help="of the demo's network on a server")
+    parser.add_argument(
+        "--labelme", metavar="PYTHON", help="of an environment with LabelMe; without it, its picture stays"
+    )
+    parsed = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "images").mkdir()
+        image = folder / "images" / "scene.png"
+        Image.fromarray(scene(8, FRAMES)[0]).save(image)
+        film(parsed.url, folder)
+        run("client_to_supervision.py", parsed.url, image, folder / "supervision.png")
+        save(Image.open(folder / "supervision.png"), "supervision.png")
+        cvat(parsed.url, image)
+        run("client_to_labelme.py", parsed.url, image.parent)
+        if parsed.labelme:
+            environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HOME": temporary}
+            command = [parsed.labelme, "-c", WINDOW, str(image.with_suffix(".json")), str(folder / "labelme.png")]
+            subprocess.run(command, check=True, env=environment)
+            save(Image.open(folder / "labelme.png"), "labelme.png")
+
+
+def film(url: str, folder: Path) -> None:
+    """The film of moving drawings with its masks: some of its frames, and the table of its tracks."""
+    write_film(folder / "film.mp4", FRAMES)
+    command = [sys.executable, "-m", "tensormask_server.client", folder / "film.mp4", "--url", url, "--track"]
+    subprocess.run([*map(str, command), "--out", str(folder / "film.masks.mp4")], check=True)
+    with av.open(folder / "film.masks.mp4") as masked:
+        frames = [frame.to_ndarray(format="rgb24") for frame in masked.decode(video=0)]
+    save(Image.fromarray(np.concatenate([frames[index] for index in SHOWN], axis=1)), "film.png")
+    (RESULTS / "film_tracks.txt").write_text(run("film_tracks.py", folder / "film.masks.csv"))
+
+
+def cvat(url: str, image: Path) -> None:
+    """The polygons that the function for CVAT returns, drawn on the image."""
+
+    class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
+        frame_name, conf_threshold, conv_mask_to_poly = image.name, None, True
+
+    function = cvat_function.create(url, "apple,sports ball,traffic light", shapes="polygon")
+    names = {label.id: label.name for label in function.spec.labels}
+    drawn = Image.open(image).convert("RGB")
+    draw = ImageDraw.Draw(drawn)
+    for shape in function.detect(Context(), drawn.copy()):
+        points = list(zip(shape.points[::2], shape.points[1::2], strict=True))
+        draw.line([*points, points[0]], fill="white", width=2)
+        for x, y in points:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill="blue")
+        draw.text(min(points), names[shape.label_id], fill="black")
+    save(drawn.resize((SIZE, SIZE)), "cvat.png")
+
+
+def run(example: str, *words: object) -> str:
+    """What an example prints."""
+    command = [sys.executable, str(HERE / example), *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def save(image: Image.Image, name: str) -> None:
+    """Saves a picture in the folder of results, in few colours."""
+    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(RESULTS / name, optimize=True)
+    print(f"{RESULTS / name}: {(RESULTS / name).stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
