@@ -32,13 +32,13 @@ import sys
 from PyQt5 import QtCore, QtWidgets
 from labelme.app import MainWindow
 application = QtWidgets.QApplication(sys.argv[:1])
-window = MainWindow(filename=sys.argv[1])
+window = MainWindow(file_or_dir=sys.argv[1])
 window.resize(1000, 640)
 window.show()
-def save():
+def grab():
     window.grab().save(sys.argv[2])
     application.exit()
-QtCore.QTimer.singleShot(3000, save)
+QtCore.QTimer.singleShot(5000, grab)
 application.exec_()
 """
 
@@ -46,40 +46,41 @@ application.exec_()
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the pictures and tables of docs/INTEGRATIONS.md again.")
     parser.add_argument("url", help="of the demo's network on a server")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="a folder (default: %(default)s)")
     parser.add_argument(
         "--labelme", metavar="PYTHON", help="of an environment with LabelMe; without it, its picture stays"
     )
     parsed = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
+    parsed.results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "images").mkdir()
         image = folder / "images" / "scene.png"
         Image.fromarray(scene(8, FRAMES)[0]).save(image)
-        film(parsed.url, folder)
+        film(parsed.url, folder, parsed.results)
         run("client_to_supervision.py", parsed.url, image, folder / "supervision.png")
-        save(Image.open(folder / "supervision.png"), "supervision.png")
-        cvat(parsed.url, image)
+        save(Image.open(folder / "supervision.png"), parsed.results / "supervision.png")
+        cvat(parsed.url, image, parsed.results)
         run("client_to_labelme.py", parsed.url, image.parent)
         if parsed.labelme:
             environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HOME": temporary}
             command = [parsed.labelme, "-c", WINDOW, str(image.with_suffix(".json")), str(folder / "labelme.png")]
             subprocess.run(command, check=True, env=environment)
-            save(Image.open(folder / "labelme.png"), "labelme.png")
+            save(Image.open(folder / "labelme.png"), parsed.results / "labelme.png")
 
 
-def film(url: str, folder: Path) -> None:
+def film(url: str, folder: Path, results: Path) -> None:
     """The film of moving drawings with its masks: some of its frames, and the table of its tracks."""
     write_film(folder / "film.mp4", FRAMES)
     command = [sys.executable, "-m", "tensormask_server.client", folder / "film.mp4", "--url", url, "--track"]
     subprocess.run([*map(str, command), "--out", str(folder / "film.masks.mp4")], check=True)
     with av.open(folder / "film.masks.mp4") as masked:
         frames = [frame.to_ndarray(format="rgb24") for frame in masked.decode(video=0)]
-    save(Image.fromarray(np.concatenate([frames[index] for index in SHOWN], axis=1)), "film.png")
-    (RESULTS / "film_tracks.txt").write_text(run("film_tracks.py", folder / "film.masks.csv"))
+    save(Image.fromarray(np.concatenate([frames[index] for index in SHOWN], axis=1)), results / "film.png")
+    (results / "film_tracks.txt").write_text(run("film_tracks.py", folder / "film.masks.csv"))
 
 
-def cvat(url: str, image: Path) -> None:
+def cvat(url: str, image: Path, results: Path) -> None:
     """The polygons that the function for CVAT returns, drawn on the image."""
 
     class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
@@ -95,7 +96,7 @@ def cvat(url: str, image: Path) -> None:
         for x, y in points:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill="blue")
         draw.text(min(points), names[shape.label_id], fill="black")
-    save(drawn.resize((SIZE, SIZE)), "cvat.png")
+    save(drawn.resize((SIZE, SIZE)), results / "cvat.png")
 
 
 def run(example: str, *words: object) -> str:
@@ -104,10 +105,10 @@ def run(example: str, *words: object) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def save(image: Image.Image, name: str) -> None:
-    """Saves a picture in the folder of results, in few colours."""
-    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(RESULTS / name, optimize=True)
-    print(f"{RESULTS / name}: {(RESULTS / name).stat().st_size // 1000} kB")
+def save(image: Image.Image, path: Path) -> None:
+    """Saves a picture in few colours."""
+    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size // 1000} kB")
 
 
 if __name__ == "__main__":
