@@ -3,7 +3,8 @@
 make serve MODEL=demo
 .venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
 
-LabelMe's window needs LabelMe, in an environment of its own: --labelme PYTHON names that environment's Python.
+LabelMe's window and FiftyOne's drawing need these packages, each in an environment of its own: --labelme PYTHON and
+--fiftyone PYTHON name the Python of that environment. Without them, their pictures stay as they are.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -42,14 +44,24 @@ QtCore.QTimer.singleShot(5000, grab)
 application.exec_()
 """
 
+# in FiftyOne's environment, which has NumPy, Pillow and pycocotools: draws the sample that the example makes
+DRAWN = """
+import sys
+from pathlib import Path
+import fiftyone.utils.annotations
+from tensormask_server.client import Client
+from examples.client_to_fiftyone import samples
+[sample] = samples(Client(sys.argv[1]), Path(sys.argv[2]), 0.5)
+fiftyone.utils.annotations.draw_labeled_image(sample, sys.argv[3])
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the pictures and tables of docs/INTEGRATIONS.md again.")
     parser.add_argument("url", help="of the demo's network on a server")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a folder (default: %(default)s)")
-    parser.add_argument(
-        "--labelme", metavar="PYTHON", help="of an environment with LabelMe; without it, its picture stays"
-    )
+    parser.add_argument("--labelme", metavar="PYTHON", help="of an environment with LabelMe")
+    parser.add_argument("--fiftyone", metavar="PYTHON", help="of an environment with FiftyOne")
     parsed = parser.parse_args()
     parsed.results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -62,11 +74,13 @@ def main() -> None:
         save(Image.open(folder / "supervision.png"), parsed.results / "supervision.png")
         cvat(parsed.url, image, parsed.results)
         run("client_to_labelme.py", parsed.url, image.parent)
-        if parsed.labelme:
-            environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HOME": temporary}
-            command = [parsed.labelme, "-c", WINDOW, str(image.with_suffix(".json")), str(folder / "labelme.png")]
-            subprocess.run(command, check=True, env=environment)
-            save(Image.open(folder / "labelme.png"), parsed.results / "labelme.png")
+        for python, code, words in (
+            (parsed.labelme, WINDOW, [image.with_suffix(".json"), folder / "labelme.png"]),
+            (parsed.fiftyone, DRAWN, [parsed.url, image.parent, folder / "fiftyone.png"]),
+        ):
+            if python:
+                run_elsewhere(python, code, words, folder)
+                save(Image.open(words[-1]), parsed.results / words[-1].name)
 
 
 def film(url: str, folder: Path, results: Path) -> None:
@@ -103,6 +117,17 @@ def run(example: str, *words: object) -> str:
     """What an example prints."""
     command = [sys.executable, str(HERE / example), *map(str, words)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run_elsewhere(python: str, code: str, words: Sequence[object], home: Path) -> None:
+    """Runs code by the Python of another environment, without a screen, with this project's package and examples."""
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "QT_QPA_PLATFORM": "offscreen",
+        "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE.parent / 'handler'}",
+    }
+    subprocess.run([python, "-c", code, *map(str, words)], check=True, env=environment)
 
 
 def save(image: Image.Image, path: Path) -> None:
