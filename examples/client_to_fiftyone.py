@@ -34,17 +34,14 @@ def samples(client: Client, images: Path, threshold: float) -> Iterator[fo.Sampl
         size = np.array([instances.width, instances.height])
         detections = []
         for i, name in enumerate(instances.names):
-            # FiftyOne stretches a mask over its box, so the box has whole pixels
-            x0, y0 = np.floor(instances.boxes[i, :2]).astype(int)
-            x1, y1 = np.ceil(instances.boxes[i, 2:]).astype(int)
+            mask = None if instances.masks is None else instances.masks[i]
+            x0, y0, x1, y1 = _whole_pixels(instances.boxes[i], mask)
+            corner, extent = np.array([x0, y0]) / size, np.array([x1 - x0, y1 - y0]) / size
             detections.append(
                 fo.Detection(
                     label=name,
-                    bounding_box=[
-                        *(np.array([x0, y0]) / size).tolist(),
-                        *(np.array([x1 - x0, y1 - y0]) / size).tolist(),
-                    ],
-                    mask=None if instances.masks is None else instances.masks[i, y0:y1, x0:x1],
+                    bounding_box=[*corner.tolist(), *extent.tolist()],
+                    mask=None if mask is None else mask[y0:y1, x0:x1],
                     confidence=float(instances.scores[i]),
                 )
             )
@@ -52,6 +49,16 @@ def samples(client: Client, images: Path, threshold: float) -> Iterator[fo.Sampl
         sample.metadata = fo.ImageMetadata(width=instances.width, height=instances.height, num_channels=3)
         sample[FIELD] = fo.Detections(detections=detections)
         yield sample
+
+
+def _whole_pixels(box: np.ndarray, mask: np.ndarray | None) -> tuple[int, int, int, int]:
+    """The box around a box and its mask, which can reach beyond it. FiftyOne stretches a mask over its box."""
+    corners = [np.floor(box[:2]), np.ceil(box[2:])]
+    if mask is not None and mask.any():
+        rows, columns = np.nonzero(mask)
+        corners += [np.array([columns.min(), rows.min()]), np.array([columns.max() + 1, rows.max() + 1])]
+    (x0, y0), (x1, y1) = np.min(corners, axis=0), np.max(corners, axis=0)
+    return int(x0), int(y0), int(x1), int(y1)
 
 
 def main() -> None:

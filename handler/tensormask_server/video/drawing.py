@@ -27,7 +27,8 @@ def draw_instances(pixels: np.ndarray, instances: Instances, ids: Ids) -> np.nda
     places = [_inside(box, instances.width, instances.height) for box in instances.boxes]
     if instances.masks is not None:
         for i in worst_first:
-            tint(canvas[places[i]], instances.masks[i][places[i]], colours[i])
+            place = _around(instances.masks[i])
+            tint(canvas[place], instances.masks[i][place], colours[i])
     drawn = Image.fromarray(canvas)
     draw = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(max(10, min(drawn.size) // 40))
@@ -45,7 +46,17 @@ def draw_instances(pixels: np.ndarray, instances: Instances, ids: Ids) -> np.nda
 
 
 def _inside(box: np.ndarray, width: int, height: int) -> tuple[slice, slice]:
-    """The rows and columns of whole pixels that hold a box, with a pixel around it for what rounding has cut off."""
-    x0, y0 = np.clip(np.floor(box[:2]) - 1, 0, (width, height)).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil(box[2:]) + 1, 0, (width, height)).astype(int).tolist()
+    """The rows and columns of whole pixels that hold a box."""
+    x0, y0 = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(box[2:]), 0, (width, height)).astype(int).tolist()
     return slice(y0, y1), slice(x0, x1)
+
+
+def _around(mask: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns that hold a mask, which can reach beyond its box."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(*_first_and_end(rows)), slice(*_first_and_end(columns))
+
+
+def _first_and_end(indices: np.ndarray) -> tuple[int, int]:
+    return (int(indices[0]), int(indices[-1]) + 1) if len(indices) else (0, 0)
