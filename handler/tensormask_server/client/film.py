@@ -14,14 +14,13 @@ from tensormask_server.client.folder import Requests, UsageError
 from tensormask_server.client.progress import progress_bar
 from tensormask_server.extras import VIDEO, missing_extra
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
-from tensormask_server.video.records import records_file
+from tensormask_server.video.output import CONTAINERS
+from tensormask_server.video.rows import SUFFIXES
 
 if TYPE_CHECKING:
     from tensormask_server.video.records import Records
 
-CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")  # of films to write
 FILMS = (*CONTAINERS, ".avi", ".webm", ".ts", ".mts", ".mpg", ".wmv", ".3gp")  # that people have
-TABLES = (".csv", ".parquet")
 RATE = 25  # frames a second of a folder of frames
 
 
@@ -140,8 +139,8 @@ def _checked(parsed: argparse.Namespace) -> tuple[Path, Path]:
     if parsed.rate and not path.is_dir():
         raise UsageError(f"--rate is for a folder of frames; {printable(path)} isn't one")
     table = parsed.table or parsed.out.with_suffix(".csv")
-    if table.suffix.lower() not in TABLES:
-        raise UsageError(f"--table is {printable(table)}; expected a file that ends in {' or '.join(TABLES)}")
+    if table.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--table is {printable(table)}; expected a file that ends in {' or '.join(SUFFIXES)}")
     needed = VIDEO if parsed.track else {module: VIDEO[module] for module in ("av", "PIL")}
     if any(find_spec(module) is None for module in needed):
         raise UsageError(f"films need packages of an extra: {missing_extra('video')}")
@@ -152,6 +151,8 @@ def _checked(parsed: argparse.Namespace) -> tuple[Path, Path]:
 
 def _check_new(path: Path, film: Path, table: Path) -> None:
     """Checks that the run overwrites nothing, unless it continues an earlier one."""
+    from tensormask_server.video.records import records_file
+
     if film.exists() and film.samefile(path):
         raise UsageError(f"--out is the film itself, {printable(film)}; name another --out")
     if not records_file(film).exists():

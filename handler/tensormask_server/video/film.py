@@ -78,12 +78,22 @@ def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
         shift = round(_start(container) / time_base)
         step = max(1, round(1 / ((stream.average_rate or USUAL_RATE) * time_base)))
         end = (stream.start_time or 0) - shift + stream.duration if stream.duration else 0
-        following = 0  # the least time of the next frame; those of damaged films go back
+        if _is_cut_short(stream, path):
+            damage.cut_short, end = "its last frames aren't in the file", 0
+        following: int | None = None  # the least time of the next frame; those of damaged films go back
         for index, frame in _decoded(container, stream, damage):
-            pts = following if frame.pts is None else max(following, frame.pts - shift)
+            pts = (following or 0) if frame.pts is None else frame.pts - shift
+            if following is not None:
+                pts = max(pts, following)
             left = end - pts if end > pts else frame.duration or step
             following = pts + (step if frame.pts is None else 1)
             yield Frame(index, pts, left, upright_pixels(frame))
+
+
+def _is_cut_short(stream: "VideoStream", path: Path) -> bool:
+    """Whether the film's index has frames that lie beyond the end of its file."""
+    size = path.stat().st_size
+    return any(entry.pos + entry.size > size for entry in stream.index_entries)
 
 
 def _decoded(container: "InputContainer", stream: "VideoStream", damage: Damage) -> Iterator[tuple[int, "VideoFrame"]]:

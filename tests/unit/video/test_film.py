@@ -91,6 +91,28 @@ def test_the_start_of_a_film_that_was_cut_short_is_read(tmp_path: Path) -> None:
     assert source.duration == pytest.approx(60 / 25, abs=0.05)  # which is how a run knows
 
 
+def test_a_film_whose_index_comes_first_says_that_it_was_cut_short(tmp_path: Path) -> None:
+    write_film(tmp_path / "whole.mkv", range(60), time_base=Fraction(1, 25))
+    path = tmp_path / "film.mp4"
+    with (
+        av.open(str(tmp_path / "whole.mkv")) as whole,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as film,
+    ):
+        stream = film.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                film.mux(packet)
+    damage = Damage()
+    assert len(frames_of(path, damage)) == 60
+    assert damage == Damage()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    left = frames_of(path, damage)
+    assert 20 < len(left) < 60
+    assert damage.cut_short == "its last frames aren't in the file"
+    assert left[-1].duration == left[0].duration  # and not until the end that the film had
+
+
 def test_what_is_no_film_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("hello " * 100)
