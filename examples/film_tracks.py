@@ -18,6 +18,9 @@ def main() -> None:
 
     read = pd.read_parquet if parsed.table.suffix == ".parquet" else pd.read_csv
     rows = read(parsed.table).dropna(subset=["track"]).sort_values(["track", "time"])
+    if rows.empty:
+        print(f"no instance in {parsed.table} has an id, which --track gives to what is seen on two frames")
+        return
     rows["x"] = rows["box_x"] + rows["box_width"] / 2
     rows["y"] = rows["box_y"] + rows["box_height"] / 2
     steps = rows.groupby("track")[["x", "y"]].diff()
