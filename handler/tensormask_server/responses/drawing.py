@@ -1,17 +1,16 @@
 """Draws detections onto their image."""
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tensormask_server.images.large import all_of
+from tensormask_server.mask_colours import colour_of, tint
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.responses.png_files import png_of
 from tensormask_server.responses.result import Result
 
-MASK_OPACITY = 0.45
 MARGIN = 2  # pixels around a label's text
 
 
@@ -36,7 +35,7 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
     if detections.image_masks is not None:
         for i in worst_first:
             crop = detections.image_masks.crops[i]
-            _tint(canvas[crop.place], crop.pixels, _colour(i))
+            tint(canvas[crop.place], crop.pixels, colour_of(i))
     drawn = Image.fromarray(canvas)
     draw = ImageDraw.Draw(drawn)
     size = max(10, min(drawn.size) // 40)
@@ -50,9 +49,9 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
     plates = _label_places(detections.boxes.tolist(), sizes, drawn.width, drawn.height)
     for i in worst_first:
         x0, y0, x1, y1 = detections.boxes[i].tolist()
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_colour(i), width=max(1, size // 6))
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour_of(i), width=max(1, size // 6))
         left, top, right, bottom = plates[i]
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=_colour(i))
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour_of(i))
         corner = left + MARGIN - texts[i][0], top + MARGIN - texts[i][1]
         draw.text(corner, labels[i], fill="black", font=font)
     return np.array(drawn)
@@ -86,22 +85,3 @@ def _label_places(
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _tint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Mixes the colour into the mask's pixels. It uses a table, because a channel has only 256 values.
-
-    Args:
-        canvas: uint8 (h, w, 3), changed in place.
-        mask: bool (h, w).
-    """
-    mixed = np.arange(256)[:, None] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
-    for channel, table in enumerate(mixed.astype(np.uint8).T):
-        plane = canvas[..., channel]
-        np.copyto(plane, table[plane], where=mask)
-
-
-def _colour(index: int) -> tuple[int, int, int]:
-    """A light colour on which black text can be read. Neighbours differ: hues are a golden angle apart."""
-    red, green, blue = colorsys.hls_to_rgb(index * 0.61803 % 1, 0.62, 0.9)
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -9,9 +9,8 @@ import numpy as np
 
 from tensormask_server.responses.measures import measures_of
 from tensormask_server.responses.result import Result
+from tensormask_server.spreadsheets import safe_cell
 
-# a spreadsheet takes a cell that begins with one of these for a formula, even in quotation marks
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 DECIMALS = 4  # of a number of pixels
 DIGITS = 8  # of a number with a unit
 
@@ -42,7 +41,7 @@ def csv_table(result: Result) -> bytes:
         orientations["orientation"] = _decimals([each.orientation for each in measures], 6)
     columns: dict[str, Iterable[object]] = {
         "instance": range(1, len(detections) + 1),
-        "class": map(_safe, names),
+        "class": map(safe_cell, names),
         "score": _decimals(detections.scores.tolist(), 6),
         **{name: _decimals(values, DECIMALS) for name, (values, _) in measured.items()},
         **orientations,
@@ -53,7 +52,7 @@ def csv_table(result: Result) -> bytes:
             in_unit = f"{name}_{unit}{power if power > 1 else ''}"
             columns[in_unit] = _digits(value * side**power for value in values)
     of_request = {"image_id": response.image_id, "file_name": response.file_name}
-    of_image = {name: [_safe(value)] * len(detections) for name, value in of_request.items() if value is not None}
+    of_image = {name: [safe_cell(value)] * len(detections) for name, value in of_request.items() if value is not None}
     return _encoded({**of_image, **columns})
 
 
@@ -62,11 +61,6 @@ def _boxes(boxes: np.ndarray) -> Mapping[str, Sequence[float]]:
     x0, y0, x1, y1 = boxes.astype(np.float64).T
     columns = {"box_x": x0, "box_y": y0, "box_width": x1 - x0, "box_height": y1 - y0}
     return {name: values.tolist() for name, values in columns.items()}
-
-
-def _safe(value: object) -> object:
-    """The value, with an apostrophe before a text that a spreadsheet would take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _decimals(values: Iterable[float], decimals: int) -> list[str]:

@@ -16,8 +16,9 @@ from pycocotools.cocoeval import COCOeval
 from tensormask_server import Detections
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.formats import FORMATS
+from tensormask_server.mask_colours import MASK_OPACITY
 from tensormask_server.responses.arrays import gzipped_torch
-from tensormask_server.responses.drawing import MASK_OPACITY, draw_detections
+from tensormask_server.responses.drawing import draw_detections
 from tensormask_server.responses.encoding import ENCODERS, encode, error_json
 from tensormask_server.responses.labelmap import labelmap
 from tensormask_server.responses.options import ResponseOptions

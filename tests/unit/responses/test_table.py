@@ -12,7 +12,7 @@ from tensormask_server import Detections
 from tensormask_server.pixel_sizes import pixel_size
 from tensormask_server.responses.encoding import encode
 from tensormask_server.responses.result import Model
-from tensormask_server.responses.table import FORMULA_STARTS
+from tensormask_server.spreadsheets import FORMULA_STARTS
 
 from tests.unit.responses.examples import shapes
 

@@ -1,0 +1,85 @@
+"""The responses of a run outlive it, however it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tensormask_server.same_options import OptionsChanged
+from tensormask_server.video.errors import FilmError
+from tensormask_server.video.records import Records, records_file
+
+SETTINGS = {"url": "http://127.0.0.1:8080/predictions/x", "every": 1}
+
+
+def body(number: int) -> bytes:
+    return json.dumps({"instances": [], "number": number}).encode()
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A film's path, beside which three frames have a response: 0, 1 and 4."""
+    film = tmp_path / "film.mp4"
+    with Records(film, SETTINGS) as records:
+        for frame in (0, 1, 4):
+            records.append(frame, 10 * frame, body(frame))
+    return film
+
+
+def test_another_run_continues(film: Path) -> None:
+    with Records(film, SETTINGS) as records:
+        assert (records.count, records.last_frame) == (3, 4)
+        records.append(5, 50, body(5))
+        assert [(each.frame, each.pts, each.response["number"]) for each in records] == [
+            (0, 0, 0),
+            (1, 10, 1),
+            (4, 40, 4),
+            (5, 50, 5),
+        ]
+        records.delete()
+    assert not records_file(film).exists()
+
+
+def test_a_run_that_was_killed_within_a_line_continues_before_it(film: Path) -> None:
+    whole = records_file(film).read_bytes()
+    last = len(whole.splitlines(keepends=True)[-1])
+    for cut in range(1, last + 1):
+        records_file(film).write_bytes(whole[:-cut])
+        with Records(film, SETTINGS) as records:
+            assert (records.count, records.last_frame) == (2, 1)
+            records.append(4, 40, body(4))
+        assert records_file(film).read_bytes() == whole
+
+
+def test_a_run_that_was_killed_at_its_first_line_begins_again(film: Path) -> None:
+    records_file(film).write_bytes(records_file(film).read_bytes()[:10])
+    with Records(film, SETTINGS) as records:
+        assert records.count == 0
+        records.append(0, 0, body(0))
+        assert len(list(records)) == 1
+
+
+def test_other_settings_are_named(film: Path) -> None:
+    with pytest.raises(OptionsChanged, match="another --every: 1, not 2; give the same --every to continue"):
+        Records(film, {**SETTINGS, "every": 2})
+
+
+def test_two_runs_at_once_are_refused(film: Path) -> None:
+    with Records(film, SETTINGS), pytest.raises(FilmError, match=r"another run is writing .*film.mp4.frames.jsonl"):
+        Records(film, SETTINGS)
+
+
+@pytest.mark.parametrize("line", [b"text", b"[]", b'{"frame":1}', b'{"frame":[],"pts":0,"response":{}}', b"\xff" * 9])
+def test_somebody_elses_file_is_refused_and_kept(line: bytes, film: Path) -> None:
+    content = records_file(film).read_bytes() + line + b"\n"
+    records_file(film).write_bytes(content)
+    with pytest.raises(FilmError, match="isn't what an earlier run has written; delete it to begin again"):
+        Records(film, SETTINGS)
+    assert records_file(film).read_bytes() == content
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("kept")
+    records_file(tmp_path / "film.mp4").symlink_to(tmp_path / "other")
+    with pytest.raises(OSError, match="symbolic links"):
+        Records(tmp_path / "film.mp4", SETTINGS)
+    assert (tmp_path / "other").read_text() == "kept"
