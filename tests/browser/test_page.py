@@ -55,7 +55,7 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     from pycocotools import mask as rle
 
     upload(page, image)
-    masks = page.evaluate("() => preview.instances.map((each) => [...each.mask])")
+    masks = page.evaluate("() => state.shown.instances.map((each) => [...each.mask])")
     command = ["curl", "-sS", "-T", str(image), "-H", "Score-Threshold: 0.1", server.url]
     instances = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
     assert len(masks) == len(instances) > 3
@@ -79,8 +79,8 @@ def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
     Image.fromarray(canvas_pixels(page)).save(shown)
     command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
     content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert page.evaluate("() => [preview.width, preview.height]") == [content["width"], content["height"]]
-    boxes = page.evaluate("() => preview.instances.map((each) => each.bbox)")
+    assert page.evaluate("() => [state.shown.width, state.shown.height]") == [content["width"], content["height"]]
+    boxes = page.evaluate("() => state.shown.instances.map((each) => each.bbox)")
     assert len(boxes) == len(content["instances"]) > 3
     np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
 
@@ -91,7 +91,7 @@ def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
     Image.fromarray(case.image).save(tmp_path / "image.tif")
     upload(page, tmp_path / "image.tif")
     expect(page.locator("#status")).to_contain_text("Decoded by the server")
-    assert page.evaluate("() => preview.instances.length") > 3
+    assert page.evaluate("() => state.shown.instances.length") > 3
     set_threshold(page, 1)
     np.testing.assert_array_equal(canvas_pixels(page), case.image)
 
@@ -128,7 +128,7 @@ def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path)
     assert (lit != plain).any()
     page.locator("#threshold").focus()
     np.testing.assert_array_equal(canvas_pixels(page), plain)
-    mask = np.reshape(page.evaluate("() => [...preview.instances[0].mask]"), plain.shape[:2], order="F")
+    mask = np.reshape(page.evaluate("() => [...state.shown.instances[0].mask]"), plain.shape[:2], order="F")
     rows, columns = np.nonzero(mask)
     y, x = rows[len(rows) // 2], columns[len(rows) // 2]
     place = page.locator("#canvas").bounding_box()
@@ -426,7 +426,7 @@ def test_tiles_are_offered_for_an_image_that_the_network_sees_reduced(
     expect(page.locator("#curl")).to_contain_text("Tile-Size: auto")
     command = ["curl", "-sS", "-T", str(large), "-H", "Score-Threshold: 0.1", "-H", "Tile-Size: auto", server.url]
     expected = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
-    scores = page.evaluate("() => preview.instances.map((each) => each.score)")
+    scores = page.evaluate("() => state.shown.instances.map((each) => each.score)")
     assert scores == [each["score"] for each in expected]
     assert len(scores) > 0
     upload(page, small)  # another image starts as the server would see it

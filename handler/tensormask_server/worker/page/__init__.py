@@ -1,8 +1,6 @@
 """The page that a browser gets at the model's URL. It sends an image to the server and draws the masks over it."""
 
 import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +10,7 @@ from typing import Any
 from tensormask_server.formats import FORMATS
 from tensormask_server.network.config import InputConfig
 from tensormask_server.prediction.inputs import unreduced_side
+from tensormask_server.worker.page.one_file import hashes_of, one_file
 
 FOLDER = Path(__file__).parent
 
@@ -60,7 +59,7 @@ def try_it_page(
         The page, and the content security policy under which a browser runs it.
     """
     sample = base64.b64encode((FOLDER / "sample.jpg").read_bytes()).decode()
-    html = (FOLDER / "page.html").read_text(encoding="utf-8")
+    html = one_file(FOLDER / "page.html")
     classes = f"{len(class_names)} classes: {', '.join(class_names)}."
     html = html.replace("CLASSES", escape(f"{about}. Its {classes}" if about else classes))
     data: dict[str, Any] = {
@@ -77,15 +76,9 @@ def try_it_page(
     data["sample"] = sample
     attributes = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in data.items())
     html = html.replace('<html lang="en">', f'<html lang="en" {attributes}>')
-    # a browser runs only this script and these styles, and connects to no other server
+    # a browser runs only this script and has only these styles, and connects to no other server
     policy = (
-        f"default-src 'none'; script-src '{_hash_of('script', html)}'; style-src '{_hash_of('style', html)}'; "
+        f"default-src 'none'; script-src {hashes_of('script', html)}; style-src {hashes_of('style', html)}; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return Page(html.encode(), policy)
-
-
-def _hash_of(tag: str, html: str) -> str:
-    content = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-    assert content is not None
-    return f"sha256-{base64.b64encode(hashlib.sha256(content[1].encode()).digest()).decode()}"

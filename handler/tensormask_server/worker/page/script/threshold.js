@@ -1,0 +1,20 @@
+// The slider of the score threshold.
+
+import { byId } from "./elements.js";
+import { LOWEST_SCORE } from "./requests.js";
+import { emit, on, state } from "./state.js";
+
+export function startThreshold() {
+  byId("threshold").min = LOWEST_SCORE;
+  byId("threshold").value = state.threshold;
+  byId("threshold").addEventListener("input", () => {
+    state.threshold = Number(byId("threshold").value);
+    emit("view");
+  });
+  on("view", show);
+  show();
+}
+
+function show() {
+  byId("shown-threshold").textContent = state.threshold.toFixed(2);
+}
