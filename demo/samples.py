@@ -26,7 +26,7 @@ MOST_OF_MEDIAN = 7  # as ordinary images have
 LEAST_IOU = 0.5  # of a detection that is right
 MEASURED, WRITTEN = 95, 80  # qualities of JPEG: those of the data set's files, and of the samples
 PHOTOGRAPH = "chelsea"  # a cat, by Stéfan van der Walt, CC0; scikit-image ships it
-NAMES = ("1-at-its-best.jpg", "2-as-usual.jpg", "3-at-its-worst.jpg", "4-a-photograph.jpg")
+NAMES = ("1-at-its-best.jpg", "2-as-usual.jpg", "3-at-its-worst.jpg", "4-a-photo.jpg")
 
 
 def write_samples(folder: Path, emoji_cache: Path = EMOJI_CACHE) -> dict[str, int]:

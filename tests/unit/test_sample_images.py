@@ -33,7 +33,7 @@ def test_written_samples_are_the_same(tmp_path: Path) -> None:
 
 def test_the_demos_samples_can_be_used() -> None:
     samples = read_samples(Path(__file__).parents[2] / "demo" / "model" / "samples")
-    assert [each.caption for each in samples] == ["at its best", "as usual", "at its worst", "a photograph"]
+    assert [each.caption for each in samples] == ["at its best", "as usual", "at its worst", "a photo"]
 
 
 @pytest.mark.parametrize("name", ["a b.png", "image.gif", "image.PNG", "image", "<b>.png", "é.png", "-.png"])

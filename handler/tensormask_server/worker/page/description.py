@@ -48,6 +48,7 @@ def description(
         "about": options.about,
         "classes": [*class_names],
         "maxPixels": options.limits.max_pixels,
+        "largestImage": max(options.limits.largest_image, options.limits.max_pixels),  # H·W of an image in tiles
         "maxSide": options.limits.max_side,
         "threshold": options.score_threshold,
         "lowestScore": lowest_score(options),

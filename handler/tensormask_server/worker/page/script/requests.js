@@ -1,19 +1,26 @@
 // One image to the server, and its response to state.shown.
 
+import { failureText, UNREACHABLE } from "./failures.js";
 import { prepared } from "./instances.js";
 import { sentImage } from "./sent_image.js";
 import { server } from "./server.js";
 import { emit, select, state } from "./state.js";
 import { setStatus } from "./status.js";
 
-// the score threshold of each request; the slider then hides instances without a new request
-export const LOWEST_SCORE = Math.min(0.1, server.threshold);
 let latest = 0;  // only the newest request may be shown
 
-// Sends an image with the options as the server has them.
-export function send(file) {
-  state.options = {};
-  return request(file);
+// Sends an image with the options of state.options.
+export const send = (file) => request(file);
+
+// Shows an image with a response that is already here.
+export async function showAnswer(file, content) {
+  const mine = ++latest;
+  const bitmap = await createImageBitmap(file);
+  if (mine !== latest) return;
+  const { width, height } = content;
+  state.shown = { file, name: file.name, bitmap, body: file, options: {}, width, height, instances: content.instances.map(prepared) };
+  emit("result");
+  setStatus(`A sample of this model, with what it finds: ${width}×${height} pixels`);
 }
 
 // Sends the image that is shown again, with the options of state.options.
@@ -29,7 +36,7 @@ async function request(file) {
   try {
     const own = await createImageBitmap(file).catch(() => null);
     const sent = own ? await sentImage(file, own) : { body: file, note: "Decoded by the server: " };
-    const response = await post(sent.body, { Accept: "application/json", "Score-Threshold": LOWEST_SCORE, ...options });
+    const response = await post(sent.body, { Accept: "application/json", "Score-Threshold": server.lowestScore, ...options });
     const content = await response.json();
     if (mine !== latest) return;
     const bitmap = own || await decodedByServer(file);
@@ -57,19 +64,10 @@ export async function post(body, headers) {
   try {
     response = await fetch(server.path, { method: "POST", body, headers: { "Content-Type": "application/octet-stream", ...headers } });
   } catch {
-    throw new Error("The server doesn't respond.");
+    throw new Error(UNREACHABLE);
   }
-  if (!response.ok) throw new Error(errorText(response, await response.text()));
+  if (!response.ok) throw new Error(failureText(response.status, await response.text()));
   return response;
-}
-
-function errorText(response, text) {
-  try {
-    const content = JSON.parse(text);
-    return content.error ? `${content.error}. Expected: ${content.expected}` : content.message;
-  } catch {
-    return response.status === 413 ? "The file is larger than the server accepts." : `The server responded with status ${response.status}.`;
-  }
 }
 
 // the image alone, for a file that this browser can't show: no score is above 1

@@ -1,11 +1,11 @@
 // The slider of the score threshold.
 
 import { byId } from "./elements.js";
-import { LOWEST_SCORE } from "./requests.js";
+import { server } from "./server.js";
 import { emit, on, state } from "./state.js";
 
 export function startThreshold() {
-  byId("threshold").min = LOWEST_SCORE;
+  byId("threshold").min = server.lowestScore;
   byId("threshold").value = state.threshold;
   byId("threshold").addEventListener("input", () => {
     state.threshold = Number(byId("threshold").value);
