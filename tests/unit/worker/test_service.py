@@ -45,7 +45,7 @@ def recorded() -> list[Measurement]:
 @pytest.fixture
 def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
     names = tuple(f"class {number}" for number in range(predictor.config.head.num_classes))
-    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5, names, "", predictor.config.input)
+    page = try_it_page("tiny", names, HandlerOptions(), predictor.config)
     return Service(predictor, Model("tiny", names, "0123"), HandlerOptions(), page, recorded.append)
 
 
@@ -151,14 +151,6 @@ def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
     assert [each.headers["X-Instance-Count"] for each in responses] == [str(count), "0", "0", str(count)]
     assert all("decode;dur=" in each.headers["Server-Timing"] for each in (responses[0], responses[3]))
     assert json.loads(responses[1].body).keys() == {"error", "expected"}
-
-
-def test_the_page_says_what_the_network_knows(predictor: Predictor) -> None:
-    page = try_it_page("CLASSES", 1 << 20, 1 << 10, 0.5, ("cat", "<b>dog"), "", predictor.config.input)
-    assert b'<p id="classes">This network knows 2 classes: cat, &lt;b&gt;dog.</p>' in page.html
-    assert b'data-model="CLASSES"' in page.html
-    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5, ("cat", "dog"), "<i>two", predictor.config.input)
-    assert b'<p id="classes">This network knows &lt;i&gt;two. Its 2 classes: cat, dog.</p>' in page.html
 
 
 def grey_12_bits() -> bytes:

@@ -10,29 +10,31 @@ export function curlCommand({ file, output, options, url }) {
 }
 
 export function pythonProgram({ file, output, options, url }) {
-  const words = Object.entries(options).map(([name, value]) => `    ${argument(name)}=${pythonValue(name, value)},\n`);
-  return `from pathlib import Path
-
-from tensormask_server.client import Client
-
-response = Client(${JSON.stringify(url)}).request(
-    ${JSON.stringify(file)},
-${words.join("")})
-Path(${JSON.stringify(output)}).write_bytes(response.body)
-`;
+  return [
+    "from pathlib import Path",
+    "",
+    "from tensormask_server.client import Client",
+    "",
+    `response = Client(${JSON.stringify(url)}).request(`,
+    `    ${JSON.stringify(file)},`,
+    ...Object.entries(options).map(([name, value]) => `    ${argument(name)}=${pythonValue(name, value)},`),
+    ")",
+    `Path(${JSON.stringify(output)}).write_bytes(response.body)`,
+  ].join("\n");
 }
 
 export function javascriptProgram({ file, output, options, url }) {
-  const fields = Object.entries(options).map(([name, value]) => `form.append("${argument(name)}", ${JSON.stringify(String(value))});\n`);
-  return `import { openAsBlob } from "node:fs";
-import { writeFile } from "node:fs/promises";
-
-const form = new FormData();
-form.append("data", await openAsBlob(${JSON.stringify(file)}));
-${fields.join("")}const response = await fetch(${JSON.stringify(url)}, { method: "POST", body: form });
-if (!response.ok) throw new Error(await response.text());
-await writeFile(${JSON.stringify(output)}, new Uint8Array(await response.arrayBuffer()));
-`;
+  return [
+    'import { openAsBlob } from "node:fs";',
+    'import { writeFile } from "node:fs/promises";',
+    "",
+    "const form = new FormData();",
+    `form.append("data", await openAsBlob(${JSON.stringify(file)}));`,
+    ...Object.entries(options).map(([name, value]) => `form.append("${argument(name)}", ${JSON.stringify(String(value))});`),
+    `const response = await fetch(${JSON.stringify(url)}, { method: "POST", body: form });`,
+    "if (!response.ok) throw new Error(await response.text());",
+    `await writeFile(${JSON.stringify(output)}, new Uint8Array(await response.arrayBuffer()));`,
+  ].join("\n");
 }
 
 // curl reads - and . as its standard input
