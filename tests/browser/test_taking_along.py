@@ -177,7 +177,7 @@ def test_every_format_can_be_saved(page: Page, image: Path, tmp_path: Path) -> N
     upload(page, image)
     set_threshold(page, 0.4)
     count = len(shown_scores(page))
-    values = [each.get_attribute("value") for each in page.locator("#format option").all()]
+    values = [str(each.get_attribute("value")) for each in page.locator("#format option").all()]
     assert sorted(values) == sorted(FORMATS)
     assert values[:5] == ["png", "coco", "polygons", "csv", "cutouts"]
     files = {name: downloaded(page, name, tmp_path) for name in FORMATS}

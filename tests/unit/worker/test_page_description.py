@@ -60,7 +60,7 @@ def test_the_page_requests_more_than_it_shows_at_first(predictor: Predictor, thr
 
 
 def test_a_network_without_masks_offers_no_formats_of_masks(tmp_path: Path) -> None:
-    case = load_case("without_masks")
+    case = load_case("tiny-boxes-only")
     boxes_only = load_predictor(case.config, write_weights(case, tmp_path / "weights.pkl"))
     names = [f"class {number}" for number in range(boxes_only.config.head.num_classes)]
     data = data_of(try_it_page("boxes", names, HandlerOptions(), boxes_only.config))
