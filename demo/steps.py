@@ -53,6 +53,8 @@ def _run_all() -> None:
         MODEL / "weights.pkl",
         "--classes",
         MODEL / "classes.txt",
+        "--samples",
+        MODEL / "samples",
     )
     _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD, "--about", ABOUT)
     print("2. torchserve with this archive")

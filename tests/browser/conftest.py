@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from reference.cases import Case, load_case, write_weights
@@ -30,10 +31,17 @@ def server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     classes.write_text("".join(f"{HOSTILE_NAME} {number}\n" for number in range(NUM_CLASSES)))
     command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", folder]
     command += ["--name", "tiny", "--classes", classes, "--threshold", "0.35"]
-    command += ["--max-pixels", "40000", "--max-side", "300"]
+    command += ["--max-pixels", "40000", "--max-side", "300", "--samples", samples(case, folder / "samples")]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     with launched(folder, "--archive", folder / "tiny.mar", PATH="") as running:
         yield running
+
+
+def samples(case: Case, folder: Path) -> Path:
+    folder.mkdir()
+    Image.fromarray(case.image).save(folder / "1-first.png")
+    Image.fromarray(case.image[:90, :120]).save(folder / "2-second_one.png")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +75,6 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 @pytest.fixture
 def image(case: Case, tmp_path: Path) -> Path:
-    from PIL import Image
-
     path = tmp_path / "it's an image.png"
     Image.fromarray(case.image).save(path)
     return path

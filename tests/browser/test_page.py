@@ -1,30 +1,22 @@
 """The page that a browser gets at the model's URL."""
 
-import base64
-import csv
 import json
 import re
 import subprocess
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from tensormask_server.formats import FORMATS
 
 from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
+from tests.browser.pages import set_threshold, upload
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
-
-
-def upload(page: Page, image: Path) -> None:
-    page.set_input_files("#file", image)
-    expect(page.locator("#status")).to_contain_text("encode")
 
 
 def canvas_pixels(page: Page) -> np.ndarray:
@@ -32,10 +24,6 @@ def canvas_pixels(page: Page) -> np.ndarray:
         return [c.width, c.height, [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]] }"""
     width, height, values = page.evaluate(script)
     return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
-
-
-def set_threshold(page: Page, value: float) -> None:
-    page.locator("#threshold").fill(str(value))
 
 
 def test_an_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
@@ -139,47 +127,11 @@ def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path)
     np.testing.assert_array_equal(canvas_pixels(page), lit)
 
 
-def test_the_response_to_the_curl_command_is_what_is_shown(page: Page, image: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.4)
-    command = page.locator("#curl").inner_text()
-    printed = subprocess.run(command, shell=True, cwd=image.parent, capture_output=True, check=True).stdout
-    assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
-
-
-def test_every_format_can_be_downloaded(page: Page, image: Path, tmp_path: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.4)
-    count = page.locator("#list li").count()
-    assert page.locator("#format option").all_inner_texts() == [
-        f"{each.name}{each.suffix}" for each in FORMATS.values()
-    ]
-    for format in FORMATS.values():
-        page.select_option("#format", f"{format.name}{format.suffix}")
-        with page.expect_download() as download:
-            page.click("#download")
-        assert download.value.suggested_filename == f"{image.name}{format.suffix}"
-        download.value.save_as(tmp_path / format.name)
-        expect(page.locator("#status")).to_contain_text("Saved")
-    with (tmp_path / "csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["file_name"] for row in rows] == [image.name] * count
-    assert len(json.loads((tmp_path / "coco").read_text())["instances"]) == count
-    assert (tmp_path / "png").read_bytes().startswith(b"\x89PNG")
-    assert zipfile.is_zipfile(tmp_path / "cutouts")
-
-
-def test_a_download_that_the_server_refuses_is_reported(page: Page, image: Path) -> None:
-    upload(page, image)
-    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
-    page.click("#download")
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
-
-
 @pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
 def test_an_image_of_any_name_can_be_downloaded(page: Page, image: Path, tmp_path: Path, name: str) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
     expect(page.locator("#status")).to_contain_text("encode")
+    page.select_option("#format", "coco")
     with page.expect_download() as download:
         page.click("#download")
     download.value.save_as(tmp_path / "found.json")
@@ -243,6 +195,13 @@ def recorded(command: str, folder: Path) -> list[str]:
     return (folder / "here" / "recorded").read_text().split("\0")[:-1]
 
 
+def arguments_for(name: str, url: str) -> list[str]:
+    """Of the curl command for a file of this name, at a threshold of 0.4."""
+    path = f"./{name}" if name[0] in "-." else name
+    options = ["-H", "Format: png", "-H", "Score-Threshold: 0.40"]
+    return ["--fail-with-body", "-T", path, *options, "-o", f"{path}.png", url]
+
+
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("below", BELOW)
 def test_a_hostile_link_to_the_page_changes_no_command(
@@ -253,7 +212,7 @@ def test_a_hostile_link_to_the_page_changes_no_command(
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
     assert command
-    assert recorded(command, tmp_path) == ["-T", image.name, "-H", "Score-Threshold: 0.40", server.url]
+    assert recorded(command, tmp_path) == arguments_for(image.name, server.url)
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
@@ -270,7 +229,7 @@ def test_a_hostile_file_name_is_one_argument(
     if arguments[0] == "-g":
         arguments = arguments[1:]
         assert set("[]{}") & set(name)
-    assert arguments == ["-T", f"./{name}" if name[0] in "-." else name, "-H", "Score-Threshold: 0.40", server.url]
+    assert arguments == arguments_for(name, server.url)
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
@@ -327,24 +286,6 @@ def test_class_names_are_text(page: Page, image: Path) -> None:
     assert page.title() != "run"
 
 
-def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, image: Path) -> None:
-    page.click("#sample")
-    expect(page.locator("#status")).to_contain_text("encode")
-    for event, transfer in (("paste", "clipboardData"), ("drop", "dataTransfer")):
-        page.evaluate(
-            """([event, transfer, content]) => {
-                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-                const data = new DataTransfer();
-                data.items.add(new File([bytes], event + ".png", { type: "image/png" }));
-                const eventClass = event === "paste" ? ClipboardEvent : DragEvent;
-                const options = { [transfer]: data, bubbles: true, cancelable: true };
-                document.body.dispatchEvent(new eventClass(event, options));
-            }""",
-            [event, transfer, base64.b64encode(image.read_bytes()).decode()],
-        )
-        expect(page.locator("#curl")).to_contain_text(f"{event}.png")
-
-
 @pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
 def test_a_large_image_is_made_smaller_first(page: Page, tmp_path: Path, size: tuple[int, int], made: str) -> None:
     """To what --max-pixels and --max-side allow."""
@@ -360,25 +301,6 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Pa
     assert shown > 0
     set_threshold(page, 0.1)
     assert page.locator("#list li").count() > shown
-
-
-def test_a_file_that_is_no_image_and_a_servers_error_are_reported(page: Page, tmp_path: Path, image: Path) -> None:
-    (tmp_path / "text.png").write_text("no image")
-    page.set_input_files("#file", tmp_path / "text.png")
-    expect(page.locator("#status.wrong")).to_contain_text("neither an image in a supported file format nor JSON")
-    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
-    page.set_input_files("#file", image)
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
-
-
-def test_everything_is_reached_by_the_tab_key(page: Page, image: Path) -> None:
-    upload(page, image)
-    reached = set()
-    page.evaluate("() => document.body.focus()")
-    for _ in range(17):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.parentElement.tagName"))
-    assert reached >= {"file", "sample", "threshold", "LI", "format", "download", "copy"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -409,25 +331,3 @@ def test_nothing_from_elsewhere_may_run_or_load(browser: Browser, server: Server
     assert blocked == "script-src-elem"
     assert opened.title() != "run"
     opened.close()
-
-
-def test_tiles_are_offered_for_an_image_that_the_network_sees_reduced(
-    page: Page, case: Case, server: Server, tmp_path: Path
-) -> None:
-    small, large = (tmp_path / name for name in ("small.png", "large.png"))
-    Image.fromarray(case.image[:100, :100]).save(small)
-    Image.fromarray(case.image).resize((199, 199)).save(large)
-    upload(page, small)
-    expect(page.locator("#tiling")).to_be_hidden()
-    upload(page, large)
-    expect(page.locator("#tiling")).to_be_visible()
-    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")
-    page.locator("#tiles").check()
-    expect(page.locator("#curl")).to_contain_text("Tile-Size: auto")
-    command = ["curl", "-sS", "-T", str(large), "-H", "Score-Threshold: 0.1", "-H", "Tile-Size: auto", server.url]
-    expected = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
-    scores = page.evaluate("() => state.shown.instances.map((each) => each.score)")
-    assert scores == [each["score"] for each in expected]
-    assert len(scores) > 0
-    upload(page, small)  # another image starts as the server would see it
-    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")

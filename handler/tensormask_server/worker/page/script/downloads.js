@@ -5,39 +5,46 @@ import { post } from "./requests.js";
 import { server } from "./server.js";
 import { state } from "./state.js";
 import { setStatus } from "./status.js";
+import { requestFor, save } from "./take.js";
+
+// what people call the formats; those that most people want come first
+const TEXTS = {
+  png: "PNG with the masks",
+  coco: "COCO (JSON)",
+  polygons: "LabelMe (JSON)",
+  csv: "CSV of measures",
+  cutouts: "Cut-outs (zip)",
+  labelmap: "Label map (PNG)",
+  npz: "NumPy (npz)",
+  torch: "PyTorch (gzip)",
+};
 
 export function startDownloads() {
-  byId("format").replaceChildren(...server.formats.map((file) => new Option(file, file)));
+  const place = ({ name }) => [...Object.keys(TEXTS), name].indexOf(name);
+  const formats = [...server.formats].sort((one, other) => place(one) - place(other));
+  byId("format").replaceChildren(...formats.map(({ name }) => new Option(TEXTS[name] ?? name, name)));
   byId("download").addEventListener("click", download);
 }
 
-// Requests the response in the chosen format, with the scores that are shown, and saves it.
+export const chosenFormat = () => server.formats.find(({ name }) => name === byId("format").value);
+
+// Requests the response in the chosen format, with the instances that are visible, and saves it.
 async function download() {
-  const { body, name, options } = state.shown;
-  const file = byId("format").value;
-  const [format] = file.split(".");
-  setStatus(`Requesting ${file} …`);
+  const { body } = state.shown;
+  const { options, output } = requestFor(chosenFormat());
+  setStatus(`Requesting ${output} …`);
   try {
-    const response = await post(body, {
-      "Score-Threshold": state.threshold, Format: format, "File-Name": headerText(name), ...options,
-    });
-    save(await response.blob(), name + file.slice(format.length));
-    setStatus(`Saved ${name + file.slice(format.length)}`);
+    const headers = Object.entries(options).map(([name, value]) => [name, headerText(String(value))]);
+    const response = await post(body, Object.fromEntries(headers));
+    save(await response.blob(), output);
+    setStatus(`Saved ${output}`);
   } catch (error) {
     setStatus(error.message, true);
   }
 }
 
-function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}
-
-// A header's value: the text in UTF-8, as one character for each byte, without characters that end a line.
+// A header's value: the text in UTF-8, as one character for each byte.
 function headerText(text) {
-  const bytes = new TextEncoder().encode(text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, "_").slice(0, 1000));
+  const bytes = new TextEncoder().encode(text);
   return String.fromCharCode(...bytes);
 }

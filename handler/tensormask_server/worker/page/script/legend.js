@@ -14,9 +14,7 @@ export function startLegend() {
   on("view", showCounts);
 }
 
-// A class that was hidden for the image before is visible again.
 function makeLegend() {
-  state.hidden.clear();
   buttons.clear();
   for (const { category_name: name, colour } of state.shown.instances) {
     if (!buttons.has(name)) buttons.set(name, buttonOf(name, colour));

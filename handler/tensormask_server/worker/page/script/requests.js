@@ -1,13 +1,13 @@
 // One image to the server, and its response to state.shown.
 
 import { countText } from "./controls.js";
+import { byId } from "./elements.js";
 import { failureText, UNREACHABLE } from "./failures.js";
 import { preparedInstances } from "./instances.js";
 import { decodedPicture } from "./picture.js";
 import { sentImage } from "./sent_image.js";
 import { server } from "./server.js";
 import { emit, on, select, state, visibleInstances } from "./state.js";
-import { byId } from "./elements.js";
 import { setStatus } from "./status.js";
 
 let latest = 0;  // only the newest request may be shown
@@ -82,6 +82,7 @@ function show(request, content) {
   const { width, height } = content;  // pixels of the image that was sent: those of masks and boxes
   state.shown = { ...request, width, height, most: mostDetections(request.options), instances: preparedInstances(content.instances) };
   state.pending = null;
+  state.hidden.clear();  // what was hidden of the image before
   select(null);
   byId("timing").textContent = "";
   emit("result");

@@ -1,19 +1,14 @@
-// What the server says about itself: its model, its limits and its defaults, in the data- attributes of <html>.
+// What the page knows about its model: classes, limits, defaults, samples. The server writes it into the page.
 
-const data = document.documentElement.dataset;
-const number = (text) => Number(text) || Infinity;
+import { byId } from "./elements.js";
+
+const data = JSON.parse(byId("server").textContent);
 
 export const server = {
-  model: data.model,
-  maxPixels: number(data.maxPixels),  // of an image: the page makes larger ones smaller
-  maxSide: number(data.maxSide),
-  threshold: Number(data.scoreThreshold ?? 0.5),
-  unreducedSide: number(data.unreducedSide),  // the network sees an image with a longer shorter side reduced
-  longestSide: number(data.longestSide),
-  tileSize: data.tileSize ?? "none",  // of a request that doesn't say
-  formats: (data.formats ?? "").split(" "),  // each a format's name and suffix, such as "coco.json"
-  sample: data.sample,  // a JPEG file in Base64
-  path: pathOfModel(location.pathname, data.model ?? ""),  // where images are sent
+  ...data,
+  unreducedSide: data.unreducedSide || Infinity,  // the network sees an image with a longer shorter side reduced
+  longestSide: data.longestSide || Infinity,
+  path: pathOfModel(location.pathname, data.model),  // where images are sent
 };
 
 // The path at which the page was opened, as a proxy may have put a prefix before the model's own. Only a prefix of harmless

@@ -22,6 +22,7 @@ export const state = {
 //   result     state.shown is new, and state.pending is null
 //   failed     state.pending is null; state.shown is what it was before
 //   view       what is visible of state.shown has changed: threshold, legend, opacity, boxes, labels, outlines
+//   options    state.options has changed; the next requests have them
 //   selection  state.hovered or state.selected has changed
 const events = new EventTarget();
 export const on = (event, listener) => events.addEventListener(event, listener);

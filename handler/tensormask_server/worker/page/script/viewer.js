@@ -5,7 +5,7 @@ import { byId } from "./elements.js";
 import { rectangleOf } from "./instances.js";
 import { Layers } from "./layers.js";
 import { hasPixel } from "./masks.js";
-import { emit, on, state, visibleInstances } from "./state.js";
+import { on, state, visibleInstances } from "./state.js";
 import { View } from "./view.js";
 
 const HIGHEST = 0.75;  // of the window's height
@@ -22,7 +22,7 @@ let frame = 0, timer = 0;
 
 export function startViewer() {
   on("pending", showPending);
-  on("failed", () => { fitAgain(); });
+  on("failed", fitAgain);
   on("result", () => {
     fadingSince = still.matches ? -FADE : performance.now();
     fitAgain();
@@ -64,8 +64,8 @@ export function instanceAt({ clientX, clientY }) {
 const isIn = ([left, top, width, height], x, y) => x >= left && y >= top && x < left + width && y < top + height;
 
 function showPending() {
-  byId("spinner").hidden = false;
   if (state.pending.picture) fitAgain();
+  else byId("spinner").hidden = false;
 }
 
 // What is on the display: {picture, width, height}.
@@ -74,8 +74,10 @@ const sizeOf = ({ width, height }) => ({ width, height });
 
 // Shows the whole image, as large as there is room.
 function fitAgain() {
-  byId("spinner").hidden = !state.pending;
   const image = displayed();
+  byId("result").hidden = !image;
+  byId("side").hidden = !state.shown;
+  byId("spinner").hidden = !state.pending;
   if (!image) return;
   const width = byId("stage").clientWidth;
   const height = Math.max(Math.min((width * image.height) / image.width, HIGHEST * innerHeight), 1);
@@ -88,7 +90,6 @@ function fitAgain() {
   layers = new Layers({ left: 0, top: 0, right: image.width, bottom: image.height }, viewer.view.scale * viewer.ratio);
   viewChanged();
   draw();  // at once: a canvas of a new size is empty
-  emit("display");
 }
 
 const isResized = () => byId("stage").clientWidth !== viewer.view.display.width;

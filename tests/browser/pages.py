@@ -1,0 +1,36 @@
+"""What a user does on the page."""
+
+import base64
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+
+def upload(page: Page, image: Path) -> None:
+    page.set_input_files("#file", image)
+    expect(page.locator("#timing")).to_contain_text("encode")
+
+
+def set_threshold(page: Page, value: float) -> None:
+    page.locator("#threshold").fill(str(value))
+
+
+def drop(page: Page, content: bytes, name: str, media_type: str = "") -> None:
+    _transfer(page, "drop", "dataTransfer", content, name, media_type)
+
+
+def paste(page: Page, content: bytes, name: str, media_type: str = "image/png") -> None:
+    _transfer(page, "paste", "clipboardData", content, name, media_type)
+
+
+def _transfer(page: Page, event: str, transfer: str, content: bytes, name: str, media_type: str) -> None:
+    page.evaluate(
+        """([event, transfer, content, name, type]) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], name, { type }));
+            const eventClass = event === "paste" ? ClipboardEvent : DragEvent;
+            document.body.dispatchEvent(new eventClass(event, { [transfer]: data, bubbles: true, cancelable: true }));
+        }""",
+        [event, transfer, base64.b64encode(content).decode(), name, media_type],
+    )
