@@ -2,7 +2,7 @@
 
 import { byId } from "./elements.js";
 import { hover, select, selectNext, state } from "./state.js";
-import { instanceAt, viewChanged, viewer } from "./viewer.js";
+import { instanceAt, reveal, viewChanged, viewer } from "./viewer.js";
 
 const MOVED = 4;  // CSS pixels: a pointer that moves farther doesn't select
 const PACE = 60;  // CSS pixels for an arrow key
@@ -18,15 +18,21 @@ export function startGestures() {
   canvas.addEventListener("pointerleave", () => hover(null));
   canvas.addEventListener("wheel", wheel, { passive: false });
   canvas.addEventListener("keydown", key);
-  for (const [id, change] of Object.entries({ "zoom-in": "zoomIn", "zoom-out": "zoomOut", "show-all": "showAll" })) {
-    byId(id).addEventListener("click", () => changeView(change));
-  }
+  byId("zoom-in").addEventListener("click", zoomIn);
+  byId("zoom-out").addEventListener("click", () => changeView("zoomOut"));
+  byId("show-all").addEventListener("click", () => changeView("showAll"));
 }
 
 function changeView(change, ...values) {
   if (!viewer.view) return;
   viewer.view[change](...values);
   viewChanged();
+}
+
+// What is selected stays in sight.
+function zoomIn() {
+  changeView("zoomIn");
+  if (state.selected) reveal(state.selected);
 }
 
 function placeOf(event) {
@@ -82,8 +88,8 @@ function wheel(event) {
 }
 
 const KEYS = {
-  "+": () => changeView("zoomIn"),
-  "=": () => changeView("zoomIn"),
+  "+": zoomIn,
+  "=": zoomIn,  // the key of + without Shift
   "-": () => changeView("zoomOut"),
   0: () => changeView("showAll"),
   Escape: () => select(null),

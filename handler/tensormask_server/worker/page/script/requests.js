@@ -25,6 +25,7 @@ export async function send(file) {
   const isNewest = () => mine === latest;
   const name = file.name || "image.png", options = { ...state.options };
   state.pending = { file, name, picture: state.shown?.file === file ? state.shown.picture : null };
+  byId("timing").textContent = "";
   emit("pending");
   setStatus(`Sending ${name} …`);
   try {
@@ -84,7 +85,6 @@ function show(request, content) {
   state.pending = null;
   state.hidden.clear();  // what was hidden of the image before
   select(null);
-  byId("timing").textContent = "";
   emit("result");
   if (before && before.picture !== request.picture) before.picture.release();
   setStatus(`${countText(visibleInstances().length)} found.`);

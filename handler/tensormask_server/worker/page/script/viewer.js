@@ -9,6 +9,7 @@ import { on, state, visibleInstances } from "./state.js";
 import { View } from "./view.js";
 
 const HIGHEST = 0.75;  // of the window's height
+const NARROWEST = 160;  // CSS pixels
 const FADE = 300;  // milliseconds
 const SETTLED = 150;  // milliseconds without a change, until layers are made for a part of the image
 
@@ -19,6 +20,7 @@ let layers = null;  // of the whole image
 let detail = null;  // of the part that is seen, where the image is enlarged
 let fadingSince = 0;
 let frame = 0, timer = 0;
+let stageWidth = 0;  // at which the display was laid out
 
 export function startViewer() {
   on("pending", showPending);
@@ -78,21 +80,31 @@ function fitAgain() {
   byId("result").hidden = !image;
   byId("side").hidden = !state.shown;
   byId("spinner").hidden = !state.pending;
+  byId("result").classList.toggle("of-other-image", Boolean(state.pending?.picture) && state.pending.picture !== state.shown?.picture);
   if (!image) return;
-  const width = byId("stage").clientWidth;
-  const height = Math.max(Math.min((width * image.height) / image.width, HIGHEST * innerHeight), 1);
+  stageWidth = byId("stage").clientWidth;
+  const display = displayFor(image);
   viewer.ratio = devicePixelRatio || 1;
-  viewer.view = new View(image.width, image.height, { width, height: Math.round(height) });
+  viewer.view = new View(image.width, image.height, display);
   const canvas = byId("canvas");
-  canvas.width = Math.round(width * viewer.ratio);
-  canvas.height = Math.round(Math.round(height) * viewer.ratio);
-  canvas.style.height = `${Math.round(height)}px`;
+  canvas.width = Math.round(display.width * viewer.ratio);
+  canvas.height = Math.round(display.height * viewer.ratio);
+  canvas.style.width = `${display.width}px`;
+  canvas.style.height = `${display.height}px`;
   layers = new Layers({ left: 0, top: 0, right: image.width, bottom: image.height }, viewer.view.scale * viewer.ratio);
   viewChanged();
   draw();  // at once: a canvas of a new size is empty
 }
 
-const isResized = () => byId("stage").clientWidth !== viewer.view.display.width;
+// As large as there is room. A very narrow image has more room than it fills.
+function displayFor({ width, height }) {
+  const room = { width: byId("stage").clientWidth, height: Math.round(HIGHEST * innerHeight) };
+  const scale = Math.min(room.width / width, room.height / height);
+  const side = (length, most) => Math.min(Math.max(Math.round(scale * length), NARROWEST), most);
+  return { width: side(width, room.width), height: side(height, room.height) };
+}
+
+const isResized = () => byId("stage").clientWidth !== stageWidth;
 
 function draw() {
   const image = displayed();
@@ -111,7 +123,8 @@ function makeDetail() {
   redraw();
 }
 
-function reveal(instance) {
+// Moves the image, if need be, so that an instance is seen.
+export function reveal(instance) {
   if (viewer.view.isWhole) return;
   viewer.view.reveal(rectangleOf(instance, state.shown));
   viewChanged();
