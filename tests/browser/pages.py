@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 def upload(page: Page, image: Path) -> None:
     page.set_input_files("#file", image)
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
 
 
 def set_threshold(page: Page, value: float) -> None:

@@ -27,7 +27,7 @@ LIMITS = {
     "max_side": "pixels of an image's longer side",
     "max_images": "images of one request",
     "max_tiles": "tiles of all images of one request together",
-    "largest_image": "the largest image's H·W in tiles, such as 400000000; 0: as without tiles",
+    "largest_image": "H·W of the largest image that is read in parts, such as 50000000 for photographs; 0: none is",
     "max_request_pixels": "H·W of all images of one request together",
     "max_mask_pixels": "max_detections × H·W of all images of one request together",
     "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",

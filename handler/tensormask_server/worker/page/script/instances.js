@@ -1,29 +1,31 @@
-// An instance of a response with what is drawn of it: a colour, a mask and a layer.
+// The instances of a response, with what is drawn of each.
 
-import { decodedMask } from "./run_lengths.js";
+import { coloursOf } from "./colours.js";
+import { decodedMask } from "./masks.js";
 
-export function prepared(instance, index) {
-  const colour = `hsl(${(index * 222.49) % 360} 90% 62%)`;
-  const [height, width] = instance.segmentation ? instance.segmentation.size : [0, 0];
-  const mask = instance.segmentation ? decodedMask(instance.segmentation.counts, height * width) : null;
-  const area = mask ? mask.reduce((sum, on) => sum + on, 0) : Math.round(instance.bbox[2] * instance.bbox[3]);
-  return { ...instance, colour, mask, area, layer: mask ? layerOf(mask, height, width, colour) : null };
+// Adds to each instance: its number, its colour, and functions that decode what is rarely needed.
+export function preparedInstances(instances) {
+  const colours = coloursOf(instances);
+  return instances.map((instance, number) => ({ ...instance, number, colour: colours[number], mask: once(() => maskOf(instance)) }));
 }
 
-function layerOf(mask, height, width, colour) {
-  const layer = document.createElement("canvas");
-  layer.width = width;
-  layer.height = height;
-  const context = layer.getContext("2d");
-  context.fillStyle = colour;
-  context.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
-  const image = context.createImageData(width, height);
-  for (let x = 0, i = 0; x < width; x++) {
-    for (let y = 0; y < height; y++, i++) {
-      if (mask[i]) image.data.set([red, green, blue, 255], 4 * (y * width + x));
-    }
-  }
-  context.putImageData(image, 0, 0);
-  return layer;
+// null where the network makes no masks
+const maskOf = ({ segmentation }) => (segmentation ? decodedMask(segmentation) : null);
+
+function once(make) {
+  let made;
+  return () => (made === undefined ? (made = make()) : made);
+}
+
+// The rectangle around an instance's mask and box, in pixels of the image and cut at its borders.
+export function rectangleOf(instance, { width, height }) {
+  const [x, y, across, down] = instance.bbox;
+  const mask = instance.mask();
+  const borders = mask?.right ? mask : { left: Infinity, top: Infinity, right: 0, bottom: 0 };
+  return {
+    left: Math.max(Math.floor(Math.min(x, borders.left)), 0),
+    top: Math.max(Math.floor(Math.min(y, borders.top)), 0),
+    right: Math.min(Math.ceil(Math.max(x + across, borders.right)), width),
+    bottom: Math.min(Math.ceil(Math.max(y + down, borders.bottom)), height),
+  };
 }

@@ -1,0 +1,52 @@
+// An image as this browser decodes it.
+
+// Decodes an image file. Returns null if this browser can't.
+export async function decodedPicture(file) {
+  const source = (await createImageBitmap(file).catch(() => null)) ?? (await imageElement(file).catch(() => null));
+  return source && new Picture(source);
+}
+
+// <img> knows kinds that createImageBitmap doesn't, such as SVG.
+async function imageElement(file) {
+  const url = URL.createObjectURL(file);
+  try {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    return await createImageBitmap(image);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+export class Picture {
+  constructor(source) {
+    this.source = source;  // an ImageBitmap
+    this.width = source.width;
+    this.height = source.height;
+    this.reduced = null;  // a copy of the size at which it was drawn last
+  }
+
+  // Draws the image into a rectangle of the canvas, of which a part may lie outside of the canvas.
+  draw(context, x, y, width, height) {
+    const isMuchReduced = width * height * 4 < this.width * this.height;
+    const source = isMuchReduced ? this.copyOf(Math.max(Math.round(width), 1), Math.max(Math.round(height), 1)) : this.source;
+    context.drawImage(source, x, y, width, height);
+  }
+
+  copyOf(width, height) {
+    if (this.reduced?.width !== width || this.reduced?.height !== height) {
+      this.reduced = new OffscreenCanvas(width, height);
+      const context = this.reduced.getContext("2d");
+      context.imageSmoothingQuality = "high";
+      context.drawImage(this.source, 0, 0, width, height);
+    }
+    return this.reduced;
+  }
+
+  // Frees the memory of the image at once: the browser would keep it until it collects garbage.
+  release() {
+    this.source.close();
+    this.reduced = null;
+  }
+}
