@@ -1,16 +1,32 @@
 """Each failure says what happened and what to do."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.pages import drop, paste, upload
+from tests.served.conftest import Server
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 
 ROUTE = "**/predictions/*"
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened. The browser's console names each failed request; an error of the script fails the test."""
+    opened = browser.new_page()
+    opened.set_default_timeout(1000 * PATIENCE)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(server.url)
+    yield opened
+    opened.close()
+    assert errors == []
 
 
 def of_torchserve(code: int, type_: str, message: str) -> str:

@@ -38,7 +38,7 @@ def test_another_sample_is_sent(page: Page) -> None:
     buttons = page.locator("#samples button")
     assert buttons.all_inner_texts() == ["first", "second one"]
     buttons.nth(1).click()
-    expect(page.locator("#status")).to_contain_text("120×90 pixels")
+    expect(page.locator("#timing")).to_contain_text("120×90 pixels")
     expect(buttons.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(buttons.nth(0)).to_have_attribute("aria-pressed", "false")
 
@@ -67,7 +67,7 @@ def test_the_same_file_can_be_picked_again(page: Page, image: Path) -> None:
     for _ in range(2):
         with page.expect_request("**/predictions/*"):
             page.set_input_files("#file", image)
-        expect(page.locator("#status")).to_contain_text("encode")
+        expect(page.locator("#timing")).to_contain_text("encode")
 
 
 def test_the_classes_are_listed_as_text_and_filtered(page: Page) -> None:

@@ -79,7 +79,7 @@ def _picked_and_redrawn(page: Page, case: Case, folder: Path) -> None:
 
 def _sample(page: Page, *_: object) -> None:
     page.click("#samples button >> nth=1")
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
 
 
 def _first_sample(page: Page, *_: object) -> None:
