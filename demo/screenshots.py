@@ -124,7 +124,7 @@ def _take_one(browser: Browser, url: str, state: str, width: int, height: int, s
 
 
 def write_pictures(out: Path, folder: Path) -> None:
-    """Writes the pictures of the documentation: browser.webp, and page.webp with all states.
+    """Writes the pictures of the documentation: browser.webp, and page_states.webp with all of them.
 
     Args:
         out: where `take` has written its screenshots.
@@ -146,7 +146,7 @@ def write_pictures(out: Path, folder: Path) -> None:
             overview.paste(picture, (left, top))
             left += picture.width + GAP
         top += height + GAP
-    overview.save(folder / "page.webp", quality=QUALITY)
+    overview.save(folder / "page_states.webp", quality=QUALITY)
 
 
 def _reduced(path: Path) -> Image.Image:
