@@ -7,6 +7,7 @@ documentation. It needs the package playwright, and a Chromium on the PATH.
 import argparse
 import io
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from tensormask_server.torchserve.properties import read_properties, with_addres
 from demo.steps import ABOUT, MODEL, ROOT, THRESHOLD, free_ports
 
 PAGE = ROOT / "demo" / "images" / "page.png"  # 20 drawings
-WIDTHS = {1100: 800, 390: 844}  # of windows, and their heights, in pixels
+WIDTHS = {1100: 1000, 390: 844}  # of windows, and their heights, in pixels
 SCHEMES = ("light", "dark")
 PATIENCE = 120_000  # ms
 SCALE = 0.5  # of the pictures in the overview
@@ -37,7 +38,7 @@ def empty(page: Page) -> None:
 
 
 def waiting(page: Page) -> None:
-    page.route("**/predictions/*", lambda _: None)  # is never answered
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")  # the request is never answered
     page.set_input_files("#file", PAGE)
     expect(page.locator("#status")).to_contain_text("Sending")
 
@@ -168,10 +169,20 @@ def _served(folder: Path, has_samples: bool) -> Iterator[str]:
     command = [str(word) for word in ("./archive.sh", *model, *options, *samples)]
     folder.mkdir()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *free_ports(3))
+    ports = (_port(), *free_ports(2))
+    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *ports)
     with TorchServe(folder / "demo.mar", properties, folder / "logs") as server:
         server.wait_until_ready()
         yield f"{server.url}/predictions/demo"
+
+
+def _port() -> int:
+    """The usual one, which the screenshots show, unless a server has it."""
+    try:
+        with socket.create_server(("127.0.0.1", 8080)):
+            return 8080
+    except OSError:
+        return free_ports(1)[0]
 
 
 @contextmanager
