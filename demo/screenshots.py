@@ -26,8 +26,8 @@ PAGE = ROOT / "demo" / "images" / "page.png"  # 20 drawings
 WIDTHS = {1100: 1000, 390: 844}  # of windows, and their heights, in pixels
 SCHEMES = ("light", "dark")
 PATIENCE = 120_000  # ms
-SCALE = 0.5  # of the pictures in the overview
-QUALITY = 75  # of WebP
+SCALE = 0.45  # of the pictures in the overview
+QUALITY = 70  # of WebP
 GAP = 24  # pixels between the pictures of the overview
 
 # --- the states of the page ------------------------------------------------------------------------------------------
@@ -62,6 +62,7 @@ def hundred(page: Page) -> None:
     _wait_for_result(page)
     page.fill("#threshold", "0.1")
     expect(page.locator("#count")).to_contain_text("100")
+    page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
 
 
 STATES: dict[str, Callable[[Page], None]] = {
