@@ -1,6 +1,8 @@
 """Each failure says what happened and what to do."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.pages import drop, paste, upload
 from tests.served.conftest import Server
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.extensive
 
@@ -36,12 +38,6 @@ def of_torchserve(code: int, type_: str, message: str) -> str:
 @pytest.mark.parametrize(
     ("status", "body", "happened", "to_do"),
     [
-        (
-            500,
-            of_torchserve(500, "InternalServerException", "Worker died."),
-            "The worker that had this image ended",
-            "Try again in a moment",
-        ),
         (
             503,
             of_torchserve(503, "ServiceUnavailableException", "Model tiny has no worker to serve inference request."),
@@ -72,6 +68,26 @@ def test_a_response_that_is_an_error(
     page.unroute(ROUTE)
     upload(page, image)  # the same file again
     expect(wrong).to_have_count(0)
+
+
+def test_a_worker_that_ends_and_the_next_try(page: Page, server: Server, image: Path) -> None:
+    told = page.locator("#status.wrong", has_text="The worker that had this image ended")
+    done = page.locator("#timing", has_text="encode")
+    for _ in range(5):  # the worker may be killed before it has the image: then the next one answers
+        [pid] = wait_for(server.worker_pids, "a worker")
+        os.kill(pid, signal.SIGSTOP)
+        with page.expect_request(ROUTE):
+            page.set_input_files("#file", image)
+        page.wait_for_timeout(2000)
+        os.kill(pid, signal.SIGKILL)
+        expect(told.or_(done)).to_be_visible()
+        if told.is_visible():
+            break
+    expect(told).to_contain_text("Try again in a moment")
+    wait_for(lambda: pid not in server.worker_pids() and server.is_ready(), "the next worker")
+    page.click("#retry")
+    expect(done).to_be_visible()
+    expect(page.locator("#retry")).to_be_hidden()
 
 
 def test_a_server_that_does_not_respond(page: Page, image: Path) -> None:
