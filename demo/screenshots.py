@@ -7,6 +7,7 @@ documentation. It needs the package playwright, and a Chromium on the PATH.
 import argparse
 import io
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,11 +23,11 @@ from tensormask_server.torchserve.properties import read_properties, with_addres
 from demo.steps import ABOUT, MODEL, ROOT, THRESHOLD, free_ports
 
 PAGE = ROOT / "demo" / "images" / "page.png"  # 20 drawings
-WIDTHS = {1100: 800, 390: 844}  # of windows, and their heights, in pixels
+WIDTHS = {1100: 1000, 390: 844}  # of windows, and their heights, in pixels
 SCHEMES = ("light", "dark")
 PATIENCE = 120_000  # ms
-SCALE = 0.5  # of the pictures in the overview
-QUALITY = 75  # of WebP
+SCALE = 0.45  # of the pictures in the overview
+QUALITY = 70  # of WebP
 GAP = 24  # pixels between the pictures of the overview
 
 # --- the states of the page ------------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def empty(page: Page) -> None:
 
 
 def waiting(page: Page) -> None:
-    page.route("**/predictions/*", lambda _: None)  # is never answered
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")  # the request is never answered
     page.set_input_files("#file", PAGE)
     expect(page.locator("#status")).to_contain_text("Sending")
 
@@ -61,6 +62,7 @@ def hundred(page: Page) -> None:
     _wait_for_result(page)
     page.fill("#threshold", "0.1")
     expect(page.locator("#count")).to_contain_text("100")
+    page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
 
 
 STATES: dict[str, Callable[[Page], None]] = {
@@ -124,7 +126,7 @@ def _take_one(browser: Browser, url: str, state: str, width: int, height: int, s
 
 
 def write_pictures(out: Path, folder: Path) -> None:
-    """Writes the pictures of the documentation: browser.webp, and page.webp with all states.
+    """Writes the pictures of the documentation: browser.webp, and page_states.webp with all of them.
 
     Args:
         out: where `take` has written its screenshots.
@@ -146,7 +148,7 @@ def write_pictures(out: Path, folder: Path) -> None:
             overview.paste(picture, (left, top))
             left += picture.width + GAP
         top += height + GAP
-    overview.save(folder / "page.webp", quality=QUALITY)
+    overview.save(folder / "page_states.webp", quality=QUALITY)
 
 
 def _reduced(path: Path) -> Image.Image:
@@ -168,10 +170,20 @@ def _served(folder: Path, has_samples: bool) -> Iterator[str]:
     command = [str(word) for word in ("./archive.sh", *model, *options, *samples)]
     folder.mkdir()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *free_ports(3))
+    ports = (_port(), *free_ports(2))
+    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *ports)
     with TorchServe(folder / "demo.mar", properties, folder / "logs") as server:
         server.wait_until_ready()
         yield f"{server.url}/predictions/demo"
+
+
+def _port() -> int:
+    """The usual one, which the screenshots show, unless a server has it."""
+    try:
+        with socket.create_server(("127.0.0.1", 8080)):
+            return 8080
+    except OSError:
+        return free_ports(1)[0]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A real Chromium, Debian's, at a real server."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from reference.cases import Case, load_case, write_weights
+from tests.browser.pages import skip_without_chromium
 from tests.served.conftest import ROOT, Server, launched
 from tests.waiting import PATIENCE
 
@@ -46,9 +46,7 @@ def samples(case: Case, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
+    chromium = skip_without_chromium()
     with sync_playwright() as playwright:
         # Chromium's own sandbox doesn't start for root
         milliseconds = 1000 * PATIENCE

@@ -1,10 +1,20 @@
 """What a user does on the page."""
 
 import base64
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, expect
+
+
+def skip_without_chromium() -> str:
+    """The path of Chromium. Without it the test is skipped."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
+    return chromium
 
 
 def upload(page: Page, image: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_keyboard_reaches_everything(page: Page, image: Path) -> None:
 
 def test_an_image_is_sent_and_saved_by_the_keyboard_alone(page: Page) -> None:
     page.locator("#samples button").nth(1).press("Enter")
-    expect(page.locator("#status")).to_contain_text("120×90 pixels")
+    expect(page.locator("#timing")).to_contain_text("120×90 pixels")
     with page.expect_download() as download:
         page.locator("#download").press("Enter")
     assert download.value.suggested_filename == "2-second_one.png.png"

@@ -1,5 +1,6 @@
 """What the page shows to who has sent no image yet: an answered sample, more samples, and what the model knows."""
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_another_sample_is_sent(page: Page) -> None:
     buttons = page.locator("#samples button")
     assert buttons.all_inner_texts() == ["first", "second one"]
     buttons.nth(1).click()
-    expect(page.locator("#status")).to_contain_text("120×90 pixels")
+    expect(page.locator("#timing")).to_contain_text("120×90 pixels")
     expect(buttons.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(buttons.nth(0)).to_have_attribute("aria-pressed", "false")
 
@@ -56,6 +57,21 @@ def test_a_drop_and_a_paste_are_taken(page: Page, image: Path) -> None:
     expect(page.locator("#curl")).to_contain_text("pasted.png")
 
 
+def test_an_image_that_is_dropped_from_another_page_is_no_file_of_the_user(page: Page, image: Path) -> None:
+    page.evaluate(
+        """(content) => {
+            const data = new DataTransfer();
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            data.items.add(new File([bytes], "elsewhere.png", { type: "image/png" }));
+            data.setData("text/html", "<img src='http://example.com/elsewhere.png'>");
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        base64.b64encode(image.read_bytes()).decode(),
+    )
+    expect(page.locator("#sent-name")).to_have_text("elsewhere.png")
+    expect(page.locator("#sent")).to_be_visible()
+
+
 def test_a_drop_whose_type_the_browser_does_not_know_is_tried(page: Page, image: Path) -> None:
     drop(page, image.read_bytes(), "without a type")
     expect(page.locator("#curl")).to_contain_text("without a type")
@@ -67,7 +83,7 @@ def test_the_same_file_can_be_picked_again(page: Page, image: Path) -> None:
     for _ in range(2):
         with page.expect_request("**/predictions/*"):
             page.set_input_files("#file", image)
-        expect(page.locator("#status")).to_contain_text("encode")
+        expect(page.locator("#timing")).to_contain_text("encode")
 
 
 def test_the_classes_are_listed_as_text_and_filtered(page: Page) -> None:

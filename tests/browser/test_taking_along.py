@@ -79,7 +79,7 @@ def _picked_and_redrawn(page: Page, case: Case, folder: Path) -> None:
 
 def _sample(page: Page, *_: object) -> None:
     page.click("#samples button >> nth=1")
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
 
 
 def _first_sample(page: Page, *_: object) -> None:
@@ -171,6 +171,20 @@ def test_a_command_has_the_options_of_the_response(page: Page, case: Case, tmp_p
     assert content == json.loads(expected.read_text())
     assert [each["score"] for each in content["instances"]] == scores
     assert {int(each["category_name"].split()[-1]) for each in content["instances"]} <= {*chosen}
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_what_the_legend_hides_is_not_requested(page: Page, case: Case, tmp_path: Path, language: str) -> None:
+    _picked(page, case, tmp_path)
+    set_threshold(page, 0.1)
+    every = shown_scores(page)
+    page.locator("#legend button").first.click()
+    left = shown_scores(page)
+    assert 0 < len(left) < len(every)
+    page.select_option("#format", "coco")
+    ran(page, language, tmp_path)
+    content = json.loads((tmp_path / "it's [an] image.png.json").read_text())
+    assert [each["score"] for each in content["instances"]] == left
 
 
 def test_every_format_can_be_saved(page: Page, image: Path, tmp_path: Path) -> None:

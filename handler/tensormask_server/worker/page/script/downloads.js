@@ -9,10 +9,10 @@ import { requestFor, save } from "./take.js";
 
 // what people call the formats; those that most people want come first
 const TEXTS = {
-  png: "PNG with the masks",
+  png: "Image (PNG)",
   coco: "COCO (JSON)",
   polygons: "LabelMe (JSON)",
-  csv: "CSV of measures",
+  csv: "Measures (CSV)",
   cutouts: "Cut-outs (zip)",
   labelmap: "Label map (PNG)",
   npz: "NumPy (npz)",

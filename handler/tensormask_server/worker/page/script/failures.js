@@ -19,14 +19,17 @@ const TEXTS = {
 // What a response says that isn't a success.
 export function failureText(status, body) {
   const content = parsed(body);
-  if (content.error) {
-    const again = status >= 500 ? " Then try again." : "";
-    return `${sentence(content.error)} Expected: ${sentence(content.expected, false)}${again}`;
-  }
+  if (content.error) return `${sentence(content.error)} ${toDo(content.expected)}${status >= 500 ? " Then try again." : ""}`;
   if (content.message === "Worker died.") {
     return "The worker that had this image ended, and a new one is starting. Try again in a moment; if it ends again, send a smaller image.";
   }
   return TEXTS[status] ?? `The server responded with status ${status}${content.message ? `: ${sentence(content.message)}` : "."} Try again; the server's log may say why.`;
+}
+
+// The server names everything that a program may send in the place of an image. Here it is a file.
+function toDo(expected) {
+  const [, kinds] = expected.match(/^an image's bytes \((.*?): curl/) ?? [];
+  return kinds ? `Choose another file, or save the image anew: ${kinds}.` : `Expected: ${sentence(expected, false)}`;
 }
 
 function parsed(body) {

@@ -10,17 +10,15 @@ export function startIntake() {
   byId("file").addEventListener("change", (event) => {
     const [file] = event.target.files;
     event.target.value = "";  // otherwise the same file, picked again, would be no change
-    if (file) take(file);
+    if (file) {
+      onDisk.add(file);
+      sendUnlessEmpty(file);
+    }
   });
   document.addEventListener("paste", pasted);
   document.addEventListener("dragover", (event) => { event.preventDefault(); byId("drop").classList.add("over"); });
   document.addEventListener("dragleave", () => byId("drop").classList.remove("over"));
   document.addEventListener("drop", dropped);
-}
-
-function take(file) {
-  onDisk.add(file);
-  sendUnlessEmpty(file);
 }
 
 function sendUnlessEmpty(file) {
@@ -34,8 +32,10 @@ function dropped(event) {
   const entry = event.dataTransfer.items[0]?.webkitGetAsEntry?.();
   const file = imageAmong(event.dataTransfer.files);
   if (entry?.isDirectory) setStatus("This is a folder. Drop one image file of it.", true);
-  else if (file) take(file);
-  else setStatus(textForDropped(event.dataTransfer.files[0]), true);
+  else if (file) {
+    if (!event.dataTransfer.types.includes("text/html")) onDisk.add(file);  // an image of another page has HTML with it
+    sendUnlessEmpty(file);
+  } else setStatus(textForDropped(event.dataTransfer.files[0]), true);
 }
 
 function textForDropped(file) {
@@ -45,7 +45,7 @@ function textForDropped(file) {
 }
 
 function pasted(event) {
-  if (event.target.matches?.("input, textarea")) return;  // text for that field
+  if (event.target.matches?.("[type=search], [type=number]")) return;  // text for that field
   const file = imageAmong(event.clipboardData.files);
   event.preventDefault();
   if (file) sendUnlessEmpty(file);

@@ -2,7 +2,7 @@
 
 import { countText } from "./controls.js";
 import { byId } from "./elements.js";
-import { failureText, UNREACHABLE } from "./failures.js";
+import { failureText, NOT_OURS, UNREACHABLE } from "./failures.js";
 import { preparedInstances } from "./instances.js";
 import { decodedPicture } from "./picture.js";
 import { sentImage } from "./sent_image.js";
@@ -36,7 +36,7 @@ export async function send(file) {
     const sent = own ? await sentImage(file, own) : { body: file, isSmaller: false };
     if (!isNewest()) return;
     const response = await post(sent.body, { Accept: "application/json", "Score-Threshold": server.lowestScore, ...options });
-    const content = await response.json();
+    const content = await contentOf(response);
     const picture = own ?? await decodedByServer(file);
     if (!isNewest()) return;
     const seconds = (performance.now() - started) / 1000;
@@ -74,6 +74,13 @@ export async function post(body, headers) {
   }
   if (!response.ok) throw new Error(failureText(response.status, await response.text()));
   return response;
+}
+
+// A proxy may put a page of its own in the place of a response.
+async function contentOf(response) {
+  const content = await response.json().catch(() => null);
+  if (!content?.instances) throw new Error(NOT_OURS);
+  return content;
 }
 
 function showPending(picture) {

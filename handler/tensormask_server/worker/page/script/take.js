@@ -13,9 +13,15 @@ const LONGEST_NAME = 1000;  // characters of that option
 export function requestFor(format) {
   const { shown } = state;
   const file = sentName(shown);
-  const options = { Format: format.name, "Score-Threshold": state.threshold.toFixed(2), ...shown.options, ...visibleClasses() };
+  const options = { Format: format.name, "Score-Threshold": thresholdText(), ...shown.options, ...visibleClasses() };
   if (REPEATING_NAME.includes(format.name)) options["File-Name"] = inOneLine(file);
   return { file, output: file + format.suffix, options, url: location.origin + server.path };
+}
+
+// With two digits, as it is shown, unless the server's own default has more.
+function thresholdText() {
+  const text = state.threshold.toFixed(2);
+  return Number(text) === state.threshold ? text : String(state.threshold);
 }
 
 // Instances of some classes are hidden by the legend: the others are requested, and as many as are visible.
