@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import accuracy, around_the_network, core_time, memory, mosaic, served, stages, whole_request
+from bench import accuracy, around_the_network, browser, core_time, memory, mosaic, served, stages, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -22,6 +22,7 @@ MEASURES: tuple[Callable[[], Table | list[Table]], ...] = (
     core_time.measure,
     memory.measure,
     served.measure,
+    browser.measure,
 )
 
 

@@ -12,24 +12,17 @@ from playwright.sync_api import Browser, Page, expect
 
 from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
-from tests.browser.pages import set_threshold, upload
+from tests.browser.pages import dense_masks, image_pixels, set_threshold, upload
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 
 
-def canvas_pixels(page: Page) -> np.ndarray:
-    script = """() => { const c = document.getElementById("canvas");
-        return [c.width, c.height, [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]] }"""
-    width, height, values = page.evaluate(script)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
-
-
 def test_an_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
     upload(page, image)
     set_threshold(page, 0.1)
-    drawn = canvas_pixels(page)
+    drawn = image_pixels(page)
     original = np.array(Image.open(image))
     assert drawn.shape == original.shape
     count = page.locator("#list li").count()
@@ -43,34 +36,12 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     from pycocotools import mask as rle
 
     upload(page, image)
-    masks = page.evaluate("() => state.shown.instances.map((each) => [...each.mask])")
+    masks = dense_masks(page)
     command = ["curl", "-sS", "-T", str(image), "-H", "Score-Threshold: 0.1", server.url]
     instances = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
     assert len(masks) == len(instances) > 3
     for mask, instance in zip(masks, instances, strict=True):
-        expected = rle.decode(instance["segmentation"])
-        np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
-
-
-@pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("PNG", {}), ("JPEG", {})])
-def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
-    page: Page, case: Case, server: Server, tmp_path: Path, file_format: str, options: dict[str, object]
-) -> None:
-    """Chromium doesn't turn a WebP by its EXIF, and the server does."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = tmp_path / f"turned.{file_format.lower()}"
-    Image.fromarray(case.image).save(turned, file_format, exif=exif, **options)
-    upload(page, turned)
-    shown = tmp_path / "shown.png"
-    set_threshold(page, 1)
-    Image.fromarray(canvas_pixels(page)).save(shown)
-    command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
-    content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert page.evaluate("() => [state.shown.width, state.shown.height]") == [content["width"], content["height"]]
-    boxes = page.evaluate("() => state.shown.instances.map((each) => each.bbox)")
-    assert len(boxes) == len(content["instances"]) > 3
-    np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
+        np.testing.assert_array_equal(mask, rle.decode(instance["segmentation"]))
 
 
 def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
@@ -78,16 +49,16 @@ def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
 ) -> None:
     Image.fromarray(case.image).save(tmp_path / "image.tif")
     upload(page, tmp_path / "image.tif")
-    expect(page.locator("#status")).to_contain_text("Decoded by the server")
+    expect(page.locator("#timing")).to_contain_text("Decoded by the server")
     assert page.evaluate("() => state.shown.instances.length") > 3
     set_threshold(page, 1)
-    np.testing.assert_array_equal(canvas_pixels(page), case.image)
+    np.testing.assert_array_equal(image_pixels(page), case.image)
 
 
 def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
     Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
     upload(page, tmp_path / "grey.png")
-    expect(page.locator("#status")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
+    expect(page.locator("#timing")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
 
 
 def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:
@@ -101,30 +72,8 @@ def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Pa
     expect(page.locator("#shown-threshold")).to_have_text("0.50")
     set_threshold(page, 0.99)
     assert page.locator("#list li").count() == 0
-    np.testing.assert_array_equal(canvas_pixels(page), np.array(Image.open(image)))
+    np.testing.assert_array_equal(image_pixels(page), np.array(Image.open(image)))
     assert requests == []
-
-
-def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.1)
-    plain = canvas_pixels(page)
-    first = page.locator("#list li button").first
-    first.focus()
-    expect(first).to_have_class("lit")
-    lit = canvas_pixels(page)
-    assert (lit != plain).any()
-    page.locator("#threshold").focus()
-    np.testing.assert_array_equal(canvas_pixels(page), plain)
-    mask = np.reshape(page.evaluate("() => [...state.shown.instances[0].mask]"), plain.shape[:2], order="F")
-    rows, columns = np.nonzero(mask)
-    y, x = rows[len(rows) // 2], columns[len(rows) // 2]
-    place = page.locator("#canvas").bounding_box()
-    assert place is not None
-    scale = place["width"] / plain.shape[1]
-    page.mouse.move(place["x"] + (x + 0.5) * scale, place["y"] + (y + 0.5) * scale)
-    assert page.locator("#list button.lit").count() == 1
-    np.testing.assert_array_equal(canvas_pixels(page), lit)
 
 
 @pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
@@ -291,7 +240,7 @@ def test_a_large_image_is_made_smaller_first(page: Page, tmp_path: Path, size: t
     """To what --max-pixels and --max-side allow."""
     Image.new("RGB", size, "red").save(tmp_path / "large.png")
     upload(page, tmp_path / "large.png")
-    expect(page.locator("#status")).to_contain_text(f"Made smaller for this server: {made} pixels")
+    expect(page.locator("#timing")).to_contain_text(f"Made smaller for this server: {made} pixels")
 
 
 def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Path) -> None:

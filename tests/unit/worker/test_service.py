@@ -96,10 +96,12 @@ def test_too_many_tiles_are_refused_before_anything_is_decoded(service: Service)
 LARGE = {"max_pixels": 9300, "largest_image": 20_000, "max_side": 100}  # of 150×130 pixels, tiles may have 96×96
 
 
+@pytest.mark.parametrize("tile_size", ["none", "96"])
 @pytest.mark.parametrize("format", ["coco", "csv", "cutouts", "polygons"])
-def test_a_large_image_has_the_response_of_any_other(service: Service, format: str) -> None:
+def test_a_large_image_has_the_response_of_any_other(service: Service, format: str, tile_size: str) -> None:
     """Although it never becomes one array."""
-    fields = {"body": png(150, 130), "tile_size": b"96", "score_threshold": b"0.1", "format": format.encode()}
+    fields = {"body": png(150, 130), "score_threshold": b"0.1", "format": format.encode()}
+    fields |= {"tile_size": tile_size.encode()}
     fields |= {"image_data": b"none"} if format == "polygons" else {}
     [expected] = respond(service, fields)
     [response] = respond(service, fields, **LARGE)
@@ -136,9 +138,13 @@ def test_a_large_image_is_not_seen_as_a_whole_by_a_network_that_reduces_nothing(
     unreduced = replace(network.config, input=replace(network.config.input, min_size=0))
     monkeypatch.setattr(network, "config", unreduced)
     fields = {"body": png(150, 130), "tile_size": b"96"}
-    [whole, parts] = respond(service, fields, {**fields, "tile_whole": b"false"}, **LARGE)
-    assert (whole.status, parts.status) == (400, 200)
-    assert "tile_whole" in json.loads(whole.body)["error"]
+    untiled, whole, parts = respond(
+        service, {"body": fields["body"]}, fields, {**fields, "tile_whole": b"false"}, **LARGE
+    )
+    assert (untiled.status, whole.status, parts.status) == (400, 400, 200)
+    for refused in (untiled, whole):
+        assert "this network doesn't reduce images" in json.loads(refused.body)["error"]
+        assert "a tile_size, and tile_whole of false" in json.loads(refused.body)["expected"]
 
 
 def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:

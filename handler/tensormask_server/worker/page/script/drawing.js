@@ -32,7 +32,7 @@ export function drawPicture(context, { picture, width, height }, { left, top, sc
   context.clearRect(0, 0, context.canvas.width, context.canvas.height);
   context.fillStyle = "#fff";
   context.fillRect(-left * scale, -top * scale, width * scale, height * scale);
-  context.imageSmoothingEnabled = scale < 4;  // enlarged much, pixels are squares
+  context.imageSmoothingEnabled = (scale * width) / picture.width < 4;  // enlarged much, pixels are squares
   picture.draw(context, -left * scale, -top * scale, width * scale, height * scale);
   context.imageSmoothingEnabled = true;
 }

@@ -3,7 +3,7 @@
 import { cssOf } from "./colours.js";
 import { countText } from "./controls.js";
 import { byId, element } from "./elements.js";
-import { highlighted, hover, isVisible, on, select, state, visibleInstances } from "./state.js";
+import { highlighted, hover, on, select, state, visibleInstances } from "./state.js";
 import { startRoving } from "./roving.js";
 
 const entries = new Map();  // from each instance of the response to its <li>
@@ -19,7 +19,6 @@ export function startList() {
 function makeList() {
   entries.clear();
   for (const instance of state.shown.instances) entries.set(instance, entryOf(instance));
-  byId("list").replaceChildren(...entries.values());
   showVisible();
 }
 
@@ -36,8 +35,9 @@ function entryOf(instance) {
 }
 
 function showVisible() {
-  for (const [instance, entry] of entries) entry.hidden = !isVisible(instance);
-  byId("count").textContent = countText(visibleInstances().length);
+  const instances = visibleInstances();
+  byId("list").replaceChildren(...instances.map((each) => entries.get(each)));
+  byId("count").textContent = countText(instances.length);
   byId("more").textContent = moreText();
   keepOneStop();
   showSelection();

@@ -47,9 +47,12 @@ export async function send(file) {
     failed = file;
     state.pending = null;
     emit("failed");
-    setStatus(error.message, true);
+    setStatus(`${error.message}${textOnOldResult(file)}`, true);
   }
 }
+
+// After a failure the result before it comes back.
+const textOnOldResult = (file) => (state.shown && state.shown.file !== file ? ` Below is still the result for ${state.shown.name}.` : "");
 
 // Sends the image that is shown again, with the options of state.options.
 export const sendAgain = () => send(state.shown.file);

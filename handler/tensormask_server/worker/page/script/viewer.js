@@ -111,8 +111,9 @@ function draw() {
   if (!image || !viewer.view) return;
   const context = byId("canvas").getContext("2d");
   const part = viewer.view.part(viewer.ratio);
-  if (state.pending) return drawPicture(context, image, part);
   const strength = Math.min((performance.now() - fadingSince) / FADE, 1);
+  byId("stage").setAttribute("aria-busy", Boolean(state.pending) || strength < 1);
+  if (state.pending) return drawPicture(context, image, part);
   drawResult(context, part, detail ?? layers, { ratio: viewer.ratio, strength });
   if (strength < 1) redraw();
 }
