@@ -38,8 +38,7 @@ function cutOut(instance) {
   const canvas = element("canvas", { width: Math.max(Math.round(across * ratio), 1), height: Math.max(Math.round(down * ratio), 1), role: "img", "aria-label": `A cut-out of the ${instance.category_name}` });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  const { width: fullWidth, height: fullHeight } = picture;  // the response may be about a smaller image
-  const [x, y] = [fullWidth / width, fullHeight / height];
+  const [x, y] = [picture.source.width / width, picture.source.height / height];  // the response may be about a smaller image
   if (instance.mask()) {
     context.putImageData(alphaOf(sampledMask(instance.mask(), place, canvas.width, canvas.height), canvas), 0, 0);
     context.globalCompositeOperation = "source-in";

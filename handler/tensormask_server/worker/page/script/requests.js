@@ -25,6 +25,7 @@ export async function send(file) {
   const isNewest = () => mine === latest;
   const name = file.name || "image.png", options = { ...state.options };
   state.pending = { file, name, picture: state.shown?.file === file ? state.shown.picture : null };
+  if (!state.pending.picture) state.shown?.picture.reduce();
   byId("timing").textContent = "";
   emit("pending");
   setStatus(`Sending ${name} …`);
@@ -45,10 +46,17 @@ export async function send(file) {
   } catch (error) {
     if (!isNewest()) return;
     failed = file;
+    if (state.pending.picture !== state.shown?.picture) state.pending.picture?.release();
     state.pending = null;
     emit("failed");
     setStatus(`${error.message}${textOnOldResult(file)}`, true);
+    if (state.shown) restoreResult(state.shown);
   }
+}
+
+async function restoreResult({ picture, file }) {
+  await picture.restore(file);
+  emit("view");
 }
 
 // After a failure the result before it comes back.
