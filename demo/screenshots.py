@@ -50,6 +50,7 @@ def answered(page: Page) -> None:
 
 def failed(page: Page) -> None:
     """An image that is cut off, after the sample."""
+    expect(page.locator("#result")).to_be_visible()
     page.set_input_files(
         "#file", {"name": "cut-off.png", "mimeType": "image/png", "buffer": PAGE.read_bytes()[:20_000]}
     )

@@ -6,7 +6,6 @@ import { server } from "./server.js";
 import { state, visibleInstances } from "./state.js";
 
 const REPEATING_NAME = ["coco", "csv", "polygons"];  // formats that repeat the option file_name
-
 const LONGEST_NAME = 1000;  // characters of that option
 
 // The request whose response, in this format, has what is on the screen.
@@ -26,7 +25,7 @@ function thresholdText() {
 
 // Instances of some classes are hidden by the legend: the others are requested, and as many as are visible.
 function visibleClasses() {
-  if (!state.hidden?.size) return {};
+  if (!state.hidden.size) return {};
   const instances = visibleInstances();
   const names = new Set(instances.map((each) => each.category_name));
   const indices = [...server.classes.keys()].filter((index) => names.has(server.classes[index]));
