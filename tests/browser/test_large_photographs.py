@@ -19,7 +19,7 @@ pytestmark = pytest.mark.extensive
 
 SIZE = (6000, 4000)
 MOST_BYTES = 500_000_000
-LOW = "0.001"  # as a threshold, it gives a hundred detections
+LOW = "0.001"  # as a threshold, it gives a hundred detections in tiles
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +31,22 @@ def photograph(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def large_server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that takes photographs because of one option."""
+    """One that takes photographs because of one option. Its tiles only make for more detections."""
     folder = tmp_path_factory.mktemp("large")
     weights = write_weights(case, folder / "tiny.pkl")
-    options = ["--largest-image", SIZE[0] * SIZE[1], "--threshold", LOW, "--name", "large"]
+    options = ["--largest-image", SIZE[0] * SIZE[1], "--threshold", LOW, "--tile-size", 2000, "--name", "large"]
     with launched(folder, "--config", case.config, "--weights", weights, *options) as running:
         yield running
 
 
 def test_one_option_makes_a_server_take_a_photograph(large_server: Server, photograph: Path) -> None:
-    request = urllib.request.Request(large_server.url, photograph.read_bytes(), {"Content-Type": "image/jpeg"})
-    response = send(request)
-    assert response.status == 200, response.body[:300]
-    content = json.loads(response.body)
-    assert (content["width"], content["height"]) == SIZE
-    assert len(content["instances"]) == 100
+    for tiles, least in (("none", 10), ("2000", 100)):
+        headers = {"Content-Type": "image/jpeg", "Tile-Size": tiles}
+        response = send(urllib.request.Request(large_server.url, photograph.read_bytes(), headers))
+        assert response.status == 200, response.body[:300]
+        content = json.loads(response.body)
+        assert (content["width"], content["height"]) == SIZE
+        assert len(content["instances"]) >= least
 
 
 def test_the_browser_stays_below_500_mb(browser: Browser, large_server: Server, photograph: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
     np.testing.assert_allclose(instances, [each["bbox"] for each in content["instances"]], atol=1.5)
 
 
-def detections(server: Server, content: bytes) -> dict[str, list]:
+def detections(server: Server, content: bytes) -> dict[str, Any]:
     headers = {"Content-Type": "image/png", "Score-Threshold": "0.1"}
     return json.loads(send(urllib.request.Request(server.url, content, headers, method="POST")).body)
 

@@ -76,7 +76,7 @@ function drawLabels(context, instances, view, ratio) {
   });
 }
 
-export const labelText = (instance) => `${instance.category_name} ${instance.score.toFixed(2)}`;
+const labelText = (instance) => `${instance.category_name} ${instance.score.toFixed(2)}`;
 
 function shortened(context, text, width) {
   if (context.measureText(text).width <= width) return text;

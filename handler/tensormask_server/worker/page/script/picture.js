@@ -21,7 +21,7 @@ async function imageElement(file) {
   }
 }
 
-export class Picture {
+class Picture {
   constructor(source) {
     this.source = source;  // an ImageBitmap, of the image's size or smaller
     this.width = source.width;

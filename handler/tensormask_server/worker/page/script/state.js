@@ -30,7 +30,7 @@ export const emit = (event) => events.dispatchEvent(new Event(event));
 
 // Best score first, as in the response.
 export const visibleInstances = () => (state.shown ? state.shown.instances.filter(isVisible) : []);
-export const isVisible = (instance) => instance.score > state.threshold && !state.hidden.has(instance.category_name);
+const isVisible = (instance) => instance.score > state.threshold && !state.hidden.has(instance.category_name);
 
 // The instance that is drawn apart from the others: the one under the pointer, or else the selected one.
 export const highlighted = () => state.hovered ?? state.selected;

@@ -38,7 +38,7 @@ export function startViewer() {
 }
 
 // Draws in the next frame; what changes before is drawn together.
-export function redraw() {
+function redraw() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
     draw();
