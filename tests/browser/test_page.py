@@ -79,7 +79,7 @@ def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Pa
 @pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
 def test_an_image_of_any_name_can_be_downloaded(page: Page, image: Path, tmp_path: Path, name: str) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
     page.select_option("#format", "coco")
     with page.expect_download() as download:
         page.click("#download")
@@ -170,7 +170,7 @@ def test_a_hostile_file_name_is_one_argument(
     page: Page, server: Server, image: Path, tmp_path: Path, name: str
 ) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
     assert command
@@ -186,7 +186,7 @@ def test_a_pasted_command_has_no_control_characters(page: Page, image: Path) -> 
     """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
     name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
     command = page.locator("#curl").text_content()
     assert command
     assert [letter for letter in command if letter != "\n" and not letter.isprintable()] == []
