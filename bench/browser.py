@@ -25,7 +25,7 @@ from bench.tables import Table
 SIZE = (6000, 4000)
 IMAGE = Path(__file__).parents[1] / "demo/images/composed.jpg"
 DETECTIONS = 100
-PORTS = (18483, 18484, 18485)
+PORTS = (18495, 18496, 18497)
 PATIENCE = 600_000  # milliseconds
 STEPS = """async () => {
     const slider = document.getElementById("threshold"), times = [];

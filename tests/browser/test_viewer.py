@@ -365,13 +365,13 @@ def test_the_status_says_how_many_instances_were_found(page: Page, image: Path) 
 
 
 def test_the_page_says_so_where_there_may_be_more_instances(page: Page, image: Path) -> None:
-    page.evaluate("() => { state.options = { 'Max-Detections': '3' }; }")
+    page.evaluate("() => { state.options = { 'Max-Detections': '2' }; }")
     upload(page, image)
     set_threshold(page, 0.99)
     expect(page.locator("#more")).to_be_empty()  # above the slider there are no more
     set_threshold(page, 0.1)
-    expect(page.locator("#count")).to_have_text("3 instances")
-    expect(page.locator("#more")).to_have_text("The server sends the 3 with the highest scores. There may be more.")
+    expect(page.locator("#count")).to_have_text("2 instances")
+    expect(page.locator("#more")).to_have_text("The server sends the 2 with the highest scores. There may be more.")
 
 
 def test_an_error_leaves_the_result_and_can_be_tried_again(page: Page, image: Path, tmp_path: Path) -> None:
