@@ -28,8 +28,8 @@ class BuildWithSettings(build_py):
 
     def _copies(self) -> dict[str, str]:
         """From each file at the top level to its place in the build."""
-        folders = (Path("configs"), Path("demo/model"))
-        sources = ["config.properties", *sorted(path.as_posix() for folder in folders for path in folder.glob("*"))]
+        folders = (Path("configs"), Path("demo/model"), Path("demo/model/samples"))
+        sources = ["config.properties", *sorted(path.as_posix() for folder in folders for path in folder.glob("*.*"))]
         return {source: str(Path(self.build_lib) / PACKAGE / source) for source in sources}
 
 

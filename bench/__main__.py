@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import accuracy, around_the_network, core_time, gateway, memory, mosaic, served, stages, whole_request
+from bench import accuracy, around_the_network, browser, core_time, gateway, memory, mosaic, served, stages, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,6 +23,7 @@ MEASURES: tuple[Callable[[], Table | list[Table]], ...] = (
     memory.measure,
     served.measure,
     gateway.measure,
+    browser.measure,
 )
 
 

@@ -53,10 +53,12 @@ def _run_all() -> None:
         MODEL / "weights.pkl",
         "--classes",
         MODEL / "classes.txt",
+        "--samples",
+        MODEL / "samples",
     )
     _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD, "--about", ABOUT)
     print("2. torchserve with this archive")
-    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *_free_ports(3))
+    properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *free_ports(3))
     with TorchServe([Path("model_store/demo.mar")], properties, Path("logs")) as server:
         server.wait_until_ready()
         print("3. Image files as requests; responses as images and as COCO's results")
@@ -95,7 +97,7 @@ def _run(*command: object) -> None:
     subprocess.run(words, check=True, cwd=ROOT)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Finds ports that no server uses at the moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]

@@ -29,7 +29,7 @@ class Limits:
     max_side: int = 16_384  # pixels of an image's longer side
     max_images: int = 8  # of one request; at the published size each takes seconds on a CPU
     max_tiles: int = 128  # of all images of a request together; each takes as long as a small image
-    # H·W of the largest image in tiles. What is above max_pixels is never one array. 0: max_pixels holds for tiles, too
+    # H·W of the largest image that is read in parts. What is above max_pixels is never one array. 0: nothing is
     largest_image: int = 0
     max_request_pixels: int = 33_554_432  # H·W of all images of a request together
     # masks × H·W of all images of a request together: 100 masks of the largest image. In the formats torch and npz

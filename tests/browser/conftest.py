@@ -1,14 +1,15 @@
 """A real Chromium, Debian's, at a real server."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from reference.cases import Case, load_case, write_weights
+from tests.browser.pages import skip_without_chromium
 from tests.served.conftest import ROOT, Server, launched
 from tests.waiting import PATIENCE
 
@@ -30,17 +31,22 @@ def server(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     classes.write_text("".join(f"{HOSTILE_NAME} {number}\n" for number in range(NUM_CLASSES)))
     command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", folder]
     command += ["--name", "tiny", "--classes", classes, "--threshold", "0.35"]
-    command += ["--max-pixels", "40000", "--max-side", "300"]
+    command += ["--max-pixels", "40000", "--max-side", "300", "--samples", samples(case, folder / "samples")]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     with launched(folder, "--archive", folder / "tiny.mar", PATH="") as running:
         yield running
 
 
+def samples(case: Case, folder: Path) -> Path:
+    folder.mkdir()
+    Image.fromarray(case.image).save(folder / "1-first.png")
+    Image.fromarray(case.image[:90, :120]).save(folder / "2-second_one.png")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no Chromium on the PATH: apt-get install chromium")
+    chromium = skip_without_chromium()
     with sync_playwright() as playwright:
         # Chromium's own sandbox doesn't start for root
         milliseconds = 1000 * PATIENCE
@@ -67,8 +73,6 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 @pytest.fixture
 def image(case: Case, tmp_path: Path) -> Path:
-    from PIL import Image
-
     path = tmp_path / "it's an image.png"
     Image.fromarray(case.image).save(path)
     return path

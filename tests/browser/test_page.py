@@ -1,47 +1,28 @@
 """The page that a browser gets at the model's URL."""
 
-import base64
-import csv
 import json
 import re
 import subprocess
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from tensormask_server.formats import FORMATS
 
 from reference.cases import Case
 from tests.browser.conftest import HOSTILE_NAME
+from tests.browser.pages import dense_masks, image_pixels, set_threshold, upload
 from tests.served.conftest import Server
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
 
 
-def upload(page: Page, image: Path) -> None:
-    page.set_input_files("#file", image)
-    expect(page.locator("#status")).to_contain_text("encode")
-
-
-def canvas_pixels(page: Page) -> np.ndarray:
-    script = """() => { const c = document.getElementById("canvas");
-        return [c.width, c.height, [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]] }"""
-    width, height, values = page.evaluate(script)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
-
-
-def set_threshold(page: Page, value: float) -> None:
-    page.locator("#threshold").fill(str(value))
-
-
 def test_an_image_gets_its_masks_drawn_over_it(page: Page, image: Path) -> None:
     upload(page, image)
     set_threshold(page, 0.1)
-    drawn = canvas_pixels(page)
+    drawn = image_pixels(page)
     original = np.array(Image.open(image))
     assert drawn.shape == original.shape
     count = page.locator("#list li").count()
@@ -55,34 +36,12 @@ def test_the_masks_are_the_servers(page: Page, image: Path, server: Server) -> N
     from pycocotools import mask as rle
 
     upload(page, image)
-    masks = page.evaluate("() => preview.instances.map((each) => [...each.mask])")
+    masks = dense_masks(page)
     command = ["curl", "-sS", "-T", str(image), "-H", "Score-Threshold: 0.1", server.url]
     instances = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
     assert len(masks) == len(instances) > 3
     for mask, instance in zip(masks, instances, strict=True):
-        expected = rle.decode(instance["segmentation"])
-        np.testing.assert_array_equal(np.reshape(mask, expected.shape, order="F"), expected)
-
-
-@pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("PNG", {}), ("JPEG", {})])
-def test_masks_lie_on_what_the_browser_shows_of_a_turned_image(
-    page: Page, case: Case, server: Server, tmp_path: Path, file_format: str, options: dict[str, object]
-) -> None:
-    """Chromium doesn't turn a WebP by its EXIF, and the server does."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = tmp_path / f"turned.{file_format.lower()}"
-    Image.fromarray(case.image).save(turned, file_format, exif=exif, **options)
-    upload(page, turned)
-    shown = tmp_path / "shown.png"
-    set_threshold(page, 1)
-    Image.fromarray(canvas_pixels(page)).save(shown)
-    command = ["curl", "-sS", "-T", str(shown), "-H", "Score-Threshold: 0.1", server.url]
-    content = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert page.evaluate("() => [preview.width, preview.height]") == [content["width"], content["height"]]
-    boxes = page.evaluate("() => preview.instances.map((each) => each.bbox)")
-    assert len(boxes) == len(content["instances"]) > 3
-    np.testing.assert_allclose(boxes, [each["bbox"] for each in content["instances"]], atol=1.5)
+        np.testing.assert_array_equal(mask, rle.decode(instance["segmentation"]))
 
 
 def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
@@ -90,16 +49,16 @@ def test_a_file_that_the_browser_cannot_show_is_shown_as_the_server_decodes_it(
 ) -> None:
     Image.fromarray(case.image).save(tmp_path / "image.tif")
     upload(page, tmp_path / "image.tif")
-    expect(page.locator("#status")).to_contain_text("Decoded by the server")
-    assert page.evaluate("() => preview.instances.length") > 3
+    expect(page.locator("#timing")).to_contain_text("Decoded by the server")
+    assert page.evaluate("() => state.shown.instances.length") > 3
     set_threshold(page, 1)
-    np.testing.assert_array_equal(canvas_pixels(page), case.image)
+    np.testing.assert_array_equal(image_pixels(page), case.image)
 
 
 def test_what_the_server_notes_about_an_image_is_shown(page: Page, case: Case, tmp_path: Path) -> None:
     Image.fromarray(case.image[..., 0].astype(np.uint16) * 16).save(tmp_path / "grey.png")
     upload(page, tmp_path / "grey.png")
-    expect(page.locator("#status")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
+    expect(page.locator("#timing")).to_contain_text("stretched to 0 to 255 (stretch=auto)")
 
 
 def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Path) -> None:
@@ -113,73 +72,15 @@ def test_the_slider_filters_at_once_and_without_the_server(page: Page, image: Pa
     expect(page.locator("#shown-threshold")).to_have_text("0.50")
     set_threshold(page, 0.99)
     assert page.locator("#list li").count() == 0
-    np.testing.assert_array_equal(canvas_pixels(page), np.array(Image.open(image)))
+    np.testing.assert_array_equal(image_pixels(page), np.array(Image.open(image)))
     assert requests == []
-
-
-def test_the_pointer_and_the_keyboard_light_an_instance(page: Page, image: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.1)
-    plain = canvas_pixels(page)
-    first = page.locator("#list li button").first
-    first.focus()
-    expect(first).to_have_class("lit")
-    lit = canvas_pixels(page)
-    assert (lit != plain).any()
-    page.locator("#threshold").focus()
-    np.testing.assert_array_equal(canvas_pixels(page), plain)
-    mask = np.reshape(page.evaluate("() => [...preview.instances[0].mask]"), plain.shape[:2], order="F")
-    rows, columns = np.nonzero(mask)
-    y, x = rows[len(rows) // 2], columns[len(rows) // 2]
-    place = page.locator("#canvas").bounding_box()
-    assert place is not None
-    scale = place["width"] / plain.shape[1]
-    page.mouse.move(place["x"] + (x + 0.5) * scale, place["y"] + (y + 0.5) * scale)
-    assert page.locator("#list button.lit").count() == 1
-    np.testing.assert_array_equal(canvas_pixels(page), lit)
-
-
-def test_the_response_to_the_curl_command_is_what_is_shown(page: Page, image: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.4)
-    command = page.locator("#curl").inner_text()
-    printed = subprocess.run(command, shell=True, cwd=image.parent, capture_output=True, check=True).stdout
-    assert len(json.loads(printed)["instances"]) == page.locator("#list li").count() > 0
-
-
-def test_every_format_can_be_downloaded(page: Page, image: Path, tmp_path: Path) -> None:
-    upload(page, image)
-    set_threshold(page, 0.4)
-    count = page.locator("#list li").count()
-    assert page.locator("#format option").all_inner_texts() == [
-        f"{each.name}{each.suffix}" for each in FORMATS.values()
-    ]
-    for format in FORMATS.values():
-        page.select_option("#format", f"{format.name}{format.suffix}")
-        with page.expect_download() as download:
-            page.click("#download")
-        assert download.value.suggested_filename == f"{image.name}{format.suffix}"
-        download.value.save_as(tmp_path / format.name)
-        expect(page.locator("#status")).to_contain_text("Saved")
-    with (tmp_path / "csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["file_name"] for row in rows] == [image.name] * count
-    assert len(json.loads((tmp_path / "coco").read_text())["instances"]) == count
-    assert (tmp_path / "png").read_bytes().startswith(b"\x89PNG")
-    assert zipfile.is_zipfile(tmp_path / "cutouts")
-
-
-def test_a_download_that_the_server_refuses_is_reported(page: Page, image: Path) -> None:
-    upload(page, image)
-    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
-    page.click("#download")
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
 
 
 @pytest.mark.parametrize("name", ["猫 é.png", "a\n\x9b.png", "at 3.05\u202fPM.png"])
 def test_an_image_of_any_name_can_be_downloaded(page: Page, image: Path, tmp_path: Path, name: str) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
+    page.select_option("#format", "coco")
     with page.expect_download() as download:
         page.click("#download")
     download.value.save_as(tmp_path / "found.json")
@@ -243,6 +144,13 @@ def recorded(command: str, folder: Path) -> list[str]:
     return (folder / "here" / "recorded").read_text().split("\0")[:-1]
 
 
+def arguments_for(name: str, url: str) -> list[str]:
+    """Of the curl command for a file of this name, at a threshold of 0.4."""
+    path = f"./{name}" if name[0] in "-." else name
+    options = ["-H", "Format: png", "-H", "Score-Threshold: 0.40"]
+    return ["--fail-with-body", "-T", path, *options, "-o", f"{path}.png", url]
+
+
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
 @pytest.mark.parametrize("below", BELOW)
 def test_a_hostile_link_to_the_page_changes_no_command(
@@ -253,7 +161,7 @@ def test_a_hostile_link_to_the_page_changes_no_command(
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
     assert command
-    assert recorded(command, tmp_path) == ["-T", image.name, "-H", "Score-Threshold: 0.40", server.url]
+    assert recorded(command, tmp_path) == arguments_for(image.name, server.url)
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
@@ -262,7 +170,7 @@ def test_a_hostile_file_name_is_one_argument(
     page: Page, server: Server, image: Path, tmp_path: Path, name: str
 ) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
     set_threshold(page, 0.4)
     command = page.locator("#curl").text_content()
     assert command
@@ -270,7 +178,7 @@ def test_a_hostile_file_name_is_one_argument(
     if arguments[0] == "-g":
         arguments = arguments[1:]
         assert set("[]{}") & set(name)
-    assert arguments == ["-T", f"./{name}" if name[0] in "-." else name, "-H", "Score-Threshold: 0.40", server.url]
+    assert arguments == arguments_for(name, server.url)
 
 
 @pytest.mark.attack(5, "links, file names and hosts with shell commands in them, on the page")
@@ -278,7 +186,7 @@ def test_a_pasted_command_has_no_control_characters(page: Page, image: Path) -> 
     """A terminal obeys them even between quotes: Ctrl-C ends the line, and what follows is a command."""
     name = "a\x03\ntouch ran\n\x1b[201~\t\x7f\x9b.png"
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image.read_bytes()})
-    expect(page.locator("#status")).to_contain_text("encode")
+    expect(page.locator("#timing")).to_contain_text("encode")
     command = page.locator("#curl").text_content()
     assert command
     assert [letter for letter in command if letter != "\n" and not letter.isprintable()] == []
@@ -327,30 +235,12 @@ def test_class_names_are_text(page: Page, image: Path) -> None:
     assert page.title() != "run"
 
 
-def test_the_sample_the_clipboard_and_a_drop_are_taken(page: Page, image: Path) -> None:
-    page.click("#sample")
-    expect(page.locator("#status")).to_contain_text("encode")
-    for event, transfer in (("paste", "clipboardData"), ("drop", "dataTransfer")):
-        page.evaluate(
-            """([event, transfer, content]) => {
-                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-                const data = new DataTransfer();
-                data.items.add(new File([bytes], event + ".png", { type: "image/png" }));
-                const eventClass = event === "paste" ? ClipboardEvent : DragEvent;
-                const options = { [transfer]: data, bubbles: true, cancelable: true };
-                document.body.dispatchEvent(new eventClass(event, options));
-            }""",
-            [event, transfer, base64.b64encode(image.read_bytes()).decode()],
-        )
-        expect(page.locator("#curl")).to_contain_text(f"{event}.png")
-
-
 @pytest.mark.parametrize(("size", "made"), [((400, 400), "200×200"), ((600, 20), "300×10"), ((3000, 1), "300×1")])
 def test_a_large_image_is_made_smaller_first(page: Page, tmp_path: Path, size: tuple[int, int], made: str) -> None:
     """To what --max-pixels and --max-side allow."""
     Image.new("RGB", size, "red").save(tmp_path / "large.png")
     upload(page, tmp_path / "large.png")
-    expect(page.locator("#status")).to_contain_text(f"Made smaller for this server: {made} pixels")
+    expect(page.locator("#timing")).to_contain_text(f"Made smaller for this server: {made} pixels")
 
 
 def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Path) -> None:
@@ -360,25 +250,6 @@ def test_the_slider_stands_at_the_archives_threshold_first(page: Page, image: Pa
     assert shown > 0
     set_threshold(page, 0.1)
     assert page.locator("#list li").count() > shown
-
-
-def test_a_file_that_is_no_image_and_a_servers_error_are_reported(page: Page, tmp_path: Path, image: Path) -> None:
-    (tmp_path / "text.png").write_text("no image")
-    page.set_input_files("#file", tmp_path / "text.png")
-    expect(page.locator("#status.wrong")).to_contain_text("neither an image in a supported file format nor JSON")
-    page.route("**/predictions/*", lambda route: route.continue_(headers={**route.request.headers, "classes": "x"}))
-    page.set_input_files("#file", image)
-    expect(page.locator("#status.wrong")).to_contain_text("which is no class of this network")
-
-
-def test_everything_is_reached_by_the_tab_key(page: Page, image: Path) -> None:
-    upload(page, image)
-    reached = set()
-    page.evaluate("() => document.body.focus()")
-    for _ in range(17):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.parentElement.tagName"))
-    assert reached >= {"file", "sample", "threshold", "LI", "format", "download", "copy"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -409,25 +280,3 @@ def test_nothing_from_elsewhere_may_run_or_load(browser: Browser, server: Server
     assert blocked == "script-src-elem"
     assert opened.title() != "run"
     opened.close()
-
-
-def test_tiles_are_offered_for_an_image_that_the_network_sees_reduced(
-    page: Page, case: Case, server: Server, tmp_path: Path
-) -> None:
-    small, large = (tmp_path / name for name in ("small.png", "large.png"))
-    Image.fromarray(case.image[:100, :100]).save(small)
-    Image.fromarray(case.image).resize((199, 199)).save(large)
-    upload(page, small)
-    expect(page.locator("#tiling")).to_be_hidden()
-    upload(page, large)
-    expect(page.locator("#tiling")).to_be_visible()
-    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")
-    page.locator("#tiles").check()
-    expect(page.locator("#curl")).to_contain_text("Tile-Size: auto")
-    command = ["curl", "-sS", "-T", str(large), "-H", "Score-Threshold: 0.1", "-H", "Tile-Size: auto", server.url]
-    expected = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["instances"]
-    scores = page.evaluate("() => preview.instances.map((each) => each.score)")
-    assert scores == [each["score"] for each in expected]
-    assert len(scores) > 0
-    upload(page, small)  # another image starts as the server would see it
-    expect(page.locator("#curl")).not_to_contain_text("Tile-Size")

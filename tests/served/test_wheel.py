@@ -79,7 +79,7 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
         *(
             Path("tensormask_server") / path.relative_to(ROOT)
             for folder in ("configs", "demo/model")
-            for path in (ROOT / folder).iterdir()
+            for path in (ROOT / folder).rglob("*.*")
         ),
     }
     assert Path("tensormask_server/py.typed") in names

@@ -27,7 +27,7 @@ LIMITS = {
     "max_side": "pixels of an image's longer side",
     "max_images": "images of one request",
     "max_tiles": "tiles of all images of one request together",
-    "largest_image": "the largest image's H·W in tiles, such as 400000000; 0: as without tiles",
+    "largest_image": "H·W of the largest image that is read in parts, such as 50000000 for photographs; 0: none is",
     "max_request_pixels": "H·W of all images of one request together",
     "max_mask_pixels": "max_detections × H·W of all images of one request together",
     "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
@@ -41,6 +41,7 @@ class ArchiveRequest:
     config: Path
     weights: Path
     classes: Path | None = None
+    samples: Path | None = None  # a folder
     name: str = "tensormask"
     output: Path = Path("model_store")
     workers: int = 1
@@ -58,6 +59,7 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add("--name", help=f"the model's name, in its URL too (default: the NAME of --model, else {defaults.name})")
     add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: the model's, or COCO's for 80)")
+    add("--samples", type=Path, metavar="FOLDER", help="images that the page offers (default: the model's, else none)")
     add("--about", metavar="TEXT", help='ends the page\'s "This network knows …" (default: that of --model)')
     add(
         "-t",
@@ -133,6 +135,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         config=files.config,
         weights=files.weights,
         classes=parsed.classes or files.class_names,
+        samples=parsed.samples or files.samples,
         name=name,
         output=parsed.output,
         workers=parsed.workers or max(gpus, ArchiveRequest.workers),

@@ -12,6 +12,7 @@ from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.sample_images import FOLDER, Sample, write_samples
 from tensormask_server.yaml_bases import MAX_BYTES
 
 PACKAGE = Path(__file__).parents[1]
@@ -43,13 +44,19 @@ LEFT_OUT = (
 
 
 def stage_content(
-    stage: Path, network: TensorMask, tree: dict[str, object], names: Sequence[str], request: ArchiveRequest
+    stage: Path,
+    network: TensorMask,
+    tree: dict[str, object],
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    request: ArchiveRequest,
 ) -> None:
     """Writes all files of the archive into an empty folder.
 
     Args:
         tree: the configuration, merged with its _BASE_ files.
         names: of the classes.
+        samples: that the page offers.
 
     Raises:
         ArchiveError: the server wouldn't read so long a configuration.
@@ -61,6 +68,8 @@ def stage_content(
     shutil.copytree(PACKAGE, beside / PACKAGE.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     (beside / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
     (beside / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    if samples:
+        write_samples(samples, beside / FOLDER)
     (beside / SUMS).write_text(sums_of([beside, served]), encoding="utf-8")
     settings = yaml.safe_dump(model_config(request), sort_keys=False)
     made_by = f"# made by tensormask-segmentation-server {__version__}\n"  # TorchServe describes no such thing

@@ -28,9 +28,10 @@ from tensormask_server.prediction.finite import NotFiniteError, finite_layers
 from tensormask_server.prediction.inputs import normalised_batch
 from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
+from tensormask_server.sample_images import SampleError, read_samples
 
 # what `make` raises for files and options that can't be used; each has a message of one line
-MAKE_ERRORS = (ArchiveError, CheckpointError, ClassNamesError, ConfigError, EngineError)
+MAKE_ERRORS = (ArchiveError, CheckpointError, ClassNamesError, ConfigError, EngineError, SampleError)
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def make(request: ArchiveRequest) -> Made:
     network = build_network(config, load_checkpoint(request.weights))
     check_runs(network, request.options.precision)
     names = class_names(config.head.num_classes, request.classes)
+    samples = read_samples(request.samples) if request.samples else ()
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as folder:
         stage = Path(folder)
-        stage_content(stage, network, tree, names, request)
+        stage_content(stage, network, tree, names, samples, request)
         return Made(pack(stage, request), config, names)
 
 

@@ -28,6 +28,7 @@ class ModelFiles:
     config: Path
     weights: Path
     class_names: Path | None = None  # None: COCO's, or none
+    samples: Path | None = None  # a folder of images; None: there are none
 
 
 def files_of_model(name: str, *, sha256: str | None = None, offline: bool = False) -> ModelFiles:
@@ -43,8 +44,9 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
     model = model_named(name)
     config = SHIPPED / model.config
     class_names = SHIPPED / model.class_names if model.class_names else None
+    samples = SHIPPED / model.samples if model.samples else None
     if not model.is_published:
-        return ModelFiles(config, weights_at(SHIPPED / model.weights, sha256=sha256), class_names)
+        return ModelFiles(config, weights_at(SHIPPED / model.weights, sha256=sha256), class_names, samples)
     path = weights_path(model)
     url = weights_url(model)
     check_url(url)
@@ -53,7 +55,7 @@ def files_of_model(name: str, *, sha256: str | None = None, offline: bool = Fals
             f"--sha256 is {sha256}; the SHA-256 of {name} begins with {model.sha256}; for another file give its URL"
         )
     wanted = Wanted(name, url, path, MOST_WEIGHTS, sha256 or model.sha256, _by_hand(url, path))
-    return ModelFiles(config, fetch(wanted, offline=offline), class_names)
+    return ModelFiles(config, fetch(wanted, offline=offline), class_names, samples)
 
 
 def weights_path(model: ListedModel) -> Path:

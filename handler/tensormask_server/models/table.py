@@ -30,6 +30,7 @@ class ListedModel:
     box_ap: float | None = None  # on COCO's val2017
     mask_ap: float | None = None
     class_names: str | None = None  # the path of a file that this package ships; None: COCO's
+    samples: str | None = None  # the path of a folder that this package ships; None: there are none
     is_published: bool = True  # False: the package ships the weights
 
     @property
@@ -67,6 +68,7 @@ MODELS = (
         size=4_426_794,
         sha256="42f2985566d0119aed362798cf1a0027350f135cd5857b51c7fee06559a03253",
         class_names="demo/model/classes.txt",
+        samples="demo/model/samples",
         classes="20 kinds of drawings (emoji), and no photographs",
         licence="Apache-2.0, of drawings named in demo/README.md",
         is_published=False,

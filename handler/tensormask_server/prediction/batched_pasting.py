@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tensormask_server.network.batched_masks import GroupedMasks
 from tensormask_server.network.transfers import HIGHEST_BIT_FIRST, packed_bits, to_device, to_host
-from tensormask_server.prediction.image_masks import AxisSamples, MaskCrop, axis_samples, extents_of
+from tensormask_server.prediction.image_masks import AxisSamples, MaskCrop, axis_samples, check_pixels, extents_of
 
 MOST_PIXELS = 1 << 24  # that are computed at a time; each takes about 40 bytes
 
@@ -49,6 +49,7 @@ def paste_batch(masks: GroupedMasks, stretching: Stretching) -> list[MaskCrop]:
     stretching = stretching[order]
     probabilities = _Probabilities.of(masks, sizes)
     vertical, horizontal = _samples(probabilities, stretching)
+    check_pixels(int((vertical.counts * horizontal.counts).sum()))
     parts = list(_parts(sizes, vertical.counts, horizontal.counts))
     bits = to_host([_bits(probabilities, vertical, horizontal, stretching.thresholds, part) for part in parts])
     crops = [crop for each in zip(parts, bits, strict=True) for crop in _crops(vertical, horizontal, *each)]

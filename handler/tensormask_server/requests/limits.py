@@ -24,8 +24,8 @@ class Size:
 
 
 def is_large(size: Size, limits: Limits) -> bool:
-    """Whether an image is too large for one array, and is read tile by tile."""
-    return size.tiles > 0 and limits.max_pixels < size.pixels <= limits.largest_image
+    """Whether an image is too large for one array, and is read part by part."""
+    return limits.max_pixels < size.pixels <= limits.largest_image
 
 
 def check_number(images: int, limits: Limits) -> None:
@@ -49,13 +49,14 @@ def check_size(size: Size, limits: Limits) -> None:
         BadRequest: the image has too many pixels, a side that is too long, or tiles that a large image can't have.
     """
     if is_large(size, limits):
-        _check_tiles(size, limits)
+        if size.tiles:
+            _check_tiles(size, limits)
         return
     shape = f"width {size.width}, height {size.height}"
     if size.pixels > limits.max_pixels:
         raise BadRequest(
             f"the image has {size.pixels} pixels ({shape}), more than the {limits.max_pixels} allowed",
-            expected_size(limits, size.pixels),
+            expected_size(limits),
             "pixels",
         )
     if max(size.height, size.width) > limits.max_side:
@@ -66,17 +67,10 @@ def check_size(size: Size, limits: Limits) -> None:
         )
 
 
-def expected_size(limits: Limits, pixels: int | None = None) -> str:
-    """What would be accepted, for an error about an image of too many pixels.
-
-    Args:
-        pixels: of the image, if they are known.
-    """
-    if limits.largest_image <= limits.max_pixels:
-        return f"an image of at most {limits.max_pixels} pixels: resize it first {_set_by('max-pixels')}"
-    if pixels is not None and pixels <= limits.largest_image:
-        return f"tiles for an image of more than {limits.max_pixels} pixels: the option tile_size, such as 1024"
-    return f"with tiles an image of at most {limits.largest_image} pixels: resize it first {_set_by('largest-image')}"
+def expected_size(limits: Limits) -> str:
+    """What would be accepted, for an error about an image of too many pixels."""
+    most = max(limits.max_pixels, limits.largest_image)
+    return f"an image of at most {most} pixels: resize it first {_set_by('largest-image or --max-pixels')}"
 
 
 def _check_tiles(size: Size, limits: Limits) -> None:

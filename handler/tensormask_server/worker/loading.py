@@ -4,6 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.reports import SLOW, report
 from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
+from tensormask_server.sample_images import FOLDER as SAMPLES
+from tensormask_server.sample_images import read_samples
+from tensormask_server.worker.first_answer import first_answer
 from tensormask_server.worker.metrics import Measurement
 from tensormask_server.worker.page import try_it_page
 from tensormask_server.worker.service import Service
@@ -58,19 +62,15 @@ def load_service(
     sums = check_sums(model_dir)
     engine = _load_engine(options, model_dir / "config.yaml", model_dir / weights, device)
     names = class_names(engine.config.head.num_classes, model_dir / "classes.txt")
-    page = try_it_page(
-        name,
-        options.limits.max_pixels,
-        options.limits.max_side,
-        options.score_threshold,
-        names,
-        options.about,
-        engine.config.input,
-        options.tile_size,
-    )
+    samples = read_samples(model_dir / SAMPLES) if (model_dir / SAMPLES).is_dir() else ()
+    page = try_it_page(name, names, options, engine.config, samples)
     _warm_up(engine)
     model = Model(name, names, sums[weights], (model_dir / weights).stat().st_size)
-    return Service(engine, model, options, page, record, request_log, tile_seconds)
+    service = Service(engine, model, options, page, record, request_log, tile_seconds)
+    if not samples:
+        return service
+    answer = first_answer(service, samples[0])
+    return replace(service, page=try_it_page(name, names, options, engine.config, samples, answer))
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:

@@ -132,10 +132,12 @@ class Service:
             BadRequest: the network would see a whole image that is large and isn't reduced.
         """
         is_unreduced = self.engine.config.input.min_size == 0
-        if isinstance(item.image, LargeImage) and item.options.tile_whole and is_unreduced:
+        is_whole = item.options.tile_size is None or item.options.tile_whole
+        if isinstance(item.image, LargeImage) and is_whole and is_unreduced:
             raise BadRequest(
-                "tile_whole is true, and this network doesn't reduce images",
-                f"tile_whole of false for an image of more than {self.options.limits.max_pixels} pixels",
+                "the network would see the whole image, and this network doesn't reduce images",
+                f"a tile_size, and tile_whole of false, for an image of more than {self.options.limits.max_pixels} "
+                "pixels",
                 "option",
             )
 

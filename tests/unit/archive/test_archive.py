@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from safetensors.numpy import load
 from tensormask_server import __version__
 from tensormask_server.archive.__main__ import main
@@ -77,6 +78,20 @@ def test_an_archive_holds_all_that_it_needs_and_says_so(tmp_path: Path, weights:
     assert "five.mar" in result.stdout
     assert "Note: " not in result.stdout
     assert "torchserve --start" in result.stdout
+
+
+def test_the_archive_holds_the_samples_that_can_be_used(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "out").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "images" / "1-cells.png")
+    command = ("--config", CONFIG, "--weights", weights, "--samples", tmp_path / "images")
+    assert archive_sh(tmp_path, *command).returncode == 0
+    with zipfile.ZipFile(tmp_path / "tensormask.mar") as archive:
+        assert archive.read("samples/1-cells.png") == (tmp_path / "images" / "1-cells.png").read_bytes()
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    assert_refused(
+        archive_sh(tmp_path / "out", *command), tmp_path / "out", "'notes.txt' has a name that can't be used"
+    )
 
 
 def test_the_archive_holds_the_merged_configuration(tmp_path: Path, weights: Path) -> None:

@@ -44,6 +44,16 @@ def test_a_model_by_its_name_says_what_it_knows() -> None:
         options_of("--about", "two\nlines")
 
 
+def test_a_model_by_its_name_brings_its_samples() -> None:
+    parser = argparse.ArgumentParser()
+    add_archive_arguments(parser)
+    parser.add_argument("--output", type=Path, default=Path())
+    assert archive_request(parser.parse_args(["--model", "demo"])).samples == ROOT / "demo" / "model" / "samples"
+    own = archive_request(parser.parse_args(["--model", "demo", "--samples", "mine"]))
+    assert own.samples == Path("mine")
+    assert archive_request(parser.parse_args([*MODEL])).samples is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

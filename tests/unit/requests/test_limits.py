@@ -135,11 +135,13 @@ def in_tiles(**options: object) -> dict[str, Any]:
     return {"image": png(80, 120), "tile_size": 32, "max_detections": 1, **options}
 
 
-def test_a_large_image_is_read_in_tiles() -> None:
+def test_a_large_image_is_read_in_parts() -> None:
     limits = Limits(max_pixels=1200, largest_image=9600, max_side=30)
     [item] = parsed(in_tiles(), limits).items
     assert isinstance(item.image, LargeImage)
     assert item.image.shape == (80, 120, 3)
+    [item] = parsed(in_tiles(tile_size="none", max_detections=1000), limits).items  # masks are kept in rectangles
+    assert isinstance(item.image, LargeImage)
     [item] = parsed(in_tiles(image=png(10, 30))).items
     assert isinstance(item.image, np.ndarray)
 
@@ -147,7 +149,6 @@ def test_a_large_image_is_read_in_tiles() -> None:
 @pytest.mark.parametrize(
     ("body", "limits", "found", "expected"),
     [
-        (in_tiles(tile_size="none"), {}, "the image has 9600 pixels", "tile_size, such as 1024"),
         (in_tiles(image=png(82, 122)), {}, "the image has 10004 pixels", "at most 10000 pixels.*--largest-image"),
         (in_tiles(tile_size=40), {}, "a tile has 1600 pixels", "tile_size of at most 34 .*--max-pixels"),
         (in_tiles(), {"max_tiles": 1}, "the image has 16 tiles, more than the 8 allowed", "--max-tiles"),

@@ -47,7 +47,7 @@ def recorded() -> list[Measurement]:
 @pytest.fixture
 def service(predictor: Predictor, recorded: list[Measurement]) -> Service:
     names = tuple(f"class {number}" for number in range(predictor.config.head.num_classes))
-    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5, names, "", predictor.config.input)
+    page = try_it_page("tiny", names, HandlerOptions(), predictor.config)
     return Service(predictor, Model("tiny", names, "0123"), HandlerOptions(), page, recorded.append)
 
 
@@ -98,10 +98,12 @@ def test_too_many_tiles_are_refused_before_anything_is_decoded(service: Service)
 LARGE = {"max_pixels": 9300, "largest_image": 20_000, "max_side": 100}  # of 150×130 pixels, tiles may have 96×96
 
 
+@pytest.mark.parametrize("tile_size", ["none", "96"])
 @pytest.mark.parametrize("format", ["coco", "csv", "cutouts", "polygons"])
-def test_a_large_image_has_the_response_of_any_other(service: Service, format: str) -> None:
+def test_a_large_image_has_the_response_of_any_other(service: Service, format: str, tile_size: str) -> None:
     """Although it never becomes one array."""
-    fields = {"body": png(150, 130), "tile_size": b"96", "score_threshold": b"0.1", "format": format.encode()}
+    fields = {"body": png(150, 130), "score_threshold": b"0.1", "format": format.encode()}
+    fields |= {"tile_size": tile_size.encode()}
     fields |= {"image_data": b"none"} if format == "polygons" else {}
     [expected] = respond(service, fields)
     [response] = respond(service, fields, **LARGE)
@@ -138,9 +140,13 @@ def test_a_large_image_is_not_seen_as_a_whole_by_a_network_that_reduces_nothing(
     unreduced = replace(network.config, input=replace(network.config.input, min_size=0))
     monkeypatch.setattr(network, "config", unreduced)
     fields = {"body": png(150, 130), "tile_size": b"96"}
-    [whole, parts] = respond(service, fields, {**fields, "tile_whole": b"false"}, **LARGE)
-    assert (whole.status, parts.status) == (400, 200)
-    assert "tile_whole" in json.loads(whole.body)["error"]
+    untiled, whole, parts = respond(
+        service, {"body": fields["body"]}, fields, {**fields, "tile_whole": b"false"}, **LARGE
+    )
+    assert (untiled.status, whole.status, parts.status) == (400, 400, 200)
+    for refused in (untiled, whole):
+        assert "this network doesn't reduce images" in json.loads(refused.body)["error"]
+        assert "a tile_size, and tile_whole of false" in json.loads(refused.body)["expected"]
 
 
 def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
@@ -153,14 +159,6 @@ def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
     assert [each.headers["X-Instance-Count"] for each in responses] == [str(count), "0", "0", str(count)]
     assert all("decode;dur=" in each.headers["Server-Timing"] for each in (responses[0], responses[3]))
     assert json.loads(responses[1].body).keys() == {"error", "expected"}
-
-
-def test_the_page_says_what_the_network_knows(predictor: Predictor) -> None:
-    page = try_it_page("CLASSES", 1 << 20, 1 << 10, 0.5, ("cat", "<b>dog"), "", predictor.config.input)
-    assert b'<p id="classes">This network knows 2 classes: cat, &lt;b&gt;dog.</p>' in page.html
-    assert b'data-model="CLASSES"' in page.html
-    page = try_it_page("tiny", 1 << 20, 1 << 10, 0.5, ("cat", "dog"), "<i>two", predictor.config.input)
-    assert b'<p id="classes">This network knows &lt;i&gt;two. Its 2 classes: cat, dog.</p>' in page.html
 
 
 def grey_12_bits() -> bytes:
