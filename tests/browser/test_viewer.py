@@ -379,9 +379,10 @@ def test_an_error_leaves_the_result_and_can_be_tried_again(page: Page, image: Pa
     set_threshold(page, 0.1)
     before, pixels = page.locator("#list li").count(), display_pixels(page)
     Image.new("RGB", (50, 40), "red").save(tmp_path / "red.png")
-    page.route("**/predictions/*", lambda route: route.abort())
+    refusal = {"error": "it is busy", "expected": "patience"}
+    page.route("**/predictions/*", lambda route: route.fulfill(status=400, json=refusal))
     page.set_input_files("#file", tmp_path / "red.png")
-    expect(page.locator("#status.wrong")).to_contain_text("The server doesn't respond")
+    expect(page.locator("#status.wrong")).to_contain_text("It is busy. Expected: patience.")
     expect(page.locator("#status.wrong")).to_contain_text(f"Below is still the result for {image.name}.")
     assert page.locator("#list li").count() == before
     np.testing.assert_array_equal(display_pixels(page), pixels)
