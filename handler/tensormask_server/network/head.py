@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tensormask_server.network.align import first_tap
 from tensormask_server.network.config import AnchorConfig, HeadConfig
+from tensormask_server.network.convolutions import Tower
 from tensormask_server.network.masks import local_masks, natural_masks
 from tensormask_server.network.regions import Region, grouped, run_on_regions
 
@@ -33,7 +34,7 @@ class TensorMaskHead(nn.Module):
                 self.add_module(f"mask_pred_{size:02d}", nn.Conv2d(config.mask_channels, size**2, 1))
             if config.bipyramid_on:
                 channels = config.mask_channels
-                self.mask_fuse = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
+                self.mask_fuse = Tower(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
 
     def class_logits(self, features: list[Tensor]) -> list[Tensor]:
         """From features, per level (N, C, H, W), to class logits, (N, A·K, H, W), channel a·K + k."""
@@ -195,9 +196,9 @@ def _coarse_cells(region: Region, scale: int, height: int, width: int) -> Region
     return cells.grown(1, height, width)
 
 
-def _tower(in_channels: int, channels: int, num_convs: int) -> nn.Sequential:
+def _tower(in_channels: int, channels: int, num_convs: int) -> Tower:
     layers: list[nn.Module] = []
     for _ in range(num_convs):
-        layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU()]
         in_channels = channels
-    return nn.Sequential(*layers)
+    return Tower(*layers)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tensormask_server.model_files.key_reader import ConfigError, KeyReader, is_list
 from tensormask_server.network.backbone import FeatureMap, Hints
+from tensormask_server.network.convolutions import activated
 from tensormask_server.network.norms import NORMS, NormedConv2d, check_groups
 
 BLOCKS_PER_STAGE = {
@@ -164,7 +165,7 @@ class Stem(nn.Module):
         self.conv1 = NormedConv2d(3, out_channels, 7, stride=2, norm=norm)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu_(self.conv1(images))  # (N, C, H/2, W/2)
+        x = activated(self.conv1, images)  # (N, C, H/2, W/2)
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, C, H/4, W/4)
 
 
@@ -178,9 +179,7 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(F.relu_(self.conv1(x)))
-        y += self.shortcut(x)
-        return F.relu_(y)
+        return activated(self.conv2, activated(self.conv1, x), added=self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
@@ -205,11 +204,8 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu_(self.conv1(x))
-        y = F.relu_(self.conv2(y))
-        y = self.conv3(y)
-        y += self.shortcut(x)
-        return F.relu_(y)
+        y = activated(self.conv2, activated(self.conv1, x))
+        return activated(self.conv3, y, added=self.shortcut(x))
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, norm: str) -> nn.Module:

@@ -3,7 +3,9 @@
 The numbers are those of the network's own forward pass, which a CPU runs image by image.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,23 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tensormask_server.network.batched_masks import BatchedMasks
 from tensormask_server.network.batched_selection import HostCandidates, batched_detections
 from tensormask_server.network.dense import DenseMaps, dense_maps
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs
 from tensormask_server.network.places import Places, places
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.network.transfers import to_device
-from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
+from tensormask_server.network.transfers import images_to_device, to_device
+from tensormask_server.prediction.batched_pasting import Stretching
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.prediction.image_masks import ImageMasks
 from tensormask_server.prediction.inputs import padded_shape
+from tensormask_server.prediction.mask_paths import mask_path
 from tensormask_server.prediction.on_image import OnImage, on_image
 from tensormask_server.prediction.precision import exact_float32, exact_products
 from tensormask_server.timing import Stopwatch
 
 MOST_SHAPES = 32  # whose places are kept
+MOST_COPYING = 4  # threads; more don't copy faster
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class BatchedPrediction:
         config = network.config
         normalisation = config.input.pixel_mean, config.input.pixel_std
         self._mean, self._std = to_device([np.array(each, np.float32) for each in normalisation], device)
-        self._masks = BatchedMasks(network.head) if config.head.mask_on else None
+        self.mask_path = mask_path(network.head, device, dtype) if config.head.mask_on else None
         self._places: dict[tuple[int, int], Places] = {}  # by padded shape, the latest last
+        self._copying = ThreadPoolExecutor(min(MOST_COPYING, os.cpu_count() or 1))
 
     def __call__(self, inputs: Sequence[Input], stopwatch: Stopwatch) -> list[Detections]:
         """
@@ -102,7 +106,7 @@ class BatchedPrediction:
         self, maps: DenseMaps, found: Sequence[HostCandidates], there: Sequence[OnImage], inputs: Sequence[Input]
     ) -> Sequence[ImageMasks | None]:
         """The masks of each image; None without MASK_ON."""
-        if self._masks is None:
+        if self.mask_path is None:
             return [None] * len(inputs)
         counts = [len(each) for each in found]
         stretching = Stretching(
@@ -111,7 +115,7 @@ class BatchedPrediction:
             heights=np.repeat([each.height for each in inputs], counts),
             widths=np.repeat([each.width for each in inputs], counts),
         )
-        crops = iter(paste_batch(self._masks(maps.mask_towers, found), stretching))
+        crops = iter(self.mask_path(maps.mask_towers, found, stretching))
         return [
             ImageMasks(each.height, each.width, list(islice(crops, count)))
             for each, count in zip(inputs, counts, strict=True)
@@ -121,10 +125,7 @@ class BatchedPrediction:
         """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
         config = self.network.config.input
         shape = padded_shape(images, self.network.stride)
-        padded = np.zeros((len(images), *shape, 3), np.uint8)
-        for each, image in zip(padded, images, strict=True):
-            each[: image.shape[0], : image.shape[1]] = image
-        [pixels] = to_device([padded], self.device)
+        pixels = images_to_device(images, *shape, self.device, self._copying)
         if config.format == "BGR":
             pixels = pixels.flip(3)
         batch = pixels.float().sub_(self._mean).div_(self._std)  # (N, H, W, 3)
