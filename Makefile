@@ -98,6 +98,6 @@ $(VENV)/.bench: $(VENV)/.serve
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
 $(VENV)/.dev: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,train,bulk,heic,dev]'
+	$(INSTALL) --quiet --editable '.[serve,train,bulk,export,heic,dev]'
 	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
 	touch $@

@@ -31,8 +31,17 @@ BULK = {
     "pycocotools": "pycocotools",
     "tqdm": "tqdm",
 }
+OPENVINO = {**PREDICT, "openvino": "openvino"}
+EXPORT = {**OPENVINO, "nncf": "nncf", "onnx": "onnx", "onnxscript": "onnxscript"}
 HEIC = {"pi_heif": "pi-heif"}
-EXTRAS: Mapping[str, Mapping[str, str]] = {"predict": PREDICT, "serve": SERVE, "bulk": BULK, "heic": HEIC}
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "predict": PREDICT,
+    "serve": SERVE,
+    "bulk": BULK,
+    "openvino": OPENVINO,
+    "export": EXPORT,
+    "heic": HEIC,
+}
 
 
 def missing_extra(extra: str) -> str:

@@ -1,5 +1,6 @@
 """OpenVINO's package, imported without its telemetry."""
 
+import importlib
 import sys
 from types import ModuleType
 
@@ -20,8 +21,7 @@ def openvino() -> ModuleType:
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way to say: not here
     try:
-        import openvino as package
+        return importlib.import_module("openvino")
     except ImportError as error:
         install = "pip install 'tensormask-segmentation-server[openvino]' brings it"
         raise OpenVinoError(f"the engine openvino can't be used: {error}; {install}") from error
-    return package

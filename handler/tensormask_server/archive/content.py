@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.graphs import stage_graph
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.yaml_bases import MAX_BYTES
@@ -28,6 +29,7 @@ LEFT_OUT = (
     "archive",
     "bulk",
     "client",
+    "export",
     "launcher",
     "torchserve",
     "config_properties.py",
@@ -50,7 +52,7 @@ def stage_content(
         names: of the classes.
 
     Raises:
-        ArchiveError: the server wouldn't read so long a configuration.
+        ArchiveError: the server wouldn't read so long a configuration, or as `stage_graph`.
     """
     beside, served = stage / BESIDE, stage / SERVED
     served.mkdir()
@@ -59,6 +61,8 @@ def stage_content(
     shutil.copytree(PACKAGE, beside / PACKAGE.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     (beside / "config.yaml").write_text(_merged_yaml(tree), encoding="utf-8")
     (beside / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    if request.options.engine == "openvino":
+        stage_graph(beside, served / WEIGHTS, network, request)
     (beside / SUMS).write_text(sums_of([beside, served]), encoding="utf-8")
     settings = yaml.safe_dump(model_config(request), sort_keys=False)
     made_by = f"# made by tensormask-segmentation-server {__version__}\n"  # TorchServe describes no such thing

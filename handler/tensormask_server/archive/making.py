@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from tensormask_server.archive.arguments import ArchiveRequest
-from tensormask_server.archive.content import stage_content
+from tensormask_server.archive.content import BESIDE, stage_content
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.graphs import CALIBRATION
 from tensormask_server.archive.packing import pack
 from tensormask_server.classes import ClassNamesError, class_names
 from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
@@ -40,6 +41,7 @@ class Made:
     path: Path  # of the .mar
     config: TensorMaskConfig
     class_names: Sequence[str]
+    calibrated: int = 0  # images that the precision int8 was made with
 
 
 def make_archive(request: ArchiveRequest) -> Path:
@@ -59,12 +61,15 @@ def make(request: ArchiveRequest) -> Made:
     config = parse_config(tree)
     check_sha256(request.weights)
     network = build_network(config, load_checkpoint(request.weights))
-    check_runs(network, request.options.precision)
+    if request.options.engine != "openvino":  # its graph is run when it is made
+        check_runs(network, request.options.precision)
     names = class_names(config.head.num_classes, request.classes)
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as folder:
         stage = Path(folder)
         stage_content(stage, network, tree, names, request)
-        return Made(pack(stage, request), config, names)
+        calibration = stage / BESIDE / CALIBRATION
+        calibrated = len(calibration.read_text().splitlines()) if calibration.exists() else 0
+        return Made(pack(stage, request), config, names, calibrated)
 
 
 def check_runs(network: TensorMask, precision: str) -> None:

@@ -1,16 +1,22 @@
 """A network's convolutions as an OpenVINO model, in float32 or with the layers that tolerate it in 8 bits."""
 
 import logging
-from collections.abc import Iterable, Sequence
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from tensormask_server.export.calibration import read_calibration_image
 from tensormask_server.export.program import exported_program
 from tensormask_server.network.before_selection import map_names
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.openvino_package import OpenVinoError, openvino
+from tensormask_server.prediction.inputs import normalised_batch, resize_image
 
 
 def openvino_model(network: TensorMask) -> Any:
@@ -20,12 +26,44 @@ def openvino_model(network: TensorMask) -> Any:
         OpenVinoError: OpenVINO isn't installed.
     """
     package = openvino()
-    model = package.convert_model(exported_program(network))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        model = package.convert_model(exported_program(network))
     model.inputs[0].get_tensor().set_names({"images"})
     for output, name in zip(model.outputs, map_names(network.config.head), strict=True):
         output.get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()
     return model
+
+
+def quantised(model: Any, network: TensorMask, images: Sequence[Path]) -> Any:
+    """The model with its convolutions in 8 bits, by nncf's quantisation after training.
+
+    Args:
+        model: of `openvino_model`. It isn't usable afterwards.
+        network: whose images are resized and normalised.
+        images: files, whose activations give the ranges.
+
+    Raises:
+        OpenVinoError: nncf isn't installed.
+        CalibrationError: an image can't be read.
+    """
+    openvino()
+    try:
+        import nncf
+    except ImportError as error:
+        install = "pip install 'tensormask-segmentation-server[export]' brings it"
+        raise OpenVinoError(f"--precision int8 can't be made: {error}; {install}") from error
+
+    def example(path: Path) -> np.ndarray:
+        config = network.config.input
+        resized = resize_image(read_calibration_image(path), config)
+        batch = normalised_batch([resized], config, network.stride, torch.device("cpu"))  # (1, 3, H, W)
+        return batch.contiguous().numpy()
+
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(sys.stderr):  # nncf shows its progress
+        return nncf.quantize(model, nncf.Dataset(images, example), subset_size=len(images))
 
 
 def save_openvino(model: Any, path: Path, half: bool) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from tensormask_server.network.anchors import cell_anchors
-from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.before_selection import ConvolutionMaps
+from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.detection import (
     Candidates,
     DeltasAt,
@@ -57,7 +57,7 @@ class TensorMask(nn.Module):
             For each image its detections, best score first, in pixels of `images`.
         """
         if self.graph is not None:
-            return [self._output_of_graph(image, each) for image, each in zip(images.split(1), selections, strict=True)]
+            return [self._output_of_graph(images[i : i + 1], each) for i, each in enumerate(selections)]
         features = self.features(images)  # per level (N, C, H, W)
         class_logits = self.head.class_logits(features)  # per level (N, A·K, H, W)
         outputs: list[NetworkOutput] = []

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tensormask_server.model_files.checkpoint import load_checkpoint
-from tensormask_server.network.config import HeadConfig, load_config
 from tensormask_server.network.before_selection import ConvolutionMaps, map_names
+from tensormask_server.network.config import HeadConfig, load_config
 from tensormask_server.network.loading import build_network
 from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.cpu import emulates
@@ -69,11 +69,16 @@ class OpenVinoGraph(nn.Module):
             model = package.Core().read_model(path)
             names = tuple(output.any_name for output in model.outputs)
             if names != self.names:
-                raise OpenVinoError(f"the graph {path.name} has the outputs {names[:2]}…; expected {self.names[:2]}…")
+                found, expected = (f"{len(each)} outputs, {each[0]} to {each[-1]}" for each in (names, self.names))
+                raise OpenVinoError(
+                    f"the graph {path.name} has {found}; expected {expected}; archive.sh makes it again"
+                )
             compiled: Any = package.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise OpenVinoError(f"OpenVINO can't use the graph {path.name}: {reason}; archive.sh makes it again") from error
+            raise OpenVinoError(
+                f"OpenVINO can't use the graph {path.name}: {reason}; archive.sh makes it again"
+            ) from error
         self.request = compiled.create_infer_request()
 
     def forward(self, images: Tensor) -> ConvolutionMaps:
