@@ -1,4 +1,7 @@
-"""Compares two archives, or our network with detectron2's, on your own images: python -m tensormask_server.verify --help"""
+"""Compares two archives, or our network with detectron2's, on your own images.
+
+python -m tensormask_server.verify --help
+"""
 
 import argparse
 import sys
@@ -63,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if (parsed.archive is None) != (parsed.against is None):
         parser.error("expected --archive A.mar together with --against B.mar")
+    if parsed.archive is not None and any((parsed.config, parsed.weights, parsed.models)):
+        parser.error("expected either two archives or a model")
     if parsed.archive is None and not is_complete(parsed):
         parser.error(f"{EXPECTED}; or --archive A.mar --against B.mar")
     try:
@@ -144,11 +149,8 @@ def verify(
     if not any(len(each) for compared in comparisons for each in compared.detections):
         raise ValueError(f"there are no detections with scores above {score_threshold:g}; lower --threshold")
     same = all(compared.is_same for compared in comparisons)
-    print(
-        "\n".join(
-            ["", *summary(comparisons, seconds, labels), f"{'the same' if same else 'NOT THE SAME'}: {TOLERANCES}"]
-        )
-    )
+    verdict = f"{'the same' if same else 'NOT THE SAME'}: {TOLERANCES}"
+    print("\n".join(["", *summary(comparisons, seconds, labels), verdict]))
     return same
 
 
