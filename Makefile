@@ -93,7 +93,7 @@ $(VENV)/.serve: pyproject.toml setup.py constraints.txt Makefile
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,train,bulk,bench]'
+	$(INSTALL) --quiet --editable '.[serve,train,bulk,export,bench]'
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.

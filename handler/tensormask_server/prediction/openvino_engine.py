@@ -15,6 +15,7 @@ from tensormask_server.model_files.checkpoint import load_checkpoint
 from tensormask_server.network.before_selection import ConvolutionMaps, map_names
 from tensormask_server.network.config import HeadConfig, load_config
 from tensormask_server.network.loading import build_network
+from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.cpu import emulates
 from tensormask_server.prediction.predictor import Predictor
@@ -38,10 +39,20 @@ def load_openvino(config: str | Path, weights: str | Path, device: torch.device,
     if device.type != "cpu":
         raise OpenVinoError(f"the device is {device}; expected cpu with the engine openvino")
     network = build_network(load_config(config), load_checkpoint(weights))
+    return openvino_predictor(network, Path(config).with_name(GRAPH), precision)
+
+
+def openvino_predictor(network: TensorMask, graph: Path, precision: str) -> Predictor:
+    """A network whose convolutions OpenVINO computes, with the arguments and errors of `load_openvino`.
+
+    Args:
+        network: belongs to the predictor from now on.
+        graph: of the same network, the path of the .xml file.
+    """
     lower = precision != "float32" and not emulates(torch.bfloat16)
     dtype = torch.bfloat16 if lower else torch.float32
-    network.use_graph(OpenVinoGraph(Path(config).with_name(GRAPH), network.config.head, dtype))
-    return Predictor(network, device, dtype)
+    network.use_graph(OpenVinoGraph(graph, network.config.head, dtype))
+    return Predictor(network, torch.device("cpu"), dtype)
 
 
 class OpenVinoGraph(nn.Module):
