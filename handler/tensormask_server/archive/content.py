@@ -52,7 +52,8 @@ def stage_content(
         names: of the classes.
 
     Raises:
-        ArchiveError: the server wouldn't read so long a configuration, or as `stage_graph`.
+        ArchiveError: the server wouldn't read so long a configuration.
+        OpenVinoError, CalibrationError: as `stage_graph`, which raises ArchiveErrors as well.
     """
     beside, served = stage / BESIDE, stage / SERVED
     served.mkdir()

@@ -16,6 +16,7 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.archive.graphs import CALIBRATION
 from tensormask_server.archive.packing import pack
 from tensormask_server.classes import ClassNamesError, class_names
+from tensormask_server.export.calibration import CalibrationError
 from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
 from tensormask_server.model_files.key_reader import ConfigError
@@ -23,6 +24,7 @@ from tensormask_server.network.config import TensorMaskConfig, parse_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.cpu import SlowPrecisionWarning
 from tensormask_server.prediction.detectron2_network import EngineError, check_detectron2
 from tensormask_server.prediction.finite import NotFiniteError, finite_layers
@@ -31,7 +33,15 @@ from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
 
 # what `make` raises for files and options that can't be used; each has a message of one line
-MAKE_ERRORS = (ArchiveError, CheckpointError, ClassNamesError, ConfigError, EngineError)
+MAKE_ERRORS = (
+    ArchiveError,
+    CalibrationError,
+    CheckpointError,
+    ClassNamesError,
+    ConfigError,
+    EngineError,
+    OpenVinoError,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ def make(request: ArchiveRequest) -> Made:
     """
     if request.options.engine == "detectron2":
         check_detectron2()
+    if request.options.engine == "openvino":
+        openvino()
     tree = load_merged_yaml(request.config)
     config = parse_config(tree)
     check_sha256(request.weights)

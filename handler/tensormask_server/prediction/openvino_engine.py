@@ -29,7 +29,7 @@ def load_openvino(config: str | Path, weights: str | Path, device: torch.device,
     Args:
         config, weights: as in `load_predictor`, but only paths.
         device: the CPU.
-        precision: of the convolutions, one of `options.OPENVINO_PRECISIONS`. For int8 the graph itself says what is
+        precision: of the convolutions, one of `options.ENGINE_PRECISIONS["openvino"]`. For int8 the graph itself says what is
             computed in 8 bits, and the rest is in bfloat16 where the CPU has it.
 
     Raises:
