@@ -29,8 +29,8 @@ def load_openvino(config: str | Path, weights: str | Path, device: torch.device,
     Args:
         config, weights: as in `load_predictor`, but only paths.
         device: the CPU.
-        precision: of the convolutions, one of `options.ENGINE_PRECISIONS["openvino"]`. For int8 the graph itself says what is
-            computed in 8 bits, and the rest is in bfloat16 where the CPU has it.
+        precision: of the convolutions, one of the engine's `options.ENGINE_PRECISIONS`. For int8 the graph itself says
+            what is computed in 8 bits, and the rest is in bfloat16 where the CPU has it.
 
     Raises:
         OpenVinoError: OpenVINO isn't installed, can't read the graph, or the device is a GPU.
