@@ -22,10 +22,11 @@ CUDA = r"""
 #include <cstring>
 #include <immintrin.h>
 #include <algorithm>
-using std::fmax; using std::fmin; using std::min;
+using std::fmax; using std::fmin; using std::max; using std::min;
 #define __global__ static
 #define __device__ static
 #define __align__(bytes) alignas(bytes)
+struct alignas(16) float4 { float x, y, z, w; };
 struct Position { unsigned x, y, z; };
 static Position blockIdx, threadIdx, blockDim, gridDim;
 static unsigned __float_as_uint(float x) { unsigned y; std::memcpy(&y, &x, 4); return y; }

@@ -10,26 +10,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tensormask_server.network.convolution_kernels import SOURCE, add_bias, can_add_bias
+from tensormask_server.network.kernels import Kernels, kernels_for
+from tensormask_server.network.stored_numbers import stored_option
+
 logger = logging.getLogger(__name__)
 
 
-def fuse_convolutions(network: nn.Module) -> None:
+def fuse_convolutions(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Replaces the convolutions of a network in half precision on an NVIDIA GPU, in place, with the same weights.
 
     Those without a bias, behind which a GroupNorm follows, stay.
+
+    Args:
+        dtype: of the convolutions.
     """
-    if torch.version.cuda is None:
+    if torch.version.cuda is None or dtype == torch.float32:
         return
+    kernels = kernels_for(SOURCE, device, (stored_option(dtype),))
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.Conv2d) and child.bias is not None and child.weight.dtype != torch.float32:
-                setattr(parent, name, FusedConv2d(child))
+            if isinstance(child, nn.Conv2d) and child.bias is not None:
+                setattr(parent, name, FusedConv2d(child, kernels))
 
 
 class FusedConv2d(nn.Conv2d):
     """A convolution with a bias, which is `Activated`."""
 
-    def __init__(self, convolution: nn.Conv2d):
+    def __init__(self, convolution: nn.Conv2d, kernels: Kernels | None):
+        """
+        Args:
+            convolution: with channels last in memory.
+            kernels: of `convolution_kernels`; None: an operation of torch adds the bias.
+        """
         assert convolution.bias is not None and isinstance(convolution.padding, tuple)
         super().__init__(
             convolution.in_channels,
@@ -43,7 +56,17 @@ class FusedConv2d(nn.Conv2d):
         )
         self.weight, self.bias = convolution.weight, convolution.bias
         self._where = self.stride, convolution.padding, self.dilation, self.groups
+        self._kernels = kernels if can_add_bias(convolution.out_channels) else None
         self._is_fused = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._kernels is None:
+            whole: Tensor = super().forward(x)
+            return whole
+        assert self.bias is not None
+        y: Tensor = self._conv_forward(x, self.weight, None)
+        add_bias(y, self.bias, self._kernels)
+        return y
 
     def activated(self, x: Tensor, added: Tensor | None) -> Tensor:
         """max(convolution(x) + added, 0)."""
@@ -55,7 +78,7 @@ class FusedConv2d(nn.Conv2d):
             except RuntimeError as error:
                 logger.info("cuDNN can't fuse a convolution, which runs in parts: %s", error)
                 self._is_fused = False
-        y: Tensor = self(x)
+        y = self(x)
         if added is not None:
             y += added
         return F.relu_(y)

@@ -7,6 +7,7 @@ has to be installed. Where the kernels can't be had, the same is computed by ope
 import ctypes
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, Protocol
 
@@ -65,15 +66,14 @@ class CudaKernels:
             return
         if name not in self._functions:
             self._functions[name] = self._checked(self._driver.cuModuleGetFunction(self._module, name.encode()))
-        values = tuple(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments)
-        types = tuple(_c_type(each) for each in arguments)
+        values, types = zip(*(_c_argument(each) for each in arguments), strict=True)
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        with torch.cuda.device(self._device):
-            self._checked(
-                self._driver.cuLaunchKernel(
-                    self._functions[name], *blocks, 1, THREADS, 1, 1, 0, stream, (values, types), 0
-                )
-            )
+        where = *blocks, 1, THREADS, 1, 1, 0, stream
+        with nullcontext() if self._is_current() else torch.cuda.device(self._device):
+            self._checked(self._driver.cuLaunchKernel(self._functions[name], *where, (values, types), 0))
+
+    def _is_current(self) -> bool:
+        return self._device.index in (None, torch.cuda.current_device())
 
     def _checked(self, result: tuple[Any, ...]) -> Any:
         status, *values = result
@@ -124,7 +124,7 @@ def blocks_for(count: int) -> int:
     return -(-count // THREADS)
 
 
-def _c_type(argument: Argument) -> type[Any]:
+def _c_argument(argument: Argument) -> tuple[int | float, type[Any]]:
     if isinstance(argument, Tensor):
-        return ctypes.c_void_p
-    return ctypes.c_longlong if isinstance(argument, int) else ctypes.c_float
+        return argument.data_ptr(), ctypes.c_void_p
+    return argument, ctypes.c_longlong if isinstance(argument, int) else ctypes.c_float

@@ -1,9 +1,10 @@
-"""The mask logits of a batch's detections by two kernels of a GPU (docs/NETWORK.md, section 5).
+"""The masks of a batch's detections by three kernels of a GPU (docs/NETWORK.md, section 5).
 
-One adds the upsampled mask tower of a level to the finest one, in one pass. The other computes each entry of each mask
-by itself, with one thread: it averages the features of up to 4 neighbours, interpolates the weights of up to 4 entries
-of the aligned representation, and multiplies the two. It also finds which rows and columns of a mask have entries that
-can be on. `batched_masks.py` does the same by operations of torch.
+The first adds the upsampled mask tower of a level to the finest one. The second averages the features between
+neighbours and lays them out channel by channel, as the threads of the third read them. The third computes each entry of
+each mask with one thread: it multiplies the features with the weights of up to 4 entries of the aligned representation,
+and interpolates. It also finds which rows and columns of a mask have entries that can be on. `batched_masks.py` does
+the same by operations of torch.
 """
 
 from collections.abc import Sequence
@@ -18,34 +19,13 @@ from tensormask_server.network.batched_masks import FlatCells
 from tensormask_server.network.batched_selection import HostCandidates
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.kernels import Kernels, blocks_for
+from tensormask_server.network.stored_numbers import SOURCE as STORED_NUMBERS
+from tensormask_server.network.stored_numbers import VECTOR
 from tensormask_server.network.transfers import to_device
 
-VECTOR = 8  # numbers of the features that a thread reads at a time
-# how the features are stored, by their dtype
-STORED = {torch.float32: "STORED_FLOAT32", torch.float16: "STORED_FLOAT16", torch.bfloat16: "STORED_BFLOAT16"}
-
-SOURCE = r"""
-#if defined(STORED_FLOAT32)
-typedef float stored;
-__device__ float to_float(stored x) { return x; }
-__device__ stored from_float(float x) { return x; }
-#elif defined(STORED_BFLOAT16)
-typedef unsigned short stored;
-__device__ float to_float(stored x) { return __uint_as_float((unsigned)x << 16); }
-__device__ stored from_float(float x) {
-    unsigned bits = __float_as_uint(x);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;  // to the nearest, ties to even
-}
-#elif defined(STORED_FLOAT16)
-typedef unsigned short stored;
-#ifdef __CUDACC_RTC__
-__device__ float to_float(stored x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x)); return y; }
-__device__ stored from_float(float x) { stored y; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y; }
-#endif
-#endif
-
-struct __align__(16) Eight { stored values[8]; };
-
+SOURCE = (
+    STORED_NUMBERS
+    + r"""
 // (num, height, width, channels) = finest + coarse, upsampled bilinearly by the scale
 extern "C" __global__ void add_upsampled(
     const stored* finest, const stored* coarse, stored* sum, long long num, long long height, long long width,
@@ -76,52 +56,81 @@ extern "C" __global__ void add_upsampled(
     ((Eight*)sum)[thread] = out;
 }
 
-// The masks of a level and an anchor size. Block (d, ·) is of the group's d-th detection, and a thread of one entry.
-// windows: per detection its number, its image, and the map's row and column that its first entry lies at or behind.
+// The features (num, height, width, channels) as float32 planes (num, channels, width + between, height + between).
+// With `between` index p+1 has the mean of the positions p and p+1 along both axes, where those outside count as 0.
+extern "C" __global__ void feature_planes(
+    const stored* features, float* planes, long long num, long long height, long long width, long long channels,
+    long long between)
+{
+    const long long rows = height + between, columns = width + between, vectors = channels / 8;
+    const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (thread >= num * vectors * columns * rows) return;
+    const int row = thread % rows, column = thread / rows % columns, vector = thread / rows / columns % vectors;
+    const long long image = thread / rows / columns / vectors;
+    float sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    for (int y = row - between; y <= row; ++y)
+        for (int x = column - between; x <= column; ++x) {
+            if (y < 0 || x < 0 || y >= height || x >= width) continue;
+            const Eight some = ((const Eight*)features)[((image * height + y) * width + x) * vectors + vector];
+            for (int i = 0; i < 8; ++i) sums[i] += to_float(some.values[i]);
+        }
+    float* out = planes + ((image * channels + 8 * vector) * columns + column) * rows + row;
+    for (int i = 0; i < 8; ++i) out[i * columns * rows] = between ? sums[i] / 4 : sums[i];
+}
+
+// The masks of a level and an anchor size, column by column. Block (d, ·) is of the group's d-th detection, and a
+// thread of one entry. windows: per detection its number, its image, and where in the planes its first entry lies.
 extern "C" __global__ void mask_entries(
-    const stored* features, const float* weights, const float* biases, const long long* windows,
-    const long long* starts, const float* lowest, float* probabilities, long long* extents, long long channels,
-    long long height, long long width, long long mask_size, long long scale, long long between, float offset)
+    const float* planes, const float* weights, const float* biases, const long long* windows, const long long* starts,
+    const float* lowest, float* probabilities, long long* extents, long long channels, long long height,
+    long long width, long long mask_size, long long scale, long long between, float offset)
 {
     const int side = mask_size * scale;
     const int entry = blockIdx.y * blockDim.x + threadIdx.x;
     if (entry >= side * side) return;
-    const int row = entry / side, column = entry % side;
+    const int row = entry % side, column = entry / side;
     const long long* window = windows + 4 * (long long)blockIdx.x;
-    const long long detection = window[0], top = window[2] + row, left = window[3] + column;
-    const stored* of_image = features + window[1] * height * width * channels;
-    const Eight* neighbours[4];
-    int count = 0;
-    for (int down = 0; down <= between; ++down)
-        for (int right = 0; right <= between; ++right) {
-            const long long y = top + down, x = left + right;
-            if (y >= 0 && y < height && x >= 0 && x < width)
-                neighbours[count++] = (const Eight*)(of_image + (y * width + x) * channels);
-        }
+    const long long detection = window[0], rows = height + between, columns = width + between;
+    const int y = window[2] + row, x = window[3] + column;
     float logit = 0;
-    if (count) {
+    if (y >= 0 && x >= 0 && y < rows && x < columns) {
+        const float* at = planes + (window[1] * channels * columns + x) * rows + y;
+        const long long step = rows * columns;
         // the entry lies at (2·row + 1 − scale) / (2·scale) between those of the aligned representation
         const int twice = 2 * scale, at_y = 2 * row + 1 - scale, at_x = 2 * column + 1 - scale;
         const int v = (at_y + twice) / twice - 1, u = (at_x + twice) / twice - 1;  // rounded down, −1 or more
         const float down = (at_y - v * twice) / (float)twice, right = (at_x - u * twice) / (float)twice;
-        const float shares[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right};
+        float shares[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right};
+        // how much of the mean is inside the map, and so has a bias
+        const float inside = between ? ((y > 0) + (y < height)) * ((x > 0) + (x < width)) / 4.0f : 1.0f;
+        const float4* of_taps[4];
+        float products[4];
         for (int tap = 0; tap < 4; ++tap) {
             const int tap_v = v + tap / 2, tap_u = u + tap % 2;
-            if (shares[tap] == 0 || tap_v < 0 || tap_u < 0 || tap_v >= mask_size || tap_u >= mask_size) continue;
-            const long long tap_entry = tap_v * mask_size + tap_u;
-            const float* of_entry = weights + tap_entry * channels;
-            float product = count * biases[tap_entry];
-            for (int channel = 0; channel < channels; channel += 8) {
-                float sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-                for (int i = 0; i < count; ++i) {
-                    const Eight some = neighbours[i][channel / 8];
-                    for (int k = 0; k < 8; ++k) sums[k] += to_float(some.values[k]);
-                }
-                for (int k = 0; k < 8; ++k) product += sums[k] * of_entry[channel + k];
-            }
-            logit += shares[tap] * product;
+            const bool exists = tap_v >= 0 && tap_u >= 0 && tap_v < mask_size && tap_u < mask_size;
+            const long long tap_entry = exists ? tap_v * mask_size + tap_u : 0;
+            if (!exists) shares[tap] = 0;
+            of_taps[tap] = (const float4*)(weights + tap_entry * channels);
+            products[tap] = inside * biases[tap_entry];
         }
-        if (between) logit /= 4;
+        if (scale == 1) {  // one of them has all
+            for (int channel = 0; channel < channels; channel += 4) {
+                const float4 weight = of_taps[0][channel / 4];
+                products[0] += at[channel * step] * weight.x + at[(channel + 1) * step] * weight.y +
+                               at[(channel + 2) * step] * weight.z + at[(channel + 3) * step] * weight.w;
+            }
+            logit = shares[0] * products[0];
+        } else {
+            for (int channel = 0; channel < channels; channel += 4) {
+                const float a = at[channel * step], b = at[(channel + 1) * step];
+                const float c = at[(channel + 2) * step], d = at[(channel + 3) * step];
+                for (int tap = 0; tap < 4; ++tap) {
+                    const float4 weight = of_taps[tap][channel / 4];
+                    products[tap] += a * weight.x + b * weight.y + c * weight.z + d * weight.w;
+                }
+            }
+            for (int tap = 0; tap < 4; ++tap) logit += shares[tap] * products[tap];
+        }
     }
     const float probability = 1 / (1 + expf(-(logit + offset)));
     probabilities[starts[detection] + entry] = probability;
@@ -135,11 +144,12 @@ extern "C" __global__ void mask_entries(
     }
 }
 """
+)
 
 
 @dataclass(frozen=True)
 class FlatMasks:
-    """The masks of D detections one after the other, row by row."""
+    """The masks of D detections one after the other, column by column."""
 
     probabilities: Tensor  # float32, on the device
     sizes: np.ndarray  # int64 (D,): of each mask, M
@@ -187,16 +197,19 @@ class KernelMasks:
         starts_there, lowest_there, extents, *windows_there = to_device([starts, lowest, unknown, *windows], device)
         probabilities = torch.empty(int(ends[-1]), device=device)
         features: dict[int, Tensor] = {}  # the latest level's
+        planes: dict[tuple[int, int], Tensor] = {}  # likewise; by whether they lie between neighbours
         for (level, size_index, members), window in zip(groups, windows_there, strict=True):
-            if level not in features:
-                features = {level: self._features(towers, level)}
             scale, mask_size = self.head.mask_scale(level), self.head.mask_sizes[size_index]
-            between = int(first_tap(scale, mask_size)[1] > 0)
+            between = _is_between(scale, mask_size)
+            if level not in features:
+                features, planes = {level: self._features(towers, level)}, {}
+            if (level, between) not in planes:
+                planes = {(level, between): self._planes(features[level], between)}
             self.kernels.launch(
                 "mask_entries",
                 (len(members), blocks_for((scale * mask_size) ** 2)),
                 (
-                    features[level],
+                    planes[level, between],
                     *self._weights[size_index],
                     window,
                     starts_there,
@@ -217,6 +230,7 @@ class KernelMasks:
         """int64 (D, 4), of the kernel `mask_entries`."""
         scale, mask_size = self.head.mask_scale(level), self.head.mask_sizes[size_index]
         first, _ = first_tap(scale, mask_size)
+        first += _is_between(scale, mask_size)  # where the index of a position between neighbours is one more
         cells = (scale * each[members] + first for each in (flat.y, flat.x))
         return np.stack((members, flat.images[members], *cells), axis=1)
 
@@ -232,6 +246,19 @@ class KernelMasks:
         self.kernels.launch("add_upsampled", (blocks, 1), (finest, coarse, fused, *numbers))
         features: Tensor = self.head.mask_fuse(fused)
         return features.contiguous(memory_format=torch.channels_last)
+
+    def _planes(self, features: Tensor, between: int) -> Tensor:
+        """The features as the kernel `mask_entries` reads them, float32 (N, C, W or W+1, H or H+1)."""
+        num, channels, height, width = features.shape
+        planes = torch.empty(num, channels, width + between, height + between, device=features.device)
+        numbers = (num, height, width, channels, between)
+        self.kernels.launch("feature_planes", (blocks_for(planes.numel() // VECTOR), 1), (features, planes, *numbers))
+        return planes
+
+
+def _is_between(scale: int, mask_size: int) -> int:
+    """1 if masks sample the map halfway between neighbours, or 0 at the neighbours themselves."""
+    return int(first_tap(scale, mask_size)[1] > 0)
 
 
 def has_kernels(head: TensorMaskHead) -> bool:

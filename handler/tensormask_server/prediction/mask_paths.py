@@ -10,7 +10,8 @@ from tensormask_server.network.batched_selection import HostCandidates
 from tensormask_server.network.head import TensorMaskHead
 from tensormask_server.network.kernels import Kernels, kernels_for
 from tensormask_server.network.mask_kernels import SOURCE as MASK_SOURCE
-from tensormask_server.network.mask_kernels import STORED, KernelMasks, has_kernels
+from tensormask_server.network.mask_kernels import KernelMasks, has_kernels
+from tensormask_server.network.stored_numbers import stored_option
 from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
 from tensormask_server.prediction.image_masks import MaskCrop
 from tensormask_server.prediction.pasting_kernels import OPTIONS as PASTING_OPTIONS
@@ -29,7 +30,7 @@ def mask_path(head: TensorMaskHead, device: torch.device, dtype: torch.dtype) ->
         dtype: of the mask towers.
     """
     if has_kernels(head):
-        of_masks = kernels_for(MASK_SOURCE, device, (f"--define-macro={STORED[dtype]}",))
+        of_masks = kernels_for(MASK_SOURCE, device, (stored_option(dtype),))
         of_pasting = kernels_for(PASTING_SOURCE, device, PASTING_OPTIONS)
         if of_masks is not None and of_pasting is not None:
             return path_by_kernels(KernelMasks(head, of_masks), of_pasting)

@@ -35,11 +35,11 @@ extern "C" __global__ void axis_samples(
     weights[starts[axis] + sample] = (float)(position - (double)whole);
 }
 
-// An entry of a mask that has a border of zeros.
+// An entry of a mask that has a border of zeros. Masks lie column by column.
 __device__ float entry_at(const float* mask, int size, int row, int column)
 {
     const bool inside = row >= 1 && column >= 1 && row <= size && column <= size;
-    return inside ? mask[(row - 1) * size + column - 1] : 0.0f;
+    return inside ? mask[(column - 1) * size + row - 1] : 0.0f;
 }
 
 // Block (d, ·) is of the d-th mask, and a thread of bytes of its bits: 8 pixels, down the columns.
@@ -142,7 +142,6 @@ def paste_by_kernels(masks: FlatMasks, stretching: Stretching, kernels: Kernels)
             bits_there,
         ),
     )
-    [pinned] = to_host([bits_there])
-    bits = pinned.copy()  # which lives as long as a mask does
+    [bits] = to_host([bits_there])
     numbers = np.stack((*firsts.reshape(2, -1), *counts.reshape(2, -1), ends - num_bytes, ends), axis=1).tolist()
     return [MaskCrop(top, left, height, width, bits[start:end]) for top, left, height, width, start, end in numbers]

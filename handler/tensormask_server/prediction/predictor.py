@@ -104,7 +104,7 @@ class Predictor:
             use_winograd(network)
         self.network = network.eval().requires_grad_(False).to(device)
         if device.type == "cuda":
-            fuse_convolutions(self.network)
+            fuse_convolutions(self.network, device, dtype)
         self.device = device
         self.dtype = dtype
         # a CPU takes as long for a batch as for its images one by one, which need less memory

@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensormask_server import Predictor
 from tensormask_server.network.batched_masks import GroupedMasks
+from tensormask_server.network.convolution_kernels import SOURCE as CONVOLUTION_SOURCE
+from tensormask_server.network.convolution_kernels import add_bias
 from tensormask_server.network.kernels import kernels_for
 from tensormask_server.network.mask_kernels import SOURCE as MASK_SOURCE
-from tensormask_server.network.mask_kernels import STORED, FlatMasks, KernelMasks, has_kernels
+from tensormask_server.network.mask_kernels import FlatMasks, KernelMasks, has_kernels
+from tensormask_server.network.selection_kernels import SOURCE as SELECTION_SOURCE
+from tensormask_server.network.stored_numbers import stored_macro
 from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
+from tensormask_server.prediction.input_kernels import SOURCE as INPUT_SOURCE
 from tensormask_server.prediction.mask_paths import path_by_kernels
 from tensormask_server.prediction.pasting_kernels import SOURCE as PASTING_SOURCE
 from tensormask_server.prediction.pasting_kernels import lowest_on, paste_by_kernels
@@ -31,10 +36,16 @@ CHANGES = {
 }
 
 
+def predictor(changes: dict[str, Any], dtype: torch.dtype) -> Predictor:
+    return as_on_a_gpu(small_predictor(changes, dtype=dtype))
+
+
 def with_kernels(predictor: Predictor) -> Predictor:
     batched = as_on_a_gpu(predictor).batched
     assert batched is not None
-    masks = KernelMasks(predictor.network.head, HostKernels(MASK_SOURCE, STORED[predictor.dtype]))
+    masks = KernelMasks(predictor.network.head, HostKernels(MASK_SOURCE, stored_macro(predictor.dtype)))
+    batched.input_kernels = HostKernels(INPUT_SOURCE, stored_macro(predictor.dtype))
+    batched.selection_kernels = HostKernels(SELECTION_SOURCE)
     batched.mask_path = path_by_kernels(masks, HostKernels(PASTING_SOURCE))
     return predictor
 
@@ -65,6 +76,31 @@ def test_masks_in_half_precision_are_those_of_operations(dtype: torch.dtype) -> 
 def test_a_batch_without_detections_has_no_masks() -> None:
     found = with_kernels(small_predictor())([noise(50, 70)] * 2, 0.9999)
     assert [len(each) for each in found] == [0, 0]
+
+
+@needs_compiler
+@pytest.mark.parametrize("channel_order", ["BGR", "RGB"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_images_are_normalised_as_by_operations(dtype: torch.dtype, channel_order: str) -> None:
+    """Number for number; some images of a batch are smaller than others."""
+    changes = {"INPUT.FORMAT": channel_order, "MODEL.PIXEL_STD": [57.375, 57.12, 58.395]}
+    images = [noise(30, 50), noise(32, 64, seed=1), noise(7, 64, seed=2)]
+    ours, theirs = (each.batched for each in (with_kernels(predictor(changes, dtype)), predictor(changes, dtype)))
+    assert ours is not None and theirs is not None
+    found = ours.normalised(images)
+    torch.testing.assert_close(found, theirs.normalised(images), rtol=0, atol=0)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_bias_is_added_as_by_an_operation(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    convolved = torch.randn(2, 24, 5, 7, generator=random).to(dtype).contiguous(memory_format=torch.channels_last)
+    bias = torch.randn(24, generator=random).to(dtype)
+    expected = convolved + bias[:, None, None]
+    add_bias(convolved, bias, HostKernels(CONVOLUTION_SOURCE, stored_macro(dtype)))
+    torch.testing.assert_close(convolved, expected, rtol=0, atol=0)
 
 
 @needs_compiler
@@ -135,7 +171,7 @@ def flattened(masks: GroupedMasks, thresholds: np.ndarray) -> FlatMasks:
             extent += [int(hits[0]), int(hits[-1]) + 1] if len(hits) else [len(each), 0]
         extents.append(extent)
     return FlatMasks(
-        torch.cat([each.flatten() for each in probabilities]),
+        torch.cat([each.T.flatten() for each in probabilities]),
         sizes,
         np.cumsum(sizes**2) - sizes**2,
         torch.tensor(extents),
