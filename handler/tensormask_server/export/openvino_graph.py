@@ -18,8 +18,14 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.inputs import normalised_batch, resize_image
 
-# Layers that stay out of 8 bits, by their weights' entries: a mask's outline moves with small errors of its logits.
-IN_HIGHER_PRECISION = ("head.mask_subnet.",)
+# Layers that stay out of 8 bits, by their weights' entries: the finest maps, from which outlines of masks are made.
+IN_HIGHER_PRECISION = (
+    "backbone.bottom_up.stem.",
+    "backbone.bottom_up.res2.",
+    "backbone.fpn_lateral2.",
+    "backbone.fpn_output2.",
+    "head.mask_subnet.",
+)
 
 
 def openvino_model(network: TensorMask) -> Any:
