@@ -98,13 +98,13 @@ $(VENV)/.serve: pyproject.toml setup.py constraints.txt Makefile
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,bench]'
+	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,export,bench]'
 	touch $@
 
 # KServe's SDK apart and without what it needs: its published types are read, its server isn't wanted.
 # trackers without its opencv-python, which replaces the headless one and wants libGL.
 $(VENV)/.dev: $(VENV)/.serve
-	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,heic,dev]'
+	$(INSTALL) --quiet --editable '.[serve,gateway,train,bulk,export,heic,dev]'
 	$(BIN)/pip install --quiet --upgrade --no-deps --target $(VENV)/types kserve==0.21.0
 	$(INSTALL) --quiet --no-deps trackers
 	touch $@

@@ -9,7 +9,18 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import accuracy, around_the_network, browser, core_time, gateway, memory, mosaic, served, stages, whole_request
+from bench import (
+    accuracy,
+    around_the_network,
+    browser,
+    core_time,
+    gateway,
+    memory,
+    mosaic,
+    served,
+    stages,
+    whole_request,
+)
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"

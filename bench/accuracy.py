@@ -6,6 +6,7 @@ The images are those of demo/README.md, composed on the first call.
 
 import shutil
 import sys
+from pathlib import Path
 
 from tensormask_server import Detections, PredictionOptions, Predictor
 from tensormask_server.images.encoded import read_image
@@ -15,7 +16,8 @@ from tensormask_server.prediction.precision import DTYPES
 from tqdm import tqdm
 
 from bench.agreement import agreement, together
-from bench.networks import ROOT, demo_predictor
+from bench.networks import ROOT, demo_network, demo_predictor
+from bench.openvino import PRECISIONS, with_openvino
 from bench.scores import coco_results, evaluate
 from bench.tables import Table
 from demo.dataset import write_dataset
@@ -23,6 +25,9 @@ from training.annotations import category_ids, read_annotations
 
 VALIDATION = ROOT / "demo" / "output" / "val"
 IMAGES, SIDE, SEED = 300, 384, 1  # of the validation split
+# what int8 is calibrated with: images of the training's designs
+CALIBRATION = ROOT / "demo" / "output" / "calibration"
+CALIBRATION_IMAGES, CALIBRATION_SEED = 100, 7
 OPTIONS = PredictionOptions(score_threshold=0.05)
 
 
@@ -65,10 +70,20 @@ def measure() -> Table:
 
 def compose_validation_images() -> None:
     """Writes the images of demo/README.md to VALIDATION, if they aren't there."""
-    if not (VALIDATION / "instances.json").exists():
+    _compose(VALIDATION, "val", IMAGES, SEED)
+
+
+def calibration_images() -> list[Path]:
+    """The images by which int8 is calibrated. They are composed if they aren't there."""
+    _compose(CALIBRATION, "train", CALIBRATION_IMAGES, CALIBRATION_SEED)
+    return sorted((CALIBRATION / "images").iterdir())
+
+
+def _compose(folder: Path, split: str, count: int, seed: int) -> None:
+    if not (folder / "instances.json").exists():
         if shutil.which("npm") is None:
-            sys.exit("there is no npm, which fetches the drawings that the demo's validation images are composed of")
-        write_dataset(VALIDATION, "val", IMAGES, (SIDE,), SEED)
+            sys.exit("there is no npm, which fetches the drawings that the demo's images are composed of")
+        write_dataset(folder, split, count, (SIDE,), seed)
 
 
 def predictors() -> dict[str, Predictor]:
@@ -79,6 +94,10 @@ def predictors() -> dict[str, Predictor]:
         "float32, everywhere": everywhere,
         "float32, the default": demo_predictor(),
         **{name: demo_predictor(name) for name in halves},
+        **{
+            f"OpenVINO, {precision}": with_openvino(demo_network(), precision, calibration_images())
+            for precision in PRECISIONS
+        },
     }
 
 

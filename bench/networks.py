@@ -39,9 +39,12 @@ def published_predictor(
     return Predictor(published_network(min_size), torch.device(device), DTYPES[precision], winograd)
 
 
+def demo_network() -> TensorMask:
+    return build_network(load_config(DEMO / "config.yaml"), load_checkpoint(DEMO / "weights.pkl"))
+
+
 def demo_predictor(precision: str = "float32", device: str = "cpu", winograd: bool = True) -> Predictor:
-    network = build_network(load_config(DEMO / "config.yaml"), load_checkpoint(DEMO / "weights.pkl"))
-    return Predictor(network, torch.device(device), DTYPES[precision], winograd)
+    return Predictor(demo_network(), torch.device(device), DTYPES[precision], winograd)
 
 
 def image_of(height: int, width: int) -> np.ndarray:

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from bench import first_server
 from bench.agreement import agreement
-from bench.networks import image_of, published_network, published_predictor
+from bench.networks import ROOT, image_of, published_network, published_predictor
+from bench.openvino import PRECISIONS, with_openvino
 from bench.tables import Table, milliseconds
 
 OPTIONS = PredictionOptions(score_threshold=0.05)
+IMAGES = sorted((ROOT / "demo" / "images").glob("*.jpg"))  # for the ranges of int8: enough for its speed
 CLASS_NAMES = tuple(str(number) for number in range(80))
 
 
@@ -46,6 +48,10 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
         "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False),
         "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
         "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
+        **{
+            f"--engine openvino, {precision}": with_openvino(published_network(min_size=0), precision, IMAGES)
+            for precision in PRECISIONS
+        },
     }
     detections = {name: predicted(predictor, body) for name, predictor in predictors.items()}
     exact = next(iter(detections.values()))

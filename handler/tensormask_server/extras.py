@@ -31,6 +31,8 @@ BULK = {
     "pycocotools": "pycocotools",
     "tqdm": "tqdm",
 }
+OPENVINO = {**PREDICT, "openvino": "openvino"}
+EXPORT = {**OPENVINO, "nncf": "nncf", "onnx": "onnx", "onnxscript": "onnxscript"}
 HEIC = {"pi_heif": "pi-heif"}
 GATEWAY = {
     "starlette": "starlette",
@@ -46,6 +48,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "heic": HEIC,
     "gateway": GATEWAY,
     "video": VIDEO,
+    "openvino": OPENVINO,
+    "export": EXPORT,
+    "heic": HEIC,
 }
 
 

@@ -8,10 +8,16 @@ from tensormask_server.printable import is_one_line, printable, quoted
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
-ENGINES = ("native", "detectron2")  # our own network, and detectron2's
+ENGINES = ("native", "detectron2", "openvino")  # our own network, detectron2's, and ours with OpenVINO's convolutions
 DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 GPU_BATCH_SIZE = 8  # images that a GPU runs together
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the convolutions, by torch's names
+ENGINE_PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "native": PRECISIONS,
+    "detectron2": ("float32",),
+    "openvino": ("float32", "bfloat16", "int8"),
+}
+ALL_PRECISIONS = (*PRECISIONS, "int8")
 
 LONGEST_ABOUT = 300  # characters
 MOST_PIXELS = 1 << 31  # H·W; a mask's run lengths have 32 bits
@@ -61,9 +67,9 @@ class HandlerOptions:
 
     about: str = ""  # ends the page's sentence "This network knows …"; one line of at most LONGEST_ABOUT characters
     score_threshold: float = 0.5  # 0…1: a detection's score must be above it. The default of requests and of bulk
-    engine: str = "native"  # one of ENGINES: our own network, or detectron2's
+    engine: str = "native"  # one of ENGINES
     device: str = "auto"  # where the network runs: one of DEVICES
-    precision: str = "float32"  # of the convolutions: one of PRECISIONS
+    precision: str = "float32"  # of the convolutions: one of the engine's ENGINE_PRECISIONS
     limits: Limits = field(default_factory=Limits)
     # the defaults of requests, as in `PredictionOptions`
     tile_size: int | str | None = None
@@ -86,15 +92,19 @@ class HandlerOptions:
             raise OptionError(f"engine is {quoted(self.engine)}; expected one of {', '.join(ENGINES)}")
         if self.device not in DEVICES:
             raise OptionError(f"device is {quoted(self.device)}; expected one of {', '.join(DEVICES)}")
-        if self.precision not in PRECISIONS:
-            raise OptionError(f"precision is {quoted(self.precision)}; expected one of {', '.join(PRECISIONS)}")
+        precisions = ENGINE_PRECISIONS[self.engine]
+        if self.precision not in precisions:
+            expected = precisions[0] if len(precisions) == 1 else f"one of {', '.join(precisions)}"
+            raise OptionError(
+                f"precision is {quoted(self.precision)}; expected {expected} with the engine {self.engine}"
+            )
+        if self.engine == "openvino" and self.device == "cuda":
+            raise OptionError("device is 'cuda'; expected cpu with the engine openvino")
         if self.engine == "detectron2" and self.limits.largest_image:
             raise OptionError(
                 f"largest_image is {self.limits.largest_image}; expected 0 with the engine detectron2, "
                 "whose masks are as large as the image"
             )
-        if self.engine == "detectron2" and self.precision != "float32":
-            raise OptionError(f"precision is {self.precision!r}; expected float32 with the engine detectron2")
 
     def section(self) -> dict[str, Any]:
         """The `handler:` section for these options, with the limits in the same mapping."""

@@ -29,6 +29,7 @@ from tests.waiting import PATIENCE, wait_for
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
 THRESHOLD = 0.1
+ENGINE = os.environ.get("ENGINE", "native")  # of the server that most tests share: ENGINE=openvino tries them with it
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
 FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
@@ -215,6 +216,7 @@ def archive(case: Case, weights: Path, tmp_path_factory: pytest.TempPathFactory)
     store = tmp_path_factory.mktemp("model_store")
     command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", store]
     command += ["--name", "tiny", "--threshold", THRESHOLD, "--batch-size", "4", "--max-batch-delay", "100"]
+    command += ["--engine", ENGINE]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     return store / "tiny.mar"
 

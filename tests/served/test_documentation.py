@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from playwright._impl._driver import compute_driver_executable
 from pycocotools.coco import COCO
+from tensormask_server.extras import missing_extra
 
 from reference.cases import Case
 from tests.certificates import HAS_OPENSSL
@@ -25,6 +26,7 @@ from tests.served.gateways import RunningGateway, gateway_of
 from tests.served.reader import Reader
 from tests.waiting import PATIENCE
 
+HAS_EXPORT = not missing_extra("export") and find_spec("onnxruntime") is not None
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk
 NODE = str(compute_driver_executable()[0])  # that comes with Playwright
 NODE_STARTS = subprocess.run([NODE, "--version"], capture_output=True).returncode == 0
@@ -37,6 +39,8 @@ WITH_COMMANDS = [
 def test_every_command_of_a_page_works(page: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.stem == "DEPLOYMENT" and not HAS_OPENSSL:
         pytest.skip("there is no openssl to make a certificate with")
+    if page.stem == "OPENVINO" and not HAS_EXPORT:
+        pytest.skip("there is no OpenVINO, nncf, onnx or ONNX Runtime: they come with the extras export and dev")
     if page.stem == "BULK" and not HAS_RAY:
         pytest.skip("there is no Ray: it comes with the extra bulk")
     monkeypatch.chdir(reader.folder)
@@ -230,6 +234,16 @@ def _check_gateway(reader: Reader) -> None:
     assert reader.values["masks"].dtype == torch.bool
 
 
+def _check_openvino(reader: Reader) -> None:
+    [served] = [text for command, text in reader.printed.items() if "tensormask-server" in command]
+    assert "\nREADY " in served
+    [compared] = [text for command, text in reader.printed.items() if "verify" in command]
+    assert "B: model_store/fast.mar, engine openvino, float32" in compared
+    assert compared.splitlines()[-1].startswith("the same: ")
+    [detected] = [text for command, text in reader.printed.items() if "onnx_detections" in command]
+    assert int(detected.split()[0]) == len(detected.splitlines()) - 1 > 0
+
+
 def _check_scaling(reader: Reader) -> None:
     [tables] = reader.printed.values()
     assert "cost of a million" in tables
@@ -249,5 +263,6 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "OPTIONS": _check_options,
     "GATEWAY": _check_gateway,
     "OPENAPI": _check_openapi,
+    "OPENVINO": _check_openvino,
     "MODELS": _check_models,
 }

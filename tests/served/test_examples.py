@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
+from tensormask_server import load_predictor
+from tensormask_server.extras import missing_extra
 
 from tests.served.conftest import ROOT, Server, launched
 from tests.waiting import PATIENCE
@@ -101,3 +103,18 @@ def test_a_bulk_run_becomes_a_table_of_counts(tmp_path: Path) -> None:
         _, instances, count = row.rsplit(maxsplit=2)
         assert int(count) == 2
         assert int(instances) % 2 == 0
+
+
+@pytest.mark.skipif(
+    bool(missing_extra("export")) or find_spec("onnxruntime") is None, reason="the extra export isn't installed"
+)
+def test_an_exported_graph_finds_in_onnx_runtime_what_the_predictor_finds(tmp_path: Path) -> None:
+    files = ["--config", MODEL / "config.yaml", "--weights", MODEL / "weights.pkl"]
+    run("-m", "tensormask_server.export", *files, "--format", "onnx", "--output", tmp_path / "demo.onnx")
+    printed = run(EXAMPLES / "onnx_detections.py", tmp_path / "demo.onnx", IMAGE, *files, "--threshold", 0.45)
+    [expected] = load_predictor(MODEL / "config.yaml", MODEL / "weights.pkl")([np.array(Image.open(IMAGE))], 0.45)
+    lines = printed.splitlines()
+    assert lines[0] == f"{len(expected)} instances"
+    for line, number, score in zip(lines[1:], expected.classes, expected.scores, strict=True):
+        assert line.split()[1] == str(number)
+        assert abs(float(line.split()[3]) - score) < 0.002

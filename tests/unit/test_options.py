@@ -28,6 +28,8 @@ def test_given_options_are_taken() -> None:
         ({"precision": "int8"}, "expected one of float32, bfloat16, float16"),
         ({"engine": "caffe2"}, "engine is 'caffe2'; expected one of native, detectron2"),
         ({"engine": "detectron2", "precision": "float16"}, "expected float32 with the engine detectron2"),
+        ({"engine": "openvino", "precision": "float16"}, "expected one of float32, bfloat16, int8 with the engine"),
+        ({"engine": "openvino", "device": "cuda"}, "device is 'cuda'; expected cpu with the engine openvino"),
         ({"max_pixels": 0}, "max_pixels is 0"),
         ({"max_images": 2.0}, "max_images is 2.0"),
         ({"max_mask_pixels": True}, "max_mask_pixels is True"),

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from tensormask_server import Detections, load_predictor
+from tensormask_server.archive.__main__ import main as archive
+from tensormask_server.verify import NAMES as ENGINE_NAMES
 from tensormask_server.verify import compare, main, table, verify
 
 from reference.cases import CASES, load_case, write_weights
@@ -48,7 +50,7 @@ def test_a_detection_of_only_one_engine_is_a_difference_and_is_shown(index: int)
     ):
         compared = compare(*both, 0.05, 100)
         assert (compared.unpaired, compared.is_same) == (unpaired, False)
-        [line] = [line for line in table(compared, NAMES) if "only by" in line]
+        [line] = [line for line in table(compared, NAMES, ENGINE_NAMES) if "only by" in line]
         assert f"only by {engine}, box" in line
 
 
@@ -65,7 +67,7 @@ def test_detections_near_the_lowest_score_need_no_pair() -> None:
 
 def test_two_runs_of_one_network_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     engines = small_predictor(), small_predictor()
-    assert verify(engines, [("one.png", noise(90, 120)), ("two.png", noise(100, 80, seed=1))], 0.3)
+    assert verify(engines, [("one.png", noise(90, 120)), ("two.png", noise(100, 80, seed=1))], 0.3, ENGINE_NAMES, NAMES)
     said = capsys.readouterr().out
     assert "one.png, 90×120: " in said
     assert "images: 2, pairs: " in said
@@ -78,7 +80,7 @@ def test_two_runs_of_one_network_are_the_same(capsys: pytest.CaptureFixture[str]
 
 def test_another_precision_is_not_the_same_and_each_difference_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     engines = small_predictor(), small_predictor(dtype=torch.bfloat16)
-    assert not verify(engines, [("one.png", noise(90, 120))], 0.3)
+    assert not verify(engines, [("one.png", noise(90, 120))], 0.3, ENGINE_NAMES, NAMES)
     said = capsys.readouterr().out
     assert "  NOT THE SAME\n" in said
     assert said.splitlines()[-1].startswith("NOT THE SAME: boxes within 0.05 pixels")
@@ -86,7 +88,7 @@ def test_another_precision_is_not_the_same_and_each_difference_is_marked(capsys:
 
 def test_images_without_detections_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="there are no detections with scores above 1; lower --threshold"):
-        verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0)
+        verify((small_predictor(), small_predictor()), [("one.png", noise(90, 120))], 1.0, ENGINE_NAMES, NAMES)
     assert "one.png, 90×120: 0 by native, 0 by detectron2, 0 pairs" in capsys.readouterr().out
 
 
@@ -95,6 +97,53 @@ def test_a_wrong_threshold_is_an_error(threshold: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         main(["-cp", "a.yaml", "-tp", "b.pkl", "c.png", f"--threshold={threshold}"])
     assert f"'{threshold}' is not a number from 0 to 1" in capsys.readouterr().err
+
+
+def archived(folder: Path, name: str, *arguments: str, seed: int | None = None) -> Path:
+    case = TINY if seed is None else replace(TINY, seed=seed)
+    weights = write_weights(case, folder / f"{name}.pkl")
+    words = ["--output", folder, "--config", case.config, "--weights", weights, "--name", name, *arguments]
+    assert archive([str(word) for word in words]) == 0
+    return folder / f"{name}.mar"
+
+
+def test_two_archives_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "tiny.png"
+    Image.fromarray(TINY.image).save(image)
+    exact = archived(tmp_path, "exact", "--threshold", "0.3")
+    half, other = archived(tmp_path, "half", "--precision", "bfloat16"), archived(tmp_path, "other", seed=7)
+    capsys.readouterr()
+    assert main(["--archive", str(exact), "--against", str(exact), str(image)]) == 0
+    said = capsys.readouterr().out
+    assert f"A: {exact}, engine native, float32" in said
+    assert "detections with scores above 0.3" in said
+    assert said.splitlines()[-1].startswith("the same: ")
+    for against in (half, other):
+        assert main(["--archive", str(exact), "--against", str(against), str(image)]) == 1
+        said = capsys.readouterr().out
+        assert f"B: {against}, engine native, {'bfloat16' if against == half else 'float32'}" in said
+        assert said.splitlines()[-1].startswith("NOT THE SAME: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "can't read the archive"), (b"no archive", "is no archive; expected a .mar of archive.sh")],
+)
+def test_an_archive_that_cant_be_read_is_one_line(
+    content: bytes | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(TINY.image).save(tmp_path / "tiny.png")
+    if content is not None:
+        (tmp_path / "a.mar").write_bytes(content)
+    assert main(["--archive", str(tmp_path / "a.mar"), "--against", "b.mar", str(tmp_path / "tiny.png")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_one_archive_alone_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--archive", "a.mar", "image.png"])
+    assert "expected --archive A.mar together with --against B.mar" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is no error")

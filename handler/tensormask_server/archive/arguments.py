@@ -9,17 +9,17 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import add_tile_arguments
 from tensormask_server.models.arguments import add_model_arguments, model_classes, model_files, model_name
 from tensormask_server.options import (
+    ALL_PRECISIONS,
     DEVICES,
     ENGINES,
     GPU_BATCH_SIZE,
     LIMIT_NAMES,
     OPTION_NAMES,
-    PRECISIONS,
     HandlerOptions,
     Limits,
     OptionError,
 )
-from tensormask_server.printable import quoted
+from tensormask_server.printable import printable, quoted
 
 # the most that a request may ask for, by the handler's option
 LIMITS = {
@@ -49,6 +49,7 @@ class ArchiveRequest:
     max_batch_delay: int = 5  # ms
     response_timeout: int = 120  # s
     options: HandlerOptions = field(default_factory=HandlerOptions)
+    calibrate: Path | None = None  # for int8: a folder of images
 
 
 def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +69,25 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         default=options.score_threshold,
         help="0 to 1: a detection's score must be above it (default: %(default)s)",
     )
-    add("--engine", choices=ENGINES, default=options.engine, help="detectron2: its own network (default: %(default)s)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=options.engine,
+        help="openvino: faster convolutions on CPUs; detectron2: its own network (default: %(default)s)",
+    )
     add(
         "--device",
         choices=DEVICES,
         default=options.device,
         help="auto: a GPU where there is one (default: %(default)s)",
     )
-    add("--precision", choices=PRECISIONS, default=options.precision, help="(default: %(default)s)")
+    add(
+        "--precision",
+        choices=ALL_PRECISIONS,
+        default=options.precision,
+        help="int8: with the engine openvino and --calibrate (default: %(default)s)",
+    )
+    add("--calibrate", type=Path, metavar="FOLDER", help="for int8: 100 to 300 images of the kind that will be sent")
     add_tile_arguments(parser)
     for name, meaning in LIMITS.items():
         default = getattr(options.limits, name)
@@ -120,7 +132,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
             about=model_classes(parsed) if parsed.about is None else parsed.about,
             score_threshold=parsed.threshold,
             engine=parsed.engine,
-            device=parsed.device,
+            device="cpu" if parsed.engine == "openvino" and parsed.device == "auto" else parsed.device,
             precision=parsed.precision,
             limits=Limits(**{name: getattr(parsed, name) for name in LIMIT_NAMES}),
             tile_size=parsed.tile_size,
@@ -129,7 +141,10 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         )
     except OptionError as error:
         raise ArchiveError(_as_typed(str(error))) from error
-    gpus = _num_gpus(parsed.device) if parsed.workers is None or parsed.batch_size is None else 0
+    if (parsed.calibrate is None) == (options.precision == "int8"):
+        found = "missing" if parsed.calibrate is None else printable(parsed.calibrate)
+        raise ArchiveError(f"--calibrate is {found}; expected a folder of images with --precision int8, and only then")
+    gpus = _num_gpus(options.device) if parsed.workers is None or parsed.batch_size is None else 0
     files = model_files(parsed)  # only now: an option that can't be used would make a download pointless
     return ArchiveRequest(
         config=files.config,
@@ -143,6 +158,7 @@ def archive_request(parsed: argparse.Namespace) -> ArchiveRequest:
         max_batch_delay=parsed.max_batch_delay,
         response_timeout=parsed.response_timeout,
         options=options,
+        calibrate=parsed.calibrate,
     )
 
 

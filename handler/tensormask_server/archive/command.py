@@ -51,10 +51,19 @@ def _content(made: Made, request: ArchiveRequest) -> list[str]:
         f"  config.yaml          {printable(request.config)}: {network}",
         f"  {WEIGHTS}  {printable(request.weights)}, only as tensors",
         f"  classes.txt          {shown}",
+        *_graph(made, request),
         f"  model-config.yaml    {_flow(model_config(request))}",
         f"  tensormask_server/   version {__version__}, and {HANDLER.name}: the code that serves it",
         f"  {SUMS}           of each file but model-config.yaml, checked when it is loaded",
     ]
+
+
+def _graph(made: Made, request: ArchiveRequest) -> list[str]:
+    """What an archive for the engine openvino has besides."""
+    if request.options.engine != "openvino":
+        return []
+    calibrated = f", calibrated with {made.calibrated} images" if made.calibrated else ""
+    return [f"  graph.xml, graph.bin the convolutions for OpenVINO, in {request.options.precision}{calibrated}"]
 
 
 def _how_to_serve(archive: Path, request: ArchiveRequest) -> list[str]:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import ArchiveRequest
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.graphs import stage_graph
 from tensormask_server.integrity import SUMS, sums_of
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.sample_images import FOLDER, Sample, write_samples
@@ -30,6 +31,7 @@ LEFT_OUT = (
     "bulk",
     "client",
     "gateway",
+    "export",
     "launcher",
     "openapi",
     "torchserve",
@@ -60,6 +62,7 @@ def stage_content(
 
     Raises:
         ArchiveError: the server wouldn't read so long a configuration.
+        OpenVinoError, CalibrationError: as `stage_graph`, which raises ArchiveErrors as well.
     """
     beside, served = stage / BESIDE, stage / SERVED
     served.mkdir()
@@ -70,6 +73,8 @@ def stage_content(
     (beside / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     if samples:
         write_samples(samples, beside / FOLDER)
+    if request.options.engine == "openvino":
+        stage_graph(beside, served / WEIGHTS, network, request)
     (beside / SUMS).write_text(sums_of([beside, served]), encoding="utf-8")
     settings = yaml.safe_dump(model_config(request), sort_keys=False)
     made_by = f"# made by tensormask-segmentation-server {__version__}\n"  # TorchServe describes no such thing

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from tensormask_server.archive.arguments import ArchiveRequest
-from tensormask_server.archive.content import stage_content
+from tensormask_server.archive.content import BESIDE, stage_content
 from tensormask_server.archive.errors import ArchiveError
+from tensormask_server.archive.graphs import CALIBRATION
 from tensormask_server.archive.packing import pack
 from tensormask_server.classes import ClassNamesError, class_names
+from tensormask_server.export.calibration import CalibrationError
 from tensormask_server.model_files.checkpoint import CheckpointError, check_sha256, load_checkpoint
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
 from tensormask_server.model_files.key_reader import ConfigError
@@ -22,6 +24,7 @@ from tensormask_server.network.config import TensorMaskConfig, parse_config
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.cpu import SlowPrecisionWarning
 from tensormask_server.prediction.detectron2_network import EngineError, check_detectron2
 from tensormask_server.prediction.finite import NotFiniteError, finite_layers
@@ -31,7 +34,16 @@ from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.sample_images import SampleError, read_samples
 
 # what `make` raises for files and options that can't be used; each has a message of one line
-MAKE_ERRORS = (ArchiveError, CheckpointError, ClassNamesError, ConfigError, EngineError, SampleError)
+MAKE_ERRORS = (
+    ArchiveError,
+    CalibrationError,
+    CheckpointError,
+    ClassNamesError,
+    ConfigError,
+    EngineError,
+    OpenVinoError,
+    SampleError,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Made:
     path: Path  # of the .mar
     config: TensorMaskConfig
     class_names: Sequence[str]
+    calibrated: int = 0  # images that the precision int8 was made with
 
 
 def make_archive(request: ArchiveRequest) -> Path:
@@ -56,17 +69,22 @@ def make(request: ArchiveRequest) -> Made:
     """
     if request.options.engine == "detectron2":
         check_detectron2()
+    if request.options.engine == "openvino":
+        openvino()
     tree = load_merged_yaml(request.config)
     config = parse_config(tree)
     check_sha256(request.weights)
     network = build_network(config, load_checkpoint(request.weights))
-    check_runs(network, request.options.precision)
+    if request.options.engine != "openvino":  # its graph is run when it is made
+        check_runs(network, request.options.precision)
     names = class_names(config.head.num_classes, request.classes)
     samples = read_samples(request.samples) if request.samples else ()
     with tempfile.TemporaryDirectory(prefix="tensormask-archive-") as folder:
         stage = Path(folder)
         stage_content(stage, network, tree, names, samples, request)
-        return Made(pack(stage, request), config, names)
+        calibration = stage / BESIDE / CALIBRATION
+        calibrated = len(calibration.read_text().splitlines()) if calibration.exists() else 0
+        return Made(pack(stage, request), config, names, calibrated)
 
 
 def check_runs(network: TensorMask, precision: str) -> None:

@@ -3,7 +3,7 @@
 All strategies give the same numbers. They differ in how many operations they take, and in how many pieces.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -83,6 +83,20 @@ class OnlyWhereNeeded:
         return _logits_in_areas(head, features, candidates, areas)
 
 
+def masks_from_towers(head: TensorMaskHead, towers: Sequence[Tensor], candidates: Candidates) -> list[Tensor]:
+    """The mask logits of one image's candidates, from mask towers that are computed already.
+
+    Args:
+        towers: per level (1, MASK_CHANNELS, H, W), finest first.
+
+    Returns:
+        Per candidate float32 (M, M), M by level and anchor size.
+    """
+    areas = list(_small_areas(head, candidates, _shapes(towers)))
+    [masks] = _logits_from_towers(head, dict(enumerate(towers)), [candidates], areas)
+    return masks
+
+
 @dataclass(frozen=True)
 class MaskArea:
     """A part of a level's mask map, and the masks that are made from it."""
@@ -117,7 +131,6 @@ def _logits_in_areas(
     head: TensorMaskHead, features: list[Tensor], candidates: list[Candidates], areas: Sequence[MaskArea]
 ) -> list[list[Tensor]]:
     """Per image and candidate its mask logits. The mask towers run only on what the areas need of them."""
-    masks: list[list[Tensor]] = [[each.scores.new_empty(0)] * len(each) for each in candidates]
     shapes = _shapes(features)
     needed: dict[int, list[Region]] = {}
     for area in areas:
@@ -127,6 +140,18 @@ def _logits_in_areas(
         level: head.mask_tower(features[level], merged(np.array(regions), head.config.num_convs, *shapes[level]))
         for level, regions in needed.items()
     }
+    return _logits_from_towers(head, towers, candidates, areas)
+
+
+def _logits_from_towers(
+    head: TensorMaskHead, towers: Mapping[int, Tensor], candidates: list[Candidates], areas: Sequence[MaskArea]
+) -> list[list[Tensor]]:
+    """Per image and candidate its mask logits.
+
+    Args:
+        towers: by level, computed at least where the areas need them.
+    """
+    masks: list[list[Tensor]] = [[each.scores.new_empty(0)] * len(each) for each in candidates]
     for area in areas:
         mask_features = head.mask_features(towers, area.level, area.region)  # (N, MASK_CHANNELS, h, w)
         for image, indices in enumerate(area.indices):
@@ -163,5 +188,5 @@ def _of_level(candidates: list[Candidates], level: int) -> list[Tensor]:
     return [(each.levels == level).nonzero(as_tuple=True)[0] for each in candidates]
 
 
-def _shapes(features: list[Tensor]) -> list[tuple[int, int]]:
+def _shapes(features: Sequence[Tensor]) -> list[tuple[int, int]]:
     return [(feature.shape[2], feature.shape[3]) for feature in features]

@@ -1,12 +1,13 @@
 """The whole network: backbone, head, detections and their masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
 from tensormask_server.network.anchors import cell_anchors
+from tensormask_server.network.before_selection import ConvolutionMaps
 from tensormask_server.network.config import TensorMaskConfig
 from tensormask_server.network.detection import (
     Candidates,
@@ -14,11 +15,12 @@ from tensormask_server.network.detection import (
     Selection,
     best_locations,
     candidates_at,
+    deltas_of,
     detect,
 )
 from tensormask_server.network.fpn import build_backbone
 from tensormask_server.network.head import TensorMaskHead
-from tensormask_server.network.strategies import OnlyWhereNeeded, Strategy
+from tensormask_server.network.strategies import OnlyWhereNeeded, Strategy, masks_from_towers
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class TensorMask(nn.Module):
         super().__init__()
         self.config = config
         self.strategy: Strategy = OnlyWhereNeeded()
+        self.graph: Callable[[Tensor], ConvolutionMaps] | None = None
         self.backbone = build_backbone(config.backbone, config.fpn)
         self.head = TensorMaskHead(config.head, config.anchors, config.fpn.out_channels)
         self.stride = config.backbone.feature_maps[-1].stride  # the sides of images are multiples of it
@@ -53,6 +56,8 @@ class TensorMask(nn.Module):
         Returns:
             For each image its detections, best score first, in pixels of `images`.
         """
+        if self.graph is not None:
+            return [self._output_of_graph(images[i : i + 1], each) for i, each in enumerate(selections)]
         features = self.features(images)  # per level (N, C, H, W)
         class_logits = self.head.class_logits(features)  # per level (N, A·K, H, W)
         outputs: list[NetworkOutput] = []
@@ -65,6 +70,27 @@ class TensorMask(nn.Module):
         """The head's input, per level (N, C, H, W), finest first."""
         pyramid = self.backbone(images)
         return [pyramid[name] for name in self.config.head.in_features]
+
+    def use_graph(self, graph: Callable[[Tensor], ConvolutionMaps]) -> None:
+        """Lets another program compute the convolutions, and frees the layers that it has.
+
+        Args:
+            graph: computes what `Convolutions` of this network does. An nn.Module is checked by `finite_layers`, too.
+        """
+        self.graph = graph
+        del self.backbone
+        for name in ("cls_subnet", "cls_score", "bbox_subnet", "bbox_pred", "mask_subnet"):
+            if hasattr(self.head, name):  # without MASK_ON there is no mask_subnet
+                delattr(self.head, name)
+
+    def _output_of_graph(self, image: Tensor, selection: Selection) -> NetworkOutput:
+        """The detections of one image, (1, 3, H, W), from the maps of `graph`."""
+        assert self.graph is not None
+        maps = self.graph(image)
+        deltas_at = deltas_of([deltas[0] for deltas in maps.box_deltas])
+        candidates = self._detect([logits[0] for logits in maps.class_logits], deltas_at, selection)
+        masks = masks_from_towers(self.head, maps.mask_towers, candidates) if maps.mask_towers else None
+        return NetworkOutput(candidates, masks)
 
     def _outputs(
         self, features: list[Tensor], class_logits: list[Tensor], selections: Sequence[Selection]

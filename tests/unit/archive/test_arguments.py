@@ -68,3 +68,12 @@ def test_a_value_that_cannot_be_used_is_named(
     with pytest.raises(SystemExit):
         options_of(*arguments)
     assert message in capsys.readouterr().err
+
+
+def test_openvino_is_for_cpus_and_int8_needs_images(tmp_path: Path) -> None:
+    assert options_of("--engine", "openvino").device == "cpu"
+    for arguments in (("--precision", "int8"), ("--calibrate", str(tmp_path))):
+        with pytest.raises(ArchiveError, match=r"--calibrate is .*; expected a folder of images with --precision int8"):
+            options_of("--engine", "openvino", *arguments)
+    with pytest.raises(ArchiveError, match="--precision is 'int8'; expected one of float32, bfloat16, float16"):
+        options_of("--precision", "int8", "--calibrate", str(tmp_path))
