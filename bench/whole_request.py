@@ -38,12 +38,15 @@ def main() -> None:
 
 def measure(height: int = 480, width: int = 640, rounds: int = 5) -> Table:
     body = json.dumps({"img_data": image_of(height, width).transpose(2, 0, 1).tolist()}).encode()
-    everywhere = published_predictor(min_size=0, winograd=False)
+    everywhere = published_predictor(min_size=0, winograd=False, fused=False)
     everywhere.network.strategy = Everywhere()
     predictors = {
-        "float32, everywhere, channels first": channels_first(published_predictor(min_size=0, winograd=False)),
+        "float32, everywhere, channels first": channels_first(
+            published_predictor(min_size=0, winograd=False, fused=False)
+        ),
         "+ channels last": everywhere,
-        "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False),
+        "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False, fused=False),
+        "+ ReLUs and additions in the convolutions": published_predictor(min_size=0, winograd=False),
         "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
         "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
     }

@@ -19,7 +19,7 @@ def activated(convolution: nn.Module, x: Tensor, added: Tensor | None = None) ->
     Args:
         convolution: with its norm.
         x: (N, C, H, W).
-        added: of the result's shape; None: nothing.
+        added: of the result's shape, and not needed any more: the result may be written there. None: nothing.
     """
     if isinstance(convolution, Activated):
         return convolution.activated(x, added)
@@ -27,6 +27,10 @@ def activated(convolution: nn.Module, x: Tensor, added: Tensor | None = None) ->
     if added is not None:
         y += added
     return F.relu_(y)
+
+
+class OnlyWeights(nn.Conv2d):
+    """A convolution that never runs as such. Others read its weights, so nothing may replace it."""
 
 
 class Tower(nn.Sequential):

@@ -16,6 +16,7 @@ from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import graphs_for
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.onednn import pack_convolutions
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.options import GPU_BATCH_SIZE
@@ -81,7 +82,9 @@ class Predictor:
     `load_predictor` makes one. The class has the interface of `Engine`.
     """
 
-    def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True):
+    def __init__(
+        self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True, fused: bool = True
+    ):
         """Prepares the network in place: folds its norms, converts its convolutions, and moves it to the device.
 
         Args:
@@ -89,6 +92,7 @@ class Predictor:
             dtype: of the convolutions.
             winograd: whether a CPU in float32 computes most 3×3 convolutions with a quarter of the multiplications
                 (see `network.winograd`).
+            fused: whether a CPU computes convolutions together with what follows them (see `network.onednn`).
 
         Warns:
             SlowPrecisionWarning: the device is a CPU that emulates the dtype.
@@ -101,6 +105,8 @@ class Predictor:
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
         if winograd and device.type == "cpu" and dtype == torch.float32:
             use_winograd(network)
+        if fused and device.type == "cpu":
+            pack_convolutions(network)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.dtype = dtype
