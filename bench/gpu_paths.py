@@ -15,7 +15,7 @@ from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs, graphs_for, record_nothing
 from tensormask_server.network.strategies import Everywhere
 from tensormask_server.options import GPU_BATCH_SIZE
-from tensormask_server.prediction import batched_pasting
+from tensormask_server.prediction import batched_pasting, pasting_kernels
 from tensormask_server.prediction.batched import BatchedPrediction
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import normalised_batch
@@ -119,7 +119,7 @@ def counts(predictor: Predictor, images: list[np.ndarray]) -> tuple[int, int]:
     with ExitStack() as stack:
         copies = [
             stack.enter_context(patch.object(module, "to_host", wraps=module.to_host))
-            for module in (batched_selection, batched_pasting)
+            for module in (batched_selection, batched_pasting, pasting_kernels)
         ]
         operations = stack.enter_context(Operations())
         predictor(images, options)

@@ -1,7 +1,9 @@
 """Trains the demo's network in a given time: python -m demo.timed_training --out DIR --minutes 8
 
-It composes the images, trains, measures AP, and writes the weights and a table. demo/train_gpu.sh calls it on a machine
-with a GPU. It needs the drawings of demo/output/emoji, or npm to fetch them.
+It composes the images, trains, and writes the weights and a table. Of the last weights, their moving average, and the
+mean of the last ones and the start's, those with the highest mask AP on images of the training's designs become
+weights.pkl. demo/train_gpu.sh calls it on a machine with a GPU. It needs the drawings of demo/output/emoji, or npm to
+fetch them.
 """
 
 import argparse
@@ -19,11 +21,13 @@ from typing import Any
 
 import torch
 import yaml
-from tensormask_server.arguments import weight, whole_number
+from tensormask_server.arguments import fraction, weight, whole_number
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
 from tensormask_server.printable import printable
 
+from bench.scores import Scores
 from bench.tables import Table
+from demo.candidates import best, score_candidates, write_candidates
 from demo.dataset import EMOJI_CACHE, write_dataset
 from demo.emoji import TRAINING_DESIGNS, VALIDATION_DESIGNS
 from training.files import CONFIG, WEIGHTS
@@ -32,7 +36,11 @@ from training.report import METRICS, PERIOD
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_STEPS = 3 * PERIOD  # of which the speed is measured; they belong to the training
 START_SECONDS = 15  # for a process to import torch and to read the annotations
-VALIDATION_SECONDS = 0.2  # for an image: its detections, and its share of the scores
+SCORE_SECONDS = 0.06  # for an image: its detections by each of the candidates, and its share of the scores
+SHARED_MEMORY = Path("/dev/shm")  # through which the processes that read images hand batches over
+BATCHES_AHEAD = 3  # of each process: two that are made, and one that is used
+IMAGE_BYTES = 2_600_000  # of an image of 768 × 768 pixels with the bits of a dozen masks
+SELECTION_SEED = 901  # of images that no training sees, of the designs that it sees
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, of_training = _trained(options, work, end)
         if status:
             return status
-        for name in (WEIGHTS, CONFIG, METRICS):
-            shutil.copy(work / "trained" / name, options.out)
-    lines = _metrics(options.out)
+        shutil.copy(work / "trained" / METRICS, options.out)
+        start = time.monotonic()
+        candidates = write_candidates(work / "trained", options.weights, options.out)
+        scored = score_candidates(
+            options.out / CONFIG, candidates, work / "selection", work / "val", _device(options), options.workers
+        )
+        number = f"{options.selection_images} and {options.validation_images} images"
+        spent += [*of_training, Spent("scores", time.monotonic() - start, f"of {len(candidates)} weights on {number}")]
+    chosen = best(scored)
+    shutil.copy(options.out / f"{chosen.name}.pkl", options.out / WEIGHTS)
     table = Table("training", "The demo's network, trained in a given time", ("", "", ""), _machine(options))
-    table.rows = [(each.part, f"{each.seconds:.0f} s", each.note) for each in (*spent, *of_training)]
-    for name in ("box AP", "box AP50", "mask AP", "mask AP50"):
-        values = [line[name] for line in lines if line.get(name) is not None]
-        table.rows.append((name, f"{values[-1]:.1f}" if values else "–", f"on {options.validation_images} images"))
+    table.rows = [(each.part, f"{each.seconds:.0f} s", each.note) for each in spent]
+    for each in scored:
+        note = "written as weights.pkl" if each is chosen else ""
+        table.rows.append((each.name, f"{_points(each.selection)}; {_points(each.validation)}", note))
     table.show()
     (options.out / "table.md").write_text(f"{table.title}. {table.note}\n\n{table.markdown()}\n", encoding="utf-8")
     return 0
@@ -79,6 +94,12 @@ def _fault(options: argparse.Namespace) -> str:
             f"{printable(options.emoji)} lacks the drawings of {absent} of {len(designs)} designs, and there is no npm "
             "to fetch them; copy the folder demo/output/emoji from a machine that has composed images"
         )
+    needed = BATCHES_AHEAD * options.workers * options.batch * IMAGE_BYTES
+    if SHARED_MEMORY.exists() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        return (
+            f"{SHARED_MEMORY} has {free >> 20} MB free, and {options.workers} processes keep batches of {needed >> 20} "
+            "MB there; give a lower number of --workers"
+        )
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,10 +109,15 @@ def _fault(options: argparse.Namespace) -> str:
 
 def _composed(options: argparse.Namespace, work: Path) -> Spent:
     start = time.monotonic()
-    for split, count in (("train", options.images), ("val", options.validation_images)):
-        sizes = tuple(options.size)
-        write_dataset(work / split, split, count, sizes, options.seed, options.workers, options.emoji)
-    note = f"{options.images} and {options.validation_images} images in {options.workers} processes"
+    sizes = tuple(options.size)
+    for name, split, count, seed in (
+        ("train", "train", options.images, options.seed),
+        ("selection", "train", options.selection_images, SELECTION_SEED),
+        ("val", "val", options.validation_images, options.seed),
+    ):
+        write_dataset(work / name, split, count, sizes, seed, options.workers, options.emoji)
+    number = f"{options.images}, {options.selection_images} and {options.validation_images} images"
+    note = f"{number} in {options.workers} processes"
     return Spent("composing", time.monotonic() - start, note)
 
 
@@ -110,17 +136,17 @@ def _trained(options: argparse.Namespace, work: Path, end: float) -> tuple[int, 
         return status, []
     first = time.monotonic()
     step = _seconds_per_step(_metrics(work / "trained"))
-    for_training = end - first - START_SECONDS - VALIDATION_SECONDS * options.validation_images
+    for_scores = 1.5 * START_SECONDS + SCORE_SECONDS * (options.selection_images + options.validation_images)
+    for_training = end - first - START_SECONDS - for_scores
     more = max(1, int(for_training / step))
-    validate = ["--validate", work / "val", "--every", options.first_steps + more]
     # a step may turn out slower; then the training ends in time, and its last learning rate is higher
-    in_time = ["--minutes", f"{max(for_training, step) / 60:.4f}"]
-    status = _training(options, work, options.first_steps + more, [*validate, *in_time])
+    in_time: list[object] = ["--minutes", f"{max(for_training, step) / 60:.4f}"]
+    status = _training(options, work, options.first_steps + more, in_time)
     done = _metrics(work / "trained")[-1]["iteration"]
     speed = f"{1000 * step:.0f} ms a step of {options.batch} images, {options.batch / step:.1f} images a second"
     return status, [
         Spent("first steps", first - start, f"{options.first_steps} steps: {speed}"),
-        Spent("training and validation", time.monotonic() - first, f"until step {done}"),
+        Spent("training", time.monotonic() - first, f"until step {done}"),
     ]
 
 
@@ -129,6 +155,7 @@ def _training(options: argparse.Namespace, work: Path, iterations: int, more: li
     tree = load_merged_yaml(options.config)
     tree["SOLVER"] = {**tree.get("SOLVER", {}), "IMS_PER_BATCH": options.batch, "BASE_LR": options.rate}
     tree["SOLVER"] |= {"MAX_ITER": iterations, "CHECKPOINT_PERIOD": 500, "LR_SCHEDULER_NAME": "WarmupCosineLR"}
+    tree["SOLVER"] |= {"WARMUP_ITERS": options.warmup}
     config = work / "config.yaml"
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     launch: list[object] = [sys.executable, "-P", "-m"]
@@ -139,6 +166,7 @@ def _training(options: argparse.Namespace, work: Path, iterations: int, more: li
     command = [*launch, "training", "--config", config, "--data", work / "train", "--out", work / "trained"]
     command += ["--workers", max(1, options.workers // options.gpus - 1), "--precision", options.precision]
     command += ["--optimizer", "adamw", "--semantic-weight", 1, "--name-weight", 0.5, "--seed", options.seed]
+    command += ["--average-decay", options.average_decay]
     for name in ("device", "weights"):
         command += [f"--{name}", value] if (value := getattr(options, name)) else []
     paths = [str(ROOT), str(ROOT / "handler"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -157,6 +185,16 @@ def _seconds_per_step(lines: list[dict[str, Any]]) -> float:
     return max(float(last["seconds"] - first["seconds"]), 1e-3) / int(last["iteration"] - first["iteration"])
 
 
+def _points(scores: Scores) -> str:
+    """Mask AP or else box AP, and AP50, in percent."""
+    ap = scores.boxes if scores.masks is None else scores.masks
+    return f"{100 * ap.ap:.1f} (AP50 {100 * ap.ap50:.1f})"
+
+
+def _device(options: argparse.Namespace) -> str:
+    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _machine(options: argparse.Namespace) -> str:
     on_gpu = torch.cuda.is_available() and options.device != "cpu"
     device = f"{options.gpus} × {torch.cuda.get_device_name()}" if on_gpu else "CPU"
@@ -173,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=weight, default=8.0, help="for everything (default: %(default)s)")
     add("--images", type=positive, default=12_000, help="to train on (default: %(default)s)")
     add("--validation-images", type=positive, default=300, help="(default: %(default)s)")
+    add("--selection-images", type=positive, default=200, help="that choose the weights (default: %(default)s)")
     add("--size", type=positive, nargs="+", default=[384], help="of the images' sides, in pixels (default: 384)")
     add("--seed", type=whole_number(0), default=1, help="(default: %(default)s)")
     add("--workers", type=positive, default=os.cpu_count() or 1, help="processes (default: one for each core)")
@@ -183,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, help="to start from, such as demo/model/weights.pkl (default: random weights)")
     add("--batch", type=positive, default=16, help="images of a step (default: %(default)s)")
     add("--rate", type=weight, default=0.001, help="the highest learning rate (default: %(default)s)")
+    add("--warmup", type=whole_number(0), default=150, help="steps of a lower learning rate (default: %(default)s)")
+    add("--average-decay", type=fraction, default=0.999, help="of the weights' average (default: %(default)s)")
     add("--first-steps", type=positive, default=FIRST_STEPS, help="that measure the speed (default: %(default)s)")
     add("--emoji", type=Path, default=EMOJI_CACHE, metavar="FOLDER", help="of the drawings (default: demo's output)")
     return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 
 try:
     import torch
-    from tensormask_server.arguments import weight, whole_number
+    from tensormask_server.arguments import fraction, weight, whole_number
     from tensormask_server.model_files.checkpoint import CheckpointError
     from tensormask_server.model_files.key_reader import ConfigError
     from tensormask_server.prediction.cpu import warn_if_emulated
@@ -69,6 +69,12 @@ def main() -> None:
         "--every", type=whole_number(1), metavar="N", help="iterations between validations; left out: each checkpoint"
     )
     parser.add_argument(
+        "--average-decay",
+        type=fraction,
+        metavar="D",
+        help="also writes average.pkl, the moving average of the weights, such as 0.999; left out: there is none",
+    )
+    parser.add_argument(
         "--minutes",
         type=weight,
         metavar="M",
@@ -103,6 +109,7 @@ def main() -> None:
         name_weight=args.name_weight,
         validate=args.validate,
         every=args.every,
+        average_decay=args.average_decay,
         minutes=args.minutes,
     )
     try:

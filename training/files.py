@@ -14,14 +14,17 @@ from tensormask_server.regular_files import open_regular, write_whole
 from tensormask_server.same_options import check_same_options
 
 from training.losses import Losses
+from training.moving_average import MovingAverage
 from training.network import named_weights
 from training.settings import TrainingConfig
 
 STATE = "state.pth"
 WEIGHTS = "weights.pkl"
+AVERAGE = "average.pkl"
 CONFIG = "config.yaml"
 # how a training went that is older than these options
 OLDER = {
+    "--average-decay": None,
     "--name-weight": 0.0,
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
     "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
@@ -38,11 +41,13 @@ def save(
     optimizer: torch.optim.Optimizer,
     done: int,
     options: Mapping[str, object],
+    average: MovingAverage | None = None,
 ) -> None:
     """Writes the state after `done` iterations and the weights; whoever reads them finds the old or the new ones.
 
     Args:
         options: what may not change when the training continues, by name.
+        average: of the weights, which is written beside them.
 
     Raises:
         ConfigError: the weights aren't finite numbers; nothing is written.
@@ -53,6 +58,7 @@ def save(
         "optimizer": optimizer.state_dict(),
         "iteration": done,
         "options": dict(options),
+        **({} if average is None else {"average": average.state_dict()}),
     }
     weights = {name: tensor.numpy() for name, tensor in named_weights(losses.network).items()}
     if not all(np.isfinite(array).all() for array in weights.values()):
@@ -61,6 +67,8 @@ def save(
             "lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS"
         )
     write_weights(out / WEIGHTS, weights)
+    if average is not None:
+        write_weights(out / AVERAGE, {name: each.cpu().numpy() for name, each in average.state_dict().items()})
     write_whole(out / CONFIG, lambda file: file.write(yaml.safe_dump(dict(config.tree)).encode()))
     # last, so that a training that is killed before it makes the weights again
     write_whole(out / STATE, lambda file: torch.save(state, file))
@@ -79,7 +87,13 @@ def write_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     write_whole(path, lambda file: file.write(pickle.dumps(content, protocol=4)))
 
 
-def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options: Mapping[str, object]) -> int:
+def resume(
+    out: Path,
+    losses: Losses,
+    optimizer: torch.optim.Optimizer,
+    options: Mapping[str, object],
+    average: MovingAverage | None = None,
+) -> int:
     """Puts a saved state back, if there is one.
 
     Returns:
@@ -101,7 +115,11 @@ def resume(out: Path, losses: Losses, optimizer: torch.optim.Optimizer, options:
     check_same_options(out, before, options, "--out")
     try:
         losses.load_state_dict(state["losses"])
+        for saved, group in zip(state["optimizer"]["param_groups"], optimizer.param_groups, strict=True):
+            saved["fused"] = group.get("fused")  # which the device decides
         optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"{printable(out)} has a training of another network: {_short(error)}; go on with its {CONFIG}, or name "

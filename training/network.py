@@ -91,6 +91,18 @@ def in_channels_last(network: nn.Module) -> None:
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
+def lay_out_gradients(network: nn.Module) -> None:
+    """Gives each gradient the strides of its weights, as fused optimizers want. They differ along axes of length 1."""
+    for parameter in network.parameters():
+        gradient = parameter.grad
+        if gradient is not None and gradient.stride() != parameter.stride():
+            sides = [axis for axis, length in enumerate(parameter.shape) if length > 1]
+            if all(gradient.stride(axis) == parameter.stride(axis) for axis in sides):
+                parameter.grad = gradient.as_strided(parameter.shape, parameter.stride())
+            else:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+
+
 def named_weights(network: nn.Module) -> dict[str, Tensor]:
     """The entries that a detectron2 file holds, on the host."""
     entries = network.state_dict()

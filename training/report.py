@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
 from bench.evaluate import table
@@ -38,7 +37,7 @@ class Report:
         self._done = done
         self._rate = 0.0
         self._summed = 0
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, float] = {}
         self._started = time.monotonic()
         if is_shown:
             out.mkdir(parents=True, exist_ok=True)
@@ -46,12 +45,12 @@ class Report:
             self._events = event_files(out, done)
             self._bar = tqdm(total=total, initial=done, unit="step", smoothing=0.05, dynamic_ncols=True)
 
-    def add(self, rate: float, losses: Mapping[str, Tensor]) -> None:
+    def add(self, rate: float, losses: Mapping[str, float]) -> None:
         """Counts one iteration.
 
         Args:
             rate: the learning rate.
-            losses: float32 scalars.
+            losses: by name.
         """
         if not self._is_shown:
             return
@@ -93,7 +92,7 @@ class Report:
                 self._events.close()
 
     def _write(self) -> None:
-        means = {name: round(float(total) / self._summed, 4) for name, total in self._sums.items()}
+        means = {name: round(total / self._summed, 4) for name, total in self._sums.items()}
         self._bar.set_postfix(means)
         seconds = round(time.monotonic() - self._started, 1)
         line = {"iteration": self._done, "lr": self._rate, **means, "seconds": seconds}

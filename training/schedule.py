@@ -19,9 +19,11 @@ def build_optimizer(network: nn.Module, solver: SolverConfig, name: str) -> torc
         {"params": [each for each in learning if each not in norms], "weight_decay": solver.weight_decay},
         {"params": [each for each in learning if each in norms], "weight_decay": solver.weight_decay_norm},
     ]
+    # on a GPU all parameters in a few operations
+    fused = any(parameter.device.type == "cuda" for parameter in learning)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=solver.base_lr)
-    return torch.optim.SGD(groups, lr=solver.base_lr, momentum=solver.momentum)
+        return torch.optim.AdamW(groups, lr=solver.base_lr, fused=fused)
+    return torch.optim.SGD(groups, lr=solver.base_lr, momentum=solver.momentum, fused=fused)
 
 
 def learning_rate(solver: SolverConfig, iteration: int) -> float:

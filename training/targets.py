@@ -1,24 +1,30 @@
 """What each location should answer: which window learns which instance, and which box and mask it should give."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from tensormask_server.network.transfers import to_device
 from torch import Tensor
 
-from training.data import TrainingInstances
+from training.batch import TrainingInstances
 
 MOST_TIMES_LONGER = 2  # than an instance is the window that learns it
+# cells at most one stride from a point, counted along an axis from the one before it; with one more for rounding
+NEAR = torch.arange(-1, 3)
 
 
 @dataclass(frozen=True)
 class Positives:
-    """Locations of one level that a mask is assigned to, over the images of a batch; all int64 (P,)."""
+    """Locations of one level that an instance is assigned to, over the images of a batch; int64 (P,), on the host."""
 
     images: Tensor
     anchors: Tensor  # 0 … A-1
     y: Tensor
     x: Tensor
-    instances: Tensor  # of the location's image
+    instances: Tensor  # counted over all images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -28,9 +34,9 @@ class Positives:
 
 
 def assign(
-    instances: list[TrainingInstances], cell_anchors: Tensor, stride: int, smallest: Tensor, height: int, width: int
+    instances: Sequence[TrainingInstances], cell_anchors: Tensor, stride: int, smallest: Tensor, height: int, width: int
 ) -> tuple[Positives, Tensor]:
-    """Decides for each window of one level which instance it learns.
+    """Decides for each window of one level which instance it learns. It runs on the host, whatever the batch's device.
 
     A window learns the only instance that `takes` finds for it. One for which there are several is ignored: the class
     loss counts it neither as foreground nor as background.
@@ -42,18 +48,27 @@ def assign(
         height, width: of the level, in cells.
 
     Returns:
-        The windows that learn an instance, and those that are ignored, bool (N, A, H, W).
+        The windows that learn an instance, in the order image, y, x, anchor. Those that are ignored, int64 (I, 4),
+        image, anchor, y and x.
     """
-    windows = _windows(cell_anchors, stride, height, width)[..., None, :]  # (H, W, A, 1, 4)
-    located, ignored = [], []
-    for image, each in enumerate(instances):
-        taken = takes(windows, each.boxes, stride, smallest)  # (H, W, A, M)
-        number = taken.sum(dim=-1)
-        locations = torch.nonzero(taken & (number == 1)[..., None])  # (P, 4): y, x, a, instance
-        located.append(torch.nn.functional.pad(locations, (1, 0), value=image))
-        ignored.append((number > 1).permute(2, 0, 1))
-    images, y, x, anchors, matched = torch.cat(located).unbind(dim=1)
-    return Positives(images, anchors, y, x, matched), torch.stack(ignored)
+    boxes = torch.cat([each.boxes for each in instances])  # (T, 4)
+    of_image = torch.tensor([len(each.boxes) for each in instances])
+    image = torch.arange(len(instances)).repeat_interleave(of_image)  # (T,)
+    # no other window of the level is central to the box
+    near = ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).floor().long()[:, :, None] + NEAR  # (T, 2, 4), of x and of y
+    x, y = near.unbind(1)
+    corners = torch.stack((x[:, None].expand(-1, len(NEAR), -1), y[:, :, None].expand(-1, -1, len(NEAR))), dim=3)
+    windows = (corners * float(stride)).repeat(1, 1, 1, 2)[..., None, :] + cell_anchors  # (T, 4, 4, A, 4)
+    there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
+    taken = takes(windows, boxes[:, None, None, None], stride, smallest) & there[..., None]
+    instance, row, column, anchor = taken.nonzero().unbind(1)
+    found = torch.stack((image[instance], y[instance, row], x[instance, column], anchor, instance))
+    places, which, times = torch.unique(found[:4], dim=1, return_inverse=True, return_counts=True)
+    images, ys, xs, anchors = places.unbind(0)
+    matched = torch.empty_like(images).index_put_((which,), found[4])
+    once = times == 1
+    ignored = torch.stack((images, anchors, ys, xs), dim=1)[~once]
+    return Positives(*(each[once] for each in (images, anchors, ys, xs, matched))), ignored
 
 
 def takes(windows: Tensor, boxes: Tensor, stride: int, smallest: Tensor) -> Tensor:
@@ -130,11 +145,30 @@ def mask_targets(integrals: Tensor, instances: Tensor, anchors: Tensor, mask_siz
 def mask_integrals(masks: Tensor) -> Tensor:
     """Sums over all pixels above and left: uint8 (M, H, W) to float32 (M, H+1, W+1)."""
     sums = masks.to(torch.int32).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
-    return torch.nn.functional.pad(sums, (1, 0, 1, 0)).float()
+    return F.pad(sums, (1, 0, 1, 0)).float()
 
 
-def _windows(cell_anchors: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """A level's windows, float32 (H, W, A, 4), x0 y0 x1 y1 in pixels."""
-    y, x = (torch.arange(length, device=cell_anchors.device) * float(stride) for length in (height, width))
-    cells = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=2)  # (H, W, 2)
-    return cells.repeat(1, 1, 2)[:, :, None] + cell_anchors
+def class_labels(masks: Tensor, instances: Sequence[TrainingInstances], nothing: int) -> Tensor:
+    """The class of each pixel; where masks overlap, that of the last one.
+
+    Args:
+        masks: uint8 (T, P), of the instances of all N images at P places of their image.
+        instances: of each image.
+        nothing: the label of a place that no mask covers.
+
+    Returns:
+        int64 (N, P).
+    """
+    counts = [len(each.classes) for each in instances]
+    starts = np.cumsum([0, *counts])
+    most = max(1, *counts)
+    members = np.full((len(counts), most), len(masks))  # rows of the masks, and of one without a pixel behind them
+    labels = np.full((len(counts), most + 1), nothing)  # by the number of the last mask of the image, from 1 on
+    for image, (start, each) in enumerate(zip(starts, instances, strict=False)):
+        members[image, : counts[image]] = start + np.arange(counts[image])
+        labels[image, 1 : counts[image] + 1] = each.classes.numpy()
+    rows, names = to_device([members.astype(np.int64), labels.astype(np.int64)], masks.device)
+    of_images = F.pad(masks, (0, 0, 0, 1)).index_select(0, rows.flatten()).view(*members.shape, -1)  # (N, M, P)
+    numbers = torch.arange(1, most + 1, dtype=torch.int16, device=masks.device)
+    last = (of_images * numbers[:, None]).amax(dim=1)  # (N, P)
+    return names.gather(1, last.long())

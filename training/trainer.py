@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from training import files
+from training.batch import Batch
 from training.coco_folder import CocoFolder
-from training.data import Batch, Batches
+from training.data import Batches
 from training.first_few import first_few
 from training.image_files import check_image_files
-from training.losses import Losses
-from training.network import in_channels_last, network_to_train
+from training.losses import Losses, on_host
+from training.moving_average import MovingAverage
+from training.network import in_channels_last, lay_out_gradients, network_to_train
 from training.report import Report
 from training.sampling import repeat_factors
 from training.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -56,6 +58,7 @@ class Run:
     name_weight: float = 0.0  # of the loss by which classes compete
     validate: Path | None = None  # a folder in COCO's format, on which the network is scored
     every: int | None = None  # iterations between these scores; None: at each checkpoint
+    average_decay: float | None = None  # of the weights' moving average, which is written too; None: there is none
     minutes: float | None = None  # after which the training stops; None: at MAX_ITER
 
 
@@ -92,7 +95,8 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
     criterion = Losses(network, config.losses, run.semantic_weight, run.name_weight).to(device)
     optimizer = build_optimizer(criterion, config.solver, run.optimizer)
     options = _fixed_options(config, run, data)
-    done = files.resume(run.out, criterion, optimizer, options)
+    average = None if run.average_decay is None else MovingAverage(network, run.average_decay)
+    done = files.resume(run.out, criterion, optimizer, options, average)
     if _is_first():
         if done:
             start_lines = [
@@ -118,19 +122,25 @@ def train(config: TrainingConfig, run: Run) -> TensorMask:
         batch_size=None,
         sampler=range(done, config.solver.max_iter),
         num_workers=run.workers,
-        prefetch_factor=4 if run.workers else None,
+        pin_memory=device.type == "cuda",
     )
     with closing(Report(run.out, done, config.solver.max_iter, is_shown=_is_first())) as report:
         for iteration, batch in enumerate(loader, start=done):
             rate = learning_rate(config.solver, iteration)
             set_learning_rate(optimizer, rate)
             batch_losses = _compute_losses(learner, batch.to(device), run.precision)
-            _check_finite(batch_losses, batch, iteration, run.out)
-            _step(learner, optimizer, batch_losses, config.solver.clip_norm)
-            report.add(rate, {name: loss.detach() for name, loss in batch_losses.items()})
+            values_of_losses = on_host(batch_losses)
+            optimizer.zero_grad()
+            torch.autograd.backward(list(batch_losses.values()))
+            values = values_of_losses()
+            _check_finite(values, batch.names, iteration, run.out)
+            _step(learner, optimizer, config.solver.clip_norm)
+            if average is not None:
+                average.update(iteration)
+            report.add(rate, values)
             is_last = iteration + 1 == config.solver.max_iter or _is_over(end, device)
             if (is_last or (iteration + 1) % config.solver.checkpoint_period == 0) and _is_first():
-                files.save(run.out, config, criterion, optimizer, iteration + 1, options)
+                files.save(run.out, config, criterion, optimizer, iteration + 1, options, average)
             if validation is not None and (is_last or (iteration + 1) % every == 0):
                 validated = validation(network, device)
                 report.add_validation(validated, keep_best(run.out, network, validated.scores, iteration + 1))
@@ -158,6 +168,7 @@ def _fixed_options(config: TrainingConfig, run: Run, data: CocoFolder) -> dict[s
         "--seed": run.seed,
         "--semantic-weight": run.semantic_weight,
         "--name-weight": run.name_weight,
+        "--average-decay": run.average_decay,
         "SOLVER.IMS_PER_BATCH": config.solver.images_per_batch,
         "instances.json": data.sha256,
         **_sampling_options(config.sampling, data),
@@ -181,13 +192,12 @@ def _compute_losses(learner: nn.Module, batch: Batch, precision: str) -> dict[st
     return losses
 
 
-def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: Path) -> None:
+def _check_finite(values: Mapping[str, float], image_names: Sequence[str], iteration: int, out: Path) -> None:
     """Checks the losses before a step is made with them, which would spoil the weights."""
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
     wrong = [f"the {name} loss is {value}" for name, value in values.items() if not math.isfinite(value)]
     if not wrong:
         return
-    names = first_few([printable(name, 60) for name in batch.names], MOST_IMAGES)
+    names = first_few([printable(name, 60) for name in image_names], MOST_IMAGES)
     kept = "keeps the weights of its last checkpoint" if (out / files.WEIGHTS).exists() else "has no weights yet"
     raise TrainingStopped(
         f"iteration {iteration + 1}: {', '.join(wrong)}, on the images {names}. {printable(out)} {kept}. Lower "
@@ -195,11 +205,8 @@ def _check_finite(losses: dict[str, Tensor], batch: Batch, iteration: int, out: 
     )
 
 
-def _step(
-    learner: nn.Module, optimizer: torch.optim.Optimizer, losses: dict[str, Tensor], clip_norm: float | None
-) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(list(losses.values()))
+def _step(learner: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+    lay_out_gradients(learner)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.parameters(), clip_norm)
     optimizer.step()
@@ -246,11 +253,10 @@ def _is_over(end: float, device: torch.device) -> bool:
     Args:
         end: of the training, in seconds on the monotonic clock; infinite if it has no limit.
     """
-    if end == math.inf:
-        return False
+    if end == math.inf or not distributed.is_initialized():
+        return time.monotonic() >= end
     over = torch.tensor(time.monotonic() >= end, dtype=torch.uint8, device=device)
-    if distributed.is_initialized():
-        distributed.broadcast(over, 0)
+    distributed.broadcast(over, 0)
     return bool(over)
 
 

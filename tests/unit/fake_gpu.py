@@ -27,6 +27,11 @@ def fake_gpu(returns: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch) -
     def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
         return [torch.empty(each.shape, dtype=DTYPES[each.dtype], device=device) for each in arrays]
 
+    def images_to_device(
+        images: Sequence[np.ndarray], height: int, width: int, device: torch.device, *_: Any
+    ) -> Tensor:
+        return torch.empty((len(images), height, width, 3), dtype=torch.uint8, device=device)
+
     def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:
         given = returns.pop(0)
         for tensor, array in zip(tensors, given, strict=True):
@@ -36,6 +41,7 @@ def fake_gpu(returns: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patched, FakeTensorMode() as mode, torch.no_grad():
         for module in (batched, batched_masks, batched_pasting, batched_selection):
             patched.setattr(module, "to_device", to_device)
+        patched.setattr(batched, "images_to_device", images_to_device)
         for module in (batched_pasting, batched_selection):
             patched.setattr(module, "to_host", to_host)
         # a torch without CUDA can't pad a fake tensor of CUDA, nor index it by brackets

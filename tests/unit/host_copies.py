@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from tensormask_server.network import batched_selection
-from tensormask_server.prediction import batched_pasting
+from tensormask_server.prediction import batched_pasting, pasting_kernels
 from torch import Tensor
 
 
@@ -15,7 +15,7 @@ def recorded_returns(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[np.n
     """Records what each copy to the host gives."""
     returns: list[list[np.ndarray]] = []
     with monkeypatch.context() as patched:
-        for module in (batched_selection, batched_pasting):
+        for module in (batched_selection, batched_pasting, pasting_kernels):
             to_host = module.to_host
 
             def recording(tensors: Sequence[Tensor]) -> list[np.ndarray]:

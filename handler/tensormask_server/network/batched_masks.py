@@ -83,10 +83,12 @@ class BatchedMasks:
         for first in range(0, len(detections), most):
             images = slice(first, first + most)
             before = sum(map(len, detections[:first]))
-            groups += self._make([tower[images] for tower in towers], _Flat.of(detections[images], before, self.head))
+            groups += self._make(
+                [tower[images] for tower in towers], FlatCells.of(detections[images], before, self.head)
+            )
         return GroupedMasks(groups, PAD_VALUE if self.head.config.aligned_on else 0.0)
 
-    def _natural(self, towers: Sequence[Tensor], flat: "_Flat") -> Iterator[MaskGroup]:
+    def _natural(self, towers: Sequence[Tensor], flat: "FlatCells") -> Iterator[MaskGroup]:
         shapes = [(tower.shape[2], tower.shape[3]) for tower in towers]
         windows = [part for each in flat.groups() for part in self._windows(flat, *each, shapes)]
         there = iter(to_device([array for each in windows for array in each.arrays()], towers[0].device))
@@ -108,7 +110,7 @@ class BatchedMasks:
         features = self.head.mask_features(dict(enumerate(towers)), level, Region(0, 0, height, width))
         return F.linear(features.permute(0, 2, 3, 1).float(), self._weights, self._biases)
 
-    def _local(self, towers: Sequence[Tensor], flat: "_Flat") -> Iterator[MaskGroup]:
+    def _local(self, towers: Sequence[Tensor], flat: "FlatCells") -> Iterator[MaskGroup]:
         """The channels at the cells are the masks."""
         groups = list(flat.groups())
         cells = [np.stack((flat.images, flat.y, flat.x))[:, members] for _, _, members in groups]
@@ -120,7 +122,12 @@ class BatchedMasks:
             yield MaskGroup(members + flat.before, logits.view(-1, size, size))
 
     def _windows(
-        self, flat: "_Flat", level: int, size_index: int, members: np.ndarray, shapes: Sequence[tuple[int, int]]
+        self,
+        flat: "FlatCells",
+        level: int,
+        size_index: int,
+        members: np.ndarray,
+        shapes: Sequence[tuple[int, int]],
     ) -> Iterator[_Windows]:
         scale, mask_size = self.head.mask_scale(level), self.head.mask_sizes[size_index]
         between = _is_between(self.head, level, size_index)
@@ -160,7 +167,7 @@ class BatchedMasks:
 
 
 @dataclass(frozen=True)
-class _Flat:
+class FlatCells:
     """The detections of some images of a batch, one after the other."""
 
     before: int  # how many detections the images before these have
@@ -171,7 +178,7 @@ class _Flat:
     x: np.ndarray  # int64 (D,)
 
     @classmethod
-    def of(cls, detections: Sequence[HostCandidates], before: int, head: TensorMaskHead) -> "_Flat":
+    def of(cls, detections: Sequence[HostCandidates], before: int, head: TensorMaskHead) -> "FlatCells":
         levels, anchors, y, x = (
             np.concatenate([getattr(each, name) for each in detections]) for name in ("levels", "anchors", "y", "x")
         )

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from tensormask_server.network.dense import DenseMaps
 from tensormask_server.network.detection import TRIED_FIRST, Candidates, Selection, non_maximum_suppression
+from tensormask_server.network.kernels import Kernels
 from tensormask_server.network.places import Places
+from tensormask_server.network.selection_kernels import kept_by_kernels
 from tensormask_server.network.transfers import packed_bits, to_device, to_host
 
 # candidates whose overlaps are computed on the device, each with each: more would take too much memory
@@ -41,7 +43,7 @@ class HostCandidates:
 
 
 def batched_detections(
-    maps: DenseMaps, places: Places, selections: Sequence[Selection], topk: int
+    maps: DenseMaps, places: Places, selections: Sequence[Selection], topk: int, kernels: Kernels | None = None
 ) -> list[HostCandidates]:
     """Selects the detections of each image (docs/NETWORK.md, section 7).
 
@@ -51,18 +53,17 @@ def batched_detections(
         maps: of N images.
         selections: one per image.
         topk: the most locations of an image that are tried.
+        kernels: of `selection_kernels`; None: operations of torch take their place.
     """
     maps = _of_classes(maps, places, selections)
     num_classes = maps.class_logits.shape[2] // places.num_anchors
     topk = min(topk, maps.class_logits[0].numel())
     first = min(TRIED_FIRST * max(each.max_detections for each in selections), topk, MOST_OVERLAPS)
     best = _best_locations(maps, first, num_classes)
-    overlaps = _overlaps(best, [each.nms_threshold for each in selections], places.bit_values)
-    locations, scores, boxes, bits = to_host([best.locations, best.scores, best.boxes, overlaps])
+    locations, scores, boxes, kept_of_images = _suppressed_first(best, selections, places, kernels)
     found: list[HostCandidates | None] = []
-    for i, selection in enumerate(selections):
+    for i, (selection, kept) in enumerate(zip(selections, kept_of_images, strict=True)):
         valid = int(np.count_nonzero(scores[i] > selection.score_threshold))  # scores fall
-        kept = _greedy(bits[i], valid, selection.max_detections)
         enough = len(kept) == selection.max_detections or valid < first or first == topk
         chosen = locations[i, kept], scores[i, kept], boxes[i, kept]
         found.append(_located(*chosen, places, num_classes) if enough else None)
@@ -78,7 +79,7 @@ def batched_detections(
 
 @dataclass(frozen=True)
 class _Best:
-    """The best locations of each image, best score first. Equal scores are in the locations' order."""
+    """The best locations of each image, best score first. Of equal scores the first location's is first."""
 
     locations: Tensor  # int64 (N, n): of (cell, a, k), flattened
     scores: Tensor  # float32 (N, n)
@@ -105,18 +106,67 @@ def _best_locations(maps: DenseMaps, most: int, num_classes: int) -> _Best:
     """The `most` best locations of each image.
 
     They lie in the `most` cells that are best by their highest scores, the first of equal ones. Any location in
-    another cell has as many better ones before it. Stable sorts keep the order of equal scores, which a top-k doesn't.
+    another cell has as many better ones before it.
     """
     num_cells, channels = maps.class_logits.shape[1:]
-    order = maps.best_logits.float().sigmoid().sort(dim=1, descending=True, stable=True).indices
-    cells = order[:, : min(most, num_cells)].sort(dim=1).values  # (N, c), rising
+    num_chosen = min(most, num_cells)
+    length = max(num_cells, num_chosen * channels)
+    backwards = torch.arange(length - 1, -1, -1, device=maps.best_logits.device)
+    order = _indices(_highest_keys(maps.best_logits, num_chosen, backwards), length)
+    cells = order.sort(dim=1).values  # (N, c), rising
     logits = maps.class_logits.gather(1, cells[:, :, None].expand(-1, -1, channels))  # (N, c, A·K)
-    scores, order = logits.float().sigmoid().flatten(1).sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, :most], order[:, :most]
+    keys = _highest_keys(logits.flatten(1), most, backwards)
+    scores, order = (keys >> 32).int().view(torch.float32), _indices(keys, length)
     rank = order // channels
     locations = torch.add(order, cells.gather(1, rank) - rank, alpha=channels)
     boxes = maps.boxes.gather(1, (locations // num_classes)[:, :, None].expand(-1, -1, 4))
     return _Best(locations, scores, locations % num_classes, boxes)
+
+
+def _highest_keys(logits: Tensor, most: int, backwards: Tensor) -> Tensor:
+    """The keys of the `most` highest scores of each image, falling, int64 (N, most).
+
+    Of equal scores the first ones come first, which a top-k of the scores doesn't promise. So a key has a score's bits,
+    which rise with a score of 0 or more, and in its lower 32 bits how far the index is from the end.
+
+    Args:
+        logits: (N, L), L at least `most`.
+        backwards: int64, falling by 1 to 0, at least L numbers.
+    """
+    bits = logits.float().sigmoid().view(torch.int32).long()
+    return torch.add(backwards[: logits.shape[1]], bits, alpha=1 << 32).topk(most, dim=1).values
+
+
+def _indices(keys: Tensor, length: int) -> Tensor:
+    """The indices of `_highest_keys`.
+
+    Args:
+        length: of its argument `backwards`.
+    """
+    return length - 1 - (keys & 0xFFFFFFFF)
+
+
+def _suppressed_first(
+    best: _Best, selections: Sequence[Selection], places: Places, kernels: Kernels | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Sequence[int]]]:
+    """Non-maximum suppression of each image's best locations, of which there are at most MOST_OVERLAPS.
+
+    Returns:
+        The locations, scores and boxes on the host, and per image which of them are kept, rising.
+    """
+    kept: list[Sequence[int]]
+    if kernels is not None:
+        there = kept_by_kernels(best.scores, best.classes, best.boxes, selections, kernels)
+        locations, indices, counts, scores, boxes = to_host([best.locations, *there, best.scores, best.boxes])
+        kept = [of_image[:count].tolist() for of_image, count in zip(indices, counts.tolist(), strict=True)]
+        return locations, scores, boxes, kept
+    overlaps = _overlaps(best, [each.nms_threshold for each in selections], places.bit_values)
+    locations, scores, boxes, bits = to_host([best.locations, best.scores, best.boxes, overlaps])
+    kept = []
+    for of_image, bits_of_image, selection in zip(scores, bits, selections, strict=True):
+        valid = int(np.count_nonzero(of_image > selection.score_threshold))  # scores fall
+        kept.append(_greedy(bits_of_image, valid, selection.max_detections))
+    return locations, scores, boxes, kept
 
 
 def _overlaps(best: _Best, nms_thresholds: list[float], bit_values: Tensor) -> Tensor:

@@ -118,8 +118,7 @@ def record_on_cuda(function: Function, argument: Tensor) -> Recording:
     device, kept = argument.device, argument.clone()
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
-    with torch.cuda.stream(stream), exact:  # cuDNN finds the fastest algorithms for this shape by trying them
+    with torch.cuda.stream(stream):
         function(kept)
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -1,6 +1,7 @@
 """Copies between the host and a device, many arrays in one copy. All of the batched path's copies go through here."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ DTYPES = {
     np.dtype(bool): torch.bool,
     np.dtype(np.int64): torch.int64,
     np.dtype(np.float32): torch.float32,
+    np.dtype(np.float64): torch.float64,
 }
 LOWEST_BIT_FIRST = np.left_shift(1, np.arange(8)).astype(np.uint8)
 HIGHEST_BIT_FIRST = LOWEST_BIT_FIRST[::-1].copy()  # as numpy.packbits
@@ -27,7 +29,7 @@ def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor
         Per array a tensor of its shape and dtype. The tensors share memory.
     """
     ends = np.cumsum([0, *(-(-each.nbytes // ALIGNMENT) * ALIGNMENT for each in arrays)]).tolist()
-    memory = _host_memory(ends[-1], device)
+    memory = _host_memory(max(ends[-1], ALIGNMENT), device)  # memory without a byte can't be viewed as another dtype
     bytes_of = memory.numpy()
     for start, each in zip(ends, arrays, strict=False):
         bytes_of[start : start + each.nbytes] = np.ascontiguousarray(each).reshape(-1).view(np.uint8)
@@ -36,6 +38,29 @@ def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor
         there[start : start + each.nbytes].view(DTYPES[each.dtype]).view(each.shape)
         for start, each in zip(ends, arrays, strict=False)
     ]
+
+
+def images_to_device(
+    images: Sequence[np.ndarray], height: int, width: int, device: torch.device, copying: Executor
+) -> Tensor:
+    """Copies images into one tensor, each to its upper left corner.
+
+    Args:
+        images: N, each uint8 (h, w, 3), not larger than height and width.
+        copying: copies several images at a time on the host.
+
+    Returns:
+        uint8 (N, height, width, 3). Where an image has no pixels, the numbers are undefined.
+    """
+    memory = _host_memory(len(images) * height * width * 3, device)
+    there = memory.numpy().reshape(len(images), height, width, 3)
+
+    def copy(number: int) -> None:
+        image = images[number]
+        there[number, : image.shape[0], : image.shape[1]] = image
+
+    list(copying.map(copy, range(len(images))) if len(images) > 1 else map(copy, range(len(images))))
+    return memory.to(device, non_blocking=True).view(there.shape)
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:

@@ -3,7 +3,9 @@
 The numbers are those of the network's own forward pass, which a CPU runs image by image.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,23 +14,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tensormask_server.network.batched_masks import BatchedMasks
 from tensormask_server.network.batched_selection import HostCandidates, batched_detections
 from tensormask_server.network.dense import DenseMaps, dense_maps
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs
+from tensormask_server.network.kernels import kernels_for
 from tensormask_server.network.places import Places, places
+from tensormask_server.network.selection_kernels import OPTIONS as SELECTION_OPTIONS
+from tensormask_server.network.selection_kernels import SOURCE as SELECTION_SOURCE
+from tensormask_server.network.stored_numbers import stored_option
 from tensormask_server.network.tensormask import TensorMask
-from tensormask_server.network.transfers import to_device
-from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
+from tensormask_server.network.transfers import images_to_device, to_device
+from tensormask_server.prediction.batched_pasting import Stretching
 from tensormask_server.prediction.detections import Detections
 from tensormask_server.prediction.image_masks import ImageMasks
+from tensormask_server.prediction.input_kernels import OPTIONS as INPUT_OPTIONS
+from tensormask_server.prediction.input_kernels import SOURCE as INPUT_SOURCE
+from tensormask_server.prediction.input_kernels import normalised_by_kernel
 from tensormask_server.prediction.inputs import padded_shape
+from tensormask_server.prediction.mask_paths import mask_path
 from tensormask_server.prediction.on_image import OnImage, on_image
 from tensormask_server.prediction.precision import exact_float32, exact_products
 from tensormask_server.timing import Stopwatch
 
 MOST_SHAPES = 32  # whose places are kept
+MOST_THREADS = 8  # that resize and copy images
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,11 @@ class BatchedPrediction:
         config = network.config
         normalisation = config.input.pixel_mean, config.input.pixel_std
         self._mean, self._std = to_device([np.array(each, np.float32) for each in normalisation], device)
-        self._masks = BatchedMasks(network.head) if config.head.mask_on else None
+        self.mask_path = mask_path(network.head, device, dtype) if config.head.mask_on else None
+        self.input_kernels = kernels_for(INPUT_SOURCE, device, (*INPUT_OPTIONS, stored_option(dtype)))
+        self.selection_kernels = kernels_for(SELECTION_SOURCE, device, SELECTION_OPTIONS)
         self._places: dict[tuple[int, int], Places] = {}  # by padded shape, the latest last
+        self.threads = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
 
     def __call__(self, inputs: Sequence[Input], stopwatch: Stopwatch) -> list[Detections]:
         """
@@ -76,7 +89,8 @@ class BatchedPrediction:
             maps = self.dense(images)
             places_of_shape = self._places_of(images.shape[2], images.shape[3])
             topk = self.network.config.detection.topk_candidates
-            found = batched_detections(maps, places_of_shape, [each.selection for each in inputs], topk)
+            selections = [each.selection for each in inputs]
+            found = batched_detections(maps, places_of_shape, selections, topk, self.selection_kernels)
         with stopwatch("masks"), exact_float32(self.device), exact_products(self.dtype):
             there = [
                 on_image(candidates.boxes, candidates.anchor_boxes, each.resized.shape[:2], (each.height, each.width))
@@ -102,7 +116,7 @@ class BatchedPrediction:
         self, maps: DenseMaps, found: Sequence[HostCandidates], there: Sequence[OnImage], inputs: Sequence[Input]
     ) -> Sequence[ImageMasks | None]:
         """The masks of each image; None without MASK_ON."""
-        if self._masks is None:
+        if self.mask_path is None:
             return [None] * len(inputs)
         counts = [len(each) for each in found]
         stretching = Stretching(
@@ -111,7 +125,7 @@ class BatchedPrediction:
             heights=np.repeat([each.height for each in inputs], counts),
             widths=np.repeat([each.width for each in inputs], counts),
         )
-        crops = iter(paste_batch(self._masks(maps.mask_towers, found), stretching))
+        crops = iter(self.mask_path(maps.mask_towers, found, stretching))
         return [
             ImageMasks(each.height, each.width, list(islice(crops, count)))
             for each, count in zip(inputs, counts, strict=True)
@@ -121,11 +135,12 @@ class BatchedPrediction:
         """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
         config = self.network.config.input
         shape = padded_shape(images, self.network.stride)
-        padded = np.zeros((len(images), *shape, 3), np.uint8)
-        for each, image in zip(padded, images, strict=True):
-            each[: image.shape[0], : image.shape[1]] = image
-        [pixels] = to_device([padded], self.device)
-        if config.format == "BGR":
+        pixels = images_to_device(images, *shape, self.device, self.threads)
+        is_bgr = config.format == "BGR"
+        if self.input_kernels is not None:
+            how = self._mean, self._std, is_bgr, self.dtype, self.input_kernels
+            return normalised_by_kernel(pixels, images, *how)
+        if is_bgr:
             pixels = pixels.flip(3)
         batch = pixels.float().sub_(self._mean).div_(self._std)  # (N, H, W, 3)
         if len({image.shape for image in images}) == 1:

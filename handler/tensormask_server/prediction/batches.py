@@ -2,9 +2,8 @@
 
 import gc
 import logging
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from tensormask_server.images.large import LargeImage
+from tensormask_server.network.config import InputConfig
 from tensormask_server.network.detection import Selection
 from tensormask_server.prediction.batched import BatchedPrediction, Input
 from tensormask_server.prediction.detections import CompleteOptions, Detections
@@ -20,8 +20,6 @@ from tensormask_server.prediction.inputs import group_by_padded_shape, resize_im
 from tensormask_server.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
-
-MOST_THREADS = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,13 +49,12 @@ def predict_in_batches(
     config, stride = predict.network.config.input, predict.network.stride
     shapes = [_OnlyShape(resized_shape(image.shape[0], image.shape[1], config)) for image in images]
     detections: dict[int, Detections] = {}
-    with ThreadPoolExecutor(max(1, min(len(images), MOST_THREADS, os.cpu_count() or 1))) as pool:
-        resized: list[Future[np.ndarray]] = [pool.submit(resize_image, image, config) for image in images]
-        for group in group_by_padded_shape(shapes, stride, batch_size):
-            with stopwatch("resize"):
-                inputs = [_input(resized[i].result(), images[i], options[i]) for i in group]
-            found = with_less_memory(partial(predict, stopwatch=stopwatch), inputs, partial(_give_back, predict))
-            detections.update(zip(group, found, strict=True))
+    resized = [_resized(image, config, predict.threads if len(images) > 1 else None) for image in images]
+    for group in group_by_padded_shape(shapes, stride, batch_size):
+        with stopwatch("resize"):
+            inputs = [_input(resized[i](), images[i], options[i]) for i in group]
+        found = with_less_memory(partial(predict, stopwatch=stopwatch), inputs, partial(_give_back, predict))
+        detections.update(zip(group, found, strict=True))
     return [detections[i] for i in range(len(images))]
 
 
@@ -82,6 +79,13 @@ def with_less_memory(
     middle = len(items) // 2
     halves = items[:middle], items[middle:]
     return [result for half in halves for result in with_less_memory(run, half, give_back)]
+
+
+def _resized(image: np.ndarray | LargeImage, config: InputConfig, threads: Executor | None) -> Callable[[], np.ndarray]:
+    """Begins to resize an image, if there are threads. The function that it returns waits for the resized image."""
+    if threads is None:
+        return partial(resize_image, image, config)
+    return threads.submit(resize_image, image, config).result
 
 
 @dataclass(frozen=True)

@@ -267,16 +267,29 @@ def axis_samples(
         length: pixels of the image; int64 (N,) if the masks are on several images.
         start, stop: int64 (N,): a range of entries. No pixel is sampled if it is empty.
     """
-    entry = (high - low) / size  # pixels per entry
-    first = np.clip(np.trunc(low + (start - 0.5) * entry) - 1, 0, length).astype(np.int64)
-    last = np.clip(np.trunc(low + (stop + 0.5) * entry) + 2, first, length).astype(np.int64)
-    counts = np.where(stop > start, last - first, 0)
+    first, counts = axis_pixels(low, high, size, length, start, stop)
     pixel = np.arange(counts.sum()) + np.repeat(first - counts.cumsum() + counts, counts)
+    entry = (high - low) / size  # pixels per entry
     position = (pixel + np.repeat(0.5 - low, counts)) / np.repeat(entry, counts) + 0.5
     size_of = np.repeat(size, counts)
     position = np.minimum(np.maximum(position, 0), size_of + 1)  # everything beyond the border is 0, as the border is
     lower = np.minimum(position.astype(np.int64), size_of)
     return AxisSamples(first, counts, lower, (position - lower).astype(np.float32))
+
+
+def axis_pixels(
+    low: np.ndarray,
+    high: np.ndarray,
+    size: np.ndarray,
+    length: int | np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first pixel that `axis_samples` samples for each of N masks, with its arguments, and how many: int64 (N,)."""
+    entry = (high - low) / size  # pixels per entry
+    first = np.clip(np.trunc(low + (start - 0.5) * entry) - 1, 0, length).astype(np.int64)
+    last = np.clip(np.trunc(low + (stop + 0.5) * entry) + 2, first, length).astype(np.int64)
+    return first, np.where(stop > start, last - first, 0)
 
 
 def extents_of(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

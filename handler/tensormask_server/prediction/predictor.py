@@ -13,6 +13,7 @@ from tensormask_server.model_files.checkpoint import load_checkpoint
 from tensormask_server.models.files import ModelFiles, config_at, files_of_model, weights_at
 from tensormask_server.network.config import TensorMaskConfig, load_config
 from tensormask_server.network.detection import Selection
+from tensormask_server.network.fused_convolutions import fuse_convolutions
 from tensormask_server.network.graphs import graphs_for
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
@@ -108,6 +109,8 @@ class Predictor:
         if fused and device.type == "cpu":
             pack_convolutions(network)
         self.network = network.eval().requires_grad_(False).to(device)
+        if device.type == "cuda":
+            fuse_convolutions(self.network, device, dtype)
         self.device = device
         self.dtype = dtype
         # a CPU takes as long for a batch as for its images one by one, which need less memory

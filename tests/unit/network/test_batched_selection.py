@@ -20,7 +20,10 @@ from tensormask_server.network.detection import (
     detect,
 )
 from tensormask_server.network.places import Places, places
+from tensormask_server.network.selection_kernels import SOURCE
 from torch import Tensor
+
+from tests.unit.compiled_kernels import HostKernels, needs_compiler
 
 WEIGHTS = (1.5, 1.5, 0.75, 0.75)
 NUM_ANCHORS, NUM_CLASSES = 4, 3
@@ -55,12 +58,17 @@ def one_by_one(logits: list[Tensor], deltas: list[Tensor], selections: list[Sele
 
 
 def together(
-    logits: list[Tensor], deltas: list[Tensor], selections: list[Selection], topk: int
+    logits: list[Tensor],
+    deltas: list[Tensor],
+    selections: list[Selection],
+    topk: int,
+    by_kernels: bool = False,
 ) -> list[HostCandidates]:
     where: Places = places(ANCHORS, STRIDES, MAP_SHAPES, WEIGHTS)
     class_logits = flattened(logits)
     maps = DenseMaps(class_logits, class_logits.amax(dim=2), boxes_everywhere(flattened(deltas), where), ())
-    return batched_detections(maps, where, selections, topk)
+    kernels = HostKernels(SOURCE) if by_kernels else None
+    return batched_detections(maps, where, selections, topk, kernels)
 
 
 def assert_same(found: list[HostCandidates], expected: list[Candidates]) -> None:
@@ -71,6 +79,7 @@ def assert_same(found: list[HostCandidates], expected: list[Candidates]) -> None
             assert array.dtype == tensor.numpy().dtype
 
 
+ways = pytest.mark.parametrize("by_kernels", [False, pytest.param(True, marks=needs_compiler)])
 selections = st.builds(
     Selection,
     score_threshold=st.sampled_from([0.0, 0.05, 0.5, 0.62, 0.99, 1.0]),
@@ -80,6 +89,7 @@ selections = st.builds(
 )
 
 
+@ways
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 1000),
@@ -88,21 +98,24 @@ selections = st.builds(
     of_images=st.lists(selections, min_size=1, max_size=3),
 )
 def test_a_batchs_detections_are_those_of_its_images(
-    seed: int, steps: int, topk: int, of_images: list[Selection]
+    by_kernels: bool, seed: int, steps: int, topk: int, of_images: list[Selection]
 ) -> None:
     inputs = logits_and_deltas(len(of_images), seed, steps)
-    assert_same(together(*inputs, of_images, topk), one_by_one(*inputs, of_images, topk))
+    assert_same(together(*inputs, of_images, topk, by_kernels), one_by_one(*inputs, of_images, topk))
 
 
-@pytest.mark.parametrize("most", [1, 8, 11, 64])
-def test_more_locations_are_tried_where_the_best_are_too_few(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@ways
+@pytest.mark.parametrize("most", [1, 8, 11, 64, 130])
+def test_more_locations_are_tried_where_the_best_are_too_few(
+    most: int, by_kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One image needs them, the other doesn't."""
     monkeypatch.setattr(batched_selection, "MOST_OVERLAPS", most)
     inputs = logits_and_deltas(2, seed=5, steps=12)
     of_images = [Selection(0.05, 0.1, 60), Selection(0.99, 0.5, 1)]
     expected = one_by_one(*inputs, of_images, 6000)
     assert len(expected[0]) > 20
-    assert_same(together(*inputs, of_images, 6000), expected)
+    assert_same(together(*inputs, of_images, 6000, by_kernels), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

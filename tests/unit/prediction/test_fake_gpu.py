@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensormask_server.network.batched_masks import BatchedMasks
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs, record_nothing
 from tensormask_server.network.norms import fold_norms
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.prediction.batched import BatchedPrediction, Input
+from tensormask_server.prediction.mask_paths import path_by_operations
 from tensormask_server.timing import Stopwatch
 
 from tests.unit.fake_gpu import GPU, fake_gpu, to_fake_gpu
@@ -37,6 +39,9 @@ def test_every_operation_has_its_tensors_on_the_gpu(
     """The numbers that the host needs come from a run on the CPU."""
     on_cpu = as_on_a_gpu(small_predictor(changes)).batched
     assert on_cpu is not None
+    masks_on_cpu = BatchedMasks(on_cpu.network.head) if on_cpu.mask_path is not None else None
+    if masks_on_cpu is not None:
+        on_cpu.mask_path = path_by_operations(masks_on_cpu)
     with recorded_returns(monkeypatch) as returns, torch.inference_mode():
         expected = on_cpu(INPUTS, Stopwatch())
     assert [len(each) > 0 for each in expected] == [True, True, False]
@@ -53,8 +58,10 @@ def test_every_operation_has_its_tensors_on_the_gpu(
             if isinstance(tensor, torch.Tensor)
         }
         prediction._places[96, 160] = replace(places, **there)
-        if prediction._masks is not None and on_cpu._masks is not None:
-            prediction._masks._taps.update(on_cpu._masks._taps)
+        if masks_on_cpu is not None:
+            masks = BatchedMasks(network.head)
+            masks._taps.update(masks_on_cpu._taps)
+            prediction.mask_path = path_by_operations(masks)
         found = prediction(INPUTS, Stopwatch())
     assert not returns
     for ours, theirs in zip(found, expected, strict=True):

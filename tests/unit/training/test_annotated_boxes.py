@@ -15,8 +15,9 @@ from pycocotools import mask as rle
 from tests.unit.training.small_training import SIZE, write_config, write_data, write_scored_data
 from training.annotated_boxes import LEAST_SIDE, BoxError, checked_box, is_far_from
 from training.annotations import DataError
+from training.batch import Batch
 from training.coco_folder import CocoFolder
-from training.data import Batch, Batches
+from training.data import Batches
 from training.network import network_to_train
 from training.resized_boxes import resized_boxes
 from training.settings import TrainingConfig, load_training_config
@@ -44,8 +45,9 @@ def _config(folder: Path, **images: Any) -> TrainingConfig:
     return dataclasses.replace(config, images=dataclasses.replace(config.images, **images))
 
 
-def _batches(config: TrainingConfig, data: CocoFolder) -> Batches:
-    return Batches(data, config.images, config.network.input, stride=32, images_per_batch=2, seed=3)
+def _batch(config: TrainingConfig, data: CocoFolder, iteration: int = 0) -> Batch:
+    batches = Batches(data, config.images, config.network.input, stride=32, images_per_batch=2, seed=3)
+    return batches[iteration].to(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_boxes_are_scaled_and_flipped_with_the_image(tmp_path: Path) -> None:
     expected = np.array([[10.3, 20.2, 50.8, 64.3], [50, 30, 70.5, 63]])
     seen = set()
     for iteration in range(12):
-        batch = _batches(config, data)[iteration]
+        batch = _batch(config, data, iteration)
         [image] = [each for each in batch.instances if len(each.boxes) == 2]
         side = batch.images.shape[-1]
         scaled = expected * (side / SIZE)
@@ -137,9 +139,9 @@ def test_boxes_are_scaled_and_flipped_with_the_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bbox", [None, [], [2, 3, 0, 5], [SIZE, 3, 10, 5]])
 def test_without_a_usable_bbox_the_box_is_that_of_the_mask(tmp_path: Path, bbox: list[float] | None) -> None:
     config = _config(tmp_path, min_sizes=(128,))
-    expected = _batches(config, CocoFolder(write_data(tmp_path / "without")))[0]
+    expected = _batch(config, CocoFolder(write_data(tmp_path / "without")))
     data = _annotated(write_data(tmp_path / "data"), bbox)
-    for each, other in zip(_batches(config, data)[0].instances, expected.instances, strict=True):
+    for each, other in zip(_batch(config, data).instances, expected.instances, strict=True):
         assert torch.equal(each.boxes, other.boxes)
     assert data.far_boxes() == []
     assert not data.boxes().annotated.any()
@@ -152,7 +154,7 @@ def test_the_boxes_of_masks_as_bboxes_change_nothing(tmp_path: Path) -> None:
     assert with_boxes.far_boxes() == with_boxes.coinciding() == []
     for size, tolerance in ((SIZE, 0), (2 * SIZE, 1)):
         config = _config(tmp_path, min_sizes=(size,))
-        batches = _batches(config, with_boxes)[0], _batches(config, without)[0]
+        batches = _batch(config, with_boxes), _batch(config, without)
         for each, other in zip(*(batch.instances for batch in batches), strict=True):
             assert (each.boxes - other.boxes).abs().max() <= tolerance
 
@@ -160,7 +162,7 @@ def test_the_boxes_of_masks_as_bboxes_change_nothing(tmp_path: Path) -> None:
 def test_an_instance_whose_mask_has_no_pixel_left_is_left_out(tmp_path: Path) -> None:
     data = _annotated(write_data(tmp_path / "data"), [10, 10, 60, 60], segmentation=[[48, 48, 49, 48, 49, 49, 48, 49]])
     for size, number in ((SIZE, 3), (16, 0)):
-        batch = _batches(_config(tmp_path, min_sizes=(size,)), data)[0]
+        batch = _batch(_config(tmp_path, min_sizes=(size,)), data)
         assert sum(len(each.boxes) for each in batch.instances) == number
 
 
@@ -183,15 +185,16 @@ def test_instances_of_one_bbox_and_two_segmentations_coincide(tmp_path: Path) ->
 def _learnt(folder: Path, data: CocoFolder) -> list[set[int]]:
     """The instances of both images that a window learns, the images with fewer of them first."""
     config = _config(folder)
-    batch: Batch = _batches(config, data)[0]
+    batch = _batch(config, data)
     network = network_to_train(config)
     anchors = [network.get_buffer(f"cell_anchors_{level}") for level in range(len(network.strides))]
     learnt: list[set[int]] = [set(), set()]
+    before = [0, len(batch.instances[0].classes)]
     for stride, of_level in zip(network.strides, anchors, strict=True):
         cells = SIZE // stride + 1
         positives, _ = assign(batch.instances, of_level, stride, smallest_side(anchors[0]), cells, cells)
         for image, instance in zip(positives.images.tolist(), positives.instances.tolist(), strict=True):
-            learnt[image].add(instance)
+            learnt[image].add(instance - before[image])
     return sorted(learnt, key=len)
 
 

@@ -8,7 +8,7 @@ from tensormask_server.network.masks import natural_masks
 
 from tests.unit.network.dense_align import swap_align2nat
 from tests.unit.training.small_training import write_config
-from training.data import Batch, TrainingInstances
+from training.batch import Batch, TrainingInstances
 from training.losses import Losses, focal_loss
 from training.network import network_to_train
 from training.settings import load_training_config
