@@ -71,15 +71,13 @@ class WinogradConv2d(nn.Module):
         products = _PackedProducts if supports(torch.float32) else _Products
         self.products = products(weight.view(READ**2, channels, -1).float(), bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From float32 (N, C, H, W) to (N, K, H, W), with channels last in memory."""
-        return self._outputs(x, relu=False)
+    def forward(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        """From float32 (N, C, H, W) to (N, K, H, W), with channels last in memory.
 
-    def activated(self, x: Tensor, added: Tensor | None) -> Tensor:
-        """max(convolution(x) + added, 0), added and compared while a strip is in the cache."""
-        return self._outputs(x, added, relu=True)
-
-    def _outputs(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        Args:
+            added: of the result's shape. It is added to a strip while that is in the cache. None: nothing.
+            relu: whether negative numbers become 0.
+        """
         num, channels, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
         y = x.new_empty(num, down * TILE, across * TILE, self.out_channels)
@@ -96,6 +94,10 @@ class WinogradConv2d(nn.Module):
                 if relu:
                     outputs[rows].clamp_min_(0)
         return y[:, :height, :width].permute(0, 3, 1, 2)
+
+    def activated(self, x: Tensor, added: Tensor | None) -> Tensor:
+        """As `convolutions.activated`."""
+        return self.forward(x, added, relu=True)
 
 
 class _Products(nn.Module):
@@ -121,10 +123,11 @@ class _PackedProducts(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
         groups, channels, num_filters = weight.shape
-        convolution = nn.utils.skip_init(nn.Conv2d, groups * channels, groups * num_filters, 1, groups=groups)
-        convolution.requires_grad_(False)
-        convolution.weight.copy_(weight.transpose(1, 2).reshape(convolution.weight.shape))
-        convolution.bias.copy_(bias.flatten())
+        with torch.device("meta"):  # so that no random weights are drawn
+            convolution = nn.Conv2d(groups * channels, groups * num_filters, 1, groups=groups)
+        filters = weight.transpose(1, 2).reshape(convolution.weight.shape)
+        convolution.weight = nn.Parameter(filters, requires_grad=False)
+        convolution.bias = nn.Parameter(bias.flatten(), requires_grad=False)
         self.convolution = PackedConv2d(convolution)
 
     def forward(self, transformed: Tensor) -> Tensor:
@@ -187,5 +190,6 @@ def _pays(convolution: nn.Conv2d) -> bool:
     channels = convolution.in_channels, convolution.out_channels
     return (
         plain == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+        and bool(convolution.weight.isfinite().all())  # NaN stays where `prediction.finite` finds it
         and FEWEST_CHANNELS <= min(channels) <= max(channels) <= MOST_CHANNELS
     )

@@ -127,8 +127,12 @@ class Predictor:
         """Does nothing: this engine supports all options. `Engine` requires the method."""
 
     def prepare(self) -> None:
-        """Runs images of usual shapes on a GPU, so that their graphs are recorded before the first request."""
+        """Runs images of usual shapes before the first request.
+
+        A GPU records their graphs. A CPU prepares the convolutions with what follows them.
+        """
         if self.batched is None:
+            self([np.zeros((*USUAL_SHAPES[0], 3), np.uint8)])
             return
         for shape in USUAL_SHAPES:
             for _ in range(2):  # a graph is recorded at a shape's second image

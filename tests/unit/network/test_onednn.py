@@ -9,7 +9,7 @@ from tensormask_server import Predictor
 from tensormask_server.network import onednn
 from tensormask_server.network.convolutions import OnlyWeights, activated
 from tensormask_server.network.norms import NormedConv2d
-from tensormask_server.network.onednn import DTYPES, PackedConv2d, pack_convolutions, supports
+from tensormask_server.network.onednn import DTYPES, PackedConv2d, pack_convolutions, product, supports
 from tensormask_server.network.winograd import WinogradConv2d
 from torch import Tensor, nn
 
@@ -45,7 +45,7 @@ def test_every_kind_and_size(layer: nn.Conv2d, size: tuple[int, int], dtype: tor
         layer.weight.to(dtype).float(),
         None if layer.bias is None else layer.bias.to(dtype).float(),
         layer.stride,
-        layer.padding,  # type: ignore[arg-type]  # no name here
+        layer.padding,
         layer.dilation,
         layer.groups,
     )
@@ -79,8 +79,18 @@ def test_what_is_replaced() -> None:
         assert dict(network) == layers
         return
     assert isinstance(network["plain"], PackedConv2d)
-    assert [type(each) for each in network["normed"]] == [PackedConv2d, nn.GroupNorm]
+    assert [type(each) for each in network["normed"].children()] == [PackedConv2d, nn.GroupNorm]
     assert network["read"] is layers["read"]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_products(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not supported:
+        monkeypatch.setattr(onednn, "supports", lambda _: False)
+    torch.manual_seed(0)
+    x, weight = torch.randn(9, 11, 13), torch.randn(5, 13)
+    for given in (x, torch.randn(10, 12, 13)[:-1, :-1].copy_(x)):
+        torch.testing.assert_close(product(given, weight), x @ weight.T, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -117,7 +127,7 @@ def test_a_torch_that_changed_the_operations_keeps_its_own_convolutions(
 
 @pytest.mark.parametrize(("machine", "dtype"), [("aarch64", torch.float32), ("x86_64", torch.float16)])
 def test_where_nothing_is_replaced(machine: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onednn.platform, "machine", lambda: machine)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     assert not supports.__wrapped__(dtype)
 
 
