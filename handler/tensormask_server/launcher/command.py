@@ -152,6 +152,8 @@ def _print_ready(server: TorchServe, host: str) -> None:
         say(f"       or open {url} in a browser")
     if server.slow_precision:
         say(f"Slow:  {server.slow_precision}")
+    if server.faster_precision:
+        say(f"Hint:  {server.faster_precision}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

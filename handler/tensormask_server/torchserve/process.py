@@ -10,7 +10,7 @@ import psutil
 
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import write_whole
-from tensormask_server.reports import FAILED, SLOW, Reports
+from tensormask_server.reports import FAILED, FASTER, SLOW, Reports
 from tensormask_server.torchserve.addresses import (
     AddressError,
     check_port,
@@ -60,6 +60,7 @@ class TorchServe:
         self._files: list[Path] = []  # of the unpacked model
         self._grpc_looks = GRPC_LOOKS
         self.slow_precision = ""  # a worker's warning, in one line
+        self.faster_precision = ""  # a worker's advice, in one line
 
     @property
     def url(self) -> str:
@@ -246,6 +247,8 @@ class TorchServe:
                 self._failure = one_line(report.text)
             elif report.topic == SLOW:
                 self.slow_precision = one_line(report.text)
+            elif report.topic == FASTER:
+                self.faster_precision = one_line(report.text)
         return workers is not None and workers.ready > 0
 
     def _worker_pids(self) -> frozenset[int]:
