@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from bench import accuracy, around_the_network, core_time, memory, mosaic, served, stages, whole_request
+from bench import accuracy, around_the_network, core_time, memory, mosaic, served, stages, waterfall, whole_request
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,6 +38,9 @@ def main() -> None:
             written.append(f"## {table.title}\n\n{table.note}.\n\n{table.markdown()}")
             if table.name.startswith("by_"):
                 draw(table, RESULTS / f"{table.name}.png")
+                written.append(f"![{table.title}]({table.name}.png)")
+            if table.name == "whole_request":
+                waterfall.draw(RESULTS / f"{table.name}.csv", RESULTS / f"{table.name}.png")
                 written.append(f"![{table.title}]({table.name}.png)")
     (RESULTS / "README.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
 

@@ -16,6 +16,7 @@ from tensormask_server.prediction.cpu import SlowPrecisionWarning, faster_precis
 from tensormask_server.prediction.detections import PredictionOptions
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.prediction.finite import finite_layers
+from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.reports import FASTER, SLOW, report
 from tensormask_server.request_log import RequestLog
@@ -81,7 +82,8 @@ def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: t
         logger.warning("%s: %s", warning.category.__name__, warning.message)
         if issubclass(warning.category, SlowPrecisionWarning):
             report(SLOW, str(warning.message))
-    if isinstance(engine, Predictor) and device.type == "cpu" and (faster := faster_precision(engine.dtype)):
+    own_network_on_cpu = options.engine == "native" and device.type == "cpu"
+    if own_network_on_cpu and (faster := faster_precision(DTYPES[options.precision])):
         report(FASTER, faster)
     return engine
 
