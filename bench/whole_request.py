@@ -96,7 +96,7 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5, clock: Callabl
 
 def operations_of_convolutions(network: TensorMask, height: int, width: int) -> float:
     """The floating-point operations of the convolutions, the masks' everywhere, which the first server computes."""
-    with FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
+    with FlopCounterMode(display=False) as counter:
         first_server.convolutions(network, np.zeros((height, width, 3), np.uint8))
     return float(counter.get_total_flops())
 
@@ -107,7 +107,7 @@ def fastest_convolution(dtype: torch.dtype, clock: Callable[[], float]) -> float
     layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
     x = torch.zeros(1, 256, 50, 68, dtype=dtype).contiguous(memory_format=torch.channels_last)
     [times] = milliseconds([lambda: layer(x)], 20, clock)
-    return 2 * 9 * 256 * 256 * 50 * 68 / (times.min() / 1000)
+    return float(2 * 9 * 256 * 256 * 50 * 68 / (times.min() / 1000))
 
 
 def channels_first(predictor: Predictor) -> Predictor:
