@@ -141,7 +141,7 @@ def operations_table(device: torch.device, height: int, width: int, batch: int) 
     )
     few = True
     for images in (1, batch):
-        way = Way("", "float32", batched=True, graphs=False, images=images)
+        way = Way("", "float32", batched=True, kernels=True, graphs=False, images=images)
         operations, copies = counts(predictor_of(way, device), [image_of(height, width)] * images)
         table.rows.append((images, operations, copies))
         few &= images > 1 or (operations <= MOST_OPERATIONS and 0 < copies <= MOST_COPIES)

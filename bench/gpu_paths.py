@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tensormask_server import PredictionOptions, Predictor
 from tensormask_server.network import batched_selection
+from tensormask_server.network.batched_masks import BatchedMasks
 from tensormask_server.network.detection import Selection
 from tensormask_server.network.graphs import Graphs, graphs_for, record_nothing
 from tensormask_server.network.strategies import Everywhere
@@ -19,6 +20,7 @@ from tensormask_server.prediction import batched_pasting, pasting_kernels
 from tensormask_server.prediction.batched import BatchedPrediction
 from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import normalised_batch
+from tensormask_server.prediction.mask_paths import path_by_operations
 from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 
@@ -35,6 +37,7 @@ class Way:
     name: str
     precision: str
     batched: bool  # selection, masks and pasting for all detections together; else one after the other
+    kernels: bool  # of our own; else operations of torch
     graphs: bool
     images: int  # at a time
 
@@ -50,21 +53,27 @@ class Times:
 
 
 def ways(batch_size: int) -> list[Way]:
+    half = "half precision, convolutions with what follows them"
     return [
-        Way("eager, image by image and mask by mask", "float32", False, False, 1),
-        Way("+ selection, masks and pasting together", "float32", True, False, 1),
-        Way("+ CUDA graphs", "float32", True, True, 1),
-        Way("+ half precision: bfloat16", "bfloat16", True, True, 1),
-        Way("float16 instead", "float16", True, True, 1),
-        Way(f"+ {batch_size} images at a time, float16", "float16", True, True, batch_size),
-        Way(f"{batch_size} images at a time, bfloat16", "bfloat16", True, True, batch_size),
-        Way(f"{batch_size} images at a time, float32", "float32", True, True, batch_size),
+        Way("eager, image by image and mask by mask", "float32", False, False, False, 1),
+        Way("+ selection, masks and pasting together", "float32", True, False, False, 1),
+        Way("+ by kernels of our own", "float32", True, True, False, 1),
+        Way("+ CUDA graphs", "float32", True, True, True, 1),
+        Way(f"+ {half}: bfloat16", "bfloat16", True, True, True, 1),
+        Way("float16 instead", "float16", True, True, True, 1),
+        Way(f"+ {batch_size} images at a time, float16", "float16", True, True, True, batch_size),
+        Way(f"{batch_size} images at a time, bfloat16", "bfloat16", True, True, True, batch_size),
+        Way(f"{batch_size} images at a time, float32", "float32", True, True, True, batch_size),
     ]
 
 
 def predictor_of(way: Way, device: torch.device) -> Predictor:
     predictor = Predictor(published_network(0), device, DTYPES[way.precision], winograd=False, fused=False)
-    return with_gpu_path(predictor, graphs_for(device) if way.graphs else Graphs(record_nothing, 0))
+    predictor = with_gpu_path(predictor, graphs_for(device) if way.graphs else Graphs(record_nothing, 0))
+    if not way.kernels and predictor.batched is not None:
+        predictor.batched.input_kernels = predictor.batched.selection_kernels = None
+        predictor.batched.mask_path = path_by_operations(BatchedMasks(predictor.network.head))
+    return predictor
 
 
 def with_gpu_path(predictor: Predictor, graphs: Graphs | None = None) -> Predictor:

@@ -109,7 +109,11 @@ def _mask_map(head: TensorMaskHead, towers: Mapping[int, Tensor], level: int) ->
     coarse = towers[level]
     if level:
         upsampled = coarse.permute(0, 2, 3, 1)  # (N, h, w, C)
-        height, width = (_interpolation(length, 2**level) for length in upsampled.shape[1:3])
+        # the coarse map's last cells may reach beyond the finest map
+        height, width = (
+            _interpolation(length, 2**level)[:finest]
+            for length, finest in zip(upsampled.shape[1:3], towers[0].shape[2:], strict=True)
+        )
         to_rows, to_columns = to_device([height, width], coarse.device)
         upsampled = torch.matmul(to_columns.to(coarse.dtype), upsampled)  # (N, h, W, C)
         shape = len(coarse), len(to_rows), *upsampled.shape[2:]

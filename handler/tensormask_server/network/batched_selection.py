@@ -106,44 +106,18 @@ def _best_locations(maps: DenseMaps, most: int, num_classes: int) -> _Best:
     """The `most` best locations of each image.
 
     They lie in the `most` cells that are best by their highest scores, the first of equal ones. Any location in
-    another cell has as many better ones before it.
+    another cell has as many better ones before it. Stable sorts keep the order of equal scores, which a top-k doesn't.
     """
     num_cells, channels = maps.class_logits.shape[1:]
-    num_chosen = min(most, num_cells)
-    length = max(num_cells, num_chosen * channels)
-    backwards = torch.arange(length - 1, -1, -1, device=maps.best_logits.device)
-    order = _indices(_highest_keys(maps.best_logits, num_chosen, backwards), length)
-    cells = order.sort(dim=1).values  # (N, c), rising
+    order = maps.best_logits.float().sigmoid().sort(dim=1, descending=True, stable=True).indices
+    cells = order[:, : min(most, num_cells)].sort(dim=1).values  # (N, c), rising
     logits = maps.class_logits.gather(1, cells[:, :, None].expand(-1, -1, channels))  # (N, c, A·K)
-    keys = _highest_keys(logits.flatten(1), most, backwards)
-    scores, order = (keys >> 32).int().view(torch.float32), _indices(keys, length)
+    scores, order = logits.float().sigmoid().flatten(1).sort(dim=1, descending=True, stable=True)
+    scores, order = scores[:, :most], order[:, :most]
     rank = order // channels
     locations = torch.add(order, cells.gather(1, rank) - rank, alpha=channels)
     boxes = maps.boxes.gather(1, (locations // num_classes)[:, :, None].expand(-1, -1, 4))
     return _Best(locations, scores, locations % num_classes, boxes)
-
-
-def _highest_keys(logits: Tensor, most: int, backwards: Tensor) -> Tensor:
-    """The keys of the `most` highest scores of each image, falling, int64 (N, most).
-
-    Of equal scores the first ones come first, which a top-k of the scores doesn't promise. So a key has a score's bits,
-    which rise with a score of 0 or more, and in its lower 32 bits how far the index is from the end.
-
-    Args:
-        logits: (N, L), L at least `most`.
-        backwards: int64, falling by 1 to 0, at least L numbers.
-    """
-    bits = logits.float().sigmoid().view(torch.int32).long()
-    return torch.add(backwards[: logits.shape[1]], bits, alpha=1 << 32).topk(most, dim=1).values
-
-
-def _indices(keys: Tensor, length: int) -> Tensor:
-    """The indices of `_highest_keys`.
-
-    Args:
-        length: of its argument `backwards`.
-    """
-    return length - 1 - (keys & 0xFFFFFFFF)
 
 
 def _suppressed_first(

@@ -1,7 +1,6 @@
 """Copies between the host and a device, many arrays in one copy. All of the batched path's copies go through here."""
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 import numpy as np
 import torch
@@ -40,27 +39,19 @@ def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor
     ]
 
 
-def images_to_device(
-    images: Sequence[np.ndarray], height: int, width: int, device: torch.device, copying: Executor
-) -> Tensor:
+def images_to_device(images: Sequence[np.ndarray], height: int, width: int, device: torch.device) -> Tensor:
     """Copies images into one tensor, each to its upper left corner.
 
     Args:
         images: N, each uint8 (h, w, 3), not larger than height and width.
-        copying: copies several images at a time on the host.
 
     Returns:
         uint8 (N, height, width, 3). Where an image has no pixels, the numbers are undefined.
     """
-    memory = _host_memory(len(images) * height * width * 3, device)
-    there = memory.numpy().reshape(len(images), height, width, 3)
-
-    def copy(number: int) -> None:
-        image = images[number]
-        there[number, : image.shape[0], : image.shape[1]] = image
-
-    list(copying.map(copy, range(len(images))) if len(images) > 1 else map(copy, range(len(images))))
-    return memory.to(device, non_blocking=True).view(there.shape)
+    memory = _host_memory(len(images) * height * width * 3, device).view(len(images), height, width, 3)
+    for of_image, image in zip(memory, images, strict=True):
+        of_image[: image.shape[0], : image.shape[1]] = torch.from_numpy(image)  # by several threads, if it is large
+    return memory.to(device, non_blocking=True)
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ from tensormask_server.prediction.precision import exact_float32, exact_products
 from tensormask_server.timing import Stopwatch
 
 MOST_SHAPES = 32  # whose places are kept
-MOST_THREADS = 8  # that resize and copy images
+MOST_THREADS = 8  # that resize images
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class BatchedPrediction:
         """As `inputs.normalised_batch`, number for number, in the dtype of the convolutions."""
         config = self.network.config.input
         shape = padded_shape(images, self.network.stride)
-        pixels = images_to_device(images, *shape, self.device, self.threads)
+        pixels = images_to_device(images, *shape, self.device)
         is_bgr = config.format == "BGR"
         if self.input_kernels is not None:
             how = self._mean, self._std, is_bgr, self.dtype, self.input_kernels

@@ -100,7 +100,6 @@ def test_half_precision_gives_what_the_cpus_path_gives_in_it(dtype: torch.dtype)
 # --- what it costs ----------------------------------------------------------------------------------------------------
 
 MOST_OPERATIONS, MOST_BESIDE_CONVOLUTIONS, MOST_OF_A_BATCH, MOST_RETURNS = 450, 120, 250, 4
-MOST_WITHOUT_KERNELS = 135  # of one image, on a GPU for which the kernels can't be compiled
 
 
 @pytest.fixture(scope="module")
@@ -176,4 +175,4 @@ def test_masks_on_all_levels_take_few_operations(published: Predictor, monkeypat
     with parts.every:
         published.batched(inputs, Stopwatch())
     assert 300 < parts.every.counts.total() <= MOST_OPERATIONS
-    assert 0 < parts.others <= MOST_WITHOUT_KERNELS
+    assert 0 < parts.others <= MOST_BESIDE_CONVOLUTIONS
