@@ -87,7 +87,7 @@ class WinogradConv2d(nn.Module):
                 begin = min(begin, down - strip.down)  # the last strip computes some tiles a second time
                 rows = slice(begin * TILE, (begin + strip.down) * TILE)
                 strip.read(inputs, rows.start)
-                strip.write(self.products(strip.transformed), outputs[rows])
+                strip.write(self.products.forward(strip.transformed), outputs[rows])  # no layer: without hooks
                 if added is not None:
                     part = added[image, :, rows].permute(1, 2, 0)
                     outputs[rows][: len(part), :width] += part
@@ -134,7 +134,7 @@ class _PackedProducts(nn.Module):
         """From (T, 36, C), of T tiles, to (T, 36, K)."""
         tiles, groups, channels = transformed.shape
         pixels = transformed.view(1, 1, tiles, groups * channels).permute(0, 3, 1, 2)  # (1, 36·C, 1, T)
-        products: Tensor = self.convolution(pixels)  # (1, 36·K, 1, T)
+        products = self.convolution.forward(pixels)  # (1, 36·K, 1, T); no layer of the network, so without hooks
         return products.permute(0, 2, 3, 1).view(tiles, groups, -1)
 
 
