@@ -43,6 +43,8 @@ def main() -> None:
     if parsed.one_core:
         torch.set_num_threads(1)
     table = measure(parsed.height, parsed.width, parsed.rounds, process_time if parsed.one_core else perf_counter)
+    if parsed.one_core:
+        table.name += "_one_core"
     table.show()
     if parsed.write:
         table.write(parsed.write)

@@ -13,7 +13,7 @@ INSTRUCTIONS = {
     torch.float16: {"avx512_fp16", "amx_fp16", "avx_ne_convert", "asimdhp"},
 }
 # how many times as fast bfloat16 is as float32, by the CPU's best instruction: measured, see docs/PERFORMANCE.md
-BFLOAT16_RATIOS = {"amx_bf16": 2.3, "avx512_bf16": 1.5}
+BFLOAT16_RATIOS = {"amx_bf16": 2.3, "avx512_bf16": 2.0}
 
 
 class SlowPrecisionWarning(UserWarning):
