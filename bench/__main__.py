@@ -19,6 +19,7 @@ from bench import (
     mosaic,
     served,
     stages,
+    waterfall,
     whole_request,
 )
 from bench.tables import Table
@@ -51,6 +52,9 @@ def main() -> None:
             written.append(f"## {table.title}\n\n{table.note}.\n\n{table.markdown()}")
             if table.name.startswith("by_"):
                 draw(table, RESULTS / f"{table.name}.png")
+                written.append(f"![{table.title}]({table.name}.png)")
+            if table.name == "whole_request":
+                waterfall.draw(RESULTS / f"{table.name}.csv", RESULTS / f"{table.name}.png")
                 written.append(f"![{table.title}]({table.name}.png)")
     (RESULTS / "README.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
 

@@ -87,7 +87,7 @@ def _compose(folder: Path, split: str, count: int, seed: int) -> None:
 
 
 def predictors() -> dict[str, Predictor]:
-    everywhere = demo_predictor(winograd=False)
+    everywhere = demo_predictor(winograd=False, fused=False)
     everywhere.network.strategy = Everywhere()
     halves = (name for name, dtype in DTYPES.items() if name != "float32" and not emulates(dtype))
     return {

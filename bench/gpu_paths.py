@@ -68,7 +68,7 @@ def ways(batch_size: int) -> list[Way]:
 
 
 def predictor_of(way: Way, device: torch.device) -> Predictor:
-    predictor = Predictor(published_network(0), device, DTYPES[way.precision], winograd=False)
+    predictor = Predictor(published_network(0), device, DTYPES[way.precision], winograd=False, fused=False)
     predictor = with_gpu_path(predictor, graphs_for(device) if way.graphs else Graphs(record_nothing, 0))
     if not way.kernels and predictor.batched is not None:
         predictor.batched.input_kernels = predictor.batched.selection_kernels = None

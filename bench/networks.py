@@ -34,17 +34,19 @@ def published_network(min_size: int) -> TensorMask:
 
 
 def published_predictor(
-    min_size: int, precision: str = "float32", device: str = "cpu", winograd: bool = True
+    min_size: int, precision: str = "float32", device: str = "cpu", winograd: bool = True, fused: bool = True
 ) -> Predictor:
-    return Predictor(published_network(min_size), torch.device(device), DTYPES[precision], winograd)
+    return Predictor(published_network(min_size), torch.device(device), DTYPES[precision], winograd, fused)
 
 
 def demo_network() -> TensorMask:
     return build_network(load_config(DEMO / "config.yaml"), load_checkpoint(DEMO / "weights.pkl"))
 
 
-def demo_predictor(precision: str = "float32", device: str = "cpu", winograd: bool = True) -> Predictor:
-    return Predictor(demo_network(), torch.device(device), DTYPES[precision], winograd)
+def demo_predictor(
+    precision: str = "float32", device: str = "cpu", winograd: bool = True, fused: bool = True
+) -> Predictor:
+    return Predictor(demo_network(), torch.device(device), DTYPES[precision], winograd, fused)
 
 
 def image_of(height: int, width: int) -> np.ndarray:

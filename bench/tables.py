@@ -31,17 +31,22 @@ class Table:
             csv.writer(file).writerows([self.columns, *self.rows])
 
 
-def milliseconds(ways: Sequence[Callable[[], object]], rounds: int) -> list[np.ndarray]:
+def milliseconds(
+    ways: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> list[np.ndarray]:
     """Times each way `rounds` times, after one round that isn't counted.
 
     The ways take turns, so that a machine that is busy for a while slows down all of them.
+
+    Args:
+        clock: gives seconds. `time.process_time` leaves out what other processes take of the machine.
     """
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds + 1):
         for spent, way in zip(times, ways, strict=True):
-            start = time.perf_counter()
+            start = clock()
             way()
-            spent.append(1000 * (time.perf_counter() - start))
+            spent.append(1000 * (clock() - start))
     return [np.array(spent[1:]) for spent in times]
 
 

@@ -18,14 +18,15 @@ SECRET = "TENSORMASK_SERVER_REPORTS_SECRET"
 LONGEST = 1000  # characters of a text
 CREDENTIALS = struct.Struct("3i")  # a process, a user and a group, as Linux writes them beside a message
 SCM_CREDENTIALS = 2  # of Linux; Python's socket module doesn't name it
-FAILED, SLOW = "failed", "slow"  # topics: the model can't be loaded; the CPU emulates the precision
+# topics: the model can't be loaded; the CPU emulates the precision; another precision would be much faster
+FAILED, SLOW, FASTER = "failed", "slow", "faster"
 
 
 @dataclass(frozen=True)
 class Report:
     """One report."""
 
-    topic: str  # FAILED or SLOW
+    topic: str  # FAILED, SLOW or FASTER
     text: str
     pid: int = 0  # of the process that sent it, as the kernel says
 
@@ -34,7 +35,7 @@ def report(topic: str, text: str) -> None:
     """Sends a report to the launcher. Does nothing if another program has started TorchServe.
 
     Args:
-        topic: FAILED or SLOW.
+        topic: FAILED, SLOW or FASTER.
         text: for people.
     """
     address, secret = os.environ.get(ADDRESS), os.environ.get(SECRET)

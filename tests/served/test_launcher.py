@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from tensormask_server.prediction.cpu import warn_if_emulated
+from tensormask_server.prediction.cpu import faster_precision, warn_if_emulated
 
 from reference.cases import Case
 from tests.served.conftest import LAUNCHER, free_ports, launched, request_body, send
@@ -164,6 +164,16 @@ def test_it_serves_and_finishes_where_nobody_reads_what_it_prints(tmp_path: Path
                 assert server.process.poll() is None
             assert response.result(PATIENCE).status == 200
         assert server.process.wait(timeout=PATIENCE) == 0
+
+
+def test_a_much_faster_precision_is_named(tmp_path: Path, case: Case, weights: Path) -> None:
+    faster = faster_precision(torch.float32)
+    if not faster:
+        pytest.skip("this CPU has no instructions for bfloat16")
+    with launched(tmp_path, "-cp", case.config, "-tp", weights, PATH="") as server:
+        assert server.process.stdout is not None
+        said = [server.process.stdout.readline() for _ in range(3)]
+        assert said[-1] == f"Hint:  {faster}\n"
 
 
 def test_a_precision_that_the_cpu_emulates_is_reported_and_serves(tmp_path: Path, case: Case, weights: Path) -> None:

@@ -181,6 +181,8 @@ def _print_ready(server: TorchServe, host: str) -> None:
         say(f"       or open {url} in a browser")
     for warning in server.slow_precisions:
         say(f"Slow:  {warning}")
+    for hint in server.faster_precisions:
+        say(f"Hint:  {hint}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

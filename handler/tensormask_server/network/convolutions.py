@@ -19,14 +19,19 @@ def activated(convolution: nn.Module, x: Tensor, added: Tensor | None = None) ->
     Args:
         convolution: with its norm.
         x: (N, C, H, W).
-        added: of the result's shape; None: nothing.
+        added: of the result's shape, and not needed any more: the result may be written there. None: nothing.
     """
-    if isinstance(convolution, Activated):
+    hooked = bool(convolution._forward_hooks)  # a hook sees the convolution's own numbers: a ReLU can hide NaN
+    if isinstance(convolution, Activated) and not hooked:
         return convolution.activated(x, added)
     y: Tensor = convolution(x)
     if added is not None:
         y += added
     return F.relu_(y)
+
+
+class OnlyWeights(nn.Conv2d):
+    """A convolution that never runs as such. Others read its weights, so nothing may replace it."""
 
 
 class Tower(nn.Sequential):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tensormask_server.network.align import first_tap
 from tensormask_server.network.config import AnchorConfig, HeadConfig
-from tensormask_server.network.convolutions import Tower
+from tensormask_server.network.convolutions import OnlyWeights, Tower
 from tensormask_server.network.masks import local_masks, natural_masks
 from tensormask_server.network.regions import Region, grouped, run_on_regions
 
@@ -31,7 +31,7 @@ class TensorMaskHead(nn.Module):
         if config.mask_on:
             self.mask_subnet = _tower(in_channels, config.mask_channels, config.num_convs)
             for size in self.mask_sizes:
-                self.add_module(f"mask_pred_{size:02d}", nn.Conv2d(config.mask_channels, size**2, 1))
+                self.add_module(f"mask_pred_{size:02d}", OnlyWeights(config.mask_channels, size**2, 1))
             if config.bipyramid_on:
                 channels = config.mask_channels
                 self.mask_fuse = Tower(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())

@@ -1,10 +1,13 @@
 """Masks of chosen cells, without those of all others (docs/NETWORK.md, section 5)."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tensormask_server.network.align import PAD_VALUE, first_tap, mask_taps
+from tensormask_server.network.onednn import product
 
 
 def natural_masks(
@@ -20,7 +23,8 @@ def natural_masks(
 
     The convolution and SwapAlign2Nat are linear, so the order can change. First, a cell's window of the features is
     averaged between the neighbours that the op samples. Then it is multiplied by the convolution's weights. Last, the
-    products are interpolated between mask entries. The convolution's output for the whole map is never made.
+    products are interpolated between mask entries. The convolution's output for the whole map is made only if that
+    takes fewer multiplications than the windows, which overlap, and on a CPU without gradients.
 
     Taps outside count as PAD_VALUE. All values are taken relative to it, so that these taps are zero. The bias is the
     weight of a further channel, which is one inside the map and zero outside.
@@ -39,22 +43,80 @@ def natural_masks(
     window = scale * mask_size
     first, upper_position = first_tap(scale, mask_size)
     sampled = _between_neighbours(features, upper_position)  # (H+1, W+1, C+1), position p at index p+1
-    entries, upper_entry = mask_taps(scale, mask_size, features.device)
-    upper_entry = upper_entry.float()
-    lower_index, upper_index = entries % (mask_size + 1), entries + 1
-    weights = _padded_weights(weight, bias)  # (V+1, V+1, C+1)
-    row_weights = torch.lerp(weights[lower_index], weights[upper_index], upper_entry[:, None, None])
-    row_weights = row_weights.transpose(1, 2)  # (λV, C+1, V+1)
-    entry_pairs = torch.stack((lower_index, upper_index), dim=1)  # (λV, 2)
-    masks = []
-    for cell_y, cell_x in zip(y.tolist(), x.tolist(), strict=True):
-        rows, v = _overlap(cell_y * scale + first + 1 - corner[0], window, sampled.shape[0])
-        columns, u = _overlap(cell_x * scale + first + 1 - corner[1], window, sampled.shape[1])
-        products = sampled[rows, columns] @ row_weights[v]  # (rows, columns, V+1)
-        lower, upper = products.gather(2, entry_pairs[u].expand(len(products), -1, -1)).unbind(2)
-        inside = torch.lerp(lower, upper, upper_entry[u])  # (rows, columns)
-        masks.append(F.pad(inside, (u.start, window - u.stop, v.start, window - v.stop)) + PAD_VALUE)
-    return torch.stack(masks) if masks else sampled.new_empty(0, window, window)
+    height, width = sampled.shape[:2]
+    rows = [_overlap(cell * scale + first + 1 - corner[0], window, height) for cell in y.tolist()]
+    columns = [_overlap(cell * scale + first + 1 - corner[1], window, width) for cell in x.tolist()]
+    positions = sum(len(r) * len(c) for r, c in zip(rows, columns, strict=True))  # of all windows together
+    fewer = mask_size**2 * height * width < (mask_size + 1) * positions
+    everywhere = fewer and features.device.type == "cpu" and not torch.is_grad_enabled()
+    inside = (_Everywhere if everywhere else _InWindows)(
+        sampled, _padded_weights(weight, bias), *mask_taps(scale, mask_size, features.device)
+    )
+    masks = sampled.new_full((len(rows), window, window), PAD_VALUE)
+    for mask, r, c in zip(masks, rows, columns, strict=True):
+        mask[r.of_window, c.of_window] += inside(r, c)
+    return masks
+
+
+class _Overlap(NamedTuple):
+    """The part of an axis that a window covers, and the part of the window that lies on the axis. Both are as long."""
+
+    of_axis: slice
+    of_window: slice
+
+    def __len__(self) -> int:
+        return len(range(self.of_axis.start, self.of_axis.stop))
+
+
+class _InWindows:
+    """The products of each window by itself, with only the entries along one axis: best for few windows."""
+
+    def __init__(self, sampled: Tensor, weights: Tensor, lower: Tensor, upper_weight: Tensor):
+        """
+        Args:
+            sampled: (H, W, C+1), the features between neighbours.
+            weights: (V+1, V+1, C+1), of `_padded_weights`.
+            lower, upper_weight: (λV,), of `mask_taps`.
+        """
+        self.sampled, self.upper_weight = sampled, upper_weight.float()
+        lower_index, upper_index = lower % len(weights), lower + 1
+        row_weights = torch.lerp(weights[lower_index], weights[upper_index], self.upper_weight[:, None, None])
+        self.row_weights = row_weights.transpose(1, 2)  # (λV, C+1, V+1)
+        self.entry_pairs = torch.stack((lower_index, upper_index), dim=1)  # (λV, 2)
+
+    def __call__(self, rows: _Overlap, columns: _Overlap) -> Tensor:
+        """A mask's logits, relative to PAD_VALUE, where its window lies on the map: (rows, columns)."""
+        here = self.sampled[rows.of_axis, columns.of_axis]
+        products = here @ self.row_weights[rows.of_window]  # (rows, columns, V+1)
+        pairs = self.entry_pairs[columns.of_window].expand(len(products), -1, -1)
+        lower, upper = products.gather(2, pairs).unbind(2)
+        return torch.lerp(lower, upper, self.upper_weight[columns.of_window])
+
+
+class _Everywhere:
+    """All windows from one product over the whole map: best for windows that overlap. Arguments as of `_InWindows`."""
+
+    def __init__(self, sampled: Tensor, weights: Tensor, lower: Tensor, upper_weight: Tensor):
+        size = len(weights) - 1
+        products = product(sampled, weights[:size, :size].flatten(0, 1)).contiguous()  # (H, W, V·V)
+        self.row, self.column = products.stride()[:2]
+        self.products = products.flatten()
+        entries = torch.stack((lower, lower + 1))  # (2, λV)
+        on_mask = (entries >= 0) & (entries < size)
+        self.tap_weights = torch.stack((1 - upper_weight, upper_weight)).float() * on_mask  # (2, λV)
+        entries = entries.clamp(0, size - 1)
+        self.row_starts, self.column_starts = entries * size, entries
+
+    def __call__(self, rows: _Overlap, columns: _Overlap) -> Tensor:
+        """As of `_InWindows`."""
+        y, x = (torch.arange(each.of_axis.start, each.of_axis.stop) for each in (rows, columns))
+        row_indices = self.row_starts[:, rows.of_window] + y * self.row  # (2, rows)
+        column_indices = self.column_starts[:, columns.of_window] + x * self.column  # (2, columns)
+        taps = self.products.take(row_indices[:, :, None, None] + column_indices)  # (2, rows, 2, columns)
+        lower, upper = self.tap_weights[:, rows.of_window, None, None]
+        by_row = torch.addcmul(taps[0] * lower, taps[1], upper)  # (rows, 2, columns)
+        lower, upper = self.tap_weights[:, columns.of_window]
+        return torch.addcmul(by_row[:, 0] * lower, by_row[:, 1], upper)
 
 
 def local_masks(
@@ -70,10 +132,10 @@ def local_masks(
     return logits.T.reshape(-1, mask_size, mask_size)
 
 
-def _overlap(start: int, window: int, length: int) -> tuple[slice, slice]:
-    """The part of an axis of `length` that a window from `start` on covers, and the part of the window on the axis."""
+def _overlap(start: int, window: int, length: int) -> _Overlap:
+    """How a window from `start` on lies on an axis of this length."""
     low, high = min(max(start, 0), length), min(max(start + window, 0), length)
-    return slice(low, high), slice(low - start, high - start)
+    return _Overlap(slice(low, high), slice(low - start, high - start))
 
 
 def _between_neighbours(features: Tensor, upper: float) -> Tensor:

@@ -17,6 +17,7 @@ from tensormask_server.network.fused_convolutions import fuse_convolutions
 from tensormask_server.network.graphs import graphs_for
 from tensormask_server.network.loading import build_network
 from tensormask_server.network.norms import fold_norms
+from tensormask_server.network.onednn import pack_convolutions
 from tensormask_server.network.tensormask import NetworkOutput, TensorMask
 from tensormask_server.network.winograd import use_winograd
 from tensormask_server.options import GPU_BATCH_SIZE
@@ -82,7 +83,9 @@ class Predictor:
     `load_predictor` makes one. The class has the interface of `Engine`.
     """
 
-    def __init__(self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True):
+    def __init__(
+        self, network: TensorMask, device: torch.device, dtype: torch.dtype, winograd: bool = True, fused: bool = True
+    ):
         """Prepares the network in place: folds its norms, converts its convolutions, and moves it to the device.
 
         Args:
@@ -90,6 +93,7 @@ class Predictor:
             dtype: of the convolutions.
             winograd: whether a CPU in float32 computes most 3×3 convolutions with a quarter of the multiplications
                 (see `network.winograd`).
+            fused: whether a CPU computes convolutions together with what follows them (see `network.onednn`).
 
         Warns:
             SlowPrecisionWarning: the device is a CPU that emulates the dtype.
@@ -102,6 +106,8 @@ class Predictor:
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
         if winograd and device.type == "cpu" and dtype == torch.float32:
             use_winograd(network)
+        if fused and device.type == "cpu":
+            pack_convolutions(network)
         self.network = network.eval().requires_grad_(False).to(device)
         if device.type == "cuda":
             fuse_convolutions(self.network, device, dtype)
@@ -121,8 +127,12 @@ class Predictor:
         """Does nothing: this engine supports all options. `Engine` requires the method."""
 
     def prepare(self) -> None:
-        """Runs images of usual shapes on a GPU, so that their graphs are recorded before the first request."""
+        """Runs images of usual shapes before the first request.
+
+        A GPU records their graphs. A CPU prepares the convolutions with what follows them.
+        """
         if self.batched is None:
+            self([np.zeros((*USUAL_SHAPES[0], 3), np.uint8)])
             return
         for shape in USUAL_SHAPES:
             for _ in range(2):  # a graph is recorded at a shape's second image
@@ -137,7 +147,8 @@ class Predictor:
     ) -> list[Detections]:
         """Detects the instances on each image.
 
-        An image's detections don't depend on the other images. In half precision a GPU runs images and tiles of the same shape together.
+        An image's detections don't depend on the other images. In half precision a GPU runs images and tiles of the
+        same shape together.
 
         Args:
             images: each uint8 (H, W, 3), RGB, or a `LargeImage`.

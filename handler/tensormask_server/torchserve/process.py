@@ -90,6 +90,11 @@ class TorchServe:
         return self._models.slow_precisions()
 
     @property
+    def faster_precisions(self) -> list[str]:
+        """The workers' advice to take a faster precision, each in one line."""
+        return self._models.faster_precisions()
+
+    @property
     def key_file(self) -> Path:
         """Where TorchServe writes its tokens, if it has any."""
         return self._folder / KEY_FILE

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from tensormask_server.printable import one_line
-from tensormask_server.reports import FAILED, SLOW, Report, Reports
+from tensormask_server.reports import FAILED, FASTER, SLOW, Report, Reports
 from tensormask_server.torchserve.management import Management
 from tensormask_server.torchserve.recovery import Recovery
 
@@ -36,6 +36,7 @@ class WatchedModel:
     recovery: Recovery = field(default_factory=Recovery)
     failure: str = ""  # why its last worker couldn't load it
     slow_precision: str = ""  # a worker's warning, in one line
+    faster_precision: str = ""  # a worker's advice, in one line
     is_ready: bool = False  # whether a worker was, at the last look
     folder: str = ""  # of its workers, once one is known
 
@@ -109,6 +110,10 @@ class WatchedModels:
         """The workers' warnings of a slow precision, each in one line."""
         return [f"{self.named(model)}{model.slow_precision}" for model in self._models if model.slow_precision]
 
+    def faster_precisions(self) -> list[str]:
+        """The workers' advice to take a faster precision, each in one line."""
+        return [f"{self.named(model)}{model.faster_precision}" for model in self._models if model.faster_precision]
+
     def count_workers(self, frontend: int, name: str) -> int:
         """The worker processes of the model of this name; 0 if there is no such model."""
         processes = worker_processes(frontend)
@@ -136,6 +141,8 @@ class WatchedModels:
             model.failure = one_line(report.text)
         elif report.topic == SLOW:
             model.slow_precision = one_line(report.text)
+        elif report.topic == FASTER:
+            model.faster_precision = one_line(report.text)
         return True
 
 

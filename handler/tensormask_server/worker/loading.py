@@ -13,12 +13,13 @@ import torch
 from tensormask_server.classes import class_names
 from tensormask_server.integrity import check_sums
 from tensormask_server.options import HandlerOptions
-from tensormask_server.prediction.cpu import SlowPrecisionWarning
+from tensormask_server.prediction.cpu import SlowPrecisionWarning, faster_precision
 from tensormask_server.prediction.detections import PredictionOptions
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.prediction.finite import finite_layers
+from tensormask_server.prediction.precision import DTYPES
 from tensormask_server.prediction.predictor import Predictor
-from tensormask_server.reports import SLOW, report
+from tensormask_server.reports import FASTER, SLOW, report
 from tensormask_server.request_log import RequestLog
 from tensormask_server.responses.result import Model
 from tensormask_server.sample_images import FOLDER as SAMPLES
@@ -74,7 +75,7 @@ def load_service(
 
 
 def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: torch.device) -> Engine:
-    """Loads the engine, logs its warnings, and reports a slow precision to the launcher."""
+    """Loads the engine, logs its warnings, and tells the launcher of a slow precision, or of a much faster one."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         engine = load_engine(options.engine, config, weights, device, options.precision)
@@ -82,6 +83,9 @@ def _load_engine(options: HandlerOptions, config: Path, weights: Path, device: t
         logger.warning("%s: %s", warning.category.__name__, warning.message)
         if issubclass(warning.category, SlowPrecisionWarning):
             report(SLOW, str(warning.message))
+    own_network_on_cpu = options.engine == "native" and device.type == "cpu"
+    if own_network_on_cpu and (faster := faster_precision(DTYPES[options.precision])):
+        report(FASTER, faster)
     return engine
 
 

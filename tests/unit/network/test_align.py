@@ -100,10 +100,25 @@ def test_masks_of_detections_are_the_ops(scale: int, mask_size: int) -> None:
     weight, bias = random_tensor(mask_size**2, channels, 1, 1, seed=1), random_tensor(mask_size**2, seed=2)
     dense = dense_masks(features, weight, bias, scale)
     y, x = (cells.flatten() for cells in torch.meshgrid(*map(torch.arange, dense.shape[2:]), indexing="ij"))
-    ours = masks.natural_masks(features, weight, bias, y, x, scale)
-    assert ours.dtype == torch.float32
     expected = dense[:, :, y, x].permute(2, 0, 1).numpy()
-    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4, atol=1e-4)
+    for gradients, times in ((True, 1), (False, 1), (False, mask_size)):  # many windows are cut from one product
+        with torch.set_grad_enabled(gradients):
+            ours = masks.natural_masks(features, weight, bias, y.repeat(times), x.repeat(times), scale)
+        assert ours.dtype == torch.float32
+        np.testing.assert_allclose(ours.numpy(), np.tile(expected, (times, 1, 1)), rtol=1e-4, atol=1e-4)
+
+
+def test_many_windows_are_cut_from_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few as have more multiplications in their windows than the whole map has, and without gradients."""
+    products: list[Tensor] = []
+    monkeypatch.setattr(masks, "product", lambda x, weight: products.append(x) or x @ weight.T)
+    features, weight, bias = torch.ones(2, 20, 20), torch.ones(225, 2, 1, 1), torch.ones(225)
+    for gradients, cells, expected in ((False, 8, 0), (False, 80, 1), (True, 80, 0)):
+        products.clear()
+        middle = torch.full((cells,), 5)
+        with torch.set_grad_enabled(gradients):
+            masks.natural_masks(features, weight, bias, middle, middle, 2)
+        assert len(products) == expected
 
 
 def test_masks_of_no_detections_are_none() -> None:

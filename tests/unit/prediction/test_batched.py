@@ -105,7 +105,7 @@ MOST_OPERATIONS, MOST_BESIDE_CONVOLUTIONS, MOST_OF_A_BATCH, MOST_RETURNS = 450, 
 @pytest.fixture(scope="module")
 def published() -> Predictor:
     """R50 at its published size."""
-    return as_on_a_gpu(Predictor(published_network(0), torch.device("cpu"), torch.float32, winograd=False))
+    return as_on_a_gpu(Predictor(published_network(0), torch.device("cpu"), torch.float32, winograd=False, fused=False))
 
 
 class Parts:

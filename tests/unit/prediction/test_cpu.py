@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensormask_server.prediction import cpu
-from tensormask_server.prediction.cpu import SlowPrecisionWarning, warn_if_emulated
+from tensormask_server.prediction.cpu import SlowPrecisionWarning, faster_precision, warn_if_emulated
 
 HASWELL = "flags\t\t: fpu sse sse2 fma avx avx2 f16c bmi2"
 SAPPHIRE_RAPIDS = f"{HASWELL} avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile"
@@ -41,3 +41,28 @@ def test_a_precision_that_the_cpu_emulates_gives_a_warning(
             warn_if_emulated(dtype)
         warned |= {dtype for each in caught if each.category is SlowPrecisionWarning}
     assert warned == emulated
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "said"),
+    [
+        pytest.param(HASWELL, "", id="Haswell"),
+        pytest.param(ZEN_4, "about 2 times as fast as float32 on this CPU (avx512_bf16)", id="Zen 4"),
+        pytest.param(
+            SAPPHIRE_RAPIDS, "about 2.3 times as fast as float32 on this CPU (amx_bf16)", id="Sapphire Rapids"
+        ),
+        pytest.param(GRAVITON_3, "", id="Graviton 3, where nobody measured it"),
+        pytest.param(None, "", id="not Linux"),
+    ],
+)
+def test_a_faster_precision_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, said: str
+) -> None:
+    file = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(f"processor\t: 0\n{cpuinfo}\n")
+    monkeypatch.setattr(cpu, "CPUINFO", file)
+    sentence = faster_precision(torch.float32)
+    assert said in sentence
+    assert bool(sentence) == bool(said)
+    assert not faster_precision(torch.bfloat16)

@@ -1,5 +1,6 @@
 """The error names the first layer whose output isn't finite, in each precision."""
 
+import numpy as np
 import pytest
 import torch
 from tensormask_server import PredictionOptions, Predictor
@@ -39,7 +40,8 @@ def test_a_sound_network_runs_as_without_the_check(precision: str) -> None:
         [inside] = predictor([IMAGE], EVERYTHING)
     [outside] = predictor([IMAGE], EVERYTHING)
     assert len(inside) == len(outside) > 0
-    assert (inside.scores == outside.scores).all()
+    # checked layers run one by one, and others may be computed together, which rounds less often in half precision
+    np.testing.assert_allclose(inside.scores, outside.scores, atol=1e-5 if precision == "float32" else 0.02)
 
 
 @pytest.mark.parametrize("precision", DTYPES)
