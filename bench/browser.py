@@ -67,14 +67,14 @@ def measure() -> Table:
         )
         properties = with_addresses(read_properties(PROPERTIES), "127.0.0.1", *PORTS)
         with (
-            TorchServe(make_archive(request), properties, store / "logs") as server,
+            TorchServe([make_archive(request)], properties, store / "logs") as server,
             sync_playwright() as playwright,
         ):
             server.wait_until_ready()
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1100, "height": 900})
             page.set_default_timeout(PATIENCE)
-            page.goto(f"{server.url}/predictions/{server.name}")
+            page.goto(f"{server.url}/predictions/{server.names[0]}")
             table.rows.extend(measured(browser, page))
             browser.close()
     return table

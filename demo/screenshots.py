@@ -173,7 +173,7 @@ def _served(folder: Path, has_samples: bool) -> Iterator[str]:
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     ports = (_port(), *free_ports(2))
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *ports)
-    with TorchServe(folder / "demo.mar", properties, folder / "logs") as server:
+    with TorchServe([folder / "demo.mar"], properties, folder / "logs") as server:
         server.wait_until_ready()
         yield f"{server.url}/predictions/demo"
 

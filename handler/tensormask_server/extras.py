@@ -50,7 +50,6 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "video": VIDEO,
     "openvino": OPENVINO,
     "export": EXPORT,
-    "heic": HEIC,
 }
 
 
