@@ -1,5 +1,6 @@
 """The GPU's kernels, run as C++ on the CPU, give the masks that operations of torch give."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from tensormask_server import Predictor
 from tensormask_server.network.batched_masks import GroupedMasks
 from tensormask_server.network.convolution_kernels import SOURCE as CONVOLUTION_SOURCE
 from tensormask_server.network.convolution_kernels import add_bias
+from tensormask_server.network.convolutions import activated
+from tensormask_server.network.fused_convolutions import FusedConv2d
 from tensormask_server.network.kernels import kernels_for
 from tensormask_server.network.mask_kernels import SOURCE as MASK_SOURCE
 from tensormask_server.network.mask_kernels import FlatMasks, KernelMasks, has_kernels
@@ -101,6 +104,23 @@ def test_a_bias_is_added_as_by_an_operation(dtype: torch.dtype) -> None:
     expected = convolved + bias[:, None, None]
     add_bias(convolved, bias, HostKernels(CONVOLUTION_SOURCE, stored_macro(dtype)))
     torch.testing.assert_close(convolved, expected, rtol=0, atol=0)
+
+
+@needs_compiler
+def test_a_convolution_that_cant_be_fused_runs_in_parts(caplog: pytest.LogCaptureFixture) -> None:
+    """As here, without cuDNN. The log says it once."""
+    caplog.set_level(logging.INFO)
+    random = torch.Generator().manual_seed(0)
+    plain = torch.nn.Conv2d(8, 16, 3, stride=2, padding=1).to(torch.bfloat16, memory_format=torch.channels_last)
+    fused = FusedConv2d(plain, HostKernels(CONVOLUTION_SOURCE, stored_macro(torch.bfloat16)))
+    x = torch.randn(2, 8, 9, 7, generator=random).to(torch.bfloat16, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = plain(x)
+        torch.testing.assert_close(fused(x), expected, rtol=0.01, atol=0.01)
+        torch.testing.assert_close(activated(fused, x), expected.relu(), rtol=0.01, atol=0.01)
+        added = torch.randn_like(expected)
+        torch.testing.assert_close(activated(fused, x, added.clone()), (expected + added).relu(), rtol=0.02, atol=0.02)
+    assert caplog.text.count("cuDNN can't fuse a convolution") == 1
 
 
 @needs_compiler
