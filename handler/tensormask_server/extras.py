@@ -45,11 +45,11 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "predict": PREDICT,
     "serve": SERVE,
     "bulk": BULK,
+    "openvino": OPENVINO,
+    "export": EXPORT,
     "heic": HEIC,
     "gateway": GATEWAY,
     "video": VIDEO,
-    "openvino": OPENVINO,
-    "export": EXPORT,
 }
 
 

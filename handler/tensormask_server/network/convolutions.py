@@ -21,7 +21,9 @@ def activated(convolution: nn.Module, x: Tensor, added: Tensor | None = None) ->
         x: (N, C, H, W).
         added: of the result's shape, and not needed any more: the result may be written there. None: nothing.
     """
-    hooked = bool(convolution._forward_hooks)  # a hook sees the convolution's own numbers: a ReLU can hide NaN
+    hooked = (
+        convolution._forward_hooks or convolution._forward_pre_hooks
+    )  # a hook sees the convolution's own numbers: a ReLU can hide NaN
     if isinstance(convolution, Activated) and not hooked:
         return convolution.activated(x, added)
     y: Tensor = convolution(x)

@@ -53,8 +53,8 @@ def natural_masks(
         sampled, _padded_weights(weight, bias), *mask_taps(scale, mask_size, features.device)
     )
     masks = sampled.new_full((len(rows), window, window), PAD_VALUE)
-    for mask, r, c in zip(masks, rows, columns, strict=True):
-        mask[r.of_window, c.of_window] += inside(r, c)
+    for i, (r, c) in enumerate(zip(rows, columns, strict=True)):
+        masks[i, r.of_window, c.of_window] += inside(r, c)
     return masks
 
 

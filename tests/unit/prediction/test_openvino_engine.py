@@ -43,7 +43,7 @@ def engine_of(folder: Path, precision: str = "float32") -> Predictor:
     return engine
 
 
-@pytest.mark.parametrize("shape", [(90, 120), (120, 90), (40, 300), (96, 96), (30, 20)])
+@pytest.mark.parametrize("shape", [(90, 120), (120, 90), (40, 300), (96, 96), (33, 70)])
 @pytest.mark.parametrize(
     "options",
     [
