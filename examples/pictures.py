@@ -25,8 +25,9 @@ from examples.moving_drawings import SIZE, scene, write_film
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-FRAMES = 24
-SHOWN = (0, 11, 23)  # frames of the film
+FRAMES = 36  # as moving_drawings.py makes them
+STILL = (8, 24)  # an index, and a number of frames
+SHOWN = (0, 17, 35)  # frames of the film
 COLOURS = 96  # of a picture, so that it has less than 100 kB
 # in LabelMe's environment: opens an image with its annotations, and saves a picture of the window
 WINDOW = """
@@ -68,7 +69,7 @@ def main() -> None:
         folder = Path(temporary)
         (folder / "images").mkdir()
         image = folder / "images" / "scene.png"
-        Image.fromarray(scene(8, FRAMES)[0]).save(image)
+        Image.fromarray(scene(*STILL)[0]).save(image)
         film(parsed.url, folder, parsed.results)
         run("client_to_supervision.py", parsed.url, image, folder / "supervision.png")
         save(Image.open(folder / "supervision.png"), parsed.results / "supervision.png")

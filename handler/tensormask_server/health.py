@@ -99,7 +99,8 @@ def _get(port: int, path: str, headers: dict[str, bytes], end: float) -> Any:
         connection.connect()
         response = exchange(connection, "GET", path, b"", headers, Limits(TIMEOUT, end, LARGEST_RESPONSE))
     except (OSError, http.client.HTTPException, TooManyBytes) as error:
-        raise NotReady(f"the management API on port {port} doesn't respond: {one_line(error, 300)}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise NotReady(f"the management API on port {port} doesn't respond: {one_line(reason, 300)}") from error
     finally:
         connection.close()
     content = response.body

@@ -210,7 +210,7 @@ def summary(
         lines.append(f"scores differ by at most {max(scores):.7f}, in the mean by {np.mean(scores):.7f}")
     if ious:
         lines.append(f"masks have an IoU of at least {min(ious):.5f}, in the mean of {np.mean(ious):.5f}")
-    lines.append(f"an image takes {_times(labels, *np.mean(seconds, axis=0))} in the mean, decoded already")
+    lines.append(f"mean time of an image, without decoding: {_times(labels, *np.mean(seconds, axis=0))}")
     return lines
 
 

@@ -75,6 +75,8 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
         OSError: the film can't be opened.
     """
     path, table = _checked(parsed)
+    if not path.exists():
+        raise UsageError(f"{printable(path)} is neither a file nor a folder; expected a film or a folder of frames")
     # only here, because they need packages that may not be installed
     from tensormask_server.video.errors import FilmError
     from tensormask_server.video.film import open_film

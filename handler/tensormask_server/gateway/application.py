@@ -74,7 +74,7 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, or a method that a path doesn't have."""
     assert isinstance(error, HTTPException)
     allowed = (error.headers or {}).get("Allow")
-    found = f"the method {request.method} isn't one of this path's" if allowed else "there is no such path"
+    found = f"this path doesn't accept {request.method}" if allowed else "there is no such path"
     expected = f"{allowed}; " if allowed else "POST /v1/segment with an image; "
     return error_response(
         GatewayError(HTTPStatus(error.status_code), found, f"{expected}GET /docs lists the paths", error.headers)

@@ -21,7 +21,7 @@ from tensormask_server.bad_request import BadRequest, json_type, preview
 # 1333×1333 as (H, W, 3) has 1.8 million.
 MOST_PARTS = 2_000_000
 MOST_KEYS = 100  # beside img_data; simdjson searches for each key from the first one on
-EXPECTED_PIXELS = "(3, H, W), RGB, whole numbers from 0 to 255"
+EXPECTED_PIXELS = "(3, H, W), whole numbers from 0 to 255, in RGB or in the order that channel_order names"
 
 
 def parse_json(body: bytes, expected: str) -> dict[str, Any]:

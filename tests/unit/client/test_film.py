@@ -33,7 +33,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("film.mp4 --out here.mp4", "here.mp4 exists; delete it, or name another --out"),
         ("film.mp4 --out out.mp4 --table t.csv", "t.csv exists; delete it, or name another --out"),
         ("text.mp4 --out out.mp4", "text.mp4 isn't a film that FFmpeg can read; expected a film such as .mp4"),
-        ("absent.mp4 --out out.mp4", "[Errno 2] No such file or directory: 'absent.mp4'"),
+        ("absent.mp4 --out out.mp4", "absent.mp4 is neither a file nor a folder; expected a film"),
         ("images --out out.mp4", "frame 1 of images has 64×96 pixels, and earlier ones 128×96; expected one size"),
         ("none --out out.mp4", "none has no frames; expected images that end in"),
         ("film.mp4 --out out.mp4", "no server answers at http://127.0.0.1:9"),

@@ -69,6 +69,12 @@ def test_bgr_is_turned_into_rgb() -> None:
     np.testing.assert_array_equal(request.image, [[[3, 2, 1]]])
 
 
+def test_a_wrong_img_data_says_which_orders_of_channels_there_are() -> None:
+    with pytest.raises(BadRequest) as caught:
+        one(b'{"img_data": [[1]], "channel_order": "BGR"}')
+    assert "in RGB or in the order that channel_order names" in caught.value.expected
+
+
 def test_a_byte_order_mark_does_not_matter() -> None:
     assert one(b'\xef\xbb\xbf{"img_data": [[[1]], [[2]], [[3]]]}').image.shape == (1, 1, 3)
 
