@@ -67,7 +67,9 @@ def test_the_server_ends_with_its_gateway(archive: Path, tmp_path: Path) -> None
         assert server.process.stdout is not None
         os.kill(gateway_process(server).pid, signal.SIGKILL)
         assert server.process.wait(PATIENCE) == 1
-        assert "the gateway has ended" in server.process.stdout.read()
+        printed = server.process.stdout.read()
+        assert f"Docs:  http://127.0.0.1:{port}/docs" in printed
+        assert "the gateway has ended" in printed
 
 
 def test_the_gateway_ends_with_a_killed_launcher(archive: Path, tmp_path: Path) -> None:

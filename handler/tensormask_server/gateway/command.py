@@ -83,7 +83,9 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         timeout_keep_alive=min(KEPT_SECONDS, parsed.idle_timeout),
         timeout_graceful_shutdown=parsed.stop_timeout,
     )
-    say(f"READY  http://{parsed.host}:{parsed.port}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
+    url = f"http://{parsed.host}:{parsed.port}"
+    say(f"READY  {url}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
+    say(f"Docs:  {url}/docs")
     for number in SIGNALS:
         signal.signal(number, _stop)
     try:

@@ -96,8 +96,8 @@ def _image_path(operation: str, where: str, parameters: list[dict[str, Any]]) ->
         "get": {
             "operationId": f"{operation}_page",
             "summary": "The page to try the model, for a browser, or the model's description",
-            "description": f"`Accept` has text/html, or it is {MODEL_DESCRIPTION}. Otherwise the answer is a 400 that "
-            "says how to post an image.",
+            "description": "A browser, whose `Accept` has text/html, gets the page. For the model's description, "
+            f"`Accept` is {MODEL_DESCRIPTION}. Otherwise the response is a 400 that says how to post an image.",
             "responses": {"200": page_or_description, **errors()},
         },
     }
