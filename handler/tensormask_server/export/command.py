@@ -39,7 +39,7 @@ def run(program: str, arguments: Sequence[str] | None) -> int:
         say(f"export: {one_line(error)}", sys.stderr)
         return 2
     except OSError as error:
-        say(f"export: can't write {printable(parsed.output)}: {error.strerror}", sys.stderr)
+        say(f"export: can't write {printable(error.filename2 or parsed.output)}: {error.strerror}", sys.stderr)
         return 2
     say(f"{printable(parsed.output)}, in float32" + (", its convolutions in 8 bits" if parsed.calibrate else ""))
     for name, meaning in described(network).items():

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tensormask_server.network.before_selection import map_names
 from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.openvino_package import OpenVinoError, openvino
 from tensormask_server.prediction.inputs import normalised_batch, resize_image
+from tensormask_server.printable import printable
 
 # Layers that stay out of 8 bits, by their weights' entries: the finest maps, from which outlines of masks are made.
 IN_HIGHER_PRECISION = (
@@ -88,9 +90,21 @@ def _convolutions_of(model: Any, entries: Sequence[str]) -> list[str]:
 
 
 def save_openvino(model: Any, path: Path, half: bool) -> None:
-    """Writes a model's .xml file, and its numbers beside it as .bin.
+    """Writes a model's .xml file, and its numbers beside it as .bin. Neither replaces a file before both are written.
 
     Args:
         half: whether numbers are kept with 16 bits, which float32 needs all of.
+
+    Raises:
+        OSError: a file can't be written.
+        OpenVinoError: OpenVINO can't write them, for example onto a full disk.
     """
-    openvino().save_model(model, path, compress_to_fp16=half)
+    with TemporaryDirectory(prefix=".graph.", dir=path.parent) as folder:
+        written = Path(folder, "graph.xml")
+        try:
+            openvino().save_model(model, written, compress_to_fp16=half)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise OpenVinoError(f"OpenVINO can't write {printable(path)}: {reason}") from error
+        for suffix in (".bin", ".xml"):
+            written.with_suffix(suffix).replace(path.with_suffix(suffix))

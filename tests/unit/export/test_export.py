@@ -113,6 +113,19 @@ def test_a_folder_that_cant_be_written_is_one_line(
     assert line.startswith("export: can't write ")
 
 
+@needs_export
+@pytest.mark.parametrize("suffix", [".bin", ".xml"])
+def test_a_folder_in_the_place_of_either_file_of_openvino_is_one_line(
+    tmp_path: Path, weights: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = (tmp_path / "tiny").with_suffix(suffix)
+    taken.mkdir()
+    assert exported(weights, tmp_path / "tiny.xml", "openvino") == 2
+    assert capsys.readouterr().err == f"export: can't write {taken}: Is a directory\n"
+    assert not (tmp_path / "tiny.xml").is_file()
+    assert not list(tmp_path.glob(".graph.*"))
+
+
 def test_a_calibration_takes_at_most_so_many_images_from_all_over_the_folder(tmp_path: Path) -> None:
     for number in range(2 * MOST_IMAGES):
         (tmp_path / f"{number:04}.jpg").touch()
