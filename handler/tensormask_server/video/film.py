@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import open_regular
 from tensormask_server.video.errors import FilmError
 from tensormask_server.video.frames import Colours, Damage, Frame, Source
 from tensormask_server.video.upright import display_matrix, is_quarter_turn, upright_pixels
@@ -131,6 +133,7 @@ def _time_of(pts: int | None, stream: "VideoStream") -> str:
 def _opened(path: Path) -> "InputContainer":
     import av
 
+    open_regular(path, sys.maxsize).close()  # FFmpeg would wait for ever for somebody who writes to a pipe
     try:
         return av.open(path, "r", metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:

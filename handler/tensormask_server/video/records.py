@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tensormask_server.instances import read_instances
 from tensormask_server.printable import printable
 from tensormask_server.same_options import by_option, check_same_options
 from tensormask_server.video.errors import FilmError
 
 SUFFIX = ".frames.jsonl"  # after the name of the film that the run writes
+LATEST = (1 << 63) - 1  # pts of a frame; FFmpeg's has 64 bits
 
 
 def records_file(film: Path) -> Path:
@@ -96,7 +98,9 @@ class Records:
             if kept == 0:
                 check_same_options(self.path, by_option(_object(line, self.path)), by_option(settings), "--out")
             else:
-                self.last_frame = _record(line, self.path).frame
+                record = _record(line, self.path)
+                _check(record, self.last_frame, self.path)
+                self.last_frame = record.frame
                 self.count += 1
             kept += len(line)
         os.ftruncate(self._descriptor, kept)
@@ -127,7 +131,21 @@ def _record(line: bytes, path: Path) -> Record:
     content = _object(line, path)
     try:
         return Record(int(content["frame"]), int(content["pts"]), dict(content["response"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _damaged(path) from error
+
+
+def _check(record: Record, last_frame: int, path: Path) -> None:
+    """Checks a record of an earlier run, in whose file somebody may have changed something.
+
+    Raises:
+        FilmError: its frame isn't after the last one, its time is beyond 64 bits, or its response is none.
+    """
+    if record.frame <= last_frame or not -LATEST <= record.pts <= LATEST:
+        raise _damaged(path)
+    try:
+        read_instances(json.dumps(record.response).encode(), "")
+    except ValueError as error:
         raise _damaged(path) from error
 
 

@@ -171,12 +171,20 @@ def _pictures(
     for frame in _same_size(job.source, shown.damage):
         if following is not None and following[0].frame <= frame.index:
             record, names = following
-            instances = read_instances(json.dumps(record.response).encode(), "")
+            instances = _of_frames(record, job.source)
             following = next(left, None)
         yield frame, frame.pixels if instances is None else draw_instances(frame.pixels, instances, names)
         shown.frames += 1
         shown.ends_at = job.source.seconds(frame.pts + frame.duration)
         progress.update()
+
+
+def _of_frames(record: Record, source: Source) -> Instances:
+    instances = read_instances(json.dumps(record.response).encode(), "")
+    if (instances.width, instances.height) != (source.width, source.height):
+        found = f"the response to frame {record.frame} is for {instances.width}×{instances.height} pixels"
+        raise FilmError(f"{found}; expected {source.width}×{source.height}, as the frames have")
+    return instances
 
 
 def _ids(job: Job, records: Iterable[Record]) -> list[Ids]:

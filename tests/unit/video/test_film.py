@@ -1,12 +1,14 @@
 """Films are read upright, at their own times and without damaged frames, and others are refused by name."""
 
 import itertools
+import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from tensormask_server.regular_files import RefusedFileError
 from tensormask_server.video.errors import FilmError
 from tensormask_server.video.film import open_film
 from tensormask_server.video.frames import Damage, Frame
@@ -127,6 +129,9 @@ def test_what_is_no_film_is_refused_by_name(tmp_path: Path) -> None:
             open_film(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         open_film(tmp_path / "absent.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(RefusedFileError, match="it is a FIFO"):
+        open_film(tmp_path / "pipe.mp4")
 
 
 def test_sound_alone_is_refused(tmp_path: Path) -> None:

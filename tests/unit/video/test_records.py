@@ -1,6 +1,7 @@
 """The responses of a run outlive it, however it ends."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,17 @@ from tensormask_server.video.records import Records, records_file
 
 SETTINGS = {"url": "http://127.0.0.1:8080/predictions/x", "every": 1}
 
+RESPONSE = {"instances": [], "width": 8, "height": 6, "model": "x", "weights_sha256": "0"}
+INSTANCE = {"bbox": [0, 0, 4, 4], "score": 0.5, "category_id": 1, "category_name": "x"}
+OTHER_MASK = {"size": [9, 9], "counts": "0"}
+
+
+def line_of(frame: float, pts: float, **changed: object) -> bytes:
+    return json.dumps({"frame": frame, "pts": pts, "response": {**RESPONSE, **changed}}).encode()
+
 
 def body(number: int) -> bytes:
-    return json.dumps({"instances": [], "number": number}).encode()
+    return json.dumps({**RESPONSE, "number": number}).encode()
 
 
 @pytest.fixture
@@ -68,7 +77,25 @@ def test_two_runs_at_once_are_refused(film: Path) -> None:
         Records(film, SETTINGS)
 
 
-@pytest.mark.parametrize("line", [b"text", b"[]", b'{"frame":1}', b'{"frame":[],"pts":0,"response":{}}', b"\xff" * 9])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"text",
+        b"[]",
+        b'{"frame":1}',
+        b'{"frame":[],"pts":0,"response":{}}',
+        b"\xff" * 9,
+        b'{"frame":5,"pts":50,"response":{}}',
+        line_of(4, 50),  # the frame before has this index
+        line_of(math.inf, 50),
+        line_of(5, 1 << 63),
+        line_of(5, 50, instances=None),
+        line_of(5, 50, instances=[5]),
+        line_of(5, 50, instances=[{**INSTANCE, "bbox": [1, 2]}]),
+        line_of(5, 50, instances=[{**INSTANCE, "score": "high"}]),
+        line_of(5, 50, instances=[{**INSTANCE, "segmentation": OTHER_MASK}]),
+    ],
+)
 def test_somebody_elses_file_is_refused_and_kept(line: bytes, film: Path) -> None:
     content = records_file(film).read_bytes() + line + b"\n"
     records_file(film).write_bytes(content)
