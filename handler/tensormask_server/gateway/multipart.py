@@ -43,8 +43,10 @@ class MultipartCheck:
         self._buffer += piece
         while not self._has_ended and (self._pass_data() if self._is_in_data else self._pass_headers()):
             pass
-        if self._has_ended and self._buffer.strip(LINE):
-            raise bad_request("something follows the form's end", EXPECTED)
+        if self._has_ended:
+            if self._buffer.strip(LINE):
+                raise bad_request("something follows the form's end", EXPECTED)
+            self._buffer = b""
 
     def close(self) -> None:
         """Checks the end.

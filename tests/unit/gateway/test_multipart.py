@@ -93,3 +93,12 @@ def test_a_check_holds_little_of_a_large_part() -> None:
     for _ in range(100):
         checking.feed(b"\r\n-" * 20_000)
         assert len(checking._buffer) < 100
+
+
+def test_a_check_holds_nothing_of_line_ends_after_the_form() -> None:
+    checking = MultipartCheck(b"abc")
+    checking.feed(form(PART))
+    for _ in range(100):
+        checking.feed(b"\r\n" * 1000)
+    checking.close()
+    assert not checking._buffer
