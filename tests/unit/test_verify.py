@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from tensormask_server.verify import NAMES as ENGINE_NAMES
 from tensormask_server.verify import compare, main, table, verify
 
 from reference.cases import CASES, load_case, write_weights
+from tests.many_aliases import MANY_ALIASES
 from tests.unit.small_network import noise, small_predictor
 
 TINY = load_case("tiny")
@@ -138,6 +140,31 @@ def test_an_archive_that_cant_be_read_is_one_line(
     assert main(["--archive", str(tmp_path / "a.mar"), "--against", "b.mar", str(tmp_path / "tiny.png")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("entry", "content"),
+    [
+        ("model-config.yaml", b"[" * 60_000),
+        ("model-config.yaml", MANY_ALIASES),
+        ("MAR-INF/MANIFEST.json", b"[" * 60_000),
+        ("MAR-INF/MANIFEST.json", b'{"model": {"serializedFile": "../elsewhere"}}'),
+    ],
+)
+def test_settings_that_nobody_can_read_are_one_line(
+    entry: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """These two files have no sum."""
+    sound = archived(tmp_path, "sound")
+    with zipfile.ZipFile(sound) as old, zipfile.ZipFile(tmp_path / "changed.mar", "w") as new:
+        for each in old.infolist():
+            new.writestr(each.filename, content if each.filename == entry else old.read(each))
+    Image.fromarray(TINY.image).save(tmp_path / "tiny.png")
+    capsys.readouterr()
+    changed = str(tmp_path / "changed.mar")
+    assert main(["--archive", changed, "--against", str(sound), str(tmp_path / "tiny.png")]) == 2
+    said = f"verify: the archive {changed} has no settings that can be read; archive.sh makes it again\n"
+    assert capsys.readouterr().err == said
 
 
 def test_one_archive_alone_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from tensormask_server.classes import class_names
 from tensormask_server.integrity import IntegrityError, check_archive
 from tensormask_server.options import HandlerOptions, OptionError, handler_options
+from tensormask_server.plain_yaml import parse_plain_yaml
 from tensormask_server.prediction.engine import Engine, load_engine
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
@@ -46,16 +47,18 @@ def load_archived(archive: Path, folder: Path, device: torch.device) -> Archived
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             check_archive(content)
             content.extractall(folder)
-        settings = yaml.safe_load((folder / "model-config.yaml").read_text())
+        settings = parse_plain_yaml((folder / "model-config.yaml").read_text())
         options = handler_options(settings.get("handler"))
         weights = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())["model"]["serializedFile"]
+        if weights != PurePath(weights).name:
+            raise ValueError("the weights aren't in the archive")
     except OSError as error:
         raise ArchivedError(f"can't read the archive {shown}: {error.strerror or error}") from error
     except zipfile.BadZipFile as error:
         raise ArchivedError(f"{shown} is no archive; expected a .mar of archive.sh") from error
     except (IntegrityError, OptionError) as error:
         raise ArchivedError(f"the archive {shown} can't be used: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ArchivedError(
             f"the archive {shown} has no settings that can be read; archive.sh makes it again"
         ) from error

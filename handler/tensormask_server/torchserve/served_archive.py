@@ -6,15 +6,18 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tensormask_server.integrity import IntegrityError
 from tensormask_server.integrity import check_archive as check_entries
 from tensormask_server.options import OptionError, handler_options
+from tensormask_server.plain_yaml import parse_plain_yaml
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
 from tensormask_server.torchserve.properties import DEFAULT_SIZE, PropertiesError, number_property
+from tensormask_server.yaml_bases import MAX_BYTES
 
 LONGEST_NAME = 100
 SPARE = 16 << 20  # bytes that stay free on the disk to which an archive is unpacked
@@ -50,7 +53,7 @@ def served_model(archive: Path) -> ServedModel:
     """
     try:
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
-            settings = yaml.safe_load(content.read("model-config.yaml"))
+            settings = archived_yaml(content, "model-config.yaml")
         workers = max(int(settings.get(key) or 1) for key in ("minWorkers", "maxWorkers"))
         batch_size, timeout = int(settings.get("batchSize") or 1), int(settings.get("responseTimeout") or 120)
         return ServedModel(max(1, workers), max(1, batch_size), max(1, timeout))
@@ -65,6 +68,24 @@ def served_model(archive: Path) -> ServedModel:
         yaml.YAMLError,
     ):
         return ServedModel()
+
+
+def archived_yaml(archive: zipfile.ZipFile, name: str) -> Any:
+    """Reads a YAML file of an archive that may not be checked yet, with limits of its bytes, depth and aliases.
+
+    Raises:
+        KeyError: there is no such file.
+        ValueError, yaml.YAMLError: it isn't YAML, or stands for too much.
+        What zipfile raises for a damaged entry.
+    """
+    with archive.open(name) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{name} has more than {MAX_BYTES} bytes")
+    try:
+        return parse_plain_yaml(content.decode())
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply") from error
 
 
 def check_archives(archives: Sequence[Path], properties: Mapping[str, str], folder: Path) -> None:
@@ -133,11 +154,23 @@ def _check_is_there(archive: Path) -> None:
 
 
 def _check_responses_fit(content: zipfile.ZipFile, properties: Mapping[str, str]) -> None:
-    """Checks that TorchServe passes on the largest responses. A response that is too large would end its worker."""
+    """Checks that TorchServe passes on the largest responses. A response that is too large would end its worker.
+
+    Raises:
+        ArchiveUnusable: it doesn't.
+        IntegrityError: the settings aren't YAML, or stand for so much that a worker would never come to their end.
+    """
     try:
-        settings = yaml.safe_load(content.read("model-config.yaml"))
+        settings = archived_yaml(content, "model-config.yaml")
+    except KeyError:
+        return  # TorchServe has defaults
+    except (ValueError, yaml.YAMLError) as error:
+        raise IntegrityError(
+            f"its model-config.yaml can't be read: {one_line(error)}; archive.sh makes it again"
+        ) from error
+    try:
         largest = handler_options(settings["handler"]).limits.max_response_bytes
-    except (KeyError, TypeError, yaml.YAMLError, OptionError, UnicodeError):
+    except (KeyError, TypeError, OptionError):
         return  # the worker reports what is wrong with it
     try:
         passing = number_property(properties, "max_response_size", DEFAULT_SIZE)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tensormask_server.regular_files import MOST_ARCHIVE, open_regular
-from tensormask_server.torchserve.served_archive import ServedModel
+from tensormask_server.torchserve.served_archive import ServedModel, archived_yaml
 
 MIB = 1 << 20
 PROCESS = 500 * MIB  # Python, torch and what they import, and the network's first run on a small image
@@ -30,7 +30,7 @@ def worker_memory(archive: Path, model: ServedModel) -> int:
     try:
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             weights = content.getinfo(WEIGHTS).file_size
-            config = yaml.safe_load(content.read("config.yaml"))
+            config = archived_yaml(content, "config.yaml")
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, NotImplementedError, yaml.YAMLError):
         return 0
     image = IMAGE * _input_pixels(config) / IMAGE_PIXELS
