@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from tensormask_server.video.records import records_file
 
 from examples import moving_drawings
 from examples.moving_drawings import DRAWINGS, RATE, SIZE, scene
-from tests.served.conftest import ROOT, Server, launched
+from tests.served.conftest import COVERAGE, ROOT, Server, launched
 from tests.unit.video.films import content
 from tests.waiting import PATIENCE, wait_for
 
@@ -203,7 +204,9 @@ def test_a_full_disk_stops_the_run_and_keeps_the_responses(demo_server: Server, 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
 
-    result = subprocess.run(words, preexec_fn=limit, capture_output=True, text=True, timeout=PATIENCE)
+    # coverage would write a file of its own at the end
+    environment = {name: value for name, value in os.environ.items() if name not in COVERAGE}
+    result = subprocess.run(words, preexec_fn=limit, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert result.returncode == 2
     assert "have their responses, and the same command goes on from there" in result.stderr
     assert "Traceback" not in result.stderr

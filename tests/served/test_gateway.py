@@ -1,5 +1,6 @@
 """The gateway in front of a real server: what comes through it, and what it does itself."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -361,8 +362,10 @@ def test_a_request_finds_the_server_again_after_it_was_away(archive: Path, tmp_p
         assert client.post("/v1/segment", content=image.read_bytes()).status_code == 200
         [pid] = server.worker_pids()
         subprocess.run(["kill", "-9", str(pid)], check=True)
-        response = client.post("/v1/segment", content=image.read_bytes())
-        assert response.status_code in (200, 500, 507)  # TorchServe loses what is in hand, and the rest waits
+        # TorchServe loses what is in hand, sometimes without a response, and the rest waits
+        with contextlib.suppress(httpx.ReadTimeout):
+            response = client.post("/v1/segment", content=image.read_bytes(), timeout=30)
+            assert response.status_code in (200, 500, 507)
         wait_for(lambda: client.get("/readyz").status_code == 200, "a READY worker")
         assert client.post("/v1/segment", content=image.read_bytes()).status_code == 200
         assert server.process is not None
