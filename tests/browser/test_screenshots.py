@@ -1,11 +1,13 @@
 """The command that takes the documentation's screenshots."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from demo.screenshots import SCHEMES, STATES, WIDTHS, take, write_pictures
+from demo.screenshots import SCHEMES, STATES, WIDTHS, write_pictures
 from tests.browser.pages import skip_without_chromium
 
 pytestmark = pytest.mark.extensive
@@ -16,7 +18,9 @@ MOST_BYTES = 500_000  # of the documentation's pictures of the page together
 
 def test_each_state_is_taken_at_each_width_and_in_both_schemes(tmp_path: Path) -> None:
     skip_without_chromium()
-    take(tmp_path / "all")
+    # in a process of its own: this one may have a browser of other tests
+    code = "import sys; from pathlib import Path; from demo.screenshots import take; take(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "all")], cwd=ROOT, check=True)
     for state in STATES:
         for width, height in WIDTHS.items():
             for scheme in SCHEMES:
