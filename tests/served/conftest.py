@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(sys.executable).with_name("tensormask-server")
 THRESHOLD = 0.1
 ENGINE = os.environ.get("ENGINE", "native")  # of the server that most tests share: ENGINE=openvino tries them with it
+DEMO = ROOT / "demo" / "model"
+DEMO_NETWORK = ["--config", DEMO / "config.yaml", "--weights", DEMO / "weights.pkl", "--classes", DEMO / "classes.txt"]
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
 FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
@@ -231,3 +233,19 @@ def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="session")
 def predictor(case: Case, weights: Path) -> Predictor:
     return load_predictor(case.config, weights)
+
+
+@pytest.fixture(scope="module")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the demo's model."""
+    model = ROOT / "demo" / "model"
+    network = [
+        "--config",
+        model / "config.yaml",
+        "--weights",
+        model / "weights.pkl",
+        "--classes",
+        model / "classes.txt",
+    ]
+    with launched(tmp_path_factory.mktemp("demo"), *network, "--name", "demo", PATH="") as running:
+        yield running

@@ -5,7 +5,6 @@ checks each annotation. What it returns is what it would upload.
 """
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw
 from tensormask_server.client import Client
 
 from examples.moving_drawings import DRAWINGS, SIZE, scene
-from tests.served.conftest import ROOT, Server, launched
+from tests.served.conftest import ROOT, Server
 
 cvataa = pytest.importorskip("cvat_sdk.auto_annotation", reason="cvat-sdk isn't installed")
 from cvat_cli._internal.common import FunctionLoader  # noqa: E402
@@ -23,23 +22,8 @@ from cvat_sdk import models  # noqa: E402
 from cvat_sdk.auto_annotation.driver import _AnnotationMapper, _DetectionFunctionContextImpl  # noqa: E402
 from cvat_sdk.masks import decode_mask  # noqa: E402
 
-MODEL = ROOT / "demo" / "model"
 FUNCTION = ROOT / "examples" / "cvat_function.py"
 LABELS = ("traffic light", "apple", "sports ball")
-
-
-@pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    network = [
-        "--config",
-        MODEL / "config.yaml",
-        "--weights",
-        MODEL / "weights.pkl",
-        "--classes",
-        MODEL / "classes.txt",
-    ]
-    with launched(tmp_path_factory.mktemp("demo"), *network, "--name", "demo", PATH="") as running:
-        yield running
 
 
 def loaded(server: Server, **parameters: Any) -> Any:

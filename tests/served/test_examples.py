@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,12 +14,11 @@ from PIL import Image
 from tensormask_server import load_predictor
 from tensormask_server.extras import missing_extra
 
-from tests.served.conftest import ROOT, Server, launched
+from tests.served.conftest import DEMO_NETWORK, ROOT, Server
 from tests.waiting import PATIENCE
 
 EXAMPLES = ROOT / "examples"
 MODEL = ROOT / "demo" / "model"
-NETWORK = ["--config", MODEL / "config.yaml", "--weights", MODEL / "weights.pkl", "--classes", MODEL / "classes.txt"]
 IMAGE = ROOT / "demo" / "images" / "composed.jpg"
 
 
@@ -30,12 +28,6 @@ def run(*words: object) -> str:
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
-
-
-@pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with launched(tmp_path_factory.mktemp("demo"), *NETWORK, "--name", "demo", PATH="") as running:
-        yield running
 
 
 def test_the_notebook_finds_and_draws_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +87,7 @@ def test_a_bulk_run_becomes_a_table_of_counts(tmp_path: Path) -> None:
     images.mkdir()
     for name in ("one.jpg", "other.jpg"):  # the same image twice: each count is twice the number of its images
         (images / name).write_bytes(IMAGE.read_bytes())
-    run("-m", "tensormask_server.bulk", "--input", images, "--output", tmp_path / "found", *NETWORK, "--actors", 1)
+    run("-m", "tensormask_server.bulk", "--input", images, "--output", tmp_path / "found", *DEMO_NETWORK, "--actors", 1)
     [title, *rows] = run(EXAMPLES / "count_instances.py", tmp_path / "found").splitlines()
     assert title.split() == ["class", "instances", "images"]
     assert rows

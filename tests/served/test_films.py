@@ -6,7 +6,6 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,11 @@ from tensormask_server.video.records import records_file
 
 from examples import moving_drawings
 from examples.moving_drawings import DRAWINGS, RATE, SIZE, scene
-from tests.served.conftest import COVERAGE, ROOT, Server, launched
+from tests.served.conftest import COVERAGE, DEMO_NETWORK, Server, launched
 from tests.unit.video.films import content
 from tests.waiting import PATIENCE, wait_for
 
-MODEL = ROOT / "demo" / "model"
-NETWORK = ["--config", MODEL / "config.yaml", "--weights", MODEL / "weights.pkl", "--classes", MODEL / "classes.txt"]
 FRAMES = 10
-
-
-@pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with launched(tmp_path_factory.mktemp("demo"), *NETWORK, "--name", "demo", PATH="") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +167,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_response(film: Path, tmp
     add_film_options(parser)
     parsed = parser.parse_args([])
     parsed.images, parsed.out, parsed.format, parsed.at_once = [film], tmp_path / "out.mp4", "coco", 1
-    with launched(tmp_path, *NETWORK, "--name", "demo", PATH="") as server:
+    with launched(tmp_path, *DEMO_NETWORK, "--name", "demo", PATH="") as server:
 
         @dataclass(frozen=True)
         class Ending(Client):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +14,11 @@ from PIL import Image
 from examples.moving_drawings import DRAWINGS, scene
 from examples.pictures import DRAWN, RESULTS, WINDOW, run_elsewhere
 from tests.pages import ROOT, links
-from tests.served.conftest import Server, launched
+from tests.served.conftest import Server
 from tests.waiting import PATIENCE
 
 EXAMPLES = ROOT / "examples"
-MODEL = ROOT / "demo" / "model"
 MOST_BYTES = 100_000  # of a committed picture
-
-
-@pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    network = [
-        "--config",
-        MODEL / "config.yaml",
-        "--weights",
-        MODEL / "weights.pkl",
-        "--classes",
-        MODEL / "classes.txt",
-    ]
-    with launched(tmp_path_factory.mktemp("demo"), *network, "--name", "demo", PATH="") as running:
-        yield running
 
 
 @pytest.fixture
