@@ -20,6 +20,7 @@ from tensormask_server.gateway.records import Records
 from tensormask_server.gateway.request_log_lines import appender
 from tensormask_server.gateway.settings import Settings
 from tensormask_server.gateway.upstream import Upstream
+from tensormask_server.gateway.whole_bodies import LARGEST_BODIES, WholeBodies
 
 # one file each; the first route that fits a path is taken, so what names a path comes before what has parts in braces
 GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
@@ -37,7 +38,12 @@ EXPOSED = ("X-Request-ID", "X-Instance-Count", "X-Image-Note", "Server-Timing", 
 
 def application(settings: Settings) -> Starlette:
     """Makes the application. Its connections to the server behind are closed when it shuts down."""
-    gateway = Gateway(settings, Upstream(settings), Models(settings.management_port, settings.key_file))
+    gateway = Gateway(
+        settings,
+        Upstream(settings),
+        Models(settings.management_port, settings.key_file),
+        WholeBodies(LARGEST_BODIES * settings.max_body_bytes),
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tensormask_server.gateway.models import Models
 from tensormask_server.gateway.settings import Settings
 from tensormask_server.gateway.upstream import Upstream
+from tensormask_server.gateway.whole_bodies import WholeBodies
 
 
 @dataclass(frozen=True)
@@ -14,3 +15,4 @@ class Gateway:
     settings: Settings
     upstream: Upstream
     models: Models
+    whole_bodies: WholeBodies

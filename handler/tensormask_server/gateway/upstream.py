@@ -1,10 +1,11 @@
 """Sends a request to the server behind the gateway, and its response to the client. Both bodies are streamed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import httpx
 from starlette.responses import Response
@@ -22,6 +23,7 @@ MOST_TARGET_BYTES = 4000  # of path and query; TorchServe reads a request line o
 MOST_HEADER_BYTES = 7900  # of all headers; TorchServe reads 8192 bytes
 ERROR_BYTES = 1 << 16  # of an error's body that is read to explain it
 
+Result = TypeVar("Result")
 # makes the error for the client from a status and the start of a body; None: the response is passed on as it is
 Explain = Callable[[int, httpx.Headers, bytes], GatewayError | None]
 
@@ -81,18 +83,7 @@ class Upstream:
             ClientGoneError: the client has gone.
         """
         _check_head(request)
-        sending = asyncio.ensure_future(self._exchange(request, send, explain))
-        leaving = asyncio.ensure_future(body.wait_until_gone())
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                raise ClientGoneError
-            await sending
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+        await unless_gone(self._exchange(request, send, explain), body)
 
     async def fetch(self, request: UpstreamRequest, most_bytes: int) -> httpx.Response:
         """Sends a request and reads its whole response.
@@ -107,7 +98,7 @@ class Upstream:
         try:
             response = await self._transport.handle_async_request(self._outgoing(request))
             try:
-                content = b""
+                content = bytearray()
                 async for piece in response.aiter_raw():
                     content += piece
                     if len(content) > most_bytes:
@@ -116,7 +107,7 @@ class Upstream:
                             f"the server's response has more than {most_bytes} bytes",
                             "a server of this project behind the gateway",
                         )
-                return httpx.Response(response.status_code, headers=response.headers, content=content)
+                return httpx.Response(response.status_code, headers=response.headers, content=bytes(content))
             finally:
                 await response.aclose()
         except httpx.TransportError as error:
@@ -158,6 +149,30 @@ class Upstream:
         if error := explain(response.status_code, response.headers, content):
             raise error
         await _send_whole(response, content, send)
+
+
+async def unless_gone(work: Coroutine[Any, Any, Result], body: Body) -> Result:
+    """Does work for a request, and gives it up if the client goes away.
+
+    Args:
+        work: what to do.
+        body: of the client's request.
+
+    Raises:
+        ClientGoneError: the client has gone.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(body.wait_until_gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return await working
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
 
 
 class _Stream(httpx.AsyncByteStream):
