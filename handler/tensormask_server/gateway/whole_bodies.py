@@ -1,0 +1,51 @@
+"""Bodies that a route has to read whole, because an image stands somewhere in their JSON. All together have a limit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from tensormask_server.gateway.body import Body
+from tensormask_server.gateway.errors import GatewayError
+
+LARGEST_BODIES = 4  # as many of the largest size may be in memory at a time
+
+
+class WholeBodies:
+    """The bodies that one gateway has in memory."""
+
+    def __init__(self, most_bytes: int):
+        """
+        Args:
+            most_bytes: of all bodies together.
+        """
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+
+    @asynccontextmanager
+    async def read(self, body: Body) -> AsyncIterator[bytes]:
+        """Reads a body. Its bytes count until the context ends.
+
+        Args:
+            body: of a request; nothing of it has been read but by `peek`.
+
+        Raises:
+            GatewayError: the bodies in memory and this one have too many bytes: 503. Or as for `Body.pieces`.
+            ClientGoneError: the client has gone.
+        """
+        own_bytes = 0
+        pieces = []
+        try:
+            async for piece in body.pieces():
+                if self._held_bytes + len(piece) > self._most_bytes:
+                    raise GatewayError(
+                        HTTPStatus.SERVICE_UNAVAILABLE,
+                        f"the requests in hand have {self._most_bytes} bytes of JSON, which is as much as is kept",
+                        "the same request again in a moment, or fewer at a time",
+                        {"Retry-After": "1"},
+                    )
+                self._held_bytes += len(piece)
+                own_bytes += len(piece)
+                pieces.append(piece)
+            yield b"".join(pieces)
+        finally:
+            self._held_bytes -= own_bytes
