@@ -11,6 +11,7 @@ from tensormask_server.gateway.upstream import Explain
 from tensormask_server.printable import one_line
 
 OF_WORKER = "x-instance-count"  # a header that each response of a worker has, errors as well
+STATUSES = {each.value for each in HTTPStatus}  # that have a name
 
 
 def explained(gateway: Gateway) -> Explain:
@@ -21,6 +22,10 @@ def explained(gateway: Gateway) -> Explain:
             return None
         if status == HTTPStatus.NOT_FOUND:
             gateway.models.forget()
+        if status not in STATUSES:  # of a proxy before the server
+            return GatewayError(
+                HTTPStatus.BAD_GATEWAY, f"the server sent the status {status}", "the same request again later"
+            )
         return _error(HTTPStatus(status), _message(content), gateway.settings.max_body_bytes)
 
     return explain

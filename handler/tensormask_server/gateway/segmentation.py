@@ -46,13 +46,17 @@ async def segmentation(
     target = predict_target(model, urlencode(options))
     request = UpstreamRequest("POST", target, headers, _one_piece(image), len(image))
     answer = await unless_gone(gateway.upstream.fetch(request, LARGEST_RESULT), body)
-    if answer.status_code == HTTPStatus.OK:
-        result: dict[str, Any] = json.loads(answer.content)
-        return result
-    if error := explained(gateway)(answer.status_code, answer.headers, answer.content):
+    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
         raise error
-    said = json.loads(answer.content)
-    raise GatewayError(HTTPStatus(answer.status_code), said["error"], said["expected"])
+    try:
+        content: dict[str, Any] = json.loads(answer.content)
+        if answer.status_code == HTTPStatus.OK:
+            return content
+        raise GatewayError(HTTPStatus(answer.status_code), content["error"], content["expected"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise GatewayError(
+            HTTPStatus.BAD_GATEWAY, "the server sent something else than a result", "a server of this project behind"
+        ) from error
 
 
 async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
