@@ -10,6 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,9 @@ DEMO = ROOT / "demo" / "model"
 DEMO_NETWORK = ["--config", DEMO / "config.yaml", "--weights", DEMO / "weights.pkl", "--classes", DEMO / "classes.txt"]
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
-FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
+PORTS = range(20_000, 32_768)  # Ray's workers take ports below, and Linux gives those above to clients
+MARKS: deque[socket.socket] = deque()  # of the ports that this process was given last
+MOST_MARKS = 100  # earlier ports have their servers
 
 
 @dataclass(frozen=True)
@@ -124,22 +127,34 @@ def request_body(image: np.ndarray, **options: object) -> bytes:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody has, none of which the kernel gives to a client meanwhile; other processes choose others."""
+    """Ports that nobody has, and that no other process of the tests is given meanwhile.
+
+    A name in Linux's abstract namespace marks each port until its server has it, which takes seconds.
+    """
     ports: list[int] = []
     while len(ports) < count:
-        port = CHOICE.randrange(10_000, FIRST_OF_CLIENTS)
-        with suppress(OSError), socket.create_server(("", port)):
-            ports.append(port)
-    return tuple(ports) if len(set(ports)) == count else free_ports(count)
+        port = CHOICE.choice(PORTS)
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0tensormask-tests-port-{port}")
+            socket.create_server(("", port)).close()
+        except OSError:
+            mark.close()
+            continue
+        ports.append(port)
+        MARKS.append(mark)
+        if len(MARKS) > MOST_MARKS:
+            MARKS.popleft().close()
+    return tuple(ports)
 
 
 @contextmanager
 def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY.
 
-    With the environment variable THROUGH_GATEWAY, requests go through its gateway.
+    With the environment variable THROUGH_GATEWAY, requests go through its gateway, unless the server does TLS.
     """
-    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") else ()
+    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") and "--certificate" not in arguments else ()
     more = [word for port in gateway for word in ("--gateway", port)]
     with starting(folder, *arguments, *more, command=command, **environment) as server:
         running = ready(server)

@@ -12,6 +12,8 @@ from tests.served.conftest import Server
 from tests.served.gateways import RunningGateway, gateway_of
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.attack(17, "a server behind the gateway whose responses HTTP doesn't allow")
+
 PATHS = ("/ping", "/predictions/tiny", "/v1/segment", "/model/")  # each reads a response in its own way
 
 
