@@ -68,6 +68,7 @@ class Server:
     name: str
     process: subprocess.Popen[str] | None = None  # of the command, where that is what was started
     state: Path = Path()  # XDG_STATE_HOME of the command
+    behind_gateway: int | None = None  # TorchServe's inference port, where the first of `ports` is the gateway's
 
     @property
     def url(self) -> str:
@@ -80,6 +81,11 @@ class Server:
     @property
     def key_file(self) -> Path:
         return self.private_folder / "key_file.json"
+
+    @property
+    def torchserve_port(self) -> int:
+        """TorchServe's inference port, also where requests go through a gateway."""
+        return self.behind_gateway or self.ports[0]
 
     def keys(self) -> dict[str, str]:
         """The token of each door: "inference", "management" and "API"."""
@@ -160,7 +166,7 @@ def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **envir
         running = ready(server)
         for port in gateway:
             wait_for(lambda port=port: is_listening(port), "the gateway")
-            running = replace(running, ports=(port, *running.ports[1:]))
+            running = replace(running, ports=(port, *running.ports[1:]), behind_gateway=running.ports[0])
         yield running
 
 
