@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -132,3 +133,15 @@ def test_a_response_that_breaks_off_is_not_taken_for_whole(
     with pytest.raises(httpx.RemoteProtocolError):
         http.post("/v1/segment", content=b"{}", headers={"X-Request-ID": id})
     assert gateway.record(id)["ended"] == "server gone"
+
+
+def test_a_server_that_reads_no_further_makes_a_503(server: Server, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with (
+            gateway_of(server, tmp_path, "--idle-timeout", 1, upstream=url) as other,
+            httpx.Client(base_url=other.url, timeout=PATIENCE) as client,
+        ):
+            answer = client.post("/v1/segment", content=bytes(30_000_000))
+    assert (answer.status_code, answer.json()["error"]) == (503, "the server takes no more of the body")
+    assert answer.headers["Retry-After"]

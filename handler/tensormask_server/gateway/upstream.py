@@ -244,6 +244,13 @@ def _error_for(error: httpx.TransportError) -> GatewayError:
             "the same request again in a moment",
             {"Retry-After": "1"},
         )
+    if isinstance(error, httpx.WriteTimeout):  # TorchServe reads no further while its memory is short
+        return GatewayError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the server takes no more of the body",
+            "the same request again in a moment",
+            {"Retry-After": "2"},
+        )
     if isinstance(error, httpx.TimeoutException):
         return GatewayError(
             HTTPStatus.GATEWAY_TIMEOUT, "the server doesn't respond in time", "the same request again later"
