@@ -67,6 +67,13 @@ def worker(server: Server) -> psutil.Process:
     return psutil.Process(pid)
 
 
+def same_ports(server: Server) -> tuple[object, ...]:
+    """Options for another server where this one was, with a gateway if this one had one."""
+    if server.behind_gateway is None:
+        return "-p", server.ports[0]
+    return "-p", server.behind_gateway, "--gateway", server.ports[0]
+
+
 def under_load(name: str, break_it: Callable[[Server], str], *options: object, clients: int = CLIENTS) -> bool:
     with made_archive(*options) as archive, serving(archive) as server, asking(server.url, clients) as load:
         some_responses(load)
@@ -107,7 +114,7 @@ def frontend_killed() -> bool:
                 status = server.process.wait()
                 said = server.process.stdout.read().splitlines()[-1]
                 left = psutil.wait_procs(children, timeout=10)[1]
-                with serving(archive, "-p", server.ports[0]):
+                with serving(archive, *same_ports(server)):
                     some_responses(load)
                     load.stop()
         note = f"exit status {status}: {said}; {len(left)} processes left"
@@ -251,7 +258,7 @@ def sigterm() -> bool:
             fault = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             status = server.process.wait()
-            with serving(archive, "-p", server.ports[0]):
+            with serving(archive, *same_ports(server)):
                 some_responses(load)
                 load.stop()
         return row("SIGTERM, and started again", load, fault, f"exit status {status}") and status == 0

@@ -158,9 +158,11 @@ def free_ports(count: int) -> tuple[int, ...]:
 def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY.
 
-    With the environment variable THROUGH_GATEWAY, requests go through its gateway, unless the server does TLS.
+    With the environment variable THROUGH_GATEWAY, requests go through its gateway, unless the server does TLS or has
+    its own.
     """
-    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") and "--certificate" not in arguments else ()
+    may_have_one = not {"--certificate", "--gateway"}.intersection(map(str, arguments))
+    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") and may_have_one else ()
     more = [word for port in gateway for word in ("--gateway", port)]
     with starting(folder, *arguments, *more, command=command, **environment) as server:
         running = ready(server)
