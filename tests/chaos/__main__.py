@@ -22,7 +22,7 @@ from PIL import Image
 from tests.chaos.load import Load, asking
 from tests.chaos.serving import CASE, made_archive, serving
 from tests.served.conftest import ROOT, Server, request_body
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -113,7 +113,7 @@ def frontend_killed() -> bool:
                 frontend.kill()
                 status = server.process.wait()
                 said = server.process.stdout.read().splitlines()[-1]
-                left = psutil.wait_procs(children, timeout=10)[1]
+                left = psutil.wait_procs(children, timeout=PATIENCE)[1]
                 with serving(archive, *same_ports(server)):
                     some_responses(load)
                     load.stop()
