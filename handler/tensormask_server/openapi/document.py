@@ -39,7 +39,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "TorchServe's frontend, or the gateway."}],
         "security": [{}, {"token": []}],
-        "paths": {**_model_paths(), **gateway_paths()},
+        "paths": {**gateway_paths(), **_model_paths()},
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {**option_schemas(), **body_schemas(), **answer_schemas(), **gateway_schemas()},
