@@ -14,6 +14,16 @@ def routes(gateway: Gateway) -> list[Route]:
         return JSONResponse({"status": "running"})
 
     async def readiness(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ready", "workers": await gateway.models.ready()})
+        return JSONResponse({"status": "ready", "workers": await ready(gateway)})
 
     return [Route("/healthz", health, methods=["GET"]), Route("/readyz", readiness, methods=["GET"])]
+
+
+async def ready(gateway: Gateway) -> dict[str, int]:
+    """The number of READY workers of each model, at least one each.
+
+    Raises:
+        NotReadyError: a model has none, or the server behind can't be reached.
+    """
+    await gateway.upstream.check_connection()
+    return await gateway.models.ready()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -42,6 +43,8 @@ def routes(gateway: Gateway) -> list[Route]:
     """The route of predictions. The list of models is that of GET /v1/models."""
 
     async def predict(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":  # or else it would be a request for a model of the name v1
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         asked = {**scope, "headers": with_token_header(scope["headers"])}
         try:
             body = Body(scope, receive, gateway.settings)
@@ -57,7 +60,7 @@ def routes(gateway: Gateway) -> list[Route]:
             response = JSONResponse({"success": True, "data": {"shapes": shapes, "description": ""}})
         await response(scope, receive, send)
 
-    return [Route("/v1/predict", Endpoint(predict), methods=["POST"])]
+    return [Route("/v1/predict", Endpoint(predict))]
 
 
 async def _model(gateway: Gateway, name: str) -> str:

@@ -51,7 +51,9 @@ def _model_paths() -> dict[str, Any]:
     infer = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [SAMPLE]}]}
     return {
         "/{model}/predict": _image_path("segment", "Options stand in the query.", query_parameters()),
-        "/predictions/{model}": _image_path("predict", "Options stand in headers.", header_parameters()),
+        "/predictions/{model}": _image_path(
+            "predict", "Options stand in headers, and through the gateway also in the query.", header_parameters()
+        ),
         "/v1/models/{model}:predict": {
             "parameters": [MODEL],
             "post": {
