@@ -24,6 +24,7 @@ def x_anylabeling_paths() -> dict[str, Any]:
             "post": {
                 "operationId": "predict_shapes",
                 "summary": "The shapes on an image, as X-AnyLabeling asks its remote server for them",
+                "description": "The token may stand in a header `Token`, as the tool sends it.",
                 "requestBody": body,
                 "responses": {"200": json_answer("The shapes.", "ToolShapes"), **failed},
             }
