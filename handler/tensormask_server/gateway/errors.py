@@ -29,18 +29,18 @@ class GatewayError(BadRequest):
 class NotReadyError(GatewayError):
     """The server behind has no worker yet, or none any more: 503."""
 
-    def __init__(self, reason: str):
+    def __init__(self, because: str):
         """
         Args:
-            reason: for that.
+            because: why it isn't ready.
         """
         super().__init__(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            f"the server isn't ready: {reason}",
+            f"the server isn't ready: {because}",
             "the same request again in some seconds; GET /readyz says when",
             {"Retry-After": "2"},
         )
-        self.because = reason
+        self.because = because
 
 
 class ClientGoneError(Exception):

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
+from tensormask_server.printable import printable
+
 KEY = "reason"  # in ASGI's state of a request, once its response should have a reason of its own
 MOST_BYTES = 400
 
@@ -32,5 +34,5 @@ class WithReason:
 
 
 def _visible(text: str) -> bytes:
-    """The characters that each client can read there."""
-    return "".join(each if each.isprintable() else " " for each in text).encode("ascii", "replace")[:MOST_BYTES]
+    """The text in the characters that every client reads there alike."""
+    return printable(text, MOST_BYTES).replace("…", "...").encode("ascii", "replace")

@@ -1,5 +1,7 @@
 """/healthz and /readyz: whether the gateway runs, and whether the server behind it can work."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -25,5 +27,5 @@ async def ready(gateway: Gateway) -> dict[str, int]:
     Raises:
         NotReadyError: a model has none, or the server behind can't be reached.
     """
-    await gateway.upstream.check_connection()
-    return await gateway.models.ready()
+    _, workers = await asyncio.gather(gateway.upstream.check_connection(), gateway.models.ready())
+    return workers
