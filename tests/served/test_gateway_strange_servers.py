@@ -118,6 +118,29 @@ def test_a_status_that_only_a_proxy_has_becomes_a_502(strange: StrangeServer, ht
 
 
 @pytest.mark.parametrize(
+    ("said", "body", "status"),
+    [
+        ("200 OK", b"<p>hi</p>", 502),
+        ("200 OK", b"[1]", 502),
+        ("200 OK", b"[" * 100_000, 502),
+        ("299 Odd", b"{}", 502),
+        ("400 Bad Request", b'{"error": "no image", "expected": "one"}', 400),
+        ("400 Bad Request", b'{"error": "no image"}', 502),
+        ("400 Bad Request", b'{"error": 1, "expected": 2}', 502),
+        ("520 Odd", b'{"error": "no image", "expected": "one"}', 502),
+    ],
+)
+def test_a_result_that_the_gateway_reads_itself_is_checked(
+    said: str, body: bytes, status: int, strange: StrangeServer, http: httpx.Client
+) -> None:
+    worker = b"X-Instance-Count: 0"  # as our server's workers have it
+    strange.response = raw(said, worker, b"Content-Length: %d" % len(body), body=body)
+    answer = http.post("/v1/predict", json={"model": "tiny", "image": "data:image/png;base64,AAAA"})
+    assert answer.status_code == status
+    assert answer.json()["success"] is False
+
+
+@pytest.mark.parametrize(
     "response",
     [
         raw("200 OK", b"Content-Length: 9", body=b"hi"),

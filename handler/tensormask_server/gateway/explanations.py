@@ -18,14 +18,14 @@ def explained(gateway: Gateway) -> Explain:
     """Makes the function that explains the errors of the server behind a gateway."""
 
     def explain(status: int, headers: httpx.Headers, content: bytes) -> GatewayError | None:
-        if OF_WORKER in headers:
-            return None
-        if status == HTTPStatus.NOT_FOUND:
-            gateway.models.forget()
         if status not in STATUSES:  # of a proxy before the server
             return GatewayError(
                 HTTPStatus.BAD_GATEWAY, f"the server sent the status {status}", "the same request again later"
             )
+        if OF_WORKER in headers:
+            return None
+        if status == HTTPStatus.NOT_FOUND:
+            gateway.models.forget()
         return _error(HTTPStatus(status), _message(content), gateway.settings.max_body_bytes)
 
     return explain

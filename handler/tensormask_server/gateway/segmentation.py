@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 from starlette.types import Scope
 
 from tensormask_server.gateway.body import Body
@@ -22,7 +23,13 @@ FILE = b"application/octet-stream"
 
 
 async def segmentation(
-    gateway: Gateway, scope: Scope, body: Body, model: str, image: bytes, options: Mapping[str, str]
+    gateway: Gateway,
+    scope: Scope,
+    body: Body,
+    model: str,
+    image: bytes,
+    options: Mapping[str, str],
+    content_type: bytes = FILE,
 ) -> dict[str, Any]:
     """Has the server segment one image.
 
@@ -31,8 +38,9 @@ async def segmentation(
         scope: ASGI's, of the client's request; its token goes to the server.
         body: of the client's request, read to its end.
         model: its name.
-        image: a file's bytes.
+        image: a file's bytes, or what `content_type` says.
         options: of the request, as in a query; `format` is one of those whose response is a JSON object.
+        content_type: of `image`.
 
     Returns:
         The response's object.
@@ -41,22 +49,36 @@ async def segmentation(
         GatewayError: the server refuses the image or the options, or gives no result. The status is the server's.
         ClientGoneError: the client has gone.
     """
-    kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"content-type", FILE)]
+    kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"content-type", content_type)]
     headers = request_headers(kept, scope["state"]["request_id"])
     target = predict_target(model, urlencode(options))
     request = UpstreamRequest("POST", target, headers, _one_piece(image), len(image))
     answer = await unless_gone(gateway.upstream.fetch(request, LARGEST_RESULT), body)
     if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
         raise error
+    content = _content(answer)
+    if answer.status_code == HTTPStatus.OK:
+        return content
+    raise GatewayError(HTTPStatus(answer.status_code), content["error"], content["expected"])
+
+
+def _content(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a result, or that of an error with its two texts.
+
+    Raises:
+        GatewayError: it is something else, so another server than ours sent it: 502.
+    """
     try:
-        content: dict[str, Any] = json.loads(answer.content)
-        if answer.status_code == HTTPStatus.OK:
-            return content
-        raise GatewayError(HTTPStatus(answer.status_code), content["error"], content["expected"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise GatewayError(
-            HTTPStatus.BAD_GATEWAY, "the server sent something else than a result", "a server of this project behind"
-        ) from error
+        content = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        content = None
+    is_ours = isinstance(content, dict) and (answer.is_error or answer.status_code == HTTPStatus.OK)
+    texts = ("error", "expected") if answer.is_error else ()
+    if is_ours and all(isinstance(content.get(name), str) for name in texts):
+        return dict(content)
+    raise GatewayError(
+        HTTPStatus.BAD_GATEWAY, "the server sent something else than a result", "a server of this project behind"
+    )
 
 
 async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
