@@ -87,6 +87,11 @@ class Server:
         """TorchServe's inference port, also where requests go through a gateway."""
         return self.behind_gateway or self.ports[0]
 
+    @property
+    def refusals(self) -> set[str]:
+        """What becomes of a request for which Java has no memory. A gateway makes a 502 of a closed connection."""
+        return {"503", "closed"} if self.behind_gateway is None else {"503", "closed", "502"}
+
     def keys(self) -> dict[str, str]:
         """The token of each door: "inference", "management" and "API"."""
         return {door: content["key"] for door, content in json.loads(self.key_file.read_text()).items()}
