@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status
+from tensormask_server.gateway import api_page, first_server, label_studio, model_list, page, passing, segment, status
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.models import Models
@@ -30,6 +30,7 @@ GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
     model_list.routes,
     segment.routes,
     first_server.routes,
+    label_studio.routes,
     passing.routes,
 )
 METHODS = ("GET", "POST", "PUT")
