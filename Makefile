@@ -32,13 +32,13 @@ check: lint
 # A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' --durations 20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive --durations 20
 
 # What SECURITY.md names: each attack, and whether the server held. With THROUGH_GATEWAY=1 the requests of this target and
 # of the next three go through the gateway: make attack THROUGH_GATEWAY=1
