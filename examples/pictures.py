@@ -3,8 +3,9 @@
 make serve MODEL=demo
 .venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
 
-LabelMe's window and FiftyOne's drawing need these packages, each in an environment of its own: --labelme PYTHON and
---fiftyone PYTHON name the Python of that environment. Without them, their pictures stay as they are.
+LabelMe's window, FiftyOne's drawing and Label Studio's screen need these packages, each in an environment of its own:
+--labelme PYTHON, --fiftyone PYTHON and --label-studio PYTHON name the Python of that environment. Without them, their
+pictures stay as they are. Label Studio's also needs a Chromium on the PATH.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 from PIL import Image, ImageDraw
 
-from examples import cvat_function
+from examples import cvat_function, label_studio_picture
 from examples.moving_drawings import SIZE, scene, write_film
 
 HERE = Path(__file__).parent
@@ -63,6 +64,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="a folder (default: %(default)s)")
     parser.add_argument("--labelme", metavar="PYTHON", help="of an environment with LabelMe")
     parser.add_argument("--fiftyone", metavar="PYTHON", help="of an environment with FiftyOne")
+    parser.add_argument("--label-studio", metavar="PYTHON", help="of an environment with Label Studio")
+    parser.add_argument("--management-port", default="8081", help="of the server (default: %(default)s)")
     parsed = parser.parse_args()
     parsed.results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -82,6 +85,10 @@ def main() -> None:
             if python:
                 run_elsewhere(python, code, words, folder)
                 save(Image.open(words[-1]), parsed.results / words[-1].name)
+        if parsed.label_studio:
+            picture = folder / "label_studio.png"
+            label_studio_picture.take(parsed.label_studio, parsed.url, parsed.management_port, image, picture)
+            save(Image.open(picture), parsed.results / picture.name)
 
 
 def film(url: str, folder: Path, results: Path) -> None:

@@ -157,7 +157,7 @@ def _bearer(value: bytes) -> bytes:
         password = base64.b64decode(value[len(BASIC) :], validate=True).partition(b":")[2]
     except ValueError:
         password = b""
-    return b"Bearer " + password.strip()
+    return (b"Bearer " + password).strip()
 
 
 def _read(content: bytes) -> dict[str, Any]:
