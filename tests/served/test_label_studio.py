@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tensormask_server.gateway.label_studio_predictions import MOST_TASKS
 from tensormask_server.instances import decode_mask
 
 from reference.cases import Case
@@ -159,6 +160,15 @@ def test_many_tasks_are_answered_in_their_order(http: httpx.Client, case: Case, 
     heights = [region["original_height"] for each in results for region in each["result"][:1]]
     assert heights == [len(part) for part, each in zip(parts, results, strict=True) if each["result"]]
     assert len(set(heights)) > 3
+
+
+def test_tasks_beyond_the_limit_are_left_for_the_next_request(
+    http: httpx.Client, case: Case, found: dict[str, Any]
+) -> None:
+    good = task_of(file_of(case.image))
+    first, *others = predicted(http, config_of(names_of(found)), good, *["bad"] * (MOST_TASKS - 1), good)
+    assert first["result"]
+    assert others == [[]] * MOST_TASKS
 
 
 def test_masks_that_tasks_have_already_do_not_count(http: httpx.Client, case: Case, found: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def routes(gateway: Gateway) -> list[Route]:
             config = (await asyncio.to_thread(_read, content)).get("schema")
         await _check_server(gateway, scope)
         network = await networks.network(scope, _model(scope), must_be_fresh=False)
-        controls = read_config(config)
+        controls = await asyncio.to_thread(read_config, config)
         labellings(controls, network.classes)  # an error if there is none
         rest = unmatched(controls, network.classes)
         if rest and rest not in notes:  # Label Studio repeats this request before each other one
@@ -80,7 +80,8 @@ def routes(gateway: Gateway) -> list[Route]:
                 raise bad_request(f"tasks is {quoted(tasks)}", '{"tasks": […], "label_config": "<View>…"}')
             await _check_server(gateway, scope)
             network = await networks.network(scope, _model(scope), must_be_fresh=True)
-            found = labellings(read_config(request.get("label_config")), network.classes)
+            controls = await asyncio.to_thread(read_config, request.get("label_config"))
+            found = labellings(controls, network.classes)
             try:
                 results = await Job(gateway, images, scope, body, network, found).predictions(tasks)
             except GatewayError:

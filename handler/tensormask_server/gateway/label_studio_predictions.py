@@ -22,6 +22,8 @@ from tensormask_server.gateway.segmentation import segmentation
 from tensormask_server.printable import one_line, quoted
 
 AT_ONCE = 4  # tasks
+MOST_TASKS = 1000  # of a request; the others wait until Label Studio asks for them again
+MOST_LOGGED = 20  # failures of one request
 SECONDS = 90.0  # for all tasks of a request; Label Studio waits 100 s
 LARGEST_ANSWER = 1 << 26  # bytes of JSON
 NONE = b"[]"  # Label Studio makes no prediction of it, and asks for the task again the next time
@@ -48,14 +50,14 @@ class Job:
 
         Returns:
             The JSON of Label Studio's `results`: a prediction for each task, or an empty list for those that failed or
-            weren't reached in time. The log has the reasons.
+            weren't reached, because of the limits of time, tasks and bytes. The log has the reasons.
 
         Raises:
             GatewayError: all of them failed; the first one's reason. Or there was time for none: 504.
             ClientGoneError: the client has gone.
         """
         results = _Results([NONE] * len(tasks))
-        waiting = enumerate(tasks)
+        waiting = enumerate(tasks[:MOST_TASKS])
         try:
             async with asyncio.timeout(SECONDS), self.images.session() as transport, asyncio.TaskGroup() as group:
                 for _ in range(min(AT_ONCE, len(tasks))):
@@ -111,6 +113,7 @@ class _Results:
     predictions: list[bytes]  # of JSON, for each task
     size: int = 0  # bytes
     done: int = 0
+    failed: int = 0
     first_error: GatewayError | None = None
 
     def add(self, index: int, prediction: bytes) -> None:
@@ -120,6 +123,9 @@ class _Results:
 
     def fail(self, task: object, error: GatewayError) -> None:
         self.first_error = self.first_error or error
+        self.failed += 1
+        if self.failed > MOST_LOGGED:
+            return
         id = task.get("id") if isinstance(task, Mapping) else None
         said = map(one_line, (error.error, error.expected))
         logger.warning("Label Studio's task %s: %s; expected %s", quoted(id), *said)
@@ -134,9 +140,10 @@ class _Results:
         """
         if self.done < len(self.predictions):
             logger.warning(
-                "Label Studio got predictions for %d of %d tasks; expected that it asks for the others again",
+                "Label Studio gets predictions for %d of %d tasks, %d failed; expected that it asks for others again",
                 self.done,
                 len(self.predictions),
+                self.failed,
             )
         if self.predictions and not self.done:
             raise self.first_error or GatewayError(
