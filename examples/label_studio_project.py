@@ -101,9 +101,9 @@ def fetch_predictions(http: httpx.Client, project: int) -> None:
 
 
 def tasks(http: httpx.Client, project: int) -> list[dict[str, Any]]:
-    """The project's tasks with their predictions."""
+    """The project's tasks with their predictions, in the order in which they were made."""
     listed: list[dict[str, Any]] = http.get(f"/api/projects/{project}/tasks/", params={"page_size": 10_000}).json()
-    return [http.get(f"/api/tasks/{task['id']}").json() for task in listed]
+    return [http.get(f"/api/tasks/{number}").json() for number in sorted(task["id"] for task in listed)]
 
 
 def _check(response: httpx.Response) -> None:

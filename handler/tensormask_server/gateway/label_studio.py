@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tensormask_server.formats import JSON
+from tensormask_server.gateway import reasons
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.endpoint import Endpoint
 from tensormask_server.gateway.errors import GatewayError, bad_request
@@ -104,7 +105,8 @@ def routes(gateway: Gateway) -> list[Route]:
             try:
                 body = Body(scope, receive, gateway.settings)
                 response = await respond(_with_bearer(scope), body)
-            except GatewayError as error:  # Label Studio shows its status only
+            except GatewayError as error:  # Label Studio shows its status line only
+                scope["state"][reasons.KEY] = f"{error.error}; expected {error.expected}"
                 logger.warning(
                     "Label Studio's /%s: %s; expected %s", name, *map(one_line, (error.error, error.expected))
                 )

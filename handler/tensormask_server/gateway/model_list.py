@@ -1,4 +1,7 @@
-"""GET /v1/models: the server's models with their classes, sizes and what they are for."""
+"""GET /v1/models: the server's models with their classes, sizes and what they are for.
+
+X-AnyLabeling asks the same path, and reads its own description of the models under another key.
+"""
 
 import asyncio
 import json
@@ -14,9 +17,10 @@ from starlette.types import Scope
 from tensormask_server.formats import MODEL_DESCRIPTION
 from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
-from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.headers import request_headers, with_token_header
 from tensormask_server.gateway.segment import predict_target
 from tensormask_server.gateway.upstream import UpstreamRequest
+from tensormask_server.gateway.x_anylabeling_models import models_for_tool
 
 KEPT = (b"authorization",)
 LARGEST_DESCRIPTION = 1 << 22  # bytes; of ten thousand classes it has some hundred thousand
@@ -26,7 +30,8 @@ def routes(gateway: Gateway) -> list[Route]:
     """The route of the list."""
 
     async def models(request: Request) -> JSONResponse:
-        return JSONResponse({"models": await descriptions(gateway, request)})
+        described = await descriptions(gateway, request)
+        return JSONResponse({"models": described, "success": True, "data": models_for_tool(described)})
 
     return [Route("/v1/models", models, methods=["GET"])]
 
@@ -62,7 +67,8 @@ async def description(gateway: Gateway, scope: Scope, name: str) -> dict[str, An
     Raises:
         GatewayError: the token is wrong, or the server doesn't respond or has no room.
     """
-    kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
+    sent = with_token_header(scope["headers"])
+    kept = [*(each for each in sent if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
     headers = request_headers(kept, scope["state"]["request_id"])
     asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
     answer = await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)

@@ -7,63 +7,66 @@ from tensormask_server.openapi.answers import errors
 from tensormask_server.openapi.references import reference
 
 STRING = {"type": "string"}
+STRINGS = {"type": "array", "items": STRING}
 OBJECT = {"type": "object"}
 CONFIG = {"type": "string", "description": "The labelling configuration, in XML.", "maxLength": 1 << 20}
 EXAMPLE_CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
     '<Label value="person"/></BrushLabels></View>'
 )
-MODEL = {
-    "name": "model",
-    "in": "path",
-    "required": True,
-    "description": "The model's name.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "examples": ["tensormask"]},
-}
-# before the names, with the start of the operations' ids, and what the paths share
-PREFIXES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("", "label_studio", {}),
-    ("/label-studio/{model}", "label_studio_model", {"parameters": [MODEL]}),
-)
+GET_ERRORS = ("400", "401", "500", "502", "503", "504")
+POST_ERRORS = (*GET_ERRORS, "408", "413")
+ALL_ERRORS = ()
 
 
 def label_studio_paths() -> dict[str, Any]:
-    """The paths below the URL of an ML backend: those of the only model, and those of a model by name."""
+    """The paths below the URL of an ML backend. They are below /label-studio/MODEL as well, for a model by name."""
     task = {"type": "object", "required": ["data"], "properties": {"id": {"type": "integer"}, "data": OBJECT}}
     tasks = {"type": "array", "items": task, "description": "Tasks, as Label Studio sends them."}
     predictions = {"type": "array", "description": "A prediction for each task; [] if it has none.", "items": {}}
     setup = _body({"schema": CONFIG}, {"schema": EXAMPLE_CONFIG})
     predict = _body({"tasks": tasks, "label_config": CONFIG}, {"tasks": [], "label_config": EXAMPLE_CONFIG})
     event = _body({"action": STRING}, {"action": "ANNOTATION_CREATED"})
-    operations = {
-        "health": {"get": _operation("whether the server responds, and takes the token", {"status": STRING})},
-        "versions": {"get": _operation("the model's version", {"versions": {"type": "array", "items": STRING}})},
-        "setup": {"post": _operation("checks a labelling configuration", {"model_version": STRING}, setup)},
-        "predict": {"post": _operation("predictions for tasks", {"results": predictions}, predict)},
-        "webhook": {"post": _operation("takes events, and ignores them", {"status": STRING}, event)},
-        "train": {"post": _operation("refuses to train", {}, _body({}, {}))},
+    training = {
+        "501": {
+            "description": "Label Studio asks for training, which this server doesn't do.",
+            "content": {JSON: {"schema": reference("Error")}},
+        }
     }
-    paths: dict[str, Any] = {}
-    for prefix, id, shared in PREFIXES:
-        for name, methods in operations.items():
-            named = {method: {"operationId": f"{id}_{name}", **each} for method, each in methods.items()}
-            paths[f"{prefix}/{name}"] = {**shared, **named}
-    return paths
-
-
-def _operation(summary: str, answer: dict[str, Any], body: dict[str, Any] | None = None) -> dict[str, Any]:
-    described = {
-        "summary": f"Label Studio: {summary}",
-        "responses": {
-            "200": {"description": "The response.", "content": {JSON: {"schema": _object(answer)}}},
-            **errors(),
-            "501": {
-                "description": "Label Studio asks for training, which this server doesn't do.",
-                "content": {JSON: {"schema": reference("Error")}},
-            },
+    return {
+        "/health": {"get": _operation("health", "whether the server takes the token", GET_ERRORS, {"status": STRING})},
+        "/versions": {"get": _operation("versions", "the model's version", GET_ERRORS, {"versions": STRINGS})},
+        "/setup": {
+            "post": {
+                **_operation("setup", "checks a labelling configuration", POST_ERRORS, {"model_version": STRING}),
+                "requestBody": setup,
+            }
         },
+        "/predict": {
+            "post": {
+                **_operation("predict", "predictions for tasks", ALL_ERRORS, {"results": predictions}),
+                "requestBody": predict,
+            }
+        },
+        "/webhook": {
+            "post": {
+                **_operation("webhook", "takes events, and ignores them", POST_ERRORS, {"status": STRING}, training),
+                "requestBody": event,
+            }
+        },
+        "/train": {"post": _operation("train", "refuses to train", POST_ERRORS, {}, training)},
     }
-    return described | ({"requestBody": body} if body else {})
+
+
+def _operation(
+    name: str, summary: str, statuses: tuple[str, ...], answer: dict[str, Any], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    found = {"200": {"description": "The response.", "content": {JSON: {"schema": _object(answer)}}}} if answer else {}
+    return {
+        "operationId": f"label_studio_{name}",
+        "summary": f"Label Studio: {summary}",
+        "responses": {**found, **errors(*statuses), **(more or {})},
+    }
 
 
 def _body(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
