@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tensormask_server.gateway.label_studio_predictions import MOST_TASKS
 from tensormask_server.instances import decode_mask
 
 from reference.cases import Case
-from tests.served.conftest import Server, free_ports, is_listening, launched
+from tests.served.conftest import ROOT, Server, free_ports, is_listening, launched
 from tests.served.gateways import RunningGateway, gateway_of
 from tests.unit.gateway.test_label_studio_rle import decoded
 from tests.waiting import PATIENCE, wait_for
@@ -181,16 +182,16 @@ def test_masks_that_tasks_have_already_do_not_count(http: httpx.Client, case: Ca
 @pytest.mark.parametrize(
     ("path", "content", "said"),
     [
-        ("/setup", b"", "isn't JSON"),
-        ("/setup", b"[1]", "the body is [1]"),
-        ("/setup", b"[" * 100_000, "isn't JSON"),
+        ("/setup", b"", "no body"),
+        ("/setup", b"[1]", "the JSON is [1]"),
+        ("/setup", b"[" * 100_000, "nested too deeply"),
         ("/setup", b"{}", "configuration is None"),
         ("/setup", json.dumps({"schema": config_of({"no such class"})}).encode(), "no label of the project is a class"),
         ("/setup", json.dumps({"schema": "<!DOCTYPE x><View/>"}).encode(), "document type"),
         ("/predict", b"{}", "tasks is None"),
         ("/predict", b'{"tasks": []}', "configuration is None"),
-        ("/predict", b'{"tasks": [' + b"[]," * 1_000_000 + b"[]]}", "values of JSON"),
-        ("/webhook", b"\xff", "isn't JSON"),
+        ("/predict", b'{"tasks": [' + b"[]," * 1_000_000 + b"[]]}", "the JSON has about"),
+        ("/webhook", b"\xff", "not JSON"),
         ("/label-studio/absent/setup", json.dumps({"schema": config_of({"a"})}).encode(), "model is 'absent'"),
     ],
 )
@@ -213,11 +214,15 @@ def test_the_password_of_a_backend_is_the_servers_token(archive: Path, case: Cas
     [port] = free_ports(1)
     token = tmp_path / "token"
     token.write_text("0123abcd")
-    options = ("-h", "0.0.0.0", "--gateway", port, "--label-studio", "http://127.0.0.1:1")
+    long = tmp_path / "long-tokens.properties"
+    long.write_text(f"{(ROOT / 'config.properties').read_text()}\ntoken_expiration_min=43200\n")
+    options = ("-h", "0.0.0.0", "--ts-config", long, "--gateway", port, "--label-studio", "http://127.0.0.1:1")
     with launched(tmp_path, "--archive", archive, *options, "--label-studio-token-file", token, PATH="") as server:
         wait_for(lambda: is_listening(port), "the gateway")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http:
             right = ("label-studio", server.keys()["inference"])
+            end = json.loads(server.key_file.read_text())["inference"]["expiration time"]
+            assert datetime.fromisoformat(end[:19] + "+00:00") - datetime.now(UTC) > timedelta(days=29)
             task = task_of(file_of(case.image))
             unreachable = {"id": 2, "data": {"image": "/data/x.png"}}
             bearer = {"Authorization": f"Bearer {right[1]}"}

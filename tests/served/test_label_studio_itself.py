@@ -163,9 +163,10 @@ def test_label_studio_says_why_a_backend_does_not_fit(place: Place, http: httpx.
     project = make_project(http, "no class", config, [])
     with pytest.raises(httpx.HTTPStatusError) as raised:
         connect(http, project, place.gateway.url)
-    said = raised.value.response.text
     assert raised.value.response.status_code == 400
-    assert "incompatible with the current labeling configuration" in said
+    said = raised.value.response.text
+    assert "no label of the project is a class of the network: the labels are 'no such class'" in said
+    assert "'apple'" in said
 
 
 def test_a_legacy_token_works_where_the_organization_allows_it(

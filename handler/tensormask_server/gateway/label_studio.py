@@ -5,7 +5,6 @@ Source: ml/api_connector.py and ml/models.py of the package label-studio 1.23, w
 
 import asyncio
 import base64
-import json
 import logging
 import re
 from collections import deque
@@ -25,6 +24,7 @@ from tensormask_server.gateway.errors import GatewayError, bad_request
 from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.json_bodies import json_object
 from tensormask_server.gateway.label_studio_config import read_config
 from tensormask_server.gateway.label_studio_images import LabelStudioImages
 from tensormask_server.gateway.label_studio_labels import labellings, unmatched
@@ -35,7 +35,7 @@ from tensormask_server.printable import one_line, quoted
 
 PREFIXES = ("", "/label-studio/{model}")  # of several models, the backend's URL names one
 BRUSHED = re.compile(rb'"rle" ?: ?\[[0-9, ]*\]')  # the masks that tasks have already; they can be most of a request
-MOST_VALUES = 2_000_000  # of a request's JSON; a value takes up to 100 bytes of memory
+MOST_VALUES = 2_000_000  # of a request's JSON: tasks come with their annotations, such as the points of polygons
 MOST_NOTES = 100  # that aren't repeated in the log
 LARGEST_PING = 1 << 16  # bytes
 BASIC = b"basic "
@@ -56,7 +56,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
     async def versions(scope: Scope, _: Body) -> Response:
         await _check_server(gateway, scope)
-        network = await networks.network(scope, _model(scope), must_be_fresh=True)
+        network = await networks.network(scope, _model(scope), must_be_fresh=False)
         return JSONResponse({"versions": [network.version]})
 
     async def setup(scope: Scope, body: Body) -> Response:
@@ -164,25 +164,12 @@ def _bearer(value: bytes) -> bytes:
 
 
 def _read(content: bytes) -> dict[str, Any]:
-    """Reads a request's JSON.
+    """Reads a request's JSON without the masks in it.
 
     Raises:
-        GatewayError: it isn't an object, or it has too many values: 400.
+        GatewayError: as for `json_object`.
     """
-    content = BRUSHED.sub(b'"rle":[]', content)
-    values = sum(content.count(mark) for mark in (b",", b"[", b"{"))
-    if values > MOST_VALUES:
-        raise bad_request(
-            f"the request has about {values} values of JSON, more than the {MOST_VALUES} allowed",
-            "fewer tasks at a time",
-        )
-    try:
-        request = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise bad_request("the body isn't JSON that can be read", "a request of Label Studio") from error
-    if not isinstance(request, dict):
-        raise bad_request(f"the body is {quoted(request)}", "a JSON object, as Label Studio sends it")
-    return request
+    return json_object(BRUSHED.sub(b'"rle":[]', content), MOST_VALUES)
 
 
 def _no_training() -> GatewayError:
