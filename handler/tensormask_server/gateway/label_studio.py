@@ -75,6 +75,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
     async def predict(scope: Scope, body: Body) -> Response:
         async with gateway.whole_bodies.read(body) as content:
+            started = asyncio.get_running_loop().time()
             request = await asyncio.to_thread(_read, content)
             tasks = request.get("tasks")
             if not isinstance(tasks, list):
@@ -83,8 +84,9 @@ def routes(gateway: Gateway) -> list[Route]:
             network = await networks.network(scope, _model(scope), must_be_fresh=True)
             controls = await asyncio.to_thread(read_config, request.get("label_config"))
             found = labellings(controls, network.classes)
+            job = Job(gateway, images, scope, body, network, found, started)
             try:
-                results = await Job(gateway, images, scope, body, network, found).predictions(tasks)
+                results = await job.predictions(tasks)
             except GatewayError:
                 networks.forget(network.model)
                 raise

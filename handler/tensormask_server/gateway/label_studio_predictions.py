@@ -41,6 +41,7 @@ class Job:
     body: Body
     network: Network
     labellings: Sequence[Labelling]
+    started: float  # by the clock of the event loop
 
     async def predictions(self, tasks: Sequence[object]) -> bytes:
         """Predicts for tasks.
@@ -59,7 +60,11 @@ class Job:
         results = _Results([NONE] * len(tasks))
         waiting = enumerate(tasks[:MOST_TASKS])
         try:
-            async with asyncio.timeout(SECONDS), self.images.session() as transport, asyncio.TaskGroup() as group:
+            async with (
+                asyncio.timeout_at(self.started + SECONDS),
+                self.images.session() as transport,
+                asyncio.TaskGroup() as group,
+            ):
                 for _ in range(min(AT_ONCE, len(tasks))):
                     group.create_task(self._work(waiting, results, transport))
         except TimeoutError:
