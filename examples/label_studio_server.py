@@ -15,7 +15,7 @@ import httpx
 EMAIL = "annotator@example.org"
 PASSWORD = "a password for one run"
 LEGACY_KEY = "0123456789abcdef0123456789abcdef01234567"
-PATIENCE = 600.0  # seconds; it makes its database first
+PATIENCE = 1800.0  # seconds; it makes its database first, which takes a minute of processor time
 
 
 @dataclass(frozen=True)
