@@ -199,7 +199,22 @@ def test_wrong_requests_get_a_400(http: httpx.Client, path: str, content: bytes,
     answer = http.post(path, content=content)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
+    assert said in answer.extensions["reason_phrase"].decode()  # which Label Studio shows
     assert len(answer.content) < 4000
+
+
+def test_the_log_names_labels_without_a_class_and_a_missing_option_once(
+    server: Server, found: dict[str, Any], tmp_path: Path
+) -> None:
+    with gateway_of(server, tmp_path) as gateway:
+        for _ in range(2):
+            setup = {"schema": config_of({*names_of(found), "unicorn"})}
+            assert httpx.post(f"{gateway.url}/setup", json=setup, timeout=PATIENCE).status_code == 200
+        gateway.process.terminate()
+        assert gateway.process.stdout is not None
+        said = gateway.process.stdout.read()
+    assert said.count("never finds: 'unicorn'") == 1
+    assert said.count("expected the option --label-studio URL") == 1
 
 
 def test_events_are_ignored_and_training_is_refused(http: httpx.Client) -> None:

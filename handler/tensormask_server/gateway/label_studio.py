@@ -50,6 +50,11 @@ def routes(gateway: Gateway) -> list[Route]:
     networks = Networks(gateway)
     notes: deque[str] = deque(maxlen=MOST_NOTES)
 
+    def note(text: str) -> None:
+        if text not in notes:  # Label Studio repeats a setup before each other request
+            notes.append(text)
+            logger.warning("%s", text)
+
     async def health(scope: Scope, _: Body) -> Response:
         await _check_server(gateway, scope)
         return JSONResponse({"status": "UP", "model_class": "TensorMask"})
@@ -67,10 +72,10 @@ def routes(gateway: Gateway) -> list[Route]:
         network = await networks.network(scope, _model(scope), must_be_fresh=False)
         controls = await asyncio.to_thread(read_config, config)
         labellings(controls, network.classes)  # an error if there is none
-        rest = unmatched(controls, network.classes)
-        if rest and rest not in notes:  # Label Studio repeats this request before each other one
-            notes.append(rest)
-            logger.warning("Label Studio's project has labels that the model %s never finds: %s", network.model, rest)
+        if rest := unmatched(controls, network.classes):
+            note(f"Label Studio's project has labels that the model {network.model} never finds: {rest}")
+        if not gateway.settings.label_studio:
+            note("the gateway fetches no images of Label Studio's tasks; expected the option --label-studio URL")
         return JSONResponse({"model_version": network.version})
 
     async def predict(scope: Scope, body: Body) -> Response:
