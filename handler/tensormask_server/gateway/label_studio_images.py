@@ -121,8 +121,8 @@ class LabelStudioImages:
             if type(task) is not int:
                 raise bad_request(f"the task has the id {quoted(task)}", "a whole number, as Label Studio gives it")
             file = base64.urlsafe_b64encode(location.encode(errors="replace")).decode()
-            return self._base.join(f"tasks/{task}/resolve/?fileuri={file}")
-        if location.startswith("/") and not location.startswith(self._base.path):
+            location = f"{self._base.path}tasks/{task}/resolve/?fileuri={file}"
+        elif location.startswith("/") and not location.startswith(self._base.path):
             location = f"{self._base.path}{location[1:]}"
         if not location.startswith(("/", "http://", "https://")):
             raise bad_request(
@@ -158,7 +158,7 @@ class LabelStudioImages:
             response = await transport.handle_async_request(_request("GET", url, await self._authorization(transport)))
             if response.status_code == HTTPStatus.UNAUTHORIZED and self._access and not renewed:
                 renewed, self._access = True, ""
-            elif response.is_redirect and redirects < MOST_REDIRECTS:
+            elif response.has_redirect_location and redirects < MOST_REDIRECTS:
                 redirects += 1
                 url = self._checked(
                     url, response.headers["location"], HTTPStatus.BAD_GATEWAY, "Label Studio redirects to"

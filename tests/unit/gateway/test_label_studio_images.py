@@ -171,6 +171,8 @@ def test_a_data_url_is_not_fetched() -> None:
         {"url": "/x.png"},
         "http://[/x.png",
         "/data/\x00.png",
+        "/" + "x" * 100_000,
+        "s3://bucket/" + "x" * 100_000,
     ],
 )
 def test_nothing_is_fetched_from_elsewhere(host: Host, other: Host, location: object) -> None:
@@ -205,6 +207,8 @@ def test_redirects_without_end_are_given_up(host: Host) -> None:
         ("/data/403", "status 403"),
         ("/data/404", "no such file"),
         ("/data/204", "status 204"),
+        ("/data/302", "status 302"),
+        ("/data/304", "status 304"),
         ("/data/page", "a page"),
         ("/data/large", f"more than {MOST} bytes"),
         ("/data/broken", "breaks off"),
