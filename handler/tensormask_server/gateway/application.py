@@ -12,7 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status, x_anylabeling
+from tensormask_server.gateway import (
+    api_page,
+    first_server,
+    label_studio,
+    model_list,
+    page,
+    passing,
+    segment,
+    status,
+    x_anylabeling,
+)
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.models import Models
@@ -31,6 +41,7 @@ GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
     model_list.routes,
     segment.routes,
     first_server.routes,
+    label_studio.routes,
     x_anylabeling.routes,
     passing.routes,
 )
