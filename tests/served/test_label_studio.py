@@ -14,13 +14,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tensormask_server.gateway.label_studio_predictions import MOST_TASKS
+from tensormask_server.gateway.label_studio.predictions import MOST_TASKS
 from tensormask_server.instances import decode_mask
 
 from reference.cases import Case
 from tests.served.conftest import ROOT, Server, free_ports, is_listening, launched
 from tests.served.gateways import RunningGateway, gateway_of
-from tests.unit.gateway.test_label_studio_rle import decoded
+from tests.unit.gateway.label_studio.test_rle import decoded
 from tests.waiting import PATIENCE, wait_for
 
 PREFIXES = ("", "/label-studio/tiny")

@@ -15,7 +15,6 @@ from starlette.routing import Route
 from tensormask_server.gateway import (
     api_page,
     first_server,
-    label_studio,
     model_list,
     page,
     passing,
@@ -25,6 +24,7 @@ from tensormask_server.gateway import (
 )
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
+from tensormask_server.gateway.label_studio import backend as label_studio
 from tensormask_server.gateway.models import Models
 from tensormask_server.gateway.records import Records
 from tensormask_server.gateway.request_log_lines import appender

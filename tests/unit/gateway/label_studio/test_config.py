@@ -2,8 +2,8 @@
 
 import pytest
 from tensormask_server.gateway.errors import GatewayError
-from tensormask_server.gateway.label_studio_config import LARGEST, Control, Label, read_config
-from tensormask_server.gateway.label_studio_labels import labellings, unmatched
+from tensormask_server.gateway.label_studio.config import LARGEST, Control, Label, read_config
+from tensormask_server.gateway.label_studio.labels import labellings, unmatched
 
 CLASSES = ("person", "sports ball", "traffic light", "Hund")
 IMAGE = '<Image name="photo" value="$url"/>'

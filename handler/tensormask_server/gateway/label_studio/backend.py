@@ -25,11 +25,11 @@ from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers
 from tensormask_server.gateway.json_bodies import json_object
-from tensormask_server.gateway.label_studio_config import read_config
-from tensormask_server.gateway.label_studio_images import LabelStudioImages
-from tensormask_server.gateway.label_studio_labels import labellings, unmatched
-from tensormask_server.gateway.label_studio_networks import Networks
-from tensormask_server.gateway.label_studio_predictions import Job
+from tensormask_server.gateway.label_studio.config import read_config
+from tensormask_server.gateway.label_studio.images import LabelStudioImages
+from tensormask_server.gateway.label_studio.labels import labellings, unmatched
+from tensormask_server.gateway.label_studio.networks import Networks
+from tensormask_server.gateway.label_studio.predictions import Job
 from tensormask_server.gateway.upstream import UpstreamRequest
 from tensormask_server.printable import one_line, quoted
 

@@ -14,10 +14,10 @@ from starlette.types import Scope
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.errors import GatewayError, bad_request
 from tensormask_server.gateway.gateway import Gateway
-from tensormask_server.gateway.label_studio_images import LabelStudioImages
-from tensormask_server.gateway.label_studio_labels import Labelling
-from tensormask_server.gateway.label_studio_networks import Network
-from tensormask_server.gateway.label_studio_results import Region, regions, request_options
+from tensormask_server.gateway.label_studio.images import LabelStudioImages
+from tensormask_server.gateway.label_studio.labels import Labelling
+from tensormask_server.gateway.label_studio.networks import Network
+from tensormask_server.gateway.label_studio.results import Region, regions, request_options
 from tensormask_server.gateway.segmentation import segmentation
 from tensormask_server.printable import one_line, quoted
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensormask_server.gateway.errors import bad_request
-from tensormask_server.gateway.label_studio_config import Control
+from tensormask_server.gateway.label_studio.config import Control
 from tensormask_server.printable import quoted
 
 MOST_NAMED = 20  # labels or classes in a message

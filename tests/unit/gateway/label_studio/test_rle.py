@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from tensormask_server.gateway.label_studio_rle import brush_rle
+from tensormask_server.gateway.label_studio.rle import brush_rle
 
 SIZES = ((1, 1), (1, 9), (9, 1), (5, 7), (40, 30), (210, 300))
 

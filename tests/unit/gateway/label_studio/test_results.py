@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 from tensormask_server.gateway.errors import GatewayError
-from tensormask_server.gateway.label_studio_config import Control
-from tensormask_server.gateway.label_studio_labels import Labelling
-from tensormask_server.gateway.label_studio_results import LARGEST_BRUSHED, regions, request_options
+from tensormask_server.gateway.label_studio.config import Control
+from tensormask_server.gateway.label_studio.labels import Labelling
+from tensormask_server.gateway.label_studio.results import LARGEST_BRUSHED, regions, request_options
 
-from tests.unit.gateway.test_label_studio_rle import decoded
+from tests.unit.gateway.label_studio.test_rle import decoded
 
 
 def labelling(tool: str, threshold: float | None = None, classes: tuple[int, ...] = (3, 5)) -> Labelling:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tensormask_server.gateway import label_studio_images
 from tensormask_server.gateway.errors import GatewayError
-from tensormask_server.gateway.label_studio_images import LabelStudioImages
+from tensormask_server.gateway.label_studio import images as label_studio_images
+from tensormask_server.gateway.label_studio.images import LabelStudioImages
 from tensormask_server.gateway.settings import Settings
 from tensormask_server.gateway.whole_bodies import WholeBodies
 

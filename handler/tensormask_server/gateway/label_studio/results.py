@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensormask_server.gateway.errors import bad_request
-from tensormask_server.gateway.label_studio_labels import Labelling
-from tensormask_server.gateway.label_studio_rle import brush_rle
+from tensormask_server.gateway.label_studio.labels import Labelling
+from tensormask_server.gateway.label_studio.rle import brush_rle
 
 LARGEST_BRUSHED = 1 << 26  # pixels of an image; the server makes no polygons of larger masks either
 LONGEST_CLASSES = 3000  # characters in a URL that may have 4000
