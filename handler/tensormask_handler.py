@@ -23,7 +23,6 @@ from tensormask_server.worker.cores import share_cores
 from tensormask_server.worker.devices import device_of_worker
 from tensormask_server.worker.loading import load_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
-from tensormask_server.worker.prepared_convolutions import limit_prepared_convolutions
 from tensormask_server.worker.service import RawRequest, Response, Service
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
@@ -89,7 +88,6 @@ class TensorMaskHandler(BaseHandler):  # type: ignore[misc]
         options = handler_options(model_config.get("handler"))
         self.device = device_of_worker(options.device, properties.get("gpu_id"))
         share_cores(int(model_config.get("minWorkers", 1)))
-        limit_prepared_convolutions()
         self._declare_metrics(context)
         weights = context.manifest["model"]["serializedFile"]
         model_dir = Path(properties["model_dir"])

@@ -95,8 +95,10 @@ class HandlerOptions:
         precisions = ENGINE_PRECISIONS[self.engine]
         if self.precision not in precisions:
             expected = precisions[0] if len(precisions) == 1 else f"one of {', '.join(precisions)}"
+            others = [engine for engine in ENGINES if self.precision in ENGINE_PRECISIONS[engine]]
+            instead = f", or the engine {' or '.join(others)}" if others else ""
             raise OptionError(
-                f"precision is {quoted(self.precision)}; expected {expected} with the engine {self.engine}"
+                f"precision is {quoted(self.precision)}; expected {expected} with the engine {self.engine}{instead}"
             )
         if self.engine == "openvino" and self.device == "cuda":
             raise OptionError("device is 'cuda'; expected cpu with the engine openvino")

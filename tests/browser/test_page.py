@@ -156,6 +156,8 @@ def arguments_for(name: str, url: str) -> list[str]:
 def test_a_hostile_link_to_the_page_changes_no_command(
     page: Page, server: Server, image: Path, tmp_path: Path, below: str
 ) -> None:
+    if server.behind_gateway and page.request.get(server.url + below).status == 404:
+        return  # a gateway has no page there
     page.goto(server.url + below)
     upload(page, image)
     set_threshold(page, 0.4)

@@ -19,7 +19,7 @@ PATIENT = (0.2, 0.5, *(1.0,) * 60)  # waits, in seconds
 class Load:
     """So many clients, each asking for the same image again and again, until `stop`."""
 
-    def __init__(self, url: str, timeout: float = 20):
+    def __init__(self, url: str, timeout: float = 60):
         self.client = Client(url, waits=PATIENT, timeout=timeout)
         self.expected = self._request()
         self.requests = 0
@@ -76,7 +76,7 @@ class Retries(logging.Handler):
 
 
 @contextmanager
-def asking(url: str, clients: int, timeout: float = 20) -> Iterator[Load]:
+def asking(url: str, clients: int, timeout: float = 60) -> Iterator[Load]:
     load = Load(url, timeout)
     logger = logging.getLogger("tensormask_server.client")
     logger.setLevel(logging.INFO)

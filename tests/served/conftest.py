@@ -10,6 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,9 @@ DEMO = ROOT / "demo" / "model"
 DEMO_NETWORK = ["--config", DEMO / "config.yaml", "--weights", DEMO / "weights.pkl", "--classes", DEMO / "classes.txt"]
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
-FIRST_OF_CLIENTS = 32_768  # Linux gives ports from here on to clients
+PORTS = range(20_000, 32_768)  # Ray's workers take ports below, and Linux gives those above to clients
+MARKS: deque[socket.socket] = deque()  # of the ports that this process was given last
+MOST_MARKS = 100  # earlier ports have their servers
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Server:
     name: str
     process: subprocess.Popen[str] | None = None  # of the command, where that is what was started
     state: Path = Path()  # XDG_STATE_HOME of the command
+    behind_gateway: int | None = None  # TorchServe's inference port, where the first of `ports` is the gateway's
 
     @property
     def url(self) -> str:
@@ -77,6 +81,16 @@ class Server:
     @property
     def key_file(self) -> Path:
         return self.private_folder / "key_file.json"
+
+    @property
+    def torchserve_port(self) -> int:
+        """TorchServe's inference port, also where requests go through a gateway."""
+        return self.behind_gateway or self.ports[0]
+
+    @property
+    def refusals(self) -> set[str]:
+        """What becomes of a request for which Java has no memory. A gateway makes a 502 of a closed connection."""
+        return {"503", "closed"} if self.behind_gateway is None else {"503", "closed", "502"}
 
     def keys(self) -> dict[str, str]:
         """The token of each door: "inference", "management" and "API"."""
@@ -124,28 +138,42 @@ def request_body(image: np.ndarray, **options: object) -> bytes:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody has, none of which the kernel gives to a client meanwhile; other processes choose others."""
+    """Ports that nobody has, and that no other process of the tests is given meanwhile.
+
+    A name in Linux's abstract namespace marks each port until its server has it, which takes seconds.
+    """
     ports: list[int] = []
     while len(ports) < count:
-        port = CHOICE.randrange(10_000, FIRST_OF_CLIENTS)
-        with suppress(OSError), socket.create_server(("", port)):
-            ports.append(port)
-    return tuple(ports) if len(set(ports)) == count else free_ports(count)
+        port = CHOICE.choice(PORTS)
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0tensormask-tests-port-{port}")
+            socket.create_server(("", port)).close()
+        except OSError:
+            mark.close()
+            continue
+        ports.append(port)
+        MARKS.append(mark)
+        if len(MARKS) > MOST_MARKS:
+            MARKS.popleft().close()
+    return tuple(ports)
 
 
 @contextmanager
 def launched(folder: Path, *arguments: object, command: Path = LAUNCHER, **environment: str) -> Iterator[Server]:
     """tensormask-server with these arguments on free ports, from `folder`, once it has said READY.
 
-    With the environment variable THROUGH_GATEWAY, requests go through its gateway.
+    With the environment variable THROUGH_GATEWAY, requests go through its gateway, unless the server does TLS or has
+    its own.
     """
-    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") else ()
+    may_have_one = not {"--certificate", "--gateway"}.intersection(map(str, arguments))
+    gateway = free_ports(1) if os.environ.get("THROUGH_GATEWAY") and may_have_one else ()
     more = [word for port in gateway for word in ("--gateway", port)]
     with starting(folder, *arguments, *more, command=command, **environment) as server:
         running = ready(server)
         for port in gateway:
             wait_for(lambda port=port: is_listening(port), "the gateway")
-            running = replace(running, ports=(port, *running.ports[1:]))
+            running = replace(running, ports=(port, *running.ports[1:]), behind_gateway=running.ports[0])
         yield running
 
 

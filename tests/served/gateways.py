@@ -53,7 +53,7 @@ def gateway_of(
     [port] = free_ports(1)
     log = folder / "requests.jsonl"
     log.touch()
-    words = ["-p", port, "--upstream", upstream or f"http://127.0.0.1:{server.ports[0]}"]
+    words = ["-p", port, "--upstream", upstream or f"http://127.0.0.1:{server.torchserve_port}"]
     words += ["--management-port", server.ports[1], "--request-log", log, "--stop-timeout", 5, *arguments]
     process = subprocess.Popen(
         [GATEWAY, *map(str, words)],

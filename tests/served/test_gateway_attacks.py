@@ -16,6 +16,8 @@ from tests.served.conftest import Server
 from tests.served.gateways import RunningGateway, accepted, gateway_of
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.attack(17, "clients that hold or fool the gateway")
+
 POST = b"POST /v1/segment HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 PART = b'--a\r\nContent-Disposition: form-data; name="data"\r\n\r\n\r\n'

@@ -55,7 +55,7 @@ def test_a_second_worker_comes_and_goes_and_every_request_gets_a_response(
         assert {response.status for response in responses} == {200}
         assert len({response.body for response in responses}) == 1  # whichever worker gave it
         # TorchServe breaks off what the other worker is at, and what waits there for its batch never gets a response
-        client = Client(server.url, waits=(0.1,) * 60, timeout=10)
+        client = Client(server.url, waits=(0.1,) * 60, timeout=30)
         with requested_all_the_time(lambda: client.predict(case.image)) as found:
             scale(server, 1, found)
     assert len(found[0]) > 3

@@ -167,9 +167,9 @@ def test_several_models_by_name_and_their_urls_and_memory_are_said(tmp_path: Pat
     with launched(tmp_path, "--archive", demo, "--archive", archive, PATH="", OMP_NUM_THREADS="1") as server:
         assert server.process is not None
         assert server.process.stdout is not None
+        lines = iter(server.process.stdout.readline, "")
+        assert any(f"http://127.0.0.1:{server.ports[0]}/tiny/predict" in line for line in lines)
         server.process.send_signal(signal.SIGINT)
-        said = server.process.stdout.read()
-        assert f"http://127.0.0.1:{server.ports[0]}/tiny/predict" in said
         assert server.process.wait(timeout=PATIENCE) == 0
 
 

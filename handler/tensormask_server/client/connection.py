@@ -87,27 +87,32 @@ class Client:
                 or the server requires another token (WrongToken).
             TypeError, ValueError: an option is unknown, or its value isn't a line of text.
         """
-        instances = self.instances(self.request(image, "coco", **options))
-        if isinstance(image, np.ndarray) and (instances.height, instances.width) != image.shape[:2]:
-            sizes = f"{instances.height}×{instances.width} pixels for an image of {image.shape[0]}×{image.shape[1]}"
-            raise self._not_ours(sizes)
-        return instances
+        size = image.shape[:2] if isinstance(image, np.ndarray) else None
+        return self.instances(self.request(image, "coco", **options), size)
 
-    def instances(self, response: Response) -> Instances:
+    def instances(self, response: Response, size: tuple[int, ...] | None = None) -> Instances:
         """Reads the instances from a response in the format coco.
+
+        Args:
+            response: to an image.
+            size: height and width of this image, in pixels. None: they aren't known.
 
         Raises:
             TooLarge: its masks exceed `max_mask_pixels`, or the memory is too small for them.
-            WrongServer: it isn't such a response.
+            WrongServer: it isn't such a response, or it is for an image of another size.
         """
         try:
-            return read_instances(response.body, response.server_timing, self.max_mask_pixels)
+            instances = read_instances(response.body, response.server_timing, self.max_mask_pixels)
         except ResponseTooLarge as error:
             raise TooLarge(f"the response has {error}; Client's max_mask_pixels sets the limit of masks") from error
         except MemoryError as error:
             raise TooLarge(f"the memory is too small for a response of {len(response.body) / 1e6:.1f} MB") from error
         except ValueError as error:
             raise self._not_ours(error) from error
+        if size is not None and (instances.height, instances.width) != size:
+            sizes = f"{instances.height}×{instances.width} pixels for an image of {size[0]}×{size[1]}"
+            raise self._not_ours(sizes)
+        return instances
 
     def request(self, image: str | Path | bytes | np.ndarray, format: str, **options: Unpack[Options]) -> Response:
         """Requests the detections on an image in any of the server's formats.

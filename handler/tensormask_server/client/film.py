@@ -4,6 +4,7 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ RATE = 25  # frames a second of a folder of frames
 
 
 class FilmStopped(Exception):
-    """A run has stopped before its end. The message has one line, and says whether the same command goes on."""
+    """A run has stopped before its end. The message has one line, and says if the same command goes on."""
 
 
 def add_film_options(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
 
     def request(pixels: np.ndarray) -> bytes:
         response = requests.client.request(pixels, "coco", **requests.options)
-        requests.client.instances(response)
+        requests.client.instances(response, pixels.shape[:2])
         return response.body
 
     try:
@@ -109,7 +110,9 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
         )
         settings = {**requests.described(), "every": job.every, "film": source.fingerprint}
         _check_new(path, parsed.out, table)
-        parsed.out.parent.mkdir(parents=True, exist_ok=True)
+        for file in (parsed.out, table):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        _check_table(table)
         with Records(parsed.out, settings) as records:
             try:
                 request_frames(job, records)
@@ -117,7 +120,8 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
             except (ClientError, FilmError, OSError) as error:
                 if records.count == 0:
                     records.delete()
-                raise FilmStopped(f"{one_line(error)}; {_kept(records)}") from error
+                goes_on = not isinstance(error, FilmError)  # the film or a record of it stays as it is
+                raise FilmStopped(f"{one_line(error)}; {_kept(records, goes_on)}") from error
             records.delete()
     except FilmError as error:
         raise UsageError(str(error)) from error
@@ -163,8 +167,19 @@ def _check_new(path: Path, film: Path, table: Path) -> None:
                 raise UsageError(f"{printable(existing)} exists; delete it, or name another --out")
 
 
-def _kept(records: "Records") -> str:
+def _check_table(table: Path) -> None:
+    """Checks that the table can be written, which the run does last."""
+    if table.is_dir():
+        raise UsageError(f"--table {printable(table)} is a folder; expected a file")
+    try:
+        TemporaryFile(dir=table.parent).close()
+    except OSError as error:
+        raise UsageError(f"--table {printable(table)} can't be written: {error.strerror}; name another one") from error
+
+
+def _kept(records: "Records", goes_on: bool) -> str:
     if records.count == 0:
         return "no frame has a response yet"
     frames = "1 frame has its response" if records.count == 1 else f"{records.count} frames have their responses"
-    return f"{frames}, and the same command goes on from there"
+    then = "and the same command goes on from there" if goes_on else f"in {printable(records.path)}"
+    return f"{frames}, {then}"

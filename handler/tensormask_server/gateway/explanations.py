@@ -11,12 +11,17 @@ from tensormask_server.gateway.upstream import Explain
 from tensormask_server.printable import one_line
 
 OF_WORKER = "x-instance-count"  # a header that each response of a worker has, errors as well
+STATUSES = {each.value for each in HTTPStatus}  # that have a name
 
 
 def explained(gateway: Gateway) -> Explain:
     """Makes the function that explains the errors of the server behind a gateway."""
 
     def explain(status: int, headers: httpx.Headers, content: bytes) -> GatewayError | None:
+        if status not in STATUSES:  # of a proxy before the server
+            return GatewayError(
+                HTTPStatus.BAD_GATEWAY, f"the server sent the status {status}", "the same request again later"
+            )
         if OF_WORKER in headers:
             return None
         if status == HTTPStatus.NOT_FOUND:

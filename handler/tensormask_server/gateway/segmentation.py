@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 from starlette.types import Scope
 
 from tensormask_server.gateway.body import Body
@@ -53,13 +54,31 @@ async def segmentation(
     target = predict_target(model, urlencode(options))
     request = UpstreamRequest("POST", target, headers, _one_piece(image), len(image))
     answer = await unless_gone(gateway.upstream.fetch(request, LARGEST_RESULT), body)
-    if answer.status_code == HTTPStatus.OK:
-        result: dict[str, Any] = json.loads(answer.content)
-        return result
-    if error := explained(gateway)(answer.status_code, answer.headers, answer.content):
+    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
         raise error
-    said = json.loads(answer.content)
-    raise GatewayError(HTTPStatus(answer.status_code), said["error"], said["expected"])
+    content = _content(answer)
+    if answer.status_code == HTTPStatus.OK:
+        return content
+    raise GatewayError(HTTPStatus(answer.status_code), content["error"], content["expected"])
+
+
+def _content(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a result, or that of an error with its two texts.
+
+    Raises:
+        GatewayError: it is something else, so another server than ours sent it: 502.
+    """
+    try:
+        content = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        content = None
+    is_ours = isinstance(content, dict) and (answer.is_error or answer.status_code == HTTPStatus.OK)
+    texts = ("error", "expected") if answer.is_error else ()
+    if is_ours and all(isinstance(content.get(name), str) for name in texts):
+        return dict(content)
+    raise GatewayError(
+        HTTPStatus.BAD_GATEWAY, "the server sent something else than a result", "a server of this project behind"
+    )
 
 
 async def _one_piece(content: bytes) -> AsyncIterator[bytes]:

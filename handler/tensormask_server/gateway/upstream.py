@@ -13,7 +13,8 @@ from starlette.types import Send
 
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.errors import ClientGoneError, GatewayError, NotReadyError
-from tensormask_server.gateway.headers import Headers, response_headers
+from tensormask_server.gateway.headers import Headers
+from tensormask_server.gateway.response_heads import LENGTH, check_head, head_for_client
 from tensormask_server.gateway.settings import Settings
 
 CONNECT_SECONDS = 5.0
@@ -111,7 +112,7 @@ class Upstream:
             GatewayError: the server doesn't respond, or with more bytes.
         """
         try:
-            response = await self._transport.handle_async_request(self._outgoing(request))
+            response = await self._responded(request)
             try:
                 content = bytearray()
                 async for piece in response.aiter_raw():
@@ -137,11 +138,19 @@ class Upstream:
             extensions=self._extensions,
         )
 
+    async def _responded(self, request: UpstreamRequest) -> httpx.Response:
+        response = await self._transport.handle_async_request(self._outgoing(request))
+        try:
+            check_head(response.status_code, response.headers.raw)
+        except GatewayError:
+            await response.aclose()
+            raise
+        return response
+
     async def _exchange(self, request: UpstreamRequest, send: Send, explain: Explain | None) -> None:
-        outgoing = self._outgoing(request)
         is_started = False
         try:
-            response = await self._transport.handle_async_request(outgoing)
+            response = await self._responded(request)
             try:
                 if explain is not None and response.status_code >= HTTPStatus.BAD_REQUEST:
                     await self._explained(response, explain, send)
@@ -225,7 +234,7 @@ def _framing(request: UpstreamRequest) -> Headers:
 
 
 async def _relay(response: httpx.Response, send: Send) -> None:
-    headers = response_headers(response.headers.raw)
+    headers = head_for_client(response.status_code, response.headers.raw)
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     async for piece in response.aiter_raw():
         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -233,9 +242,9 @@ async def _relay(response: httpx.Response, send: Send) -> None:
 
 
 async def _send_whole(response: httpx.Response, content: bytes, send: Send) -> None:
-    headers = [each for each in response_headers(response.headers.raw) if each[0] != b"content-length"]
+    headers = [each for each in head_for_client(response.status_code, response.headers.raw) if each[0] != LENGTH]
     whole = Response(content, response.status_code)
-    whole.raw_headers = [*headers, (b"content-length", b"%d" % len(content))]
+    whole.raw_headers = [*headers, (LENGTH, b"%d" % len(content))]
     await send({"type": "http.response.start", "status": whole.status_code, "headers": whole.raw_headers})
     await send({"type": "http.response.body", "body": content, "more_body": False})
 
@@ -249,6 +258,13 @@ def _error_for(error: httpx.TransportError) -> GatewayError:
             "the server has as many requests in hand as the gateway passes on at a time",
             "the same request again in a moment",
             {"Retry-After": "1"},
+        )
+    if isinstance(error, httpx.WriteTimeout):  # TorchServe reads no further while its memory is short
+        return GatewayError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the server takes no more of the body",
+            "the same request again in a moment",
+            {"Retry-After": "2"},
         )
     if isinstance(error, httpx.TimeoutException):
         return GatewayError(

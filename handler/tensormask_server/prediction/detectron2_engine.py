@@ -26,6 +26,7 @@ from tensormask_server.prediction.detectron2_network import Resize, build_detect
 from tensormask_server.prediction.image_masks import ImageMasks, MaskCrop
 from tensormask_server.prediction.inputs import check_images
 from tensormask_server.prediction.precision import exact_float32
+from tensormask_server.prediction.prepared_convolutions import limit_prepared_convolutions
 from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
@@ -55,6 +56,8 @@ def load_detectron2(
         EngineError, ConfigError, CheckpointError: as `build_detectron2`.
     """
     torch_device = torch.device(device)
+    if torch_device.type == "cpu":
+        limit_prepared_convolutions()
     model, resize = build_detectron2(Path(config), Path(weights), torch_device, min_score)
     return Detectron2Engine(model, resize, load_config(config), torch_device, min_score)
 

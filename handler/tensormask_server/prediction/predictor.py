@@ -30,6 +30,7 @@ from tensormask_server.prediction.inputs import check_images, group_by_padded_sh
 from tensormask_server.prediction.on_image import on_image
 from tensormask_server.prediction.pasting import paste_masks
 from tensormask_server.prediction.precision import DTYPES, exact_float32
+from tensormask_server.prediction.prepared_convolutions import limit_prepared_convolutions
 from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch
 
@@ -99,6 +100,7 @@ class Predictor:
             SlowPrecisionWarning: the device is a CPU that emulates the dtype.
         """
         if device.type == "cpu":
+            limit_prepared_convolutions()
             warn_if_emulated(dtype)
         fold_norms(network)
         for module in network.modules():

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensormask_server.printable import one_line, printable
-from tensormask_server.regular_files import open_regular
 from tensormask_server.video.errors import FilmError
 from tensormask_server.video.frames import Colours, Damage, Frame, Source
+from tensormask_server.video.opening import opened_film
 from tensormask_server.video.upright import display_matrix, is_quarter_turn, upright_pixels
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ def open_film(path: Path) -> Source:
     """Opens a film and reads its first frame.
 
     Args:
-        path: of a film in any container and codec that FFmpeg reads.
+        path: of a film in any codec that FFmpeg reads, and in one of the formats of `opening`.
 
     Raises:
         FilmError: it isn't a film, it has no video stream, or none of its frames can be decoded.
         OSError: it can't be read.
     """
-    with _opened(path) as container:
+    with opened_film(path) as container:
         stream = _video_stream(container, path)
         damage = Damage()
         first = next(_decoded(container, stream, damage), None)
@@ -74,7 +73,7 @@ def _frames(path: Path, damage: Damage) -> Iterator[Frame]:
 
 def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
     """Each frame, with the time that is left until the film's end as its duration."""
-    with _opened(path) as container:
+    with opened_film(path) as container:
         stream = _video_stream(container, path)
         time_base = stream.time_base or 1 / USUAL_RATE
         shift = round(_start(container) / time_base)
@@ -128,21 +127,6 @@ def _decoded(container: "InputContainer", stream: "VideoStream", damage: Damage)
 
 def _time_of(pts: int | None, stream: "VideoStream") -> str:
     return "an unknown time" if pts is None else f"{float(pts * (stream.time_base or 0)):.2f} s"
-
-
-def _opened(path: Path) -> "InputContainer":
-    import av
-
-    open_regular(path, sys.maxsize).close()  # FFmpeg would wait for ever for somebody who writes to a pipe
-    try:
-        return av.open(path, "r", metadata_errors="replace")
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
-        expected = "expected a film such as .mp4, .mov, .mkv or .avi, complete to its end"
-        raise FilmError(f"{printable(path)} isn't a film that FFmpeg can read; {expected}") from error
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
-        raise FilmError(f"{printable(path)} can't be read as a film: {one_line(error.strerror)}") from error
 
 
 def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":

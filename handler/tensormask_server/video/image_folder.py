@@ -14,6 +14,9 @@ from tensormask_server.printable import printable
 from tensormask_server.video.errors import FilmError
 from tensormask_server.video.frames import Colours, Damage, Frame, Source
 
+# Pillow's names of the formats of these files. Others may run a program, as Ghostscript for EPS.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+
 
 def open_image_folder(folder: Path, rate: int) -> Source:
     """Finds the images of a folder and reads the first one that isn't damaged.
@@ -65,7 +68,7 @@ def _frames(files: Sequence[Path], damage: Damage) -> Iterator[Frame]:
 def _pixels(file: Path) -> np.ndarray | None:
     """An image file, upright: uint8 (H, W, 3), RGB. None: it can't be read."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.mode.startswith(("I", "F")):
                 expected = "expected 8 bits a channel, as the frames of a film have"
                 raise FilmError(f"{printable(file)} has more than 8 bits a channel; {expected}")

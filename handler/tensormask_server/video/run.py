@@ -183,7 +183,8 @@ def _of_frames(record: Record, source: Source) -> Instances:
     instances = read_instances(json.dumps(record.response).encode(), "")
     if (instances.width, instances.height) != (source.width, source.height):
         found = f"the response to frame {record.frame} is for {instances.width}×{instances.height} pixels"
-        raise FilmError(f"{found}; expected {source.width}×{source.height}, as the frames have")
+        expected = f"expected {source.width}×{source.height}, as the frames have"
+        raise FilmError(f"{found}; {expected}; delete the file of responses to begin again")
     return instances
 
 

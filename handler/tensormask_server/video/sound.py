@@ -1,10 +1,12 @@
 """The sound of a film, as packets to copy."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tensormask_server.video.frames import Source
+from tensormask_server.video.opening import opened_film
 
 if TYPE_CHECKING:
     from av import Packet
@@ -18,9 +20,8 @@ class Sound:
     """
 
     def __init__(self, source: Source):
-        import av
-
-        self._container = av.open(source.path, metadata_errors="replace") if source.has_sound else None
+        self._closing = ExitStack()
+        self._container = self._closing.enter_context(opened_film(source.path)) if source.has_sound else None
         self._start = source.start
         self.streams = list(self._container.streams.audio) if self._container else []
         self._packets = self._read()
@@ -30,8 +31,7 @@ class Sound:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._container:
-            self._container.close()
+        self._closing.close()
 
     def until(self, seconds: Fraction | None) -> Iterator["Packet[Stream]"]:
         """The next packets that begin before a time of the film, or all that are left."""

@@ -1,12 +1,15 @@
 """The command for films says what it needs. tests/served/test_films.py runs it on a real server."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tensormask_server.client.__main__ import main
+from tensormask_server.video.records import records_file
 
+from tests.unit.client.test_hostile_server import http, sending, talking
 from tests.unit.video.films import write_film
 
 NOBODY = "http://127.0.0.1:9/predictions/x"  # the port of discard, where no server is
@@ -38,6 +41,8 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("none --out out.mp4", "none has no frames; expected images that end in"),
         ("film.mp4 --out out.mp4", "no server answers at http://127.0.0.1:9"),
         ("film.mp4 --out text.mp4/out.mp4", "[Errno 17] File exists: 'text.mp4'"),
+        ("film.mp4 --out out.mp4 --table text.mp4/t.csv", "[Errno 17] File exists: 'text.mp4'"),
+        ("script.mp4 --out out.mp4", "script.mp4 is an FFmpeg script, which names other files; expected a film"),
     ],
 )
 def test_a_first_mistake_gets_one_line_and_leaves_nothing(
@@ -46,6 +51,7 @@ def test_a_first_mistake_gets_one_line_and_leaves_nothing(
     folder = film.parent
     for name in ("text.mp4", "here.mp4", "t.csv"):
         (folder / name).write_text("text")
+    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile film.mp4\n")
     for name in ("images", "none"):
         (folder / name).mkdir()
     Image.fromarray(np.zeros((96, 128, 3), np.uint8)).save(folder / "images" / "0.png")
@@ -56,6 +62,47 @@ def test_a_first_mistake_gets_one_line_and_leaves_nothing(
     assert line.startswith("python -m tensormask_server.client: ")
     assert message in line
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_table_that_can_not_be_written_is_found_before_the_first_request(
+    film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(film), "--url", NOBODY, "--out", "out.mp4", "--table"]
+    Path("folder.csv").mkdir()
+    records_file(Path("out.mp4")).touch()  # of an earlier run, which has had its --table
+    assert main([*words, "folder.csv"]) == 2
+    assert "--table folder.csv is a folder; expected a file" in capsys.readouterr().err
+    assert main([*words, "no/such/folder/t.csv"]) == 2  # it is made, as that of --out is
+    assert "no server answers" in capsys.readouterr().err
+    assert Path("no/such/folder").is_dir()
+    assert main([*words, "/proc/t.csv"]) == 2
+    assert (
+        "--table /proc/t.csv can't be written: No such file or directory; name another one" in capsys.readouterr().err
+    )
+
+
+def test_a_response_for_an_image_of_another_size_is_not_kept(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = json.dumps({"instances": [], "width": 96, "height": 128, "model": "x", "weights_sha256": "0"}).encode()
+    with talking(sending(http(body))) as url:
+        assert main([str(film), "--url", url, "--out", "out.mp4", "--at-once", "1"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "128×96 pixels for an image of 96×128; no frame has a response yet" in line
+    assert not records_file(Path("out.mp4")).exists()
+
+
+def test_a_film_that_can_not_be_finished_is_not_said_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for number, size in enumerate([(64, 48), (64, 48), (48, 64)]):
+        Image.new("RGB", size).save(tmp_path / "frames" / f"{number}.png")
+    out = tmp_path / "out.mp4"
+    body = json.dumps({"instances": [], "width": 64, "height": 48, "model": "x", "weights_sha256": "0"}).encode()
+    with talking(sending(http(body))) as url:
+        assert main([str(tmp_path / "frames"), "--url", url, "--out", str(out), "--at-once", "1"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "frame 2 of " in line
+    assert line.endswith(f" has its response, in {records_file(out)}")
 
 
 def test_a_missing_package_is_named(

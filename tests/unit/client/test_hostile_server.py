@@ -119,6 +119,23 @@ def error_of(behave: Callable[[socket.socket], None], **limits: Any) -> ClientEr
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("999 Odd", Refused),
+        ("600 Odd", Refused),
+        ("204 No Content", Refused),  # with a length
+        ("304 Not Modified", WrongServer),
+        ("101 Switching Protocols", Refused),
+        ("099 Odd", WrongServer),
+        ("1000 Odd", WrongServer),
+        ("-1 Odd", WrongServer),
+    ],
+)
+def test_a_status_that_nobody_expects_is_an_error(status: str, expected: type[ClientError]) -> None:
+    assert type(error_of(sending(http(b"hello", status)))) is expected
+
+
 # --- bytes and time ---------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ server = socket.create_server(("127.0.0.1", 0))
 print(server.getsockname()[1], flush=True)
 connection, _ = server.accept()
 ahead, _ = server.accept()
+print("accepted", flush=True)
 connection.recv(9)
 sys.stdin.readline()
 connection.send(b"response")
@@ -45,6 +46,7 @@ def test_a_request_is_in_hand_until_its_response(process: subprocess.Popen[str])
     place = ("127.0.0.1", int(process.stdout.readline()))
     watched = psutil.Process(process.pid)
     with socket.create_connection(place) as asking, socket.create_connection(place):
+        assert process.stdout.readline() == "accepted\n"  # what isn't accepted ends with the listening socket
         time.sleep(0.05)  # the kernel tells times of connecting and asking apart by some milliseconds
         asking.send(b"question")
         assert refuse_new(watched, place[1])

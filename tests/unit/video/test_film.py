@@ -173,3 +173,75 @@ def test_the_picture_of_an_album_is_no_film(tmp_path: Path) -> None:
         film.mux(stream.encode(None))
     with pytest.raises(FilmError, match=r"song.mkv has no video stream"):
         open_film(tmp_path / "song.mkv")
+
+
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nfilm.ts\n#EXT-X-ENDLIST\n"
+DESCRIPTION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+
+
+@pytest.mark.attack(12, "films that name other files, or streams of a network")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mp4", "ffconcat version 1.0\nfile film.ts\n", "an FFmpeg script, which names other files; expected a film"),
+        ("a.ffconcat", "# films\nfile film.ts\n", "isn't a film"),
+        ("a.m3u8", PLAYLIST, "a playlist, which names other files; expected a film"),
+        ("a.mp4", "\n" + PLAYLIST, "a playlist, which names other files; expected a film"),
+        ("a.mp4", DESCRIPTION, "the description of a stream from a network"),
+        (
+            "a.mpd",
+            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>film.ts</BaseURL></MPD>',
+            "",
+        ),
+        ("a.avs", 'AVISource("film.ts")\n', "isn't a film"),
+        ("a.txt", "text", "isn't a film"),
+    ],
+)
+def test_a_file_that_names_others_is_refused(
+    name: str, content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where FFmpeg would find the film
+    write_film(Path("film.ts"))
+    Path(name).write_text(content)
+    with pytest.raises(FilmError, match=f"{name} .*{message}"):
+        open_film(Path(name))
+
+
+@pytest.mark.attack(12, "films whose names FFmpeg takes for a URL or a pattern")
+@pytest.mark.parametrize(
+    "name",
+    ["concat:film.ts|film.ts", "subfile,,start,0,end,0,,:film.ts", "data:,", "pipe:0", "-", "file:film.ts", "%03d.png"],
+)
+def test_a_name_is_only_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film of this name is read, and not what the name means to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("film.ts"), times=range(0, 400, 40))
+    for number in range(3):
+        write_film(Path(f"{number:03}.png"), [0], codec="png", pixel_format="rgb24")
+    with pytest.raises(FileNotFoundError):
+        open_film(Path(name))
+    write_film(Path("short.mkv"), times=range(0, 80, 40))
+    Path("short.mkv").rename(name)
+    assert len(frames_of(Path(name))) == 2
+
+
+USUAL = ("mp4", "m4v", "mov", "3gp", "mkv", "avi", "ts", "mts", "mxf", "nut", "h264")
+CODECS = {
+    "webm": "libvpx",
+    "wmv": "wmv2",
+    "flv": "flv",
+    "mpg": "mpeg2video",
+    "gif": "gif",
+    "apng": "apng",
+    "rm": "rv20",
+}
+PIXEL_FORMATS = {"gif": "rgb8", "apng": "rgb24"}
+
+
+@pytest.mark.parametrize("suffix", [*USUAL, *CODECS])
+def test_films_in_the_usual_containers_are_read(suffix: str, tmp_path: Path) -> None:
+    """Each is one of the allowed formats."""
+    path = tmp_path / f"film.{suffix}"
+    codec, pixel_format = CODECS.get(suffix, "libx264"), PIXEL_FORMATS.get(suffix, "yuv420p")
+    write_film(path, range(10), codec=codec, pixel_format=pixel_format, time_base=Fraction(1, 25))
+    assert len(frames_of(path)) == 10

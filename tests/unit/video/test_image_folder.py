@@ -60,3 +60,11 @@ def test_a_folder_that_is_no_film_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "0.png")
     with pytest.raises(FilmError, match=r"0.png has more than 8 bits a channel; expected 8 bits"):
         open_image_folder(tmp_path, rate=25)
+
+
+def test_only_formats_of_image_names_are_read(tmp_path: Path) -> None:
+    """Pillow would read others under these names, and some of those by running a program."""
+    Image.fromarray(picture(0)).save(tmp_path / "1.png", "PPM")
+    Image.fromarray(picture(0)).save(tmp_path / "2.jpg", "EPS")
+    with pytest.raises(FilmError, match=r"none of the 2 images in .* can be read"):
+        open_image_folder(tmp_path, rate=10)

@@ -32,6 +32,6 @@ def test_a_response_for_another_size_is_refused(tmp_path: Path) -> None:
     )
     with Records(job.film, {}) as records:
         request_frames(job, records)
-        with pytest.raises(FilmError, match="the response to frame 0 is for 48×64 pixels; expected 64×48"):
+        with pytest.raises(FilmError, match=r"the response to frame 0 is for 48×64 pixels; expected 64×48.*; delete"):
             write_results(job, records)
     assert not job.film.exists()

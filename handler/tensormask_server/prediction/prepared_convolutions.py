@@ -1,4 +1,4 @@
-"""Bounds the memory that oneDNN keeps for sizes of images that a worker has seen."""
+"""Bounds the memory that oneDNN keeps for sizes of images that a process has seen."""
 
 import os
 
@@ -9,7 +9,7 @@ MOST = 300  # convolutions, each for one size of its input: those of three or fo
 def limit_prepared_convolutions() -> None:
     """Keeps fewer prepared convolutions than oneDNN's 1024, which take half a gigabyte with the demo's network.
 
-    It has to be called before the process's first convolution. The variable in the environment has priority.
+    It has an effect before the process's first convolution only. The variable in the environment has priority.
 
     Source: oneDNN's developer guide, "Primitive Cache".
     """
