@@ -112,13 +112,14 @@ class PackedConv2d(nn.Module):
             added: of the result's shape. The sum is written there if it has channels last in memory. None: nothing.
             relu: whether negative numbers become 0.
         """
-        activation = "relu" if relu else "none"
         weight = self._weight_for(x)
         if added is None:
-            y: Tensor = self._run(_channels_last(x), weight, self.bias, *self.shape, activation, [], "")
+            y: Tensor = self._run(_channels_last(x), weight, self.bias, *self.shape, "relu" if relu else "none", [], "")
             return y
         sums = added.contiguous(memory_format=torch.channels_last)
-        self._add_to(sums, _channels_last(x), weight, self.bias, *self.shape, "add", 1.0, activation, [], "")
+        self._add_to(
+            sums, _channels_last(x), weight, self.bias, *self.shape, "add", 1.0, "relu" if relu else None, [], ""
+        )
         return sums
 
     def activated(self, x: Tensor, added: Tensor | None) -> Tensor:

@@ -57,6 +57,7 @@ def test_every_kind_and_size(layer: nn.Conv2d, size: tuple[int, int], dtype: tor
         _assert_close(activated(packed, given), expected.relu(), dtype)
         for sums in (added.clone(), added.contiguous(memory_format=torch.channels_last).clone()):
             _assert_close(activated(packed, given, sums), (expected + added).relu(), dtype)
+        _assert_close(packed(given, added.clone()), expected + added, dtype)
 
 
 @pytest.mark.usefixtures("supported")
