@@ -35,13 +35,13 @@ check: lint
 # A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive'
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' --durations 20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive --durations 20
 
 # The tests of requests with a server of the engine openvino in the place of the native one.
 test-openvino: $(VENV)/.dev

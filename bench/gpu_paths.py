@@ -18,10 +18,10 @@ from tensormask_server.network.strategies import Everywhere
 from tensormask_server.options import GPU_BATCH_SIZE
 from tensormask_server.prediction import batched_pasting, pasting_kernels
 from tensormask_server.prediction.batched import BatchedPrediction
-from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import normalised_batch
 from tensormask_server.prediction.mask_paths import path_by_operations
 from tensormask_server.prediction.on_image import on_image
+from tensormask_server.prediction.pasting import paste_masks
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 
 from bench.networks import published_network

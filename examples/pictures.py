@@ -3,8 +3,9 @@
 make serve MODEL=demo
 .venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
 
-LabelMe's window and FiftyOne's drawing need these packages, each in an environment of its own: --labelme PYTHON and
---fiftyone PYTHON name the Python of that environment. Without them, their pictures stay as they are.
+LabelMe's and X-AnyLabeling's windows and FiftyOne's drawing need these packages, each in an environment of its own:
+--labelme PYTHON, --x-anylabeling PYTHON and --fiftyone PYTHON name the Python of that environment. Without them, their
+pictures stay as they are. X-AnyLabeling asks the server's gateway, that of --gateway URL.
 """
 
 import argparse
@@ -45,6 +46,39 @@ QtCore.QTimer.singleShot(5000, grab)
 application.exec_()
 """
 
+# in X-AnyLabeling's environment: opens an image, asks the gateway for its shapes, and saves a picture of the window
+X_ANYLABELING = """
+import json, os, sys, time
+from PyQt6 import QtWidgets
+from anylabeling import config
+settings = {"remote_server_settings": {"server_url": sys.argv[1], "api_key": ""}}
+config.current_config_file = json.dumps(settings)
+application = QtWidgets.QApplication(sys.argv[:1])
+from anylabeling.resources import resources
+from anylabeling.views.mainwindow import MainWindow
+window = MainWindow(application, config=config.get_config(), filename=sys.argv[2])
+window.resize(1200, 760)
+window.show()
+def wait(done):
+    end = time.monotonic() + 120
+    while not done():
+        if time.monotonic() > end:
+            sys.exit("the window shows no shapes")
+        application.processEvents()
+        time.sleep(0.02)
+view = window.labeling_widget.view
+wait(lambda: view.filename)
+tool = view.auto_labeling_widget
+view.toggle_auto_labeling_widget()
+tool.new_model_selected.emit(":/remote_server.yaml")
+wait(lambda: tool.remote_server_select_combobox.count())
+tool.run_prediction()
+wait(lambda: view.canvas.shapes)
+drawn = time.monotonic() + 2
+wait(lambda: time.monotonic() > drawn)
+window.grab().save(sys.argv[3])
+os._exit(0)  # its threads would go on
+"""
 # in FiftyOne's environment, which has NumPy, Pillow and pycocotools: draws the sample that the example makes
 DRAWN = """
 import sys
@@ -62,6 +96,8 @@ def main() -> None:
     parser.add_argument("url", help="of the demo's network on a server")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a folder (default: %(default)s)")
     parser.add_argument("--labelme", metavar="PYTHON", help="of an environment with LabelMe")
+    parser.add_argument("--x-anylabeling", metavar="PYTHON", help="of an environment with X-AnyLabeling")
+    parser.add_argument("--gateway", default="http://127.0.0.1:8000", metavar="URL", help="(default: %(default)s)")
     parser.add_argument("--fiftyone", metavar="PYTHON", help="of an environment with FiftyOne")
     parsed = parser.parse_args()
     parsed.results.mkdir(exist_ok=True)
@@ -77,6 +113,7 @@ def main() -> None:
         run("client_to_labelme.py", parsed.url, image.parent)
         for python, code, words in (
             (parsed.labelme, WINDOW, [image.with_suffix(".json"), folder / "labelme.png"]),
+            (parsed.x_anylabeling, X_ANYLABELING, [parsed.gateway, image, folder / "x_anylabeling.png"]),
             (parsed.fiftyone, DRAWN, [parsed.url, image.parent, folder / "fiftyone.png"]),
         ):
             if python:

@@ -1,6 +1,7 @@
 """The command tensormask-gateway for the tests, in front of a running server."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ class RunningGateway:
 
 
 @contextmanager
-def gateway_of(server: Server, folder: Path, *arguments: object, upstream: str = "") -> Iterator[RunningGateway]:
+def gateway_of(
+    server: Server, folder: Path, *arguments: object, upstream: str = "", says: str = "READY"
+) -> Iterator[RunningGateway]:
     """tensormask-gateway in front of a server, once it has said READY.
 
     Args:
@@ -45,6 +48,7 @@ def gateway_of(server: Server, folder: Path, *arguments: object, upstream: str =
         folder: for the log of requests.
         arguments: of the command.
         upstream: another URL than the server's.
+        says: the start of its first line.
     """
     [port] = free_ports(1)
     log = folder / "requests.jsonl"
@@ -62,9 +66,19 @@ def gateway_of(server: Server, folder: Path, *arguments: object, upstream: str =
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line.startswith("READY"), line + process.stdout.read()
+        assert line.startswith(says), line + process.stdout.read()
         yield RunningGateway(port, process, log)
     finally:
         process.terminate()
         process.wait(timeout=PATIENCE)
         process.stdout.close()
+
+
+def accepted(listening: socket.socket) -> socket.socket:
+    """The first connection by which a request comes. The gateway closes those by which it checks the server."""
+    while True:
+        connection, _ = listening.accept()
+        connection.settimeout(PATIENCE)
+        if connection.recv(1, socket.MSG_PEEK):
+            return connection
+        connection.close()

@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,8 +19,8 @@ from tensormask_server import Predictor
 from tensormask_server.client import Client
 
 from reference.cases import Case
-from tests.served.conftest import THRESHOLD, Server, launched, request_body
-from tests.served.gateways import RunningGateway, gateway_of
+from tests.served.conftest import THRESHOLD, Server, launched, ready, request_body, starting
+from tests.served.gateways import RunningGateway, accepted, gateway_of
 from tests.waiting import PATIENCE, wait_for
 
 ORIGIN = "https://pages.example.org"
@@ -157,6 +157,7 @@ UNCHANGED = {
     "KServe 2": ("POST", "/v2/models/tiny/infer", b'{"inputs": []}', {}),
     "a bad body": ("POST", "/predictions/tiny", b"?", {}),
     "no body": ("POST", "/predictions/tiny", b"", {}),
+    "the page, with a query": ("GET", "/predictions/tiny?a=b", b"", {"Accept": "text/html"}),
     "another model": ("POST", "/predictions/other", b"?", {}),
     "the page": ("GET", "/predictions/tiny", b"", {"Accept": "text/html"}),
     "a form": ("POST", "/tiny/predict", FORM % b"?", {"Content-Type": "multipart/form-data; boundary=abc"}),
@@ -177,6 +178,35 @@ def test_torchserves_paths_go_through_unchanged(http: httpx.Client, server: Serv
     expected = {key: value for key, value in direct.headers.items() if key not in OWN}
     found = {key: value for key, value in through.headers.items() if key not in OWN}
     assert found == {**expected, "x-request-id": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("?format=csv&score_threshold=0.3", b'{"img_data": [[[1]],[[2]],[[3]]]}', {}),
+        ("?format=csv", b"", {}),
+        ("?format=gif", b'{"img_data": [[[1]],[[2]],[[3]]]}', {"Content-Type": "application/json"}),
+        ("?classes=class%201&classes=class%202", FORM % b"?", {"Content-Type": "multipart/form-data; boundary=abc"}),
+        ("?a=1&a=2", b"?", {}),
+        ("/1.0?format=csv", b'{"img_data": [[[1]],[[2]],[[3]]]}', {}),
+        ("/9.9?format=csv", b"?", {}),
+    ],
+)
+def test_the_options_in_the_query_of_predictions_hold(
+    http: httpx.Client, server: Server, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    """TorchServe drops the query of this path, and takes it on its older one."""
+    version, _, query = path.removeprefix("/").partition("?")
+    older = "/".join(part for part in ("tiny", version, "predict") if part)
+    direct = httpx.post(
+        f"http://127.0.0.1:{server.ports[0]}/{older}?{query}", content=body, headers=headers, timeout=PATIENCE
+    )
+    through = http.post(f"/predictions/tiny{path}", content=body, headers=headers)
+    assert (through.status_code, through.content) == (direct.status_code, direct.content)
+    dropped = {*OWN, "x-request-id"}
+    assert {key: value for key, value in through.headers.items() if key not in dropped} == {
+        key: value for key, value in direct.headers.items() if key not in dropped
+    }
 
 
 @pytest.mark.parametrize(
@@ -317,13 +347,51 @@ def test_the_probes_and_the_page(http: httpx.Client) -> None:
 
 def test_without_a_server_the_gateway_says_so(tmp_path: Path) -> None:
     nowhere = Server((1, 1, 1), "tiny")
-    with gateway_of(nowhere, tmp_path) as gateway, httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client:
+    with (
+        gateway_of(nowhere, tmp_path, says="waiting for the server at http://127.0.0.1:1: it takes no") as gateway,
+        httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client,
+    ):
         assert client.get("/healthz").status_code == 200
         for method, path in (("GET", "/readyz"), ("POST", "/v1/segment"), ("POST", "/predictions/tiny"), ("GET", "/")):
             response = client.request(method, path, content=b"?" if method == "POST" else None)
             assert response.status_code == 503
             assert "isn't ready" in response.json()["error"]
             assert response.headers["Retry-After"]
+
+
+def test_the_gateway_waits_for_its_server_and_says_so(archive: Path, tmp_path: Path) -> None:
+    """It listens meanwhile, and is READY when /readyz is."""
+    with (
+        starting(tmp_path, "--archive", archive, PATH="") as server,
+        gateway_of(server, tmp_path, says="waiting for the server at ") as gateway,
+    ):
+        assert httpx.get(f"{gateway.url}/readyz", timeout=PATIENCE).status_code == 503
+        ready(server)
+        assert gateway.process.stdout is not None
+        lines = iter(gateway.process.stdout.readline, "")
+        said = next(line for line in lines if not line.startswith("waiting for"))
+        assert said.startswith(f"READY  {gateway.url}")
+        assert httpx.get(f"{gateway.url}/readyz", timeout=PATIENCE).json()["workers"] == {"tiny": 1}
+
+
+def test_a_gateway_that_waits_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    with gateway_of(Server((1, 1, 1), "tiny"), tmp_path, says="waiting for") as gateway:
+        gateway.process.terminate()
+        assert gateway.process.wait(PATIENCE) == 0
+
+
+def test_a_server_whose_requests_cant_be_reached_is_not_ready(server: Server, tmp_path: Path) -> None:
+    """The management port alone isn't enough."""
+    with gateway_of(server, tmp_path, upstream="http://127.0.0.1:1", says="waiting for") as gateway:
+        response = httpx.get(f"{gateway.url}/readyz", timeout=PATIENCE)
+        assert response.status_code == 503
+        assert "takes no connection" in response.json()["error"]
+
+
+def test_an_error_of_a_worker_names_no_port_of_the_server_behind(http: httpx.Client) -> None:
+    response = http.post("/v1/segment", content=b"")
+    assert response.status_code == 400
+    assert "HOST:PORT/MODEL/predict" in response.json()["expected"]  # the gateway has this path, too
 
 
 def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway, image: Path) -> None:
@@ -336,19 +404,21 @@ def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway, image
     assert re.findall(rb"x-request-id: (\w+)", received) == [b"first", b"second"]
 
 
-def test_a_client_that_goes_away_cancels_its_request(server: Server, tmp_path: Path) -> None:
-    """Behind the gateway listens a socket that never answers."""
+@pytest.mark.parametrize("leave", [socket.socket.close, lambda client: client.shutdown(socket.SHUT_WR)])
+def test_a_client_that_goes_away_cancels_its_request(
+    server: Server, tmp_path: Path, leave: Callable[[socket.socket], None]
+) -> None:
+    """Behind the gateway listens a socket that never answers. Half of a close can't be told from a whole one."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         upstream = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with gateway_of(server, tmp_path, upstream=upstream) as gateway:
             client = socket.create_connection(("127.0.0.1", gateway.port))
             client.sendall(PREDICTION + b"X-Request-ID: gone\r\nContent-Length: 3\r\n\r\nabc")
-            connection, _ = silent.accept()
-            connection.settimeout(PATIENCE)
+            connection = accepted(silent)
             received = b""
             while not received.endswith(b"\r\n\r\nabc"):
                 received += connection.recv(1 << 16)
-            client.close()
+            leave(client)
             assert connection.recv(1) == b""  # the gateway closes its connection
             assert gateway.record("gone")["ended"] == "client gone"
 

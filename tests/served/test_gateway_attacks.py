@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.served.conftest import Server
-from tests.served.gateways import RunningGateway, gateway_of
+from tests.served.gateways import RunningGateway, accepted, gateway_of
 from tests.waiting import PATIENCE, wait_for
 
 POST = b"POST /v1/segment HTTP/1.1\r\nHost: a\r\n"
@@ -223,8 +223,7 @@ def test_a_response_that_nobody_reads_takes_little_memory(server: Server, tmp_pa
         with gateway_of(server, tmp_path, "--idle-timeout", 2, upstream=upstream) as other, connect(other) as client:
             before = psutil.Process(other.process.pid).memory_info().rss
             client.sendall(b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n")
-            connection, _ = endless.accept()
-            connection.settimeout(PATIENCE)
+            connection = accepted(endless)
             connection.recv(1 << 16)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
             assert send_for_ever(connection, b"a" * (1 << 20)) < 1 << 28  # until the client's connection is closed

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 from tensormask_server.launcher.command import main
+from tensormask_server.openapi.bodies import SAMPLE
 
 from tests.served.conftest import LAUNCHER, Server, free_ports, is_listening, launched
 from tests.waiting import PATIENCE, wait_for
@@ -39,6 +40,15 @@ def test_both_start_and_end_together_and_tokens_hold_through_the_gateway(archive
             token = {"Authorization": f"Bearer {server.keys()['inference']}", "X-Request-ID": "same"}
             for path in ("/v1/segment", "/predictions/tiny", "/model/"):
                 assert client.post(path, content=PIXEL, headers=token).status_code == 200
+            key = {"Token": server.keys()["inference"]}  # as X-AnyLabeling sends it
+            shapes = {"model": "tiny", "image": SAMPLE}
+            assert client.get("/v1/models").status_code == 401
+            assert list(client.get("/v1/models", headers=key).json()["data"]) == ["tiny"]
+            assert client.post("/v1/predict", json=shapes, headers=key).status_code == 200
+            for headers in ({"Token": ""}, {"Token": "x"}, {}):
+                refused = client.post("/v1/predict", json=shapes, headers=headers)
+                assert refused.status_code == 401
+                assert refused.json()["error"]["code"] == "UNAUTHORIZED"
             asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
             preflight = client.options(
                 "/v1/segment", headers={**asked, "Access-Control-Request-Headers": "authorization"}
@@ -65,6 +75,9 @@ def test_the_server_ends_with_its_gateway(archive: Path, tmp_path: Path) -> None
         assert server.process is not None
         assert server.process.stdout is not None
         lines = iter(server.process.stdout.readline, "")
+        tried = next(line for line in lines if line.startswith("Try:"))
+        assert tried.endswith(f"-T IMAGE.jpg -o masks.png 'http://127.0.0.1:{port}/v1/segment?format=png'\n")
+        assert next(lines) == f"       or open http://127.0.0.1:{port}/ in a browser\n"
         assert any(f"Docs:  http://127.0.0.1:{port}/docs" in line for line in lines)  # its last one before it serves
         os.kill(gateway_process(server).pid, signal.SIGKILL)
         assert server.process.wait(PATIENCE) == 1

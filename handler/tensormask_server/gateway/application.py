@@ -1,7 +1,7 @@
 """The gateway as an ASGI application: its table of routes, and what is around them."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status
+from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status, x_anylabeling
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.models import Models
@@ -20,6 +20,7 @@ from tensormask_server.gateway.records import Records
 from tensormask_server.gateway.request_log_lines import appender
 from tensormask_server.gateway.settings import Settings
 from tensormask_server.gateway.upstream import Upstream
+from tensormask_server.gateway.waiting import SayState, waiting
 from tensormask_server.gateway.whole_bodies import LARGEST_BODIES, WholeBodies
 
 # one file each; the first route that fits a path is taken, so what names a path comes before what has parts in braces
@@ -30,14 +31,20 @@ GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
     model_list.routes,
     segment.routes,
     first_server.routes,
+    x_anylabeling.routes,
     passing.routes,
 )
 METHODS = ("GET", "POST", "PUT")
 EXPOSED = ("X-Request-ID", "X-Instance-Count", "X-Image-Note", "Server-Timing", "Retry-After", "Content-Disposition")
 
 
-def application(settings: Settings) -> Starlette:
-    """Makes the application. Its connections to the server behind are closed when it shuts down."""
+def application(settings: Settings, say_state: SayState | None = None) -> Starlette:
+    """Makes the application. Its connections to the server behind are closed when it shuts down.
+
+    Args:
+        settings: of the gateway.
+        say_state: is called once the server behind is ready, and before with the reason why it isn't.
+    """
     gateway = Gateway(
         settings,
         Upstream(settings),
@@ -47,7 +54,8 @@ def application(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with waiting(gateway, say_state) if say_state else nullcontext():
+            yield
         await gateway.upstream.aclose()
 
     around = [Middleware(Records, append=appender(settings.request_log))]

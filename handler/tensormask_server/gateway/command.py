@@ -70,8 +70,17 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         request_log=parsed.request_log,
     )
     bounds = Bounds(settings.idle_seconds, connection_limit(raise_file_limit()))
+    url = f"http://{parsed.host}:{parsed.port}"
+
+    def say_state(reason: str) -> None:
+        if reason:
+            say(f"waiting for the server at {printable(settings.upstream)}: {printable(reason)}", sys.stderr)
+            return
+        say(f"READY  {url}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
+        say(f"Docs:  {url}/docs")
+
     config = uvicorn.Config(
-        application(settings),
+        application(settings, say_state),
         http=partial(BoundedProtocol, bounds),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         lifespan="on",
@@ -83,9 +92,6 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         timeout_keep_alive=min(KEPT_SECONDS, parsed.idle_timeout),
         timeout_graceful_shutdown=parsed.stop_timeout,
     )
-    url = f"http://{parsed.host}:{parsed.port}"
-    say(f"READY  {url}  (for the server at {printable(settings.upstream)}; Ctrl-C stops)")
-    say(f"Docs:  {url}/docs")
     for number in SIGNALS:
         signal.signal(number, _stop)
     try:

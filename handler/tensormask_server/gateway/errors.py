@@ -26,6 +26,23 @@ class GatewayError(BadRequest):
         self.headers = headers or {}
 
 
+class NotReadyError(GatewayError):
+    """The server behind has no worker yet, or none any more: 503."""
+
+    def __init__(self, because: str):
+        """
+        Args:
+            because: why it isn't ready.
+        """
+        super().__init__(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the server isn't ready: {because}",
+            "the same request again in some seconds; GET /readyz says when",
+            {"Retry-After": "2"},
+        )
+        self.because = because
+
+
 class ClientGoneError(Exception):
     """The client has closed its connection. Nobody reads a response."""
 
@@ -33,16 +50,6 @@ class ClientGoneError(Exception):
 def bad_request(error: str, expected: str) -> GatewayError:
     """A 400: what was found, and what would be accepted."""
     return GatewayError(HTTPStatus.BAD_REQUEST, error, expected)
-
-
-def not_ready(reason: str) -> GatewayError:
-    """A 503 for a server that has no worker yet, or none any more."""
-    return GatewayError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        f"the server isn't ready: {reason}",
-        "the same request again in some seconds; GET /readyz says when",
-        {"Retry-After": "2"},
-    )
 
 
 def error_response(error: GatewayError) -> Response:

@@ -30,6 +30,15 @@ def response_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     return [each for each in _kept(headers, set()) if not each[0].startswith(CORS)]
 
 
+def with_token_header(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """Headers in which a `Token: KEY`, as some clients send it, has become the `Authorization` of this server."""
+    by_name = dict(headers)
+    token = by_name.get(b"token", b"").strip()
+    if not token or b"authorization" in by_name:
+        return [*headers]
+    return [*headers, (b"authorization", b"Bearer " + token)]
+
+
 def _kept(headers: Iterable[tuple[bytes, bytes]], dropped: set[bytes]) -> Headers:
     lower = [(name.lower(), value) for name, value in headers]
     named = {word.strip().lower() for name, value in lower if name == b"connection" for word in value.split(b",")}

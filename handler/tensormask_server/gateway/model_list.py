@@ -1,4 +1,7 @@
-"""GET /v1/models: the server's models with their classes, sizes and what they are for."""
+"""GET /v1/models: the server's models with their classes, sizes and what they are for.
+
+X-AnyLabeling asks the same path, and reads its own description of the models under another key.
+"""
 
 import asyncio
 import json
@@ -13,9 +16,10 @@ from starlette.routing import Route
 from tensormask_server.formats import MODEL_DESCRIPTION
 from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
-from tensormask_server.gateway.headers import request_headers
+from tensormask_server.gateway.headers import request_headers, with_token_header
 from tensormask_server.gateway.segment import predict_target
 from tensormask_server.gateway.upstream import UpstreamRequest
+from tensormask_server.gateway.x_anylabeling_models import models_for_tool
 
 KEPT = (b"authorization",)
 LARGEST_DESCRIPTION = 1 << 22  # bytes; of ten thousand classes it has some hundred thousand
@@ -25,7 +29,8 @@ def routes(gateway: Gateway) -> list[Route]:
     """The route of the list."""
 
     async def models(request: Request) -> JSONResponse:
-        return JSONResponse({"models": await descriptions(gateway, request)})
+        described = await descriptions(gateway, request)
+        return JSONResponse({"models": described, "success": True, "data": models_for_tool(described)})
 
     return [Route("/v1/models", models, methods=["GET"])]
 
@@ -43,7 +48,8 @@ async def descriptions(gateway: Gateway, request: Request) -> list[dict[str, Any
     Raises:
         GatewayError: the token is wrong, or the server doesn't respond or has no room.
     """
-    kept = [*(each for each in request.headers.raw if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
+    sent = with_token_header(request.headers.raw)
+    kept = [*(each for each in sent if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
     headers = request_headers(kept, request.state.request_id)
 
     async def description(name: str) -> httpx.Response:

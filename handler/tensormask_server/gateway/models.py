@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from tensormask_server.gateway.errors import bad_request, not_ready
+from tensormask_server.gateway.errors import NotReadyError, bad_request
 from tensormask_server.health import NotReady, ready_workers
 from tensormask_server.printable import one_line, quoted
 from tensormask_server.spelling import did_you_mean
@@ -32,7 +32,7 @@ class Models:
         """The number of READY workers of each model, at least one each.
 
         Raises:
-            GatewayError: a model has none, or the management API doesn't respond: 503.
+            NotReadyError: a model has none, or the management API doesn't respond.
         """
         async with self._reading:
             if time.monotonic() > self._read_at + FRESH_SECONDS:
@@ -43,7 +43,7 @@ class Models:
                     self._workers, self._failure = {}, one_line(error)
                 self._read_at = time.monotonic()
         if self._failure:
-            raise not_ready(self._failure)
+            raise NotReadyError(self._failure)
         return self._workers
 
     async def names(self) -> tuple[str, ...]:

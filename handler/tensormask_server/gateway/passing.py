@@ -1,4 +1,8 @@
-"""TorchServe's own paths. Their requests and responses go through unchanged."""
+"""TorchServe's own paths. Their requests and responses go through unchanged.
+
+One path has a change: TorchServe drops the query of `/predictions/NAME`, so a request with one takes the path for the
+same model that keeps it.
+"""
 
 import re
 from http import HTTPStatus
@@ -25,6 +29,8 @@ PREDICTIONS = (
     "/v1/models/{name}:predict",
     "/v2/models/{name}/infer",
 )
+# from the paths whose query TorchServe drops to those of the same models where it doesn't
+WITH_QUERY = {"/predictions/{name}": "/{name}/predict", "/predictions/{name}/{version}": "/{name}/{version}/predict"}
 METHODS = ("GET", "POST", "PUT")
 
 
@@ -63,4 +69,6 @@ def _target(path: str, scope: Scope) -> bytes:
             HTTPStatus.NOT_FOUND, "the path has a name that no model can have", "GET /docs lists the paths"
         )
     query: bytes = scope["query_string"]
+    if query and scope["method"] in ("POST", "PUT"):  # the page that a browser gets has no options
+        path = WITH_QUERY.get(path, path)
     return path.format(**parts).encode() + (b"?" + query if query else b"")

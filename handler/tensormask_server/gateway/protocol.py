@@ -1,4 +1,7 @@
-"""uvicorn's HTTP, with the bounds that it lacks: of a head's bytes and time, of trailers, chunks and connections."""
+"""uvicorn's HTTP, with the bounds that it lacks: of a head's bytes and time, of trailers, chunks and connections.
+
+A response may have a reason of its own in its status line.
+"""
 
 import asyncio
 import json
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tensormask_server.gateway.reasons import WithReason
 
 MOST_HEAD_BYTES = 1 << 16  # of a request line and headers; the server behind takes fewer
 MOST_CHUNKS = 4096  # of less than LEAST_CHUNK bytes on the average
@@ -73,6 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._extra_bytes = 0
         super().on_headers_complete()
+        self.cycle.transport = WithReason(self.transport, self.scope["state"])  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header. Trailers, which come after the body, aren't headers: they are dropped."""

@@ -22,7 +22,13 @@ FILE = b"application/octet-stream"
 
 
 async def segmentation(
-    gateway: Gateway, scope: Scope, body: Body, model: str, image: bytes, options: Mapping[str, str]
+    gateway: Gateway,
+    scope: Scope,
+    body: Body,
+    model: str,
+    image: bytes,
+    options: Mapping[str, str],
+    content_type: bytes = FILE,
 ) -> dict[str, Any]:
     """Has the server segment one image.
 
@@ -31,8 +37,9 @@ async def segmentation(
         scope: ASGI's, of the client's request; its token goes to the server.
         body: of the client's request, read to its end.
         model: its name.
-        image: a file's bytes.
+        image: a file's bytes, or what `content_type` says.
         options: of the request, as in a query; `format` is one of those whose response is a JSON object.
+        content_type: of `image`.
 
     Returns:
         The response's object.
@@ -41,7 +48,7 @@ async def segmentation(
         GatewayError: the server refuses the image or the options, or gives no result. The status is the server's.
         ClientGoneError: the client has gone.
     """
-    kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"content-type", FILE)]
+    kept = [*(each for each in scope["headers"] if each[0] in KEPT), (b"content-type", content_type)]
     headers = request_headers(kept, scope["state"]["request_id"])
     target = predict_target(model, urlencode(options))
     request = UpstreamRequest("POST", target, headers, _one_piece(image), len(image))

@@ -1,5 +1,7 @@
 """/healthz and /readyz: whether the gateway runs, and whether the server behind it can work."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -14,6 +16,16 @@ def routes(gateway: Gateway) -> list[Route]:
         return JSONResponse({"status": "running"})
 
     async def readiness(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ready", "workers": await gateway.models.ready()})
+        return JSONResponse({"status": "ready", "workers": await ready(gateway)})
 
     return [Route("/healthz", health, methods=["GET"]), Route("/readyz", readiness, methods=["GET"])]
+
+
+async def ready(gateway: Gateway) -> dict[str, int]:
+    """The number of READY workers of each model, at least one each.
+
+    Raises:
+        NotReadyError: a model has none, or the server behind can't be reached.
+    """
+    _, workers = await asyncio.gather(gateway.upstream.check_connection(), gateway.models.ready())
+    return workers

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from tensormask_server.gateway.body import Body
-from tensormask_server.gateway.errors import ClientGoneError, GatewayError, not_ready
+from tensormask_server.gateway.errors import ClientGoneError, GatewayError, NotReadyError
 from tensormask_server.gateway.headers import Headers, response_headers
 from tensormask_server.gateway.settings import Settings
 
 CONNECT_SECONDS = 5.0
+PROBE_SECONDS = 2.0  # for a connection by which the server is checked
+DEFAULT_PORT = 80  # of HTTP
 POOL_SECONDS = 30.0  # for which a request waits for a connection, if all are in use
 KEPT_SECONDS = 4.0  # for which a connection is kept: less than any --idle-timeout that people set
 MOST_TARGET_BYTES = 4000  # of path and query; TorchServe reads a request line of 4096 bytes
@@ -68,6 +70,19 @@ class Upstream:
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._transport.aclose()
+
+    async def check_connection(self) -> None:
+        """Checks that the server takes connections.
+
+        Raises:
+            NotReadyError: it doesn't, or not in time.
+        """
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                _, writer = await asyncio.open_connection(self._url.host, self._url.port or DEFAULT_PORT)
+        except (OSError, TimeoutError) as error:
+            raise NotReadyError("it takes no connection") from error
+        writer.close()
 
     async def pass_on(self, request: UpstreamRequest, body: Body, send: Send, explain: Explain | None = None) -> None:
         """Sends a request, and its response to the client. If the client goes away, the request is given up.
@@ -227,7 +242,7 @@ async def _send_whole(response: httpx.Response, content: bytes, send: Send) -> N
 
 def _error_for(error: httpx.TransportError) -> GatewayError:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return not_ready("it takes no connection")
+        return NotReadyError("it takes no connection")
     if isinstance(error, httpx.PoolTimeout):
         return GatewayError(
             HTTPStatus.SERVICE_UNAVAILABLE,

@@ -46,6 +46,8 @@ class WholeBodies:
                 self._held_bytes += len(piece)
                 own_bytes += len(piece)
                 pieces.append(piece)
-            yield b"".join(pieces)
+            whole = b"".join(pieces)
+            pieces.clear()
+            yield whole
         finally:
             self._held_bytes -= own_bytes

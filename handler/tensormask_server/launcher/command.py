@@ -127,7 +127,7 @@ def _serve(archives: Sequence[Path], parsed: argparse.Namespace) -> None:
         server.wait_until_ready()
         limits = guard_limits(memory, models, parsed.idle_timeout, files)
         with guarded(server.frontend, parsed.port, parsed.metrics_port, limits):
-            _print_ready(server, parsed.host)
+            _print_ready(server, parsed.host, parsed.gateway)
             arguments = gateway_arguments(_gateway_options(parsed), server, limits) if parsed.gateway else None
             with running_gateway(arguments) as gateway:
                 try:
@@ -163,7 +163,7 @@ def _gateway_options(parsed: argparse.Namespace) -> GatewayOptions:
     )
 
 
-def _print_ready(server: TorchServe, host: str) -> None:
+def _print_ready(server: TorchServe, host: str, gateway: int | None) -> None:
     url, *others = (f"{server.local_url}/{name}/predict" for name in server.names)
     trusted = f"--cacert {server.certificate} " if server.certificate else ""
     token = "-H @token.header " if server.has_tokens else ""
@@ -171,14 +171,18 @@ def _print_ready(server: TorchServe, host: str) -> None:
     for other in others:
         say(f"       {other}")
     curl = f"curl --fail-with-body {trusted}{token}-T IMAGE.jpg"
-    say(f"Try:   {curl} -o masks.png '{url}?format=png'")
+    page, segment = url, f"{url}?format=png"
+    if gateway:  # it says itself when it is ready, a moment later
+        page = f"http://{host.replace('0.0.0.0', '127.0.0.1')}:{gateway}/"
+        segment = f"{page}v1/segment?format=png" + (f"&model={server.names[0]}" if others else "")
+    say(f"Try:   {curl} -o masks.png '{segment}'")
     if token:
         say('       where the file token.header holds "Authorization: Bearer KEY", with the "inference" key of')
         say(f"       {printable(server.key_file)}")
         if server.url.startswith("http:") and not is_loopback(host):
             say("Note:  tokens and images cross the network in clear text; --certificate and --key encrypt them")
     else:
-        say(f"       or open {url} in a browser")
+        say(f"       or open {page} in a browser")
     for warning in server.slow_precisions:
         say(f"Slow:  {warning}")
     for hint in server.faster_precisions:

@@ -39,7 +39,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "TorchServe's frontend, or the gateway."}],
         "security": [{}, {"token": []}],
-        "paths": {**_model_paths(), **gateway_paths()},
+        "paths": {**gateway_paths(), **_model_paths()},
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {**option_schemas(), **body_schemas(), **answer_schemas(), **gateway_schemas()},
@@ -51,7 +51,9 @@ def _model_paths() -> dict[str, Any]:
     infer = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [SAMPLE]}]}
     return {
         "/{model}/predict": _image_path("segment", "Options stand in the query.", query_parameters()),
-        "/predictions/{model}": _image_path("predict", "Options stand in headers.", header_parameters()),
+        "/predictions/{model}": _image_path(
+            "predict", "Options stand in headers, and through the gateway also in the query.", header_parameters()
+        ),
         "/v1/models/{model}:predict": {
             "parameters": [MODEL],
             "post": {

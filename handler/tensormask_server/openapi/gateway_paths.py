@@ -7,6 +7,7 @@ from tensormask_server.openapi.answers import errors, json_answer, results
 from tensormask_server.openapi.bodies import image_body, json_body
 from tensormask_server.openapi.option_schemas import query_parameters
 from tensormask_server.openapi.references import reference
+from tensormask_server.openapi.x_anylabeling_paths import x_anylabeling_paths, x_anylabeling_schemas
 
 SERVERS = [{"url": "http://127.0.0.1:8000", "description": "The gateway."}]
 MODEL = {
@@ -50,6 +51,7 @@ def gateway_paths() -> dict[str, Any]:
             }
         },
     }
+    paths |= x_anylabeling_paths()
     paths |= {
         "/model/": {
             "post": {
@@ -90,6 +92,7 @@ def gateway_schemas() -> dict[str, Any]:
     """The schemas of what only the gateway answers, by their names among the components."""
     strings = {"type": "array", "items": {"type": "string"}}
     pixels = {"type": "integer", "minimum": 0}
+    fraction = {"type": "number", "minimum": 0, "maximum": 1}
     model = {
         "name": {"type": "string", "description": "As in URLs and in `?model=`."},
         "about": {"type": "string", "description": "What the model is for; empty if its archive doesn't say."},
@@ -100,12 +103,22 @@ def gateway_schemas() -> dict[str, Any]:
         "shortest_side": {**pixels, "description": "To which the network resizes an image. 0: it resizes none."},
         "longest_side": {**pixels, "description": "To which it resizes an image at most."},
         "max_pixels": {**pixels, "description": "The limit of an image's height × width."},
+        "score_threshold": {**fraction, "description": "The default of this option."},
+        "nms_threshold": {**fraction, "description": "The default of this option."},
     }
     return {
         "Models": {
             "type": "object",
-            "required": ["models"],
-            "properties": {"models": {"type": "array", "items": reference("Model")}},
+            "required": ["models", "success", "data"],
+            "properties": {
+                "models": {"type": "array", "items": reference("Model")},
+                "success": {"const": True},
+                "data": {
+                    "type": "object",
+                    "description": "The same models for X-AnyLabeling, by their names.",
+                    "additionalProperties": reference("ToolModel"),
+                },
+            },
         },
         "Model": {
             "type": "object",
@@ -113,4 +126,5 @@ def gateway_schemas() -> dict[str, Any]:
             "required": ["name"],
             "properties": model,
         },
+        **x_anylabeling_schemas(),
     }

@@ -1,6 +1,6 @@
 """Masks on the image for all detections of a batch, on the network's device (docs/NETWORK.md, section 8).
 
-It gives what `image_masks.paste_masks` gives, bit for bit, in a few operations over all masks together. Masks and
+It gives what `pasting.paste_masks` gives, bit for bit, in a few operations over all masks together. Masks and
 rectangles have different sizes, so their numbers lie one after the other in one tensor. It is divided into segments,
 such as the rows of each mask. Tables have one number per segment, and the host computes them in float64.
 """
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tensormask_server.network.batched_masks import GroupedMasks
 from tensormask_server.network.transfers import HIGHEST_BIT_FIRST, packed_bits, to_device, to_host
-from tensormask_server.prediction.image_masks import AxisSamples, MaskCrop, axis_samples, check_pixels, extents_of
+from tensormask_server.prediction.image_masks import MaskCrop, check_pixels, extents_of
+from tensormask_server.prediction.pasting import AxisSamples, axis_samples
 
 MOST_PIXELS = 1 << 24  # that are computed at a time; each takes about 40 bytes
 
@@ -130,7 +131,7 @@ def _bits(
     thresholds: np.ndarray,
     part: slice,
 ) -> Tensor:
-    """Interpolates the masks of a part along their rows, then along their columns, as `image_masks` does one mask.
+    """Interpolates the masks of a part along their rows, then along their columns, as `pasting` does one mask.
 
     Returns:
         uint8, on the device: the masks' bits, column by column. Each mask begins with a byte of its own.

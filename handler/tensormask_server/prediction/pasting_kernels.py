@@ -1,6 +1,6 @@
 """Masks on the image for all detections of a batch by two kernels of a GPU (docs/NETWORK.md, section 8).
 
-They give what `image_masks.paste_masks` gives, bit for bit. One finds where the centre of each row and column of pixels
+They give what `pasting.paste_masks` gives, bit for bit. One finds where the centre of each row and column of pixels
 lies on a mask. The other interpolates 8 pixels in each thread and writes their bits. `batched_pasting.py` does the same
 by operations of torch.
 """
@@ -12,7 +12,8 @@ from tensormask_server.network.kernels import Kernels, blocks_for
 from tensormask_server.network.mask_kernels import FlatMasks
 from tensormask_server.network.transfers import to_device, to_host
 from tensormask_server.prediction.batched_pasting import Stretching
-from tensormask_server.prediction.image_masks import MaskCrop, axis_pixels
+from tensormask_server.prediction.image_masks import MaskCrop
+from tensormask_server.prediction.pasting import axis_pixels
 
 MOST_BLOCKS = 64  # of one mask's pixels; further pixels are computed by the same threads
 # a product and an addition in one step would round differently than NumPy

@@ -26,9 +26,9 @@ from tensormask_server.prediction.batches import predict_in_batches
 from tensormask_server.prediction.cpu import warn_if_emulated
 from tensormask_server.prediction.detections import DEFAULT_OPTIONS, Detections, PredictionOptions, options_per_image
 from tensormask_server.prediction.devices import checked_device
-from tensormask_server.prediction.image_masks import paste_masks
 from tensormask_server.prediction.inputs import check_images, group_by_padded_shape, normalised_batch, resize_image
 from tensormask_server.prediction.on_image import on_image
+from tensormask_server.prediction.pasting import paste_masks
 from tensormask_server.prediction.precision import DTYPES, exact_float32
 from tensormask_server.prediction.tiled import detect_in_tiles
 from tensormask_server.timing import Stopwatch

@@ -18,7 +18,7 @@ SEVERAL_VALUES = ("classes",)  # the options that may stand in a request several
 LONGEST_OPTION = 10_000  # bytes of a form's field
 FORM_PART = re.compile(rb"\s*--[^\r\n]{1,200}\r?\n(?i:Content-Disposition:)")
 EXPECTED_CALL = (
-    "curl -T image.jpg 'http://HOST:8080/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
+    "curl -T image.jpg 'http://HOST:PORT/MODEL/predict?format=png', curl -F data=@image.jpg -F format=png …, or "
     "for JSON curl -H 'Content-Type: application/json' --data-binary @image.json …"
 )
 EXPECTED_FIELD = f"images in the fields data, image or file, several of them as data[]: {EXPECTED_CALL}"

@@ -36,4 +36,6 @@ def model_description(model: Model, options: HandlerOptions, config: TensorMaskC
         "shortest_side": config.input.min_size,
         "longest_side": config.input.max_size if config.input.min_size else 0,
         "max_pixels": max(options.limits.max_pixels, options.limits.largest_image),
+        "score_threshold": options.score_threshold,
+        "nms_threshold": config.detection.nms_threshold,
     }

@@ -28,6 +28,7 @@ from tensormask_server.responses.encoding import error_json, json_bytes
 from tensormask_server.responses.protocols import Content
 from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch, TimeLimitError
+from tensormask_server.worker.decoding_threads import in_threads
 from tensormask_server.worker.description import is_for_description, model_description
 from tensormask_server.worker.job import Job
 from tensormask_server.worker.metrics import Measurement, measurements
@@ -76,7 +77,7 @@ class Service:
         Returns:
             One response for each request, in order.
         """
-        jobs = [self._decoded(request) for request in requests]
+        jobs = in_threads(self._decoded, requests, torch.get_num_threads())  # which the worker may use
         self._predict([job for job in jobs if job.request])
         responses: list[Response] = []
         for job in jobs:

@@ -57,6 +57,12 @@ def test_every_operation_and_schema_is_on_the_page() -> None:
     assert {f"schema-{name}" for name in document["components"]["schemas"]} <= page.ids
 
 
+def test_the_gateways_own_paths_come_first() -> None:
+    text = read(openapi_document()).text
+    first = [text.index(f"{each} ") for each in ("POST /v1/segment", "GET /v1/models", "POST /predictions/{model}")]
+    assert first == sorted(first)
+
+
 def test_links_stay_on_the_page_and_nothing_is_loaded() -> None:
     page = read(openapi_document())
     assert {target.removeprefix("#") for target in page.targets} - {"/openapi.json"} <= page.ids

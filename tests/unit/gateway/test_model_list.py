@@ -67,7 +67,9 @@ def listed_by_gateway(handler: type[_Server]) -> httpx.Response:
 def test_a_model_whose_worker_knows_no_description_has_only_its_name() -> None:
     response = listed_by_gateway(_Server)
     assert response.status_code == 200
-    assert response.json() == {"models": [DESCRIBED, {"name": "old"}]}
+    content = response.json()
+    assert content["models"] == [DESCRIBED, {"name": "old"}]
+    assert list(content["data"]) == ["new", "old"]
 
 
 def test_a_busy_server_is_a_503_that_says_when_to_come_again() -> None:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tensormask_server.network.batched_masks import GroupedMasks, MaskGroup
 from tensormask_server.prediction import batched_pasting
 from tensormask_server.prediction.batched_pasting import Stretching, paste_batch
-from tensormask_server.prediction.image_masks import MaskCrop, paste_masks
+from tensormask_server.prediction.image_masks import MaskCrop
+from tensormask_server.prediction.pasting import paste_masks
 
 from tests.unit.host_copies import recorded_returns
-from tests.unit.prediction.test_image_masks import Anchor, anchors
+from tests.unit.prediction.test_pasting import Anchor, anchors
 
 OFFSET = -6.0
 

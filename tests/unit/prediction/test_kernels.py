@@ -28,7 +28,7 @@ from tensormask_server.prediction.pasting_kernels import lowest_on, paste_by_ker
 from tests.unit.compiled_kernels import HostKernels, needs_compiler
 from tests.unit.prediction.test_batched import MANY_ANCHORS, aligned
 from tests.unit.prediction.test_batched_pasting import assert_same, random_groups
-from tests.unit.prediction.test_image_masks import Anchor, anchors
+from tests.unit.prediction.test_pasting import Anchor, anchors
 from tests.unit.small_network import NO_CHANGES, as_on_a_gpu, assert_alike, noise, small_predictor
 
 CHANGES = {

@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import logging
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,12 +24,15 @@ from tensormask_server.options import HandlerOptions, handler_options
 from tensormask_server.prediction import image_masks
 from tensormask_server.prediction.detectron2_engine import Detectron2Engine
 from tensormask_server.request_log import RequestLog
+from tensormask_server.requests.parsing import Request, parse_request
 from tensormask_server.responses.result import Model
+from tensormask_server.worker import service as worker_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, PARTS, Measurement
 from tensormask_server.worker.page import try_it_page
 from tensormask_server.worker.service import RawRequest, Response, Service
 
 from reference.cases import load_case, write_weights
+from tests.waiting import PATIENCE
 
 CASE = load_case("tiny")
 BODY = json.dumps({"img_data": CASE.image.transpose(2, 0, 1).tolist()}).encode()
@@ -159,6 +163,20 @@ def test_each_request_of_a_batch_has_its_own_response(service: Service) -> None:
     assert [each.headers["X-Instance-Count"] for each in responses] == [str(count), "0", "0", str(count)]
     assert all("decode;dur=" in each.headers["Server-Timing"] for each in (responses[0], responses[3]))
     assert json.loads(responses[1].body).keys() == {"error", "expected"}
+
+
+def test_the_requests_of_a_batch_are_decoded_side_by_side(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2)
+
+    def parsed(*arguments: Any) -> Request:
+        meeting.wait(PATIENCE)  # one after the other they would never meet
+        return parse_request(*arguments)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(worker_service, "parse_request", parsed)
+    first, second = respond(service, {"body": BODY}, {"body": BODY})
+    assert (first.status, second.status) == (200, 200)
+    assert first.body == second.body
 
 
 def grey_12_bits() -> bytes:
