@@ -23,6 +23,7 @@ from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError
 from tensormask_server.images.signatures import SIGNATURES
+from tensormask_server.openvino_package import OpenVinoError
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import Detections, PredictionOptions
 from tensormask_server.requests.limits import Size, check_size
@@ -52,7 +53,8 @@ class PartActor:
         """Makes the network.
 
         Raises:
-            RunError: this node has no access to the run's folder or its images, or torch can't use the GPU.
+            RunError: this node has no access to the run's folder or its images, torch can't use the GPU, or OpenVINO
+                can't use the graph.
         """
         node = ray.util.get_node_ip_address()
         if task.on_gpu and not torch.cuda.is_available():
@@ -67,7 +69,10 @@ class PartActor:
             raise RunError(f"there is no {self.source} on the node {node}; all nodes need access to the images")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
         network: Network = ray.get(task.network)
-        self.predictor = network.predictor(device)
+        try:
+            self.predictor = network.predictor(device)
+        except OpenVinoError as error:
+            raise RunError(f"the node {node} can't use the archive's graph: {error}") from error
         settings = self.parts.settings
         self.options = PredictionOptions(
             score_threshold=settings.threshold,
