@@ -22,6 +22,7 @@ REASONS = (
     "needs a package index",
     "needs detectron2",
     "needs Docker",
+    "needs Label Studio",
     "needs root",
     "needs the published files",
 )
