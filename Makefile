@@ -12,9 +12,12 @@ $(error TORCH is $(TORCH); expected TORCH=cpu, or no TORCH for the torch of the 
 endif
 TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/cpu)
 INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
+REQUESTS = bad_requests client connections evaluate forms formats gateway hostile_requests image_files image_kinds \
+	inference_clients integrations large_images metrics openapi request_log responses
+REQUEST_TESTS = $(REQUESTS:%=tests/served/test_%.py)
 SIZE = $(if $(TORCH),About 1.2 GB on disk.,About 5.5 GB on disk where torch is for CUDA. 1.2 GB by make demo TORCH=cpu.)
 
-.PHONY: demo serve check test test-all attack fuzz chaos soak hosts lint openapi audit try-image bench clean
+.PHONY: demo serve check test test-all test-openvino attack fuzz chaos soak hosts lint openapi audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -39,6 +42,10 @@ test: $(VENV)/.dev
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive --durations 20
+
+# The tests of requests with a server of the engine openvino in the place of the native one.
+test-openvino: $(VENV)/.dev
+	ENGINE=openvino $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' $(REQUEST_TESTS) $(OPTIONS)
 
 # What SECURITY.md names: each attack, and whether the server held. With THROUGH_GATEWAY=1 the requests of this target and
 # of the next three go through the gateway: make attack THROUGH_GATEWAY=1

@@ -1,6 +1,6 @@
 """Bulk runs: how many images a second, and what they cost beside the network: python -m bench.bulk
 
-By the command itself, on this machine; it writes bench/results/bulk.md, too.
+By the command itself.
 """
 
 import argparse
@@ -18,12 +18,16 @@ import psutil
 import yaml
 from PIL import Image
 from safetensors.numpy import save_file
+from tensormask_server.archive.arguments import ArchiveRequest
+from tensormask_server.archive.making import make_archive
 from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
 from tensormask_server.network.config import parse_config
 from tensormask_server.network.tensormask import TensorMask
+from tensormask_server.options import HandlerOptions
 
-from bench.__main__ import RESULTS, machine
 from bench.networks import DEMO, ROOT, image_of
+from bench.openvino import IMAGES
+from bench.results import RESULTS, publish
 from bench.tables import Table
 from reference.synthetic_weights import synthetic_state
 
@@ -44,37 +48,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures bulk runs.")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000], help="of small images")
     parser.add_argument("--images", type=int, default=200, help="for the demo's network (default: %(default)s)")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", default=RESULTS, help="(default: %(default)s)")
     parsed = parser.parse_args()
-    written = [f"# Bulk runs\n\nBy `python -m bench.bulk`, on {machine()}. Look at the ratios."]
     with tempfile.TemporaryDirectory(prefix="tensormask-bench-") as folder:
-        for table in tables(Path(folder), parsed.images, parsed.counts):
-            table.show()
-            table.write(RESULTS)
-            written.append(f"## {table.title}\n\n{table.note}.\n\n{table.markdown()}")
-    (RESULTS / "bulk.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
+        publish(by_actors(Path(folder), parsed.images), parsed.results)
+        publish(by_images(Path(folder), parsed.counts), parsed.results)
 
 
-def tables(folder: Path, images: int, counts: Sequence[int]) -> Iterator[Table]:
-    yield by_actors(folder, images)
-    yield by_images(folder, counts)
-
-
-def by_actors(folder: Path, count: int) -> Table:
+def by_actors(folder: Path, count: int) -> Iterator[Table]:
+    """The table after each row."""
     table = Table(
         "bulk",
         "Images a second",
-        ("actors of one core", "images a second", "outside the network, %"),
+        ("network", "actors of one core", "images a second", "outside the network, %"),
         f"the demo's network on {count} JPEGs of 512×512 pixels; between the first part and the last, so without the "
         "start of Ray",
     )
     images = copies(folder / "large", 512, count)
-    for actors in (1, 2):
-        run = measured(images, DEMO / "config.yaml", DEMO / "weights.pkl", actors)
-        table.rows.append((actors, run.rate, run.outside))
-    return table
+    for name, model in models(folder).items():
+        for actors in (1, 2):
+            run = measured(images, images.with_name(f"{name}-{actors}"), model, actors)
+            table.rows.append((name, actors, run.rate, run.outside))
+            yield table
 
 
-def by_images(folder: Path, counts: Sequence[int]) -> Table:
+def models(folder: Path) -> dict[str, list[object]]:
+    """The demo's network in each precision, as options of the command."""
+    files = ["--config", DEMO / "config.yaml", "--weights", DEMO / "weights.pkl"]
+    options = HandlerOptions(engine="openvino", device="cpu", precision="int8")
+    request = ArchiveRequest(
+        DEMO / "config.yaml",
+        DEMO / "weights.pkl",
+        DEMO / "classes.txt",
+        output=folder,
+        options=options,
+        calibrate=IMAGES[0].parent,
+    )
+    return {
+        "float32": files,
+        "bfloat16": [*files, "--precision", "bfloat16"],
+        "int8 by OpenVINO": ["--archive", make_archive(request)],
+    }
+
+
+def by_images(folder: Path, counts: Sequence[int]) -> Iterator[Table]:
+    """The table after each row."""
     table = Table(
         "bulk_growth",
         "Cost by number of images",
@@ -88,9 +106,10 @@ def by_images(folder: Path, counts: Sequence[int]) -> Table:
     entries = TensorMask(parse_config(load_merged_yaml(config))).state_dict()
     save_file(synthetic_state({name: tuple(entry.shape) for name, entry in entries.items()}), weights)
     for count in counts:
-        run = measured(copies(folder / str(count), 64, count), config, weights, 2)
+        images = copies(folder / str(count), 64, count)
+        run = measured(images, folder / f"{count}-found", ["--config", config, "--weights", weights], 2)
         table.rows.append((count, run.seconds, run.rate, run.outside, run.memory))
-    return table
+        yield table
 
 
 def copies(folder: Path, side: int, count: int) -> Path:
@@ -102,10 +121,9 @@ def copies(folder: Path, side: int, count: int) -> Path:
     return folder
 
 
-def measured(images: Path, config: Path, weights: Path, actors: int) -> Run:
-    output = images.with_name(f"{images.name}-by-{actors}")
+def measured(images: Path, output: Path, model: Sequence[object], actors: int) -> Run:
     command = [sys.executable, "-m", "tensormask_server.bulk", "--input", images, "--output", output]
-    command += ["--config", config, "--weights", weights, "--actors", actors]
+    command += [*model, "--actors", actors]
     words = [str(word) for word in command]
     started, memory = time.perf_counter(), 0
     with tempfile.TemporaryFile("w+") as stderr:

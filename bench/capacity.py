@@ -1,7 +1,7 @@
 """Computes how many machines a number of images a day needs, and their cost: python -m bench.capacity
 
-It uses the measurements in bench/results/core_time.csv and served.csv, and what you know yourself: prices, the size of
-a machine, how uneven the day is, and how fast your GPU is.
+It uses the measurements in core_time.csv and served.csv of a CPU's folder in bench/results. You know the rest yourself:
+prices, the size of a machine, how uneven the day is, and how fast your GPU is.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tensormask_server.arguments import whole_number
 
 from bench.tables import Table
 
-RESULTS = Path(__file__).parent / "results"
+MEASURED = Path(__file__).parent / "results" / "intel-xeon-amx-bf16"
 SECONDS_A_DAY = 86_400
 GPU_NETWORK = "published R50, bfloat16"  # the network of --gpu-ms
 AROUND = ("decode", "resize", "masks", "encode", "TorchServe")
@@ -82,7 +82,7 @@ def tables(parsed: argparse.Namespace) -> list[Table]:
         hour = parsed.gpu_hour + machine.hour
         machines["GPU"] = Machine(parsed.cores, parsed.gigabits, hour, parsed.gpu_ms)
     uses = (Use("online", parsed.peak, parsed.load), Use("bulk", 1, parsed.bulk_load))
-    workloads = read_workloads(RESULTS)
+    workloads = read_workloads(parsed.measured)
     return [shares(workloads), saturation(workloads, machines), cost(workloads, machines, uses, parsed.images)]
 
 
@@ -178,6 +178,7 @@ def _described(machine: Machine) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     add = parser.add_argument
+    add("--measured", type=Path, metavar="FOLDER", default=MEASURED, help="of a CPU (default: %(default)s)")
     add("--images", type=_positive, nargs="+", default=[1e6, 1e9], help="images a day (default: %(default)s)")
     add("--cores", type=whole_number(1), default=32, help="cores of a machine (default: %(default)s)")
     add("--gigabits", type=_positive, default=10, help="Gbit/s of a machine's network card (default: %(default)s)")

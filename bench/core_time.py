@@ -5,6 +5,9 @@ Times are the process's own, so that others on the machine hardly count. bench.c
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +18,9 @@ from tensormask_server.responses.result import Model, Result
 from tensormask_server.timing import Stopwatch
 
 from bench.around_the_network import jpeg_of
-from bench.networks import demo_predictor, image_of, published_predictor
+from bench.networks import demo_network, demo_predictor, image_of, published_network, published_predictor
+from bench.openvino import IMAGES, with_openvino
+from bench.results import RESULTS, publish
 from bench.stages import CLASS_NAMES, LARGEST, STAGES
 from bench.tables import Table
 
@@ -26,17 +31,14 @@ MASKS = 30
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what images cost one core.")
     parser.add_argument("--rounds", type=int, default=3)
-    measure(parser.parse_args().rounds).show()
+    parser.add_argument("--results", type=Path, metavar="FOLDER", default=RESULTS, help="(default: %(default)s)")
+    parsed = parser.parse_args()
+    publish(measure(parsed.rounds), parsed.results)
 
 
-def measure(rounds: int = 3) -> Table:
-    predictors = {
-        "demo's, float32": demo_predictor(),
-        "demo's, bfloat16": demo_predictor("bfloat16"),
-        "published R50, float32": published_predictor(800),
-        "published R50, bfloat16": published_predictor(800, "bfloat16"),
-    }
-    demo_size = predictors["demo's, float32"].config.input.min_size
+def measure(rounds: int = 3) -> Iterator[Table]:
+    """The table after each row."""
+    demo_size = demo_network().config.input.min_size
     table = Table(
         "core_time",
         "What an image costs one core",
@@ -47,12 +49,13 @@ def measure(rounds: int = 3) -> Table:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for name, predictor in predictors.items():
+        for name, make in WAYS.items():
+            predictor = make()
             for height, width in SIZES:
                 table.rows.append((name, f"{height}×{width}", *cost(predictor, height, width, rounds)))
+                yield table
     finally:
         torch.set_num_threads(threads)
-    return table
 
 
 def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
@@ -70,6 +73,16 @@ def cost(predictor: Predictor, height: int, width: int, rounds: int) -> list[flo
             body = encode(Result(item.image, detections, Model("bench", CLASS_NAMES, "")))
         spent.append([1000 * stopwatch.seconds[stage] for stage in STAGES])
     return [*np.median(spent[1:], axis=0).tolist(), len(jpeg) / 1000, len(body) / 1000]
+
+
+WAYS: dict[str, Callable[[], Predictor]] = {
+    "demo's, float32": demo_predictor,
+    "demo's, bfloat16": partial(demo_predictor, "bfloat16"),
+    "demo's, int8 by OpenVINO": lambda: with_openvino(demo_network(), "int8", IMAGES),
+    "published R50, float32": partial(published_predictor, 800),
+    "published R50, bfloat16": partial(published_predictor, 800, "bfloat16"),
+    "published R50, int8 by OpenVINO": lambda: with_openvino(published_network(800), "int8", IMAGES),
+}
 
 
 if __name__ == "__main__":

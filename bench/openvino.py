@@ -10,7 +10,10 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.options import ENGINE_PRECISIONS
 from tensormask_server.prediction.openvino_engine import openvino_predictor
 
+from bench.networks import ROOT
+
 PRECISIONS = ENGINE_PRECISIONS["openvino"]
+IMAGES = sorted((ROOT / "demo" / "images").glob("*.jpg"))  # for the ranges of int8: enough for its speed
 
 
 def with_openvino(network: TensorMask, precision: str, calibration: Sequence[Path]) -> Predictor:

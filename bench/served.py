@@ -9,8 +9,9 @@ import http.client
 import re
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,19 +55,49 @@ def measure(seconds: float = 6) -> Table:
         f"the demo's network, JPEG in, COCO out, {seconds:g} s each; clients and server on the same cores",
     )
     for workers in WORKERS:
-        with tempfile.TemporaryDirectory() as folder:
-            store = Path(folder)
-            request = ArchiveRequest(
-                DEMO / "config.yaml", DEMO / "weights.pkl", DEMO / "classes.txt", output=store, workers=workers
-            )
-            properties = with_addresses(read_properties(PROPERTIES), "127.0.0.1", *PORTS)
-            with TorchServe([make_archive(request)], properties, store / "logs") as server:
-                server.wait_until_ready()
-                for clients in CLIENTS:
-                    for side in SIDES:
-                        jpeg = jpeg_of(image_of(side, side))
-                        table.rows.append((workers, clients, f"{side}×{side}", *rates(server, jpeg, clients, seconds)))
+        with serving(workers) as server:
+            for clients in CLIENTS:
+                for side in SIDES:
+                    jpeg = jpeg_of(image_of(side, side))
+                    table.rows.append((workers, clients, f"{side}×{side}", *rates(server, jpeg, clients, seconds)))
     return table
+
+
+@contextmanager
+def serving(workers: int) -> Iterator[TorchServe]:
+    """A server of the demo's network that is ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder)
+        request = ArchiveRequest(
+            DEMO / "config.yaml", DEMO / "weights.pkl", DEMO / "classes.txt", output=store, workers=workers
+        )
+        properties = with_addresses(read_properties(PROPERTIES), "127.0.0.1", *PORTS)
+        with TorchServe([make_archive(request)], properties, store / "logs") as server:
+            server.wait_until_ready()
+            yield server
+
+
+def outside_the_handler(server: TorchServe, body: bytes, headers: Mapping[str, str]) -> float:
+    """Milliseconds of one request that aren't the handler's."""
+    url = urlsplit(f"{server.url}/predictions/{server.names[0]}")
+    assert url.hostname is not None
+    with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=120)) as connection:
+        return _timed_request(connection, url.path, body, headers)[1]
+
+
+def _timed_request(
+    connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]
+) -> tuple[float, float]:
+    """Milliseconds of a request, and those of them that aren't the handler's."""
+    start = time.perf_counter()
+    connection.request("POST", path, body, dict(headers))
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"status {response.status}: {content[:200]!r}")
+    whole = 1000 * (time.perf_counter() - start)
+    handler = sum(float(part) for part in re.findall(r"dur=([\d.]+)", response.headers["Server-Timing"]))
+    return whole, whole - handler
 
 
 def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tuple[float, ...]:
@@ -84,15 +115,7 @@ def rates(server: TorchServe, jpeg: bytes, clients: int, seconds: float) -> tupl
         assert url.hostname is not None
         with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=120)) as connection:
             while time.monotonic() < end:
-                start = time.perf_counter()
-                connection.request("POST", url.path, jpeg, {"Content-Type": "image/jpeg"})
-                response = connection.getresponse()
-                body = response.read()
-                if response.status != 200:
-                    raise RuntimeError(f"status {response.status}: {body[:200]!r}")
-                whole = 1000 * (time.perf_counter() - start)
-                handler = sum(float(part) for part in re.findall(r"dur=([\d.]+)", response.headers["Server-Timing"]))
-                waited.append((whole, whole - handler))
+                waited.append(_timed_request(connection, url.path, jpeg, {"Content-Type": "image/jpeg"}))
         return waited
 
     started = time.monotonic()

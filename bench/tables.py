@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,15 @@ class Table:
 def milliseconds(
     ways: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[np.ndarray]:
-    """Times each way `rounds` times, after one round that isn't counted.
+    """Times each way `rounds` times, with the arguments of `growing_milliseconds`."""
+    *_, times = growing_milliseconds(ways, rounds, clock)
+    return times
+
+
+def growing_milliseconds(
+    ways: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[list[np.ndarray]]:
+    """Times the ways, after one round that isn't counted, and gives the times so far after each round.
 
     The ways take turns, so that a machine that is busy for a while slows down all of them.
 
@@ -42,12 +50,13 @@ def milliseconds(
         clock: gives seconds. `time.process_time` leaves out what other processes take of the machine.
     """
     times: list[list[float]] = [[] for _ in ways]
-    for _ in range(rounds + 1):
+    for number in range(rounds + 1):
         for spent, way in zip(times, ways, strict=True):
             start = clock()
             way()
             spent.append(1000 * (clock() - start))
-    return [np.array(spent[1:]) for spent in times]
+        if number:
+            yield [np.array(spent[1:]) for spent in times]
 
 
 def _text(cell: object) -> str:

@@ -1,6 +1,6 @@
-"""Draws what each optimisation saves, from a committed table: python -m bench.waterfall
+"""Draws what each optimisation saves, from a table of bench.whole_request: python -m bench.waterfall TABLE.csv
 
-A bar is a row of bench/results/whole_request.csv, with the accuracy beside it. The dashed lines are the limits.
+A bar is a row, with the accuracy beside it. The dashed lines are the limits. The chart is beside the table.
 """
 
 import argparse
@@ -9,17 +9,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-RESULTS = Path(__file__).parent / "results"
-TABLE, CHART = RESULTS / "whole_request.csv", RESULTS / "whole_request.png"
-COLOURS = {"float32": "#4878a8", "bfloat16": "#e08a3c", "INT8": "#5a9e5a"}  # of bars and limits
+COLOURS = {"float32": "#4878a8", "bfloat16": "#e08a3c", "int8": "#5a9e5a"}  # of bars and limits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the table of whole requests as a waterfall.")
-    parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--chart", type=Path, default=CHART)
-    parsed = parser.parse_args()
-    draw(parsed.table, parsed.chart)
+    parser.add_argument("table", type=Path, metavar="TABLE.csv", help="in a CPU's folder of bench/results")
+    table = parser.parse_args().table
+    draw(table, table.with_suffix(".png"))
 
 
 def draw(table: Path, chart: Path) -> None:

@@ -6,7 +6,8 @@ rows have the same image, weights and detections. Each row also says how well th
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -24,52 +25,37 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import first_server
 from bench.agreement import agreement
-from bench.networks import ROOT, image_of, published_network, published_predictor
-from bench.openvino import PRECISIONS, with_openvino
-from bench.tables import Table, milliseconds
+from bench.networks import image_of, published_network, published_predictor
+from bench.openvino import IMAGES, PRECISIONS, with_openvino
+from bench.rates import fastest_operations
+from bench.results import RESULTS, publish
+from bench.tables import Table, growing_milliseconds
 
 OPTIONS = PredictionOptions(score_threshold=0.05)
-IMAGES = sorted((ROOT / "demo" / "images").glob("*.jpg"))  # for the ranges of int8: enough for its speed
+HEIGHT, WIDTH = 480, 640  # of the image, in `make bench`
+FIRST_SERVER = "first server (network: 1.6 × its convolutions)"
 LIMIT = "all convolutions as fast as the fastest, and nothing else"
 CLASS_NAMES = tuple(str(number) for number in range(80))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times whole requests, with one optimisation after the other.")
-    parser.add_argument("--height", type=int, default=480)
-    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=HEIGHT)
+    parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one-core", action="store_true", help="the process's own time: for a machine in use")
-    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the table there, too")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", default=RESULTS, help="(default: %(default)s)")
     parsed = parser.parse_args()
-    if parsed.one_core:
+    publish(measure(parsed.height, parsed.width, parsed.rounds, parsed.one_core), parsed.results)
+
+
+def measure(height: int = HEIGHT, width: int = WIDTH, rounds: int = 5, one_core: bool = False) -> Iterator[Table]:
+    """The table after each round."""
+    if one_core:
         torch.set_num_threads(1)
-    table = measure(parsed.height, parsed.width, parsed.rounds, process_time if parsed.one_core else perf_counter)
-    if parsed.one_core:
-        table.name += "_one_core"
-    table.show()
-    if parsed.write:
-        table.write(parsed.write)
-
-
-def measure(height: int = 480, width: int = 640, rounds: int = 5, clock: Callable[[], float] = perf_counter) -> Table:
-    body = json.dumps({"img_data": image_of(height, width).transpose(2, 0, 1).tolist()}).encode()
-    everywhere = published_predictor(min_size=0, winograd=False, fused=False)
-    everywhere.network.strategy = Everywhere()
-    predictors = {
-        "float32, everywhere, channels first": channels_first(
-            published_predictor(min_size=0, winograd=False, fused=False)
-        ),
-        "+ channels last": everywhere,
-        "+ only around the class tower's detections": published_predictor(min_size=0, winograd=False, fused=False),
-        "+ ReLUs and additions in the convolutions": published_predictor(min_size=0, winograd=False),
-        "+ 3×3 convolutions by Winograd's algorithm: the default": published_predictor(min_size=0),
-        "bfloat16 instead": published_predictor(min_size=0, precision="bfloat16"),
-        **{
-            f"--engine openvino, {precision}": with_openvino(published_network(min_size=0), precision, IMAGES)
-            for precision in PRECISIONS
-        },
-    }
+    clock = process_time if one_core else perf_counter
+    body = request_body(height, width)
+    predictors = {name: make() for name, make in WAYS.items()}
     detections = {name: predicted(predictor, body) for name, predictor in predictors.items()}
     exact = next(iter(detections.values()))
     plain = published_network(min_size=0).eval()
@@ -79,27 +65,32 @@ def measure(height: int = 480, width: int = 640, rounds: int = 5, clock: Callabl
         lambda: first.append(1000 * first_server.request_seconds(plain, body, exact, clock)),
         *(lambda predictor=predictor: gzipped_torch(predicted(predictor, body)) for predictor in predictors.values()),
     ]
-    times = milliseconds(ways, rounds, clock)
-    times[0] = np.array(first[1:])
-    table = Table(
-        "whole_request",
-        "A whole request, JSON in, torch out",
-        ("what", "median, ms", "p90, ms", "faster", "detections paired", "mask IoU"),
-        f"{height}×{width} pixels, not resized; R50 at its published width, synthetic weights, {len(exact)} masks; "
-        f"{torch.get_num_threads()} threads; {rounds} rounds in turn",
-    )
-    base = float(np.median(times[0]))
-    table.rows.append(("first server (network: 1.6 × its convolutions)", base, float(np.quantile(times[0], 0.9)), "1×"))
-    table.rows[0] = (*table.rows[0], "", "")
-    for spent, (name, found) in zip(times[1:], detections.items(), strict=True):
-        alike, middle = agreement(found, exact), float(np.median(spent))
-        pairs = f"{alike.paired} of {alike.expected}"
-        row = (name, middle, float(np.quantile(spent, 0.9)), f"{base / middle:.1f}×", pairs, f"{alike.mask_iou:.4f}")
-        table.rows.append(row)
-    for name, dtype in (("limit, float32", torch.float32), ("limit, bfloat16", torch.bfloat16)):
-        least = 1000 * operations_of_convolutions(plain, height, width) / fastest_convolution(dtype, clock)
-        table.rows.append((f"{name}: {LIMIT}", least, least, f"{base / least:.1f}×", "", ""))
-    return table
+    operations = operations_of_convolutions(plain, height, width)
+    limits = {each: 1000 * operations / fastest_operations(each, clock) for each in PRECISIONS}
+    parts = ["whole_request"] + ["one_core"] * one_core + [f"{height}x{width}"] * ((height, width) != (HEIGHT, WIDTH))
+    for times in growing_milliseconds(ways, rounds, clock):
+        times[0] = np.array(first[1:])
+        table = Table(
+            "_".join(parts),
+            f"A whole request, JSON in, torch out, {height}×{width}{', on one core' if one_core else ''}",
+            ("what", "median, ms", "p90, ms", "faster", "detections paired", "mask IoU"),
+            f"{height}×{width} pixels, not resized; R50 at its published width, synthetic weights, {len(exact)} masks; "
+            f"rounds in turn: {len(times[0])}{', in time of the process' if one_core else ''}",
+        )
+        base = float(np.median(times[0]))
+        table.rows.append((FIRST_SERVER, base, float(np.quantile(times[0], 0.9)), "1×", "", ""))
+        for spent, (name, found) in zip(times[1:], detections.items(), strict=True):
+            alike, middle = agreement(found, exact), float(np.median(spent))
+            pairs, slow = f"{alike.paired} of {alike.expected}", float(np.quantile(spent, 0.9))
+            table.rows.append((name, middle, slow, f"{base / middle:.1f}×", pairs, f"{alike.mask_iou:.4f}"))
+        for name, least in limits.items():
+            table.rows.append((f"limit, {name}: {LIMIT}", least, least, f"{base / least:.1f}×", "", ""))
+        yield table
+
+
+def request_body(height: int, width: int) -> bytes:
+    """The published JSON of an image."""
+    return json.dumps({"img_data": image_of(height, width).transpose(2, 0, 1).tolist()}).encode()
 
 
 def operations_of_convolutions(network: TensorMask, height: int, width: int) -> float:
@@ -109,22 +100,28 @@ def operations_of_convolutions(network: TensorMask, height: int, width: int) -> 
     return float(counter.get_total_flops())
 
 
-@torch.inference_mode()
-def fastest_convolution(dtype: torch.dtype, clock: Callable[[], float]) -> float:
-    """Floating-point operations a second of torch's 3×3 convolution of 256 channels: the fastest of some runs."""
-    layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # left out there
-    x = torch.zeros(1, 256, 50, 68, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    [times] = milliseconds([lambda: layer(x)], 20, clock)
-    return float(2 * 9 * 256 * 256 * 50 * 68 / (times.min() / 1000))
+def native(precision: str = "float32", winograd: bool = True, fused: bool = True) -> Predictor:
+    return published_predictor(min_size=0, precision=precision, winograd=winograd, fused=fused)
 
 
-def channels_first(predictor: Predictor) -> Predictor:
-    """The predictor, computing everywhere on maps of channels first, as torch does by default."""
+def everywhere() -> Predictor:
+    """Without the fused convolutions, computing boxes and masks at every location."""
+    predictor = native(winograd=False, fused=False)
+    predictor.network.strategy = Everywhere()
+    return predictor
+
+
+def published_with_openvino(precision: str) -> Predictor:
+    return with_openvino(published_network(min_size=0), precision, IMAGES)
+
+
+def channels_first() -> Predictor:
+    """The same on maps of channels first, as torch has them by default."""
 
     def contiguous(_: object, inputs: tuple[Tensor, object]) -> tuple[Tensor, object]:
         return inputs[0].contiguous(), inputs[1]
 
-    predictor.network.strategy = Everywhere()
+    predictor = everywhere()
     for parameter in predictor.network.parameters():
         parameter.data = parameter.data.contiguous()
     predictor.network.register_forward_pre_hook(contiguous)
@@ -132,8 +129,25 @@ def channels_first(predictor: Predictor) -> Predictor:
 
 
 def predicted(predictor: Predictor, body: bytes) -> Detections:
-    request = parse_request({"body": body}, {}, Limits(), CLASS_NAMES)
-    return predictor([item.image for item in request.items], OPTIONS)[0]
+    return predictor([parsed(body)], OPTIONS)[0]
+
+
+def parsed(body: bytes) -> np.ndarray:
+    """The image of a request."""
+    [item] = parse_request({"body": body}, {}, Limits(), CLASS_NAMES).items
+    assert isinstance(item.image, np.ndarray)
+    return item.image
+
+
+WAYS: dict[str, Callable[[], Predictor]] = {
+    "float32, everywhere, channels first": channels_first,
+    "+ channels last": everywhere,
+    "+ only around the class tower's detections": lambda: native(winograd=False, fused=False),
+    "+ ReLUs and additions in the convolutions": lambda: native(winograd=False),
+    "+ 3×3 convolutions by Winograd's algorithm: the default": native,
+    "bfloat16 instead": lambda: native("bfloat16"),
+    **{f"--engine openvino, {precision}": partial(published_with_openvino, precision) for precision in PRECISIONS},
+}
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 make serve MODEL=demo
 .venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
 
-LabelMe's and X-AnyLabeling's windows and FiftyOne's drawing need these packages, each in an environment of its own:
---labelme PYTHON, --x-anylabeling PYTHON and --fiftyone PYTHON name the Python of that environment. Without them, their
-pictures stay as they are. X-AnyLabeling asks the server's gateway, that of --gateway URL.
+LabelMe's and X-AnyLabeling's windows, FiftyOne's drawing and Label Studio's screen need these packages, each in an
+environment of its own: --labelme PYTHON, --x-anylabeling PYTHON, --fiftyone PYTHON and --label-studio PYTHON name the
+Python of that environment. Without them, their pictures stay as they are. X-AnyLabeling asks the server's gateway, that
+of --gateway URL. Label Studio's picture needs a Chromium on the PATH, and brings a gateway of its own.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 from PIL import Image, ImageDraw
 
-from examples import cvat_function
+from examples import cvat_function, label_studio_picture
 from examples.moving_drawings import SIZE, scene, write_film
 
 HERE = Path(__file__).parent
@@ -99,6 +100,8 @@ def main() -> None:
     parser.add_argument("--x-anylabeling", metavar="PYTHON", help="of an environment with X-AnyLabeling")
     parser.add_argument("--gateway", default="http://127.0.0.1:8000", metavar="URL", help="(default: %(default)s)")
     parser.add_argument("--fiftyone", metavar="PYTHON", help="of an environment with FiftyOne")
+    parser.add_argument("--label-studio", metavar="PYTHON", help="of an environment with Label Studio")
+    parser.add_argument("--management-port", default="8081", help="of the server (default: %(default)s)")
     parsed = parser.parse_args()
     parsed.results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,6 +122,10 @@ def main() -> None:
             if python:
                 run_elsewhere(python, code, words, folder)
                 save(Image.open(words[-1]), parsed.results / words[-1].name)
+        if parsed.label_studio:
+            picture = folder / "label_studio.png"
+            label_studio_picture.take(parsed.label_studio, parsed.url, parsed.management_port, image, picture)
+            save(Image.open(picture), parsed.results / picture.name)
 
 
 def film(url: str, folder: Path, results: Path) -> None:

@@ -31,6 +31,7 @@ from ray.cluster_utils import Cluster
 from tensormask_server import Predictor
 from tensormask_server.bulk.__main__ import main
 from tensormask_server.bulk.actor import read_limited
+from tensormask_server.bulk.model import Network
 from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import place_of
 from tensormask_server.bulk.run import Pool, ray_cluster, write_parts
@@ -314,7 +315,7 @@ def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
     """As one may be whose command was killed: it goes on in the cluster for a while."""
     parts = Parts(place_of(str(complete)))
     with ray_cluster(f"ray://{cluster.address.partition(':')[0]}:{client_port}"):
-        done = write_parts(parts, predictor.config, {}, Pool(actors=1, cores=1, gpus=0))
+        done = write_parts(parts, Network(predictor.config, {}, "float32", {}), Pool(actors=1, cores=1, gpus=0))
     assert (done.images, done.outside_the_network) == (0, 0)
 
 

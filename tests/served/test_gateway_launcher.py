@@ -98,6 +98,8 @@ def test_the_gateway_ends_with_a_killed_launcher(archive: Path, tmp_path: Path) 
     [
         (["--gateway", "8080"], "another port of the server"),
         (["--cors-origin", ORIGIN], "give --gateway PORT"),
+        (["--label-studio", "http://127.0.0.1:8090"], "give --gateway PORT"),
+        (["--gateway", "8000", "--label-studio-token-file", "token"], "needs --label-studio URL"),
         (["--gateway", "8000", "--certificate", "a.pem", "--key", "b.pem"], "let a proxy do TLS"),
         (["--gateway", "8000", "--cors-origin", "*"], "is not an origin"),
     ],

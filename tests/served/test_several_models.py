@@ -85,7 +85,9 @@ def test_each_model_has_its_page(both: Server) -> None:
 def test_the_gateway_lists_the_models_and_takes_the_name_of_one(both: Server, tmp_path: Path) -> None:
     with gateway_of(both, tmp_path) as gateway:
         with urllib.request.urlopen(f"{gateway.url}/v1/models", timeout=PATIENCE) as response:
-            demo, tiny = sorted(json.load(response)["models"], key=lambda each: each["name"])
+            content = json.load(response)
+        demo, tiny = sorted(content["models"], key=lambda each: each["name"])
+        assert sorted(content["data"]) == ["demo", "tiny"]  # for X-AnyLabeling
         assert demo["name"] == "demo"
         assert demo["about"] == model_named("demo").classes
         assert len(demo["classes"]) == 20

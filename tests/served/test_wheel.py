@@ -6,17 +6,24 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tensormask_server import Detections, load_predictor
+from tensormask_server.extras import missing_extra
+from tensormask_server.images.encoded import read_image
 from tensormask_server.models.table import model_named
 
+from bench.agreement import agreement, together
 from reference.cases import Case
 from tests.published_weights import mirror_of
-from tests.served.conftest import ROOT, Server, launched, request_body
+from tests.served.conftest import DEMO, DEMO_NETWORK, ROOT, THRESHOLD, Response, Server, launched, request_body, send
+from tests.served.wheel_packages import link_requirements
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.extensive
@@ -165,3 +172,37 @@ def test_its_archive_is_the_one_of_the_projects_folder(
     run(installed / "python", "-m", "tensormask_server.archive", *options, cwd=tmp_path)
     files = [set(zipfile.ZipFile(each).namelist()) for each in (archive, tmp_path / "tiny.mar")]
     assert files[0] == files[1]
+
+
+@pytest.mark.skipif(bool(missing_extra("export")), reason="the extra export isn't installed here")
+def test_with_the_extra_openvino_it_serves_8_bits_of_the_demos_network(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Where nothing is installed but what serving needs: the archive is made elsewhere."""
+    images = sorted(DEMO.glob("samples/*.jpg"))
+    options = ["--engine", "openvino", "--precision", "int8", "--calibrate", DEMO / "samples"]
+    run(ROOT / "archive.sh", *DEMO_NETWORK, *options, "--output", tmp_path, "--name", "fast", cwd=tmp_path)
+    commands, packages = environment_of(wheel, tmp_path_factory.mktemp("fast"))
+    names = link_requirements(wheel, ("serve", "openvino"), packages)
+    assert {"openvino", "torchserve"} < names
+    assert names.isdisjoint({"nncf", "onnx", "onnxscript"})
+    exact = load_predictor(DEMO / "config.yaml", DEMO / "weights.pkl")
+    agreements = []
+    command = commands / "tensormask-server"
+    headers = {"Content-Type": "image/jpeg", "Format": "torch", "Score-Threshold": str(THRESHOLD)}
+    with launched(tmp_path, "--archive", tmp_path / "fast.mar", command=command, PATH="") as server:
+        for image in images:
+            response = send(urllib.request.Request(server.url, image.read_bytes(), headers))
+            found = Detections.of_masks(*arrays_of(response))
+            [expected] = exact([read_image(image)], THRESHOLD)
+            agreements.append(agreement(found, expected))
+    alike = together(agreements)
+    assert alike.expected > 20
+    assert alike.paired >= 0.97 * alike.expected
+    assert alike.mask_iou > 0.95
+
+
+def arrays_of(response: Response) -> Iterator[np.ndarray]:
+    """The arguments of `Detections.of_masks` in a response in the format torch."""
+    tensors = response.tensors()
+    return (tensors[name].numpy() for name in ("pred_boxes", "scores", "pred_classes", "pred_masks"))

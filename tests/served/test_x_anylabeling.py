@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tensormask_server.gateway.x_anylabeling import polygons
 
 from examples.moving_drawings import DRAWINGS, scene
 from examples.pictures import X_ANYLABELING, run_elsewhere
@@ -23,6 +24,14 @@ from tests.served.conftest import Server
 from tests.served.gateways import RunningGateway, gateway_of
 from tests.waiting import PATIENCE
 
+HOLE = [[2, 2], [2, 4], [4, 4], [4, 2], [2, 2]]
+# as the server writes it: from its first point it goes to the hole and back
+SHAPE = {
+    "label": "cup",
+    "points": [[0, 0], *HOLE, [0, 0], [9, 0], [9, 9], [0, 9]],
+    "group_id": None,
+    "description": "score 0.500",
+}
 PACKAGE = "x-anylabeling-cvhub[cpu]==4.2.1"
 
 
@@ -176,12 +185,14 @@ def test_without_a_server_the_error_says_so(tmp_path: Path) -> None:
 # the tool's own class, for a model that it has got from the gateway: what it shows and what its shapes hold
 CLIENT = """
 import json, sys
+from PyQt6.QtCore import QPointF
 from PyQt6.QtGui import QImage
 from PyQt6.QtWidgets import QApplication
 from anylabeling import config
 application = QApplication(sys.argv[:1])
 config.current_config_file = json.dumps({"remote_server_settings": {"server_url": sys.argv[1], "api_key": ""}})
 from anylabeling.services.auto_labeling.remote_server import RemoteServer
+from anylabeling.views.labeling.shape import Shape
 messages = []
 remote = RemoteServer({"type": "remote_server", "name": "remote", "display_name": "Remote"}, messages.append)
 [name] = remote.get_available_models()
@@ -198,12 +209,15 @@ for task in remote.models_info[name]["available_tasks"]:
     remote.set_task(task["id"])
     tasks[task["id"]] = found(sys.argv[2])
     assert found(None) == tasks[task["id"]]  # the image as the tool holds it, in place of its file
+ring = Shape(shape_type="polygon")
+for point in json.loads(sys.argv[3]):
+    ring.add_point(QPointF(*point))
 remote.set_auto_labeling_filter_classes(["apple"])
 apples = found(sys.argv[2])
 shown = list(messages)
 remote.set_auto_labeling_conf(2)
 assert found(sys.argv[2]) == []
-print(json.dumps({"tasks": tasks, "apples": apples, "shown": shown, "errors": messages}))
+print(json.dumps({"tasks": tasks, "apples": apples, "shown": shown, "errors": messages, "ring": len(ring.points)}))
 """
 
 
@@ -214,12 +228,14 @@ def test_the_tool_gets_its_shapes_and_draws_them(demo_server: Server, tmp_path: 
     Image.fromarray(pixels).save(tmp_path / "scene.png")
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path)}
     with gateway_of(demo_server, tmp_path) as gateway:
-        words = [python, "-c", CLIENT, gateway.url, tmp_path / "scene.png"]
+        [around_hole] = polygons({"shapes": [SHAPE]})
+        words = [python, "-c", CLIENT, gateway.url, tmp_path / "scene.png", json.dumps(around_hole["points"])]
         result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE)
         if any(library in result.stderr for library in ("libGL", "libEGL", "libxkb")):
             pytest.skip("Qt wants a library of the system that isn't here")
         assert result.returncode == 0, result.stderr
         said = json.loads(result.stdout.splitlines()[-1])
+        assert said["ring"] == len(SHAPE["points"])  # the tool leaves out points that are the first one again
         assert said["shown"] == []
         [error] = said["errors"]
         assert "400 Client Error: params.conf_threshold is 2" in error

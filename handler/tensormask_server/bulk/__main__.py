@@ -1,8 +1,6 @@
 """The command: python -m tensormask_server.bulk --input IMAGES --output DIR --config … --weights …"""
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -17,11 +15,6 @@ if __name__ == "__main__":  # before the imports that need the extra
 
 # ruff: noqa: E402
 from tensormask_server.arguments import add_tile_arguments, fraction, whole_number
-from tensormask_server.classes import class_names
-from tensormask_server.model_files.checkpoint import check_sha256, load_checkpoint
-from tensormask_server.model_files.detectron2_yaml import load_merged_yaml
-from tensormask_server.network.config import parse_config
-from tensormask_server.network.loading import checked_weights
 from tensormask_server.options import PRECISIONS, HandlerOptions
 from tensormask_server.printable import one_line, printable
 
@@ -40,7 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status. 0: each row has instances. 1: some rows have an error instead. 2, with one line on stderr: the
         run can't begin or continue. 130: after Ctrl-C.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.archive and any((parsed.config, parsed.weights, parsed.classes, parsed.precision)):
+        parser.error("expected either --archive, or --config and --weights with --classes and --precision")
+    if not parsed.archive and not (parsed.config and parsed.weights):
+        parser.error("expected --config and --weights, or --archive")
     try:
         return _run(parsed)
     except (ValueError, OSError) as error:  # about the configuration, the weights, the options or the run
@@ -56,29 +54,30 @@ def _run(parsed: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tensormask_server.bulk.listing import Settings, begin, check_same, is_begun
+    from tensormask_server.bulk.model import model_of_archive, model_of_files
     from tensormask_server.bulk.parts import Parts
     from tensormask_server.bulk.places import full_name, place_of, source_of
     from tensormask_server.bulk.run import pool_of, ray_cluster, write_parts
 
-    tree = load_merged_yaml(parsed.config)
-    config = parse_config(tree)
-    check_sha256(parsed.weights)
-    weights = checked_weights(config, load_checkpoint(parsed.weights))
+    if parsed.archive:
+        model = model_of_archive(parsed.archive)
+    else:
+        options = HandlerOptions(precision=parsed.precision or HandlerOptions().precision)
+        model = model_of_files(parsed.config, parsed.weights, parsed.classes, options)
     source, output = source_of(parsed.input), place_of(parsed.output)
-    with parsed.weights.open("rb") as file:
-        weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     settings = Settings(
         input=full_name(parsed.input),
-        config=hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest(),
-        weights=weights_sha256,
-        classes=class_names(config.head.num_classes, parsed.classes),
-        threshold=parsed.threshold,
-        precision=parsed.precision,
+        config=model.config_sha256,
+        weights=model.weights_sha256,
+        classes=model.classes,
+        threshold=model.threshold if parsed.threshold is None else parsed.threshold,
+        precision=model.network.precision,
         max_pixels=parsed.max_pixels,
         max_side=parsed.max_side,
         tile_size=parsed.tile_size,
         tile_overlap=parsed.tile_overlap,
         tile_whole=parsed.tile_whole,
+        archive=model.graph_sha256,
     )
     if is_begun(output):
         check_same(output, Parts(output).settings, settings)
@@ -91,9 +90,9 @@ def _run(parsed: argparse.Namespace) -> int:
         print(f"{damaged} of {len(parts)} parts are damaged and are made again", file=sys.stderr)
     if len(parts.finished()) < len(parts):
         with ray_cluster(parsed.address):
-            pool = pool_of(parsed.actors, parsed.cores)
+            pool = pool_of(parsed.actors, parsed.cores, on_gpus=not model.network.graph)
             print(f"networks: {pool.actors}, each with {pool.gpus} GPU and {pool.cores} cores", file=sys.stderr)
-            done = write_parts(parts, config, weights, pool)
+            done = write_parts(parts, model.network, pool)
         rate = f"{done.images / done.seconds:.1f} a second, {done.outside_the_network:.0%} outside the network"
         print(f"{done.images} images in {done.seconds:.0f} s: {rate}", file=sys.stderr)
     parts.tidy()
@@ -131,17 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--output", required=True, metavar="DIR", help="a new folder, or the folder of a run to continue; can be s3://…"
     )
-    add("-cp", "--config", type=Path, required=True, help="detectron2's .yaml")
-    add("-tp", "--weights", type=Path, required=True, help="weights in a file of detectron2, torch or safetensors")
+    add("--archive", type=Path, metavar="A.mar", help="of archive.sh, in the place of the next four options")
+    add("-cp", "--config", type=Path, help="detectron2's .yaml")
+    add("-tp", "--weights", type=Path, help="weights in a file of detectron2, torch or safetensors")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
+    add("--precision", choices=PRECISIONS, help=f"(default: {defaults.precision})")
     add(
         "-t",
         "--threshold",
         type=fraction,
-        default=defaults.score_threshold,
-        help="only instances with higher scores (default: %(default)s)",
+        help=f"only instances with higher scores (default: {defaults.score_threshold:g}, or the archive's)",
     )
-    add("--classes", type=Path, metavar="FILE", help="class names, one a line (default: COCO's for 80 classes)")
-    add("--precision", choices=PRECISIONS, default=defaults.precision, help="(default: %(default)s)")
     add_tile_arguments(parser)
     add(
         "--max-pixels",

@@ -16,18 +16,16 @@ from pyarrow.fs import FileSystem, FileType
 
 from tensormask_server.bad_request import BadRequest
 from tensormask_server.bulk.listing import RunError
+from tensormask_server.bulk.model import Network
 from tensormask_server.bulk.parts import Parts
 from tensormask_server.bulk.places import Place, source_of
 from tensormask_server.bulk.tries import MOST_DEATHS, Tries
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError
 from tensormask_server.images.signatures import SIGNATURES
-from tensormask_server.network.config import TensorMaskConfig
-from tensormask_server.network.loading import build_network
+from tensormask_server.openvino_package import OpenVinoError
 from tensormask_server.options import Limits
 from tensormask_server.prediction.detections import Detections, PredictionOptions
-from tensormask_server.prediction.precision import DTYPES
-from tensormask_server.prediction.predictor import Predictor
 from tensormask_server.requests.limits import Size, check_size
 from tensormask_server.responses.coco import coco_instances
 from tensormask_server.timing import Stopwatch
@@ -43,8 +41,7 @@ class Task:
     """What an actor needs to write parts."""
 
     output: Place
-    config: TensorMaskConfig
-    weights: ray.ObjectRef  # of named tensors in Ray's store, so that the nodes need no file
+    network: ray.ObjectRef  # a `Network` in Ray's store, so that the nodes need no file
     cores: int  # threads of torch
     on_gpu: bool
 
@@ -56,7 +53,8 @@ class PartActor:
         """Makes the network.
 
         Raises:
-            RunError: this node has no access to the run's folder or its images, or torch can't use the GPU.
+            RunError: this node has no access to the run's folder or its images, torch can't use the GPU, or OpenVINO
+                can't use the graph.
         """
         node = ray.util.get_node_ip_address()
         if task.on_gpu and not torch.cuda.is_available():
@@ -70,9 +68,12 @@ class PartActor:
         if self.source.file_type == FileType.NotFound:
             raise RunError(f"there is no {self.source} on the node {node}; all nodes need access to the images")
         device = torch.device("cuda:0" if task.on_gpu else "cpu")
-        network = build_network(task.config, ray.get(task.weights))
+        network: Network = ray.get(task.network)
+        try:
+            self.predictor = network.predictor(device)
+        except OpenVinoError as error:
+            raise RunError(f"the node {node} can't use the archive's graph: {error}") from error
         settings = self.parts.settings
-        self.predictor = Predictor(network, device, DTYPES[settings.precision])
         self.options = PredictionOptions(
             score_threshold=settings.threshold,
             tile_size=settings.tile_size,

@@ -44,6 +44,7 @@ class Settings:
     tile_size: int | str | None = None
     tile_overlap: float = DEFAULT_OVERLAP
     tile_whole: bool = True
+    archive: str | None = None  # SHA-256 of OpenVINO's graph in it. None: torch computes the convolutions
 
 
 class Listing:

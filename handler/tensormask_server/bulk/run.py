@@ -6,7 +6,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -18,13 +18,12 @@ from ray._private import ray_constants
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from ray.util.queue import Queue
-from torch import Tensor
 from tqdm import tqdm
 
 from tensormask_server.bulk.actor import PartActor, Task
 from tensormask_server.bulk.listing import RunError
+from tensormask_server.bulk.model import Network
 from tensormask_server.bulk.parts import Parts
-from tensormask_server.network.config import TensorMaskConfig
 
 CLIENT = "ray://"  # the start of an address for Ray's client
 
@@ -136,31 +135,31 @@ def _connect(address: str, **options: object) -> None:
     ray.init(address, **options)
 
 
-def pool_of(actors: int | None, cores: int) -> Pool:
+def pool_of(actors: int | None, cores: int, on_gpus: bool) -> Pool:
     """Plans one actor for each GPU of the cluster. Without GPUs, it is one for each `cores` cores of a node.
 
     Args:
         actors: the largest number of actors. None: as many as fit.
         cores: of each actor.
+        on_gpus: whether the network can run on GPUs.
 
     Raises:
         RunError: no node has so many cores.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = sum(int(resources.get("GPU", 0)) for resources in nodes)
+    gpus = sum(int(resources.get("GPU", 0)) for resources in nodes) if on_gpus else 0
     most = gpus or sum(int(resources.get("CPU", 0)) // cores for resources in nodes)
     if most == 0:
         raise RunError(f"no node of the cluster has {cores} cores; give fewer with --cores")
     return Pool(min(actors or most, most), cores, min(gpus, 1))
 
 
-def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Tensor], pool: Pool) -> Summary:
+def write_parts(parts: Parts, network: Network, pool: Pool) -> Summary:
     """Writes every missing part. Ray has to be connected.
 
     Args:
         parts: of the run.
-        config: of the network.
-        weights: of the network, by their names.
+        network: of the run.
         pool: the actors.
 
     Raises:
@@ -168,7 +167,7 @@ def write_parts(parts: Parts, config: TensorMaskConfig, weights: Mapping[str, Te
     """
     finished = parts.finished()  # read again, because a killed command's run may have continued in the cluster
     missing = [part for part in range(len(parts)) if part not in finished]
-    task = Task(parts.folder, config, ray.put(weights), pool.cores, pool.gpus > 0)
+    task = Task(parts.folder, ray.put(network), pool.cores, pool.gpus > 0)
     images, spent, in_network, started = 0, 0.0, 0.0, time.perf_counter()
     earlier = sum(parts.rows(part) for part in finished)
     with tqdm(total=parts.images, initial=earlier, unit="image", smoothing=0) as progress:

@@ -12,9 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tensormask_server.gateway import api_page, first_server, model_list, page, passing, segment, status, x_anylabeling
+from tensormask_server.gateway import (
+    api_page,
+    first_server,
+    model_list,
+    page,
+    passing,
+    segment,
+    status,
+    x_anylabeling,
+)
 from tensormask_server.gateway.errors import GatewayError, error_response
 from tensormask_server.gateway.gateway import Gateway
+from tensormask_server.gateway.label_studio import backend as label_studio
 from tensormask_server.gateway.models import Models
 from tensormask_server.gateway.records import Records
 from tensormask_server.gateway.request_log_lines import appender
@@ -31,6 +41,7 @@ GROUPS: tuple[Callable[[Gateway], list[Route]], ...] = (
     model_list.routes,
     segment.routes,
     first_server.routes,
+    label_studio.routes,
     x_anylabeling.routes,
     passing.routes,
 )

@@ -18,8 +18,10 @@ from tensormask_server.arguments import origin, parsed_arguments, port, whole_nu
 from tensormask_server.gateway.application import application
 from tensormask_server.gateway.protocol import BoundedProtocol, Bounds
 from tensormask_server.gateway.settings import Settings
+from tensormask_server.label_studio_arguments import add_label_studio_arguments, label_studio_token
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.request_log import check_log_file
+from tensormask_server.tokens import TokenError
 from tensormask_server.torchserve.guard_limits import connection_limit, raise_file_limit
 
 DEFAULTS = Settings()
@@ -42,10 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parsed_arguments(parser, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
+        token = label_studio_token(parsed)
+    except TokenError as error:
+        parser.error(str(error))
+    try:
         if parsed.request_log not in ("", "-"):
             check_log_file(Path(parsed.request_log))
         with _listening(parsed.host, parsed.port) as listening:
-            return _serve(listening, parsed)
+            return _serve(listening, parsed, token)
     except OSError as error:
         say(f"tensormask-gateway: {one_line(error.strerror or error)}", sys.stderr)
         return 1
@@ -57,7 +63,7 @@ class _Stopped(BaseException):
     """A signal has asked this process to stop."""
 
 
-def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
+def _serve(listening: socket.socket, parsed: argparse.Namespace, token: str) -> int:
     settings = Settings(
         upstream=parsed.upstream.rstrip("/"),
         management_port=parsed.management_port,
@@ -68,6 +74,8 @@ def _serve(listening: socket.socket, parsed: argparse.Namespace) -> int:
         idle_seconds=parsed.idle_timeout,
         response_seconds=parsed.response_timeout,
         request_log=parsed.request_log,
+        label_studio=parsed.label_studio or "",
+        label_studio_token=token,
     )
     bounds = Bounds(settings.idle_seconds, connection_limit(raise_file_limit()))
     url = f"http://{parsed.host}:{parsed.port}"
@@ -197,6 +205,7 @@ def gateway_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help='append a line of JSON for each request; - for stdout, "" for none (default: %(default)s)',
     )
+    add_label_studio_arguments(parser)
     return parser
 
 

@@ -6,22 +6,23 @@ from typing import Any
 from tensormask_server.gateway.errors import bad_request
 from tensormask_server.printable import one_line, quoted
 
-MOST_VALUES = 100_000  # each takes some 60 bytes of memory, and may have two bytes of the body
+MOST_VALUES = 100_000  # of most routes; each takes some 60 bytes of memory, and may have two bytes of the body
 SEPARATORS = (b",", b"[", b"{")  # each value but the first follows one of them, or the colon of a key
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes, most_values: int = MOST_VALUES) -> dict[str, Any]:
     """Reads a JSON object.
 
     Args:
         content: a request's body.
+        most_values: that it may have.
 
     Raises:
-        GatewayError: it is no JSON object, or one of more than MOST_VALUES values: 400.
+        GatewayError: it is no JSON object, or one of more values: 400.
     """
     values = sum(map(content.count, SEPARATORS))
-    if values > MOST_VALUES:
-        raise bad_request(f"the JSON has about {values} values", f"at most {MOST_VALUES}")
+    if values > most_values:
+        raise bad_request(f"the JSON has about {values} values", f"at most {most_values}")
     try:
         parsed = json.loads(content)
     except RecursionError:

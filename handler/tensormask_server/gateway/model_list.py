@@ -12,6 +12,7 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Scope
 
 from tensormask_server.formats import MODEL_DESCRIPTION
 from tensormask_server.gateway.explanations import explained
@@ -36,33 +37,44 @@ def routes(gateway: Gateway) -> list[Route]:
 
 
 async def descriptions(gateway: Gateway, request: Request) -> list[dict[str, Any]]:
-    """Describes each model. A worker of the model does it, when the requests before are answered.
+    """Describes each model.
 
     Args:
         gateway: before the models' server.
         request: the client's, with its token.
 
     Returns:
-        What the schema Model of the OpenAPI document says, for each model.
+        What `description` returns, for each model.
+
+    Raises:
+        GatewayError: as for `description`.
+    """
+    names = await gateway.models.names()
+    return await asyncio.gather(*(description(gateway, request.scope, name) for name in names))
+
+
+async def description(gateway: Gateway, scope: Scope, name: str) -> dict[str, Any]:
+    """Describes a model. A worker of the model does it, when the requests before are answered.
+
+    Args:
+        gateway: before the model's server.
+        scope: ASGI's, of the client's request; its token goes to the server.
+        name: of the model.
+
+    Returns:
+        What the schema Model of the OpenAPI document says.
 
     Raises:
         GatewayError: the token is wrong, or the server doesn't respond or has no room.
     """
-    sent = with_token_header(request.headers.raw)
+    sent = with_token_header(scope["headers"])
     kept = [*(each for each in sent if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
-    headers = request_headers(kept, request.state.request_id)
-
-    async def description(name: str) -> httpx.Response:
-        asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
-        return await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
-
-    names = await gateway.models.names()
-    answers = await asyncio.gather(*map(description, names))
-    explain = explained(gateway)
-    for answer in answers:
-        if answer.is_error and (error := explain(answer.status_code, answer.headers, answer.content)):
-            raise error
-    return [_entry(*each) for each in zip(names, answers, strict=True)]
+    headers = request_headers(kept, scope["state"]["request_id"])
+    asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
+    answer = await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
+    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
+        raise error
+    return _entry(name, answer)
 
 
 def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The settings of a gateway."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -17,3 +17,5 @@ class Settings:
     idle_seconds: float = 60  # without a byte of a request's body; --idle-timeout of tensormask-server
     response_seconds: float = 7200  # without a byte of a response; longer than the server's queue can take
     request_log: str = ""  # a file's path, or "-" for stdout; "": no log
+    label_studio: str = ""  # URL of the Label Studio from which images are fetched, without a slash; "": none are
+    label_studio_token: str = field(default="", repr=False)  # of that Label Studio; "": it gets none

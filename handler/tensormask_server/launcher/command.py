@@ -15,12 +15,14 @@ from tensormask_server.archive.errors import ArchiveError
 from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.extras import missing_extra
+from tensormask_server.label_studio_arguments import add_label_studio_arguments, label_studio_token
 from tensormask_server.launcher.archives import made_archives
 from tensormask_server.launcher.gateway_process import GatewayOptions, gateway_arguments, running_gateway
 from tensormask_server.launcher.memory import planned_memory
 from tensormask_server.models.arguments import EXPECTED, is_complete, list_of_models
 from tensormask_server.models.errors import ModelError
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
+from tensormask_server.tokens import TokenError
 from tensormask_server.torchserve.addresses import GATEWAY, AddressError, check_port
 from tensormask_server.torchserve.certificate import with_certificate
 from tensormask_server.torchserve.guard import guarded
@@ -67,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_gateway(parser, parsed)
     elif parsed.cors_origin:
         parser.error("--cors-origin is an option of the gateway; give --gateway PORT as well")
+    elif parsed.label_studio or parsed.label_studio_token_file:
+        parser.error("--label-studio is an option of the gateway; give --gateway PORT as well")
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, _stop)
@@ -96,6 +100,10 @@ def _check_gateway(parser: argparse.ArgumentParser, parsed: argparse.Namespace) 
         parser.error("--gateway and --certificate don't go together: the gateway speaks http; let a proxy do TLS")
     if parsed.gateway in (parsed.port, parsed.management_port, parsed.metrics_port):
         parser.error(f"--gateway is {parsed.gateway}, which is another port of the server; expected one of its own")
+    try:
+        label_studio_token(parsed)
+    except TokenError as error:
+        parser.error(str(error))
 
 
 def _serve(archives: Sequence[Path], parsed: argparse.Namespace) -> None:
@@ -160,6 +168,8 @@ def _gateway_options(parsed: argparse.Namespace) -> GatewayOptions:
         idle_timeout=parsed.idle_timeout,
         stop_timeout=parsed.stop_timeout,
         request_log=parsed.request_log,
+        label_studio=parsed.label_studio,
+        label_studio_token_file=parsed.label_studio_token_file,
     )
 
 
@@ -270,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="of the gateway: pages of this origin may read responses; may be given several times",
     )
+    add_label_studio_arguments(parser, "of the gateway: ")
     add(
         "--ts-config",
         type=Path,

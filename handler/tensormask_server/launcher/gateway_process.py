@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tensormask_server import tied
 from tensormask_server.torchserve.addresses import port_of
@@ -27,6 +28,8 @@ class GatewayOptions:
     idle_timeout: int  # seconds
     stop_timeout: int  # seconds
     request_log: str
+    label_studio: str | None = None
+    label_studio_token_file: Path | None = None
 
 
 def gateway_arguments(options: GatewayOptions, server: TorchServe, limits: GuardLimits) -> list[str]:
@@ -50,6 +53,10 @@ def gateway_arguments(options: GatewayOptions, server: TorchServe, limits: Guard
     words = ["--host", options.host, "--upstream", server.local_url, "--request-log", options.request_log]
     words += [word for name, value in numbers.items() for word in (name, str(value))]
     words += [word for origin in options.origins for word in ("--cors-origin", origin)]
+    if options.label_studio:
+        words += ["--label-studio", options.label_studio]
+    if options.label_studio_token_file is not None:
+        words += ["--label-studio-token-file", str(options.label_studio_token_file)]
     return [*words, "--key-file", str(server.key_file)] if server.has_tokens else words
 
 

@@ -4,7 +4,9 @@ torch has these operations for its compiler. Their names and arguments aren't pr
 """
 
 import platform
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,10 @@ from tensormask_server.network.norms import NormedConv2d
 
 MACHINES = ("x86_64", "AMD64")  # on others nobody has measured them
 DTYPES = (torch.float32, torch.bfloat16)
-PACKED_FOR = 32  # rows and columns of the map that weights are packed for; other sizes mostly have the same layout
+# rows and columns of maps that weights are packed for. oneDNN chooses the layout by the size of the map. If the packed
+# weights have another one, it converts them in every call, which can take ten times as long as the convolution.
+PACKED_FOR = ((32, 32), (30, 40), (50, 68), (4, 5))
+MOST_SIZES = 4096  # of maps and layers whose layouts are remembered
 
 
 def pack_convolutions(network: nn.Module) -> None:
@@ -90,12 +95,15 @@ class PackedConv2d(nn.Module):
         self._run, self._add_to = operations._convolution_pointwise.default, operations._convolution_pointwise_.binary
         self.bias = convolution.bias
         padding, stride, dilation = (
-            list(map(int, pair)) for pair in (convolution.padding, convolution.stride, convolution.dilation)
+            tuple(map(int, pair)) for pair in (convolution.padding, convolution.stride, convolution.dilation)
         )
         self.shape = padding, stride, dilation, convolution.groups
-        weight = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
-        size = [1, convolution.in_channels, PACKED_FOR, PACKED_FOR]
-        self.packed = operations._reorder_convolution_weight(weight, *self.shape, size)
+        weight = convolution.weight.detach()
+        self.weight_shape = tuple(weight.shape)
+        self.packed: dict[int, Tensor] = {}  # by their bytes: layouts differ in their padding
+        for size in PACKED_FOR:
+            packed = _packed(weight, self.shape, (1, convolution.in_channels, *size))
+            self.packed.setdefault(operations._nbytes(packed), packed)
 
     def forward(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
         """From (N, C, H, W) to (N, K, H', W'), with channels last in memory.
@@ -104,17 +112,52 @@ class PackedConv2d(nn.Module):
             added: of the result's shape. The sum is written there if it has channels last in memory. None: nothing.
             relu: whether negative numbers become 0.
         """
-        activation = "relu" if relu else "none"
+        weight = self._weight_for(x)
         if added is None:
-            y: Tensor = self._run(_channels_last(x), self.packed, self.bias, *self.shape, activation, [], "")
+            y: Tensor = self._run(_channels_last(x), weight, self.bias, *self.shape, "relu" if relu else "none", [], "")
             return y
         sums = added.contiguous(memory_format=torch.channels_last)
-        self._add_to(sums, _channels_last(x), self.packed, self.bias, *self.shape, "add", 1.0, activation, [], "")
+        self._add_to(
+            sums, _channels_last(x), weight, self.bias, *self.shape, "add", 1.0, "relu" if relu else None, [], ""
+        )
         return sums
 
     def activated(self, x: Tensor, added: Tensor | None) -> Tensor:
         """As `convolutions.activated`."""
         return self.forward(x, added, relu=True)
+
+    def _weight_for(self, x: Tensor) -> Tensor:
+        """The packed weights with the layout for a map's size. If there are none, others: the result is the same."""
+        first = next(iter(self.packed.values()))
+        if len(self.packed) == 1:
+            return first
+        layer = Layer(self.weight_shape, x.dtype, self.shape, torch.get_num_threads())
+        return self.packed.get(_packed_bytes(layer, tuple(x.shape)), first)
+
+
+Shape = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]  # padding, stride, dilation, groups
+
+
+def _packed(weight: Tensor, shape: Shape, size: Sequence[int]) -> Tensor:
+    """A convolution's weights as oneDNN has them for maps of a size, (N, C, H, W)."""
+    packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(_channels_last(weight), *shape, size)
+    return packed
+
+
+class Layer(NamedTuple):
+    """All that oneDNN's choice of a layout depends on, but for the map's size."""
+
+    weight_shape: tuple[int, ...]
+    dtype: torch.dtype
+    shape: Shape
+    threads: int  # of torch
+
+
+@lru_cache(MOST_SIZES)
+def _packed_bytes(layer: Layer, size: tuple[int, ...]) -> int:
+    """The bytes of a layer's `_packed` weights."""
+    zeros = torch.zeros(layer.weight_shape, dtype=layer.dtype)
+    return int(torch.ops.mkldnn._nbytes(_packed(zeros, layer.shape, size)))
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 from tensormask_server.formats import JSON
 from tensormask_server.openapi.answers import errors, json_answer, results
 from tensormask_server.openapi.bodies import image_body, json_body
+from tensormask_server.openapi.label_studio_paths import label_studio_paths
 from tensormask_server.openapi.option_schemas import query_parameters
 from tensormask_server.openapi.references import reference
 from tensormask_server.openapi.x_anylabeling_paths import x_anylabeling_paths, x_anylabeling_schemas
@@ -69,6 +70,7 @@ def gateway_paths() -> dict[str, Any]:
         "/healthz": _json_path("health", "Whether the gateway runs", STATUS),
         "/readyz": _json_path("readiness", "Whether each model has a worker that is ready", STATUS),
     }
+    paths |= label_studio_paths()
     return {path: {"servers": SERVERS, **item} for path, item in paths.items()}
 
 

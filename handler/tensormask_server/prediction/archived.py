@@ -30,6 +30,16 @@ class Archived:
     class_names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ArchiveFiles:
+    """An archive's files, unpacked."""
+
+    config: Path
+    weights: Path
+    classes: Path
+    options: HandlerOptions
+
+
 def load_archived(archive: Path, folder: Path, device: torch.device) -> Archived:
     """Unpacks an archive and loads its engine.
 
@@ -39,8 +49,25 @@ def load_archived(archive: Path, folder: Path, device: torch.device) -> Archived
         device: where the network runs. The engine openvino always runs on the CPU.
 
     Raises:
-        ArchivedError: it isn't an archive, was changed since it was made, or has options that can't be used.
+        ArchivedError: as `unpack_archive`.
         ValueError: as `load_engine`.
+    """
+    files = unpack_archive(archive, folder)
+    options = files.options
+    device = torch.device("cpu") if options.engine == "openvino" else device
+    engine = load_engine(options.engine, files.config, files.weights, device, options.precision)
+    return Archived(engine, options, class_names(engine.config.head.num_classes, files.classes))
+
+
+def unpack_archive(archive: Path, folder: Path) -> ArchiveFiles:
+    """Checks an archive and unpacks it.
+
+    Args:
+        archive: of archive.sh.
+        folder: is empty.
+
+    Raises:
+        ArchivedError: it isn't an archive, was changed since it was made, or has options that can't be used.
     """
     shown = printable(archive)
     try:
@@ -62,7 +89,4 @@ def load_archived(archive: Path, folder: Path, device: torch.device) -> Archived
         raise ArchivedError(
             f"the archive {shown} has no settings that can be read; archive.sh makes it again"
         ) from error
-    device = torch.device("cpu") if options.engine == "openvino" else device
-    engine = load_engine(options.engine, folder / "config.yaml", folder / weights, device, options.precision)
-    names = class_names(engine.config.head.num_classes, folder / "classes.txt")
-    return Archived(engine, options, tuple(names))
+    return ArchiveFiles(folder / "config.yaml", folder / weights, folder / "classes.txt", options)

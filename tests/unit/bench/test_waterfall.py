@@ -1,13 +1,17 @@
 """The chart has every row of a table, in its order, with the accuracy and the limits."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tensormask_server.options import ENGINE_PRECISIONS
 
 from bench import waterfall
-from bench.waterfall import TABLE, draw
+from bench.results import RESULTS
+from bench.waterfall import draw
 
+PRECISIONS = ENGINE_PRECISIONS["openvino"]
 ROWS = """what,"median, ms","p90, ms",faster,detections paired,mask IoU
 first server,2000,2100,1×,,
 "float32, the default",500,520,4.0×,19 of 19,1.0000
@@ -27,9 +31,15 @@ def test_every_row_changes_the_chart(tmp_path: Path) -> None:
     assert len(set(charts)) == 4
 
 
-def test_the_committed_table_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chart = tmp_path / "chart.png"
-    monkeypatch.setattr("sys.argv", ["waterfall", "--table", str(TABLE), "--chart", str(chart)])
+@pytest.mark.parametrize("table", sorted(RESULTS.glob("*/whole_request*.csv")), ids=lambda table: table.parent.name)
+def test_a_committed_table_is_drawn(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = shutil.copy(table, tmp_path)
+    monkeypatch.setattr("sys.argv", ["waterfall", str(copied)])
     waterfall.main()
-    with Image.open(chart) as image:
+    with Image.open(tmp_path / f"{table.stem}.png") as image:
         assert image.width > image.height > 200
+
+
+def test_each_precision_has_its_colour() -> None:
+    colours = {waterfall._colour(f"--engine openvino, {precision}") for precision in PRECISIONS}
+    assert len(colours) == len(PRECISIONS) == 3

@@ -9,7 +9,7 @@ from tensormask_server import Predictor
 from tensormask_server.network import onednn
 from tensormask_server.network.convolutions import OnlyWeights, activated
 from tensormask_server.network.norms import NormedConv2d
-from tensormask_server.network.onednn import DTYPES, PackedConv2d, pack_convolutions, product, supports
+from tensormask_server.network.onednn import DTYPES, PACKED_FOR, PackedConv2d, pack_convolutions, product, supports
 from tensormask_server.network.winograd import WinogradConv2d
 from torch import Tensor, nn
 
@@ -57,6 +57,26 @@ def test_every_kind_and_size(layer: nn.Conv2d, size: tuple[int, int], dtype: tor
         _assert_close(activated(packed, given), expected.relu(), dtype)
         for sums in (added.clone(), added.contiguous(memory_format=torch.channels_last).clone()):
             _assert_close(activated(packed, given, sums), (expected + added).relu(), dtype)
+        _assert_close(packed(given, added.clone()), expected + added, dtype)
+
+
+@pytest.mark.usefixtures("supported")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", PACKED_FOR)
+@torch.no_grad()
+def test_weights_are_not_converted_in_a_call(
+    size: tuple[int, int], dtype: torch.dtype, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """oneDNN says what it runs."""
+    packed = PackedConv2d(nn.Conv2d(512, 2048, 1).requires_grad_(False).to(dtype))
+    x = torch.zeros(1, 512, *size, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    added = packed(x)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        packed(x)
+        activated(packed, x, added)
+    ran = [line for line in capfd.readouterr().out.splitlines() if ",exec," in line]
+    assert sum(",convolution," in line for line in ran) == 2
+    assert not any(",reorder," in line for line in ran)
 
 
 @pytest.mark.parametrize("added", [False, True])
