@@ -60,7 +60,7 @@ chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos
 
 soak: $(VENV)/.dev
-	$(BIN)/python -m tests.chaos.soak
+	$(BIN)/python -m tests.chaos.soak $(OPTIONS)
 
 # Four hosts as network namespaces behind HAProxy, as root, in a namespace of its own: nothing of it is left.
 hosts: $(VENV)/.dev
