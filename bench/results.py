@@ -51,6 +51,15 @@ def save(table: Table, folder: Path) -> None:
     begin = f"# Measured on {cpu()}\n\nBy `make bench` and the commands of `bench`. Look at the ratios within a table."
     earlier = page.read_text(encoding="utf-8") if page.exists() else begin
     page.write_text(with_section(earlier, table.title, section), encoding="utf-8")
+    _list(folder)
+
+
+def _list(folder: Path) -> None:
+    """Adds a new folder to the page of all CPUs."""
+    index = folder.parent / PAGE
+    listed = index.read_text(encoding="utf-8") if index.exists() else "# Measured\n\n"
+    if f"({folder.name}/{PAGE})" not in listed:
+        index.write_text(f"{listed}- [{cpu()}]({folder.name}/{PAGE})\n", encoding="utf-8")
 
 
 def with_section(page: str, title: str, text: str) -> str:

@@ -11,7 +11,8 @@ which the extra `gateway` brings.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -20,6 +21,7 @@ import httpx
 from tensormask_server.image_files import is_image_name
 
 COLOURS = ("#1d6fdc", "#8338ec", "#e63995", "#00a6a6", "#d62828", "#2a9d5c")
+VALID_SECONDS = 60.0  # of an access token; Label Studio's are valid for five minutes
 PATIENCE = 600.0  # seconds; Label Studio answers when all predictions are there
 
 
@@ -32,36 +34,54 @@ def main() -> None:
     parser.add_argument("--tool", default="BrushLabels", help="or PolygonLabels, or RectangleLabels")
     parser.add_argument("--title", default="TensorMask", help="of the project (default: %(default)s)")
     parsed = parser.parse_args()
-    images = sorted(path for path in parsed.images.iterdir() if is_image_name(path.name))
+    url = parsed.label_studio.rstrip("/")
+    key = os.environ.get("LABEL_STUDIO_API_KEY", "").strip()
+    if not key:
+        sys.exit("the environment variable LABEL_STUDIO_API_KEY is missing; expected a personal access token")
     try:
-        with session(parsed.label_studio, os.environ["LABEL_STUDIO_API_KEY"]) as http:
+        images = sorted(path for path in parsed.images.iterdir() if is_image_name(path.name))
+        with session(url, key) as http:
             config = labelling_config(parsed.tool, parsed.labels.split(","))
             project = make_project(http, parsed.title, config, images)
             connect(http, project, parsed.gateway)
             fetch_predictions(http, project)
             found = [len(each["predictions"]) for each in tasks(http, project)]
-    except KeyError:
-        sys.exit("the environment variable LABEL_STUDIO_API_KEY is missing; expected a personal access token")
     except httpx.HTTPStatusError as error:
         sys.exit(f"Label Studio refuses {error.request.url.path}: {error.response.text[:1000]}")
-    print(f"{sum(found)} predictions for {len(found)} images: {parsed.label_studio}/projects/{project}/data")
+    except httpx.TransportError as error:
+        sys.exit(f"Label Studio at {url} doesn't answer ({type(error).__name__}); expected the URL of a running one")
+    except OSError as error:
+        sys.exit(f"can't read the images: {error}; expected a folder")
+    print(f"{sum(found)} predictions for {len(found)} images: {url}/projects/{project}/data")
 
 
 def session(url: str, key: str) -> httpx.Client:
-    """A client of Label Studio's API, for some minutes.
+    """A client of Label Studio's API.
 
     Args:
         url: of Label Studio.
         key: a personal access token.
     """
-    response = httpx.post(f"{url}/api/token/refresh", json={"refresh": key})
-    response.raise_for_status()
-    return httpx.Client(
-        base_url=url,
-        headers={"Authorization": f"Bearer {response.json()['access']}"},
-        timeout=PATIENCE,
-        event_hooks={"response": [_check]},
-    )
+    return httpx.Client(base_url=url, auth=_Access(url, key), timeout=PATIENCE, event_hooks={"response": [_check]})
+
+
+class _Access(httpx.Auth):
+    """Gets access tokens for a personal access token."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str, key: str):
+        self._url = f"{url}/api/token/refresh"
+        self._key = key
+        self._access = ""
+        self._got_at = float("-inf")
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if time.monotonic() > self._got_at + VALID_SECONDS:
+            response = yield httpx.Request("POST", self._url, json={"refresh": self._key})
+            self._access, self._got_at = response.json()["access"], time.monotonic()
+        request.headers["Authorization"] = f"Bearer {self._access}"
+        yield request
 
 
 def labelling_config(tool: str, labels: Sequence[str]) -> str:

@@ -5,7 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from tensormask_server.tokens import TokenError, checked_token, read_token
+from tensormask_server.printable import one_line, printable
+from tensormask_server.regular_files import read_regular
+from tensormask_server.tokens import LARGEST_FILE, TokenError, checked_token
 
 VARIABLE = "LABEL_STUDIO_API_KEY"  # as Label Studio's own backends have it
 URL = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
@@ -59,7 +61,13 @@ def label_studio_token(parsed: argparse.Namespace) -> str:
         if parsed.label_studio_token_file is not None:
             raise TokenError("--label-studio-token-file needs --label-studio URL, the server that gets the token")
         return ""
-    if parsed.label_studio_token_file is not None:
-        return read_token(parsed.label_studio_token_file)
+    if (path := parsed.label_studio_token_file) is not None:
+        try:
+            return checked_token(read_regular(path, LARGEST_FILE).decode("ascii"))
+        except (OSError, ValueError) as error:  # a TokenError among them
+            found = one_line(error.strerror if isinstance(error, OSError) else error)
+            raise TokenError(
+                f"can't read the token file {printable(path)}: {found}; expected only a token of Label Studio in it"
+            ) from error
     text = os.environ.get(VARIABLE, "")
     return checked_token(text) if text.strip() else ""

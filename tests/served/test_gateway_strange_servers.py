@@ -122,6 +122,8 @@ def test_a_status_that_only_a_proxy_has_becomes_a_502(strange: StrangeServer, ht
     [
         ("200 OK", b"<p>hi</p>", 502),
         ("200 OK", b"[1]", 502),
+        ("200 OK", b"{}", 502),
+        ("200 OK", b'{"shapes": 1}', 502),
         ("200 OK", b"[" * 100_000, 502),
         ("299 Odd", b"{}", 502),
         ("400 Bad Request", b'{"error": "no image", "expected": "one"}', 400),

@@ -11,7 +11,7 @@ from tensormask_server import __version__
 
 from tests.pages import OTHERS, PAGES, REASONS, ROOT, anchors, blocks, links, prose
 
-LANGUAGES = {"sh", "python", "js", "yaml", "json", "text"}
+LANGUAGES = {"sh", "python", "js", "yaml", "json", "text", "xml"}
 COMMAND = re.compile(
     r"^ {4,}(\.venv/|\./|make |curl |docker |kubectl |git |python3? |apt-get |cp |bench/)", re.MULTILINE
 )

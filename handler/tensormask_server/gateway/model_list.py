@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from tensormask_server.formats import MODEL_DESCRIPTION
+from tensormask_server.gateway.errors import GatewayError
 from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import request_headers, with_token_header
@@ -80,6 +81,13 @@ async def description(gateway: Gateway, scope: Scope, name: str) -> dict[str, An
 def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:
     """The model's description. That of an archive that an older version made has only the name."""
     if answer.status_code == HTTPStatus.OK and answer.headers.get("content-type") == MODEL_DESCRIPTION:
-        description: dict[str, Any] = json.loads(answer.content)
+        try:
+            description = json.loads(answer.content)
+        except (ValueError, RecursionError):
+            description = None
+        if not isinstance(description, dict):
+            raise GatewayError(
+                HTTPStatus.BAD_GATEWAY, "the server sent something else than a description", "a server of this project"
+            )
         return description
     return {"name": name}

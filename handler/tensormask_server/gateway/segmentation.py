@@ -20,6 +20,8 @@ from tensormask_server.gateway.upstream import UpstreamRequest, unless_gone
 KEPT = (b"authorization",)
 LARGEST_RESULT = 1 << 26  # bytes of JSON; 100 masks of 24 megapixels have a tenth of it
 FILE = b"application/octet-stream"
+RESULTS = ("instances", "shapes")  # where the formats coco and polygons have what was found
+SCORE = "score "  # stands before the score in the description of a polygon
 
 
 async def segmentation(
@@ -72,13 +74,24 @@ def _content(answer: httpx.Response) -> dict[str, Any]:
         content = json.loads(answer.content)
     except (ValueError, RecursionError):
         content = None
-    is_ours = isinstance(content, dict) and (answer.is_error or answer.status_code == HTTPStatus.OK)
-    texts = ("error", "expected") if answer.is_error else ()
-    if is_ours and all(isinstance(content.get(name), str) for name in texts):
-        return dict(content)
+    if isinstance(content, dict):
+        if answer.is_error:
+            is_ours = all(isinstance(content.get(name), str) for name in ("error", "expected"))
+        else:
+            is_ours = answer.status_code == HTTPStatus.OK and any(
+                isinstance(content.get(name), list) for name in RESULTS
+            )
+        if is_ours:
+            return content
     raise GatewayError(
         HTTPStatus.BAD_GATEWAY, "the server sent something else than a result", "a server of this project behind"
     )
+
+
+def polygon_score(shape: Mapping[str, Any]) -> float:
+    """The score of a shape of the format polygons, 0…1, in three decimals."""
+    description: str = shape["description"]
+    return float(description.removeprefix(SCORE))
 
 
 async def _one_piece(content: bytes) -> AsyncIterator[bytes]:

@@ -22,7 +22,8 @@ from tensormask_server.gateway.errors import GatewayError, bad_request
 from tensormask_server.gateway.gateway import Gateway
 from tensormask_server.gateway.headers import with_token_header
 from tensormask_server.gateway.json_bodies import json_object
-from tensormask_server.gateway.segmentation import segmentation
+from tensormask_server.gateway.segmentation import polygon_score, segmentation
+from tensormask_server.gateway.server_check import check_server
 from tensormask_server.gateway.x_anylabeling_models import POLYGONS, POLYGONS_WITH_HOLES, RECTANGLES, TASKS
 from tensormask_server.option_values import MOST_TOLERANCE
 from tensormask_server.printable import quoted
@@ -47,6 +48,7 @@ def routes(gateway: Gateway) -> list[Route]:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         asked = {**scope, "headers": with_token_header(scope["headers"])}
         try:
+            await check_server(gateway, asked)
             body = Body(scope, receive, gateway.settings)
             async with gateway.whole_bodies.read(body) as content:
                 model, task, request = server_request(json_object(content))
@@ -127,7 +129,7 @@ def polygons(labelme: Mapping[str, Any]) -> list[Shape]:
             each["label"],
             "polygon",
             _without_early_end(each["points"]),
-            float(each["description"].removeprefix("score ")),
+            polygon_score(each),
             each["group_id"],
         )
         for each in labelme["shapes"]

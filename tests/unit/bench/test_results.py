@@ -54,6 +54,9 @@ def test_another_cpus_tables_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         folders.append(folder_of_this_cpu(tmp_path).name)
     assert folders == ["intel-xeon-amx-bf16", "amd-epyc-avx512-bf16"]
     assert all(len(rows_in(tmp_path / folder)) == 2 for folder in folders)
+    index = (tmp_path / "README.md").read_text()
+    assert index.startswith("# Measured\n\n- [Intel")
+    assert [index.count(f"({folder}/README.md)") for folder in folders] == [1, 1]
 
 
 def test_text_before_the_first_section_stays() -> None:

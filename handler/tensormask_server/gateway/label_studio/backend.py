@@ -8,7 +8,7 @@ import base64
 import logging
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -21,23 +21,20 @@ from tensormask_server.gateway import reasons
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.endpoint import Endpoint
 from tensormask_server.gateway.errors import GatewayError, bad_request
-from tensormask_server.gateway.explanations import explained
 from tensormask_server.gateway.gateway import Gateway
-from tensormask_server.gateway.headers import request_headers
 from tensormask_server.gateway.json_bodies import json_object
 from tensormask_server.gateway.label_studio.config import read_config
 from tensormask_server.gateway.label_studio.images import LabelStudioImages
-from tensormask_server.gateway.label_studio.labels import labellings, unmatched
+from tensormask_server.gateway.label_studio.labels import Labelling, labellings, unmatched
 from tensormask_server.gateway.label_studio.networks import Networks
-from tensormask_server.gateway.label_studio.predictions import Job
-from tensormask_server.gateway.upstream import UpstreamRequest
+from tensormask_server.gateway.label_studio.predictions import Job, Task, tasks_of
+from tensormask_server.gateway.server_check import check_server
 from tensormask_server.printable import one_line, quoted
 
 PREFIXES = ("", "/label-studio/{model}")  # of several models, the backend's URL names one
 BRUSHED = re.compile(rb'"rle" ?: ?\[[0-9, ]*\]')  # the masks that tasks have already; they can be most of a request
 MOST_VALUES = 2_000_000  # of a request's JSON: tasks come with their annotations, such as the points of polygons
 MOST_NOTES = 100  # that aren't repeated in the log
-LARGEST_PING = 1 << 16  # bytes
 BASIC = b"basic "
 EXPECTED_TOKEN = "Basic authentication of the backend in Label Studio, with any user and the server's token as password"
 
@@ -56,48 +53,42 @@ def routes(gateway: Gateway) -> list[Route]:
             logger.warning("%s", text)
 
     async def health(scope: Scope, _: Body) -> Response:
-        await _check_server(gateway, scope)
+        await _check_token(gateway, scope)
         return JSONResponse({"status": "UP", "model_class": "TensorMask"})
 
     async def versions(scope: Scope, _: Body) -> Response:
-        await _check_server(gateway, scope)
+        await _check_token(gateway, scope)
         network = await networks.network(scope, _model(scope), must_be_fresh=False)
         return JSONResponse({"versions": [network.version]})
 
     async def setup(scope: Scope, body: Body) -> Response:
         """Neither the host nor the token in the request is used: whoever sends one could choose what is fetched."""
+        await _check_token(gateway, scope)
         async with gateway.whole_bodies.read(body) as content:
             config = (await asyncio.to_thread(_read, content)).get("schema")
-        await _check_server(gateway, scope)
         network = await networks.network(scope, _model(scope), must_be_fresh=False)
-        controls = await asyncio.to_thread(read_config, config)
-        labellings(controls, network.classes)  # an error if there is none
-        if rest := unmatched(controls, network.classes):
+        if rest := await asyncio.to_thread(_unmatched, config, network.classes):
             note(f"Label Studio's project has labels that the model {network.model} never finds: {rest}")
         if not gateway.settings.label_studio:
             note("the gateway fetches no images of Label Studio's tasks; expected the option --label-studio URL")
         return JSONResponse({"model_version": network.version})
 
     async def predict(scope: Scope, body: Body) -> Response:
+        await _check_token(gateway, scope)
         async with gateway.whole_bodies.read(body) as content:
             started = asyncio.get_running_loop().time()
-            request = await asyncio.to_thread(_read, content)
-            tasks = request.get("tasks")
-            if not isinstance(tasks, list):
-                raise bad_request(f"tasks is {quoted(tasks)}", '{"tasks": […], "label_config": "<View>…"}')
-            await _check_server(gateway, scope)
             network = await networks.network(scope, _model(scope), must_be_fresh=True)
-            controls = await asyncio.to_thread(read_config, request.get("label_config"))
-            found = labellings(controls, network.classes)
+            found, tasks, count = await asyncio.to_thread(_predicted, content, network.classes)
             job = Job(gateway, images, scope, body, network, found, started)
             try:
-                results = await job.predictions(tasks)
+                results = await job.predictions(tasks, count)
             except GatewayError:
                 networks.forget(network.model)
                 raise
         return Response(b'{"results":' + results + b"}", media_type=JSON)
 
-    async def webhook(_: Scope, body: Body) -> Response:
+    async def webhook(scope: Scope, body: Body) -> Response:
+        await _check_token(gateway, scope)
         async with gateway.whole_bodies.read(body) as content:
             action = (await asyncio.to_thread(_read, content)).get("action")
         if action == "START_TRAINING":
@@ -137,19 +128,18 @@ def _model(scope: Scope) -> str | None:
     return name
 
 
-async def _check_server(gateway: Gateway, scope: Scope) -> None:
+async def _check_token(gateway: Gateway, scope: Scope) -> None:
     """
     Raises:
         GatewayError: the server doesn't respond, or wants another token. What is known of a model is kept, so a request
             for it may reach the server with no other check of its token.
     """
-    kept = [each for each in scope["headers"] if each[0] == b"authorization"]
-    request = UpstreamRequest("GET", b"/ping", request_headers(kept, scope["state"]["request_id"]), None)
-    answer = await gateway.upstream.fetch(request, LARGEST_PING)
-    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
-        if error.status == HTTPStatus.UNAUTHORIZED:
-            raise GatewayError(error.status, error.error, EXPECTED_TOKEN, {"WWW-Authenticate": "Basic"})
-        raise error
+    try:
+        await check_server(gateway, scope)
+    except GatewayError as error:
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            raise
+        raise GatewayError(error.status, error.error, EXPECTED_TOKEN, {"WWW-Authenticate": "Basic"}) from error
 
 
 def _with_bearer(scope: Scope) -> Scope:
@@ -177,6 +167,34 @@ def _read(content: bytes) -> dict[str, Any]:
         GatewayError: as for `json_object`.
     """
     return json_object(BRUSHED.sub(b'"rle":[]', content), MOST_VALUES)
+
+
+def _unmatched(config: object, classes: Sequence[str]) -> str:
+    """The labels of a configuration that are no class, as `unmatched` says them.
+
+    Raises:
+        GatewayError: the configuration can't be read, or no label is a class.
+    """
+    controls = read_config(config)
+    labellings(controls, classes)
+    return unmatched(controls, classes)
+
+
+def _predicted(content: bytes, classes: Sequence[str]) -> tuple[list[Labelling], list[Task], int]:
+    """Reads a request for predictions, and keeps little of it.
+
+    Returns:
+        What each control gets, the tasks that are predicted, and the number of all tasks.
+
+    Raises:
+        GatewayError: the request can't be read, or no label is a class.
+    """
+    request = _read(content)
+    tasks = request.get("tasks")
+    if not isinstance(tasks, list):
+        raise bad_request(f"tasks is {quoted(tasks)}", '{"tasks": […], "label_config": "<View>…"}')
+    found = labellings(read_config(request.get("label_config")), classes)
+    return found, tasks_of(tasks, found), len(tasks)
 
 
 def _no_training() -> GatewayError:

@@ -13,6 +13,7 @@ from tensormask_server.printable import quoted
 
 TOOLS = ("brushlabels", "polygonlabels", "rectanglelabels")  # the best first
 LARGEST = 1 << 20  # characters; a thousand labels have a tenth of it
+MOST_LABELS = 100_000  # of all controls together, each counted for each of its images
 EXPECTED = "a labelling configuration with <Image> and <BrushLabels>, <PolygonLabels> or <RectangleLabels>"
 
 
@@ -82,34 +83,41 @@ class _Reading:
 
     def __init__(self) -> None:
         self._images: dict[str, str] = {}  # keys in a task's data, by the name of the tag
-        self._tags: list[_Open | None] = []  # that haven't ended
+        self._inside: list[_Open | None] = []  # for each tag that hasn't ended, the control that it is or is in
         self._controls: list[_Open] = []
 
     def parse(self, text: str) -> None:
         parser = expat.ParserCreate("utf-8")
         parser.StartElementHandler = self._start
-        parser.EndElementHandler = lambda _: self._tags.pop()
+        parser.EndElementHandler = lambda _: self._inside.pop()
         parser.StartDoctypeDeclHandler = _refuse_doctype
         parser.Parse(text.encode(), True)
 
     def controls(self) -> list[Control]:
-        """The controls of images."""
-        return [
-            Control(
-                each.tool,
-                each.attributes.get("name", ""),
-                image,
-                self._images[image],
-                tuple(each.labels),
-                _threshold(each.attributes),
-            )
-            for each in self._controls
-            for image in map(str.strip, each.attributes.get("toName", "").split(","))
-            if image in self._images
-        ]
+        """The controls of images.
+
+        Raises:
+            GatewayError: they have too many labels together, or a threshold is wrong: 400.
+        """
+        found = []
+        room = MOST_LABELS
+        for each in self._controls:
+            names = dict.fromkeys(map(str.strip, each.attributes.get("toName", "").split(",")))
+            images = [name for name in names if name in self._images]
+            room -= len(images) * max(1, len(each.labels))
+            if room < 0:
+                raise bad_request(
+                    "the labelling configuration has too many labels, each counted for each image",
+                    f"at most {MOST_LABELS}",
+                )
+            labels, threshold = tuple(each.labels), _threshold(each.attributes)
+            name = each.attributes.get("name", "")
+            found += [Control(each.tool, name, image, self._images[image], labels, threshold) for image in images]
+        return found
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         lower = tag.lower()
+        around = self._inside[-1] if self._inside else None
         opened = _Open(lower, attributes) if lower in TOOLS else None
         if opened is not None:
             self._controls.append(opened)
@@ -117,11 +125,9 @@ class _Reading:
             value = attributes.get("value", "")
             if value.startswith("$"):
                 self._images[attributes.get("name", "")] = value[1:]
-        elif lower == "label":
-            inside = next((each for each in reversed(self._tags) if each is not None), None)
-            if inside is not None and (label := _label(attributes)):
-                inside.labels.append(label)
-        self._tags.append(opened)
+        elif lower == "label" and around is not None and (label := _label(attributes)):
+            around.labels.append(label)
+        self._inside.append(opened or around)
 
 
 def _label(attributes: Mapping[str, str]) -> Label | None:

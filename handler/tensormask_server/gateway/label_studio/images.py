@@ -40,7 +40,9 @@ class LabelStudioImages:
         self._token = settings.label_studio_token
         self._most_bytes = settings.max_body_bytes
         self._held = held
+        self._is_personal = self._token.count(".") == 2  # and no legacy token
         self._access = ""  # for a personal access token; it ends after some minutes
+        self._refreshing = asyncio.Lock()
         self._certificates = ssl.create_default_context()
 
     @asynccontextmanager
@@ -155,9 +157,12 @@ class LabelStudioImages:
         renewed = False
         redirects = 0
         while True:
-            response = await transport.handle_async_request(_request("GET", url, await self._authorization(transport)))
-            if response.status_code == HTTPStatus.UNAUTHORIZED and self._access and not renewed:
-                renewed, self._access = True, ""
+            authorization = await self._authorization(transport)
+            response = await transport.handle_async_request(_request("GET", url, authorization))
+            if response.status_code == HTTPStatus.UNAUTHORIZED and self._is_personal and not renewed:
+                renewed = True
+                if authorization == self._with_access():  # another image may have got a new one meanwhile
+                    self._access = ""
             elif response.has_redirect_location and redirects < MOST_REDIRECTS:
                 redirects += 1
                 url = self._checked(
@@ -170,10 +175,14 @@ class LabelStudioImages:
     async def _authorization(self, transport: httpx.AsyncHTTPTransport) -> dict[str, str]:
         if not self._token:
             return {}
-        if self._token.count(".") != 2:  # a legacy token
+        if not self._is_personal:
             return {"Authorization": f"Token {self._token}"}
-        if not self._access:
-            self._access = await self._access_token(transport)
+        async with self._refreshing:
+            if not self._access:
+                self._access = await self._access_token(transport)
+        return self._with_access()
+
+    def _with_access(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._access}"}
 
     async def _access_token(self, transport: httpx.AsyncHTTPTransport) -> str:

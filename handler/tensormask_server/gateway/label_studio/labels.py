@@ -34,26 +34,26 @@ def labellings(controls: Sequence[Control], classes: Sequence[str]) -> list[Labe
     Raises:
         GatewayError: no label is a class: 400.
     """
+    numbers_of: dict[str, list[int]] = {}
+    for number, name in enumerate(classes):
+        numbers_of.setdefault(name.casefold(), []).append(number)
     found = []
-    taken: set[tuple[str, str]] = set()  # image and class
+    taken: set[tuple[str, int]] = set()  # image and class number
     for control in controls:
-        wanted: dict[str, str] = {}
+        own: dict[int, str] = {}  # labels by class number
         for label in control.labels:
-            for name in label.folded_classes():
-                wanted.setdefault(name, label.name)
-        own = {
-            name: wanted[name.casefold()]
-            for name in classes
-            if name.casefold() in wanted and (control.image, name) not in taken
-        }
-        taken.update((control.image, name) for name in own)
+            for folded in label.folded_classes():
+                for number in numbers_of.get(folded, ()):
+                    if (control.image, number) not in taken:
+                        own.setdefault(number, label.name)
+        taken.update((control.image, number) for number in own)
         if own:
-            numbers = tuple(number for number, name in enumerate(classes) if name in own)
-            found.append(Labelling(control, own, numbers if len(numbers) < len(classes) else ()))
+            labels = {classes[number]: label for number, label in own.items()}
+            found.append(Labelling(control, labels, tuple(sorted(own)) if len(own) < len(classes) else ()))
     if not found:
-        labels = dict.fromkeys(label.name for control in controls for label in control.labels)
+        names = dict.fromkeys(label.name for control in controls for label in control.labels)
         raise bad_request(
-            f"no label of the project is a class of the network: the labels are {_listed(list(labels)) or 'none'}",
+            f"no label of the project is a class of the network: the labels are {_listed(list(names)) or 'none'}",
             f"labels such as {_listed(classes)}; or the attribute predicted_values of a label, with names of classes",
         )
     return found

@@ -32,6 +32,28 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Task:
+    """What is needed of a task."""
+
+    id: object
+    images: Mapping[str, object]  # where they are, by their keys in the task's data
+    wrong: str = ""  # how the task looks if it is no task
+
+
+def tasks_of(tasks: Sequence[object], labellings: Sequence[Labelling]) -> list[Task]:
+    """The tasks that one request gets predictions for, without the rest of their data, which may be large."""
+    keys = {each.control.key for each in labellings}
+    found = []
+    for task in tasks[:MOST_TASKS]:
+        if isinstance(task, dict) and isinstance(data := task.get("data"), dict):
+            found.append(Task(task.get("id"), {key: data[key] for key in keys if key in data}))
+        else:
+            id = task.get("id") if isinstance(task, dict) else None
+            found.append(Task(id, {}, quoted(task)))
+    return found
+
+
+@dataclass(frozen=True)
 class Job:
     """One request of Label Studio for predictions."""
 
@@ -43,11 +65,12 @@ class Job:
     labellings: Sequence[Labelling]
     started: float  # by the clock of the event loop
 
-    async def predictions(self, tasks: Sequence[object]) -> bytes:
+    async def predictions(self, tasks: Sequence[Task], count: int) -> bytes:
         """Predicts for tasks.
 
         Args:
             tasks: of a project.
+            count: of all tasks in the request, which begins with these.
 
         Returns:
             The JSON of Label Studio's `results`: a prediction for each task, or an empty list for those that failed or
@@ -57,8 +80,8 @@ class Job:
             GatewayError: all of them failed; the first one's reason. Or there was time for none: 504.
             ClientGoneError: the client has gone.
         """
-        results = _Results([NONE] * len(tasks))
-        waiting = enumerate(tasks[:MOST_TASKS])
+        results = _Results([NONE] * count)
+        waiting = enumerate(tasks)
         try:
             async with (
                 asyncio.timeout_at(self.started + SECONDS),
@@ -75,7 +98,7 @@ class Job:
         return b"[" + b",".join(results.predictions) + b"]"
 
     async def _work(
-        self, waiting: Iterator[tuple[int, object]], results: "_Results", transport: httpx.AsyncHTTPTransport
+        self, waiting: Iterator[tuple[int, Task]], results: "_Results", transport: httpx.AsyncHTTPTransport
     ) -> None:
         for index, task in waiting:
             try:
@@ -85,18 +108,18 @@ class Job:
             if results.is_full():
                 return
 
-    async def _prediction(self, task: object, transport: httpx.AsyncHTTPTransport) -> bytes:
+    async def _prediction(self, task: Task, transport: httpx.AsyncHTTPTransport) -> bytes:
         """The JSON of one prediction."""
-        if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
-            raise bad_request(f"the task is {quoted(task)}", "an object with data, as Label Studio sends it")
+        if task.wrong:
+            raise bad_request(f"the task is {task.wrong}", "an object with data, as Label Studio sends it")
         found: list[Region] = []
         for key in dict.fromkeys(each.control.key for each in self.labellings):
-            if key not in task["data"]:
+            if key not in task.images:
                 raise bad_request(
                     f"the task's data has no {quoted(key)}",
                     "a task with the image that the labelling configuration names",
                 )
-            async with self.images.read(transport, task["data"][key], task.get("id")) as image:
+            async with self.images.read(transport, task.images[key], task.id) as image:
                 for labelling in self.labellings:
                     if labelling.control.key == key:
                         found += await self._regions(labelling, image)
@@ -126,14 +149,13 @@ class _Results:
         self.size += len(prediction)
         self.done += 1
 
-    def fail(self, task: object, error: GatewayError) -> None:
+    def fail(self, task: Task, error: GatewayError) -> None:
         self.first_error = self.first_error or error
         self.failed += 1
         if self.failed > MOST_LOGGED:
             return
-        id = task.get("id") if isinstance(task, Mapping) else None
         said = map(one_line, (error.error, error.expected))
-        logger.warning("Label Studio's task %s: %s; expected %s", quoted(id), *said)
+        logger.warning("Label Studio's task %s: %s; expected %s", quoted(task.id), *said)
 
     def is_full(self) -> bool:
         return self.size > LARGEST_ANSWER
@@ -145,7 +167,7 @@ class _Results:
         """
         if self.done < len(self.predictions):
             logger.warning(
-                "Label Studio gets predictions for %d of %d tasks, %d failed; expected that it asks for others again",
+                "Label Studio gets predictions for %d of %d tasks, %d failed; retrieve the missing ones again there",
                 self.done,
                 len(self.predictions),
                 self.failed,

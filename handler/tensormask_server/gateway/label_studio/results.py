@@ -4,7 +4,6 @@ Source: "Label Studio JSON format of annotated tasks" and the results of the tag
 RectangleLabels in Label Studio's documentation.
 """
 
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 from tensormask_server.gateway.errors import bad_request
 from tensormask_server.gateway.label_studio.labels import Labelling
 from tensormask_server.gateway.label_studio.rle import brush_rle
+from tensormask_server.gateway.segmentation import polygon_score
 
 LARGEST_BRUSHED = 1 << 26  # pixels of an image; the server makes no polygons of larger masks either
 LONGEST_CLASSES = 3000  # characters in a URL that may have 4000
-SCORE = re.compile(r"score ([0-9.]+)")  # in the description of a polygon
 
 Region = dict[str, Any]
 
@@ -91,10 +90,8 @@ def _polygons(labelling: Labelling, response: Mapping[str, Any]) -> list[Region]
     for shape in response["shapes"]:
         if label := labelling.labels.get(shape["label"]):
             points = [[100 * x / width, 100 * y / height] for x, y in shape["points"]]
-            score = SCORE.fullmatch(shape["description"])
-            assert score is not None
             value = {"points": points, "closed": True}
-            found.append(_region(labelling, label, value, float(score[1]), height, width))
+            found.append(_region(labelling, label, value, polygon_score(shape), height, width))
     return found
 
 

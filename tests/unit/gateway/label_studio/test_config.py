@@ -5,6 +5,8 @@ from tensormask_server.gateway.errors import GatewayError
 from tensormask_server.gateway.label_studio.config import LARGEST, Control, Label, read_config
 from tensormask_server.gateway.label_studio.labels import labellings, unmatched
 
+from tests.pages import ROOT, blocks
+
 CLASSES = ("person", "sports ball", "traffic light", "Hund")
 IMAGE = '<Image name="photo" value="$url"/>'
 
@@ -121,3 +123,32 @@ def test_labels_that_are_no_classes_are_a_400_that_names_both() -> None:
     assert "'sports ball'" in raised.value.expected
     with pytest.raises(GatewayError, match="labels are none"):
         labellings(read_config(config(brush(""))), CLASSES)
+
+
+def test_labels_count_for_each_image() -> None:
+    labels = "".join(f'<Label value="{number}"/>' for number in range(1000))
+    images = "".join(f'<Image name="{number}" value="$a"/>' for number in range(101))
+    named = ",".join(map(str, range(101)))
+    text = f'<View>{images}<BrushLabels name="m" toName="{named}">{labels}</BrushLabels></View>'
+    with pytest.raises(GatewayError, match="too many labels"):
+        read_config(text)
+    assert len(read_config(text.replace(",100", ""))) == 100
+
+
+def test_an_image_that_is_named_again_is_one() -> None:
+    assert len(read_config(config(brush('<Label value="x"/>').replace('"photo"', f'"{2000 * "photo,"}"')))) == 1
+
+
+def test_many_tags_around_many_labels_take_no_more_time_each() -> None:
+    around = 60_000
+    text = config("<a>" * around + '<label value="x"/>' * 25_000 + "</a>" * around, brush('<Label value="x"/>'))
+    assert [len(each.labels) for each in read_config(text)] == [1]  # a search through the tags would take minutes
+
+
+def test_the_documentations_configuration_is_read() -> None:
+    [text] = [each.text for each in blocks(ROOT / "docs/INTEGRATIONS.md") if each.language == "xml"]
+    [control] = read_config(text)
+    assert (control.tool, control.key) == ("brushlabels", "image")
+    classes = (ROOT / "demo/model/classes.txt").read_text().splitlines()
+    assert unmatched([control], classes) == ""
+    assert len(labellings([control], classes)[0].labels) == 2

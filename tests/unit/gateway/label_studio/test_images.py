@@ -260,6 +260,24 @@ def test_a_personal_token_becomes_access_tokens(host: Host) -> None:
     ]
 
 
+def test_images_that_come_together_share_an_access_token(host: Host) -> None:
+    images = images_of(host.url, PERSONAL)
+
+    async def all_together() -> list[bytes]:
+        async with images.session() as transport:
+
+            async def one() -> bytes:
+                async with images.read(transport, "/private/x.png", 7) as content:
+                    return content
+
+            found = await asyncio.gather(*(one() for _ in range(4)))
+            host.access = "second"  # the first one has ended
+            return found + await asyncio.gather(*(one() for _ in range(4)))
+
+    assert asyncio.run(all_together()) == [FILE] * 8
+    assert host.got.count(("/api/token/refresh", PERSONAL)) == 2
+
+
 @pytest.mark.parametrize("token", ["", "0123abcd", "an.other.one"])
 def test_a_wrong_token_is_said(host: Host, token: str) -> None:
     error = failure(images_of(host.url, token), "/private/x.png")
