@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.served.conftest import COVERAGE, Server, free_ports
 from tests.waiting import PATIENCE, wait_for
 
@@ -66,7 +68,9 @@ def gateway_of(
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line.startswith(says), line + process.stdout.read()
+        if not line.startswith(says):
+            process.kill()  # or else its output has no end
+            pytest.fail(line + process.stdout.read())
         yield RunningGateway(port, process, log)
     finally:
         process.terminate()

@@ -27,5 +27,10 @@ async def ready(gateway: Gateway) -> dict[str, int]:
     Raises:
         NotReadyError: a model has none, or the server behind can't be reached.
     """
-    _, workers = await asyncio.gather(gateway.upstream.check_connection(), gateway.models.ready())
+    checks = gateway.upstream.check_connection(), gateway.models.ready()
+    connection, workers = await asyncio.gather(*checks, return_exceptions=True)
+    for result in (connection, workers):  # the reason is the same whichever check ends first
+        if isinstance(result, BaseException):
+            raise result
+    assert isinstance(workers, dict)
     return workers
