@@ -1,6 +1,7 @@
 """What this CPU multiplies at most in each precision, by which the limits of the tables are computed."""
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -48,7 +49,7 @@ def _in_8_bits() -> list[Callable[[], object]]:
         quantised = nncf.quantize(model, nncf.Dataset([x.numpy()]), subset_size=1)
         request = package.compile_model(quantised, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
         run = request.create_infer_request()
-        ways.append(lambda run=run, x=x: run.infer([np.asarray(x)], share_inputs=True, share_outputs=True))  # type: ignore[misc]
+        ways.append(partial(run.infer, [np.asarray(x)], share_inputs=True, share_outputs=True))
     return ways
 
 

@@ -1,9 +1,9 @@
 """Encodes a mask in Label Studio's run lengths, which its brush reads.
 
 The encoded values are the bytes R, G, B and A of each pixel, along the rows: 255 inside of the mask, and 0 outside. A
-head of 53 bits says how many values follow (32 bits), the bits of a value less 1 (5), and the bits of four sizes of
-lengths, each less 1 (4 × 4). Each run then has a 1 for "repeated" (1), the size of its length (2), its length less 1
-(of that size), and its value (8). A longer run is written as several. The last byte is filled up with zeros.
+head of 53 bits comes first. It has the number of values (32 bits), the bits of a value less 1 (5), and the bits of four
+sizes of lengths, each less 1 (4 × 4). Each run then has a 1 for "repeated" (1), the size of its length (2), its length
+less 1 (of that size), and its value (8). A longer run is written as several. The last byte is filled up with zeros.
 
 Source: "Encoding format" in the README of the package @thi.ng/rle-pack, which Label Studio uses.
 """
