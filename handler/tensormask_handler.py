@@ -21,13 +21,19 @@ from tensormask_server.request_log import RequestLog
 from tensormask_server.tied import end_with_parent
 from tensormask_server.worker.cores import share_cores
 from tensormask_server.worker.devices import device_of_worker
+from tensormask_server.worker.left_out import left_out
 from tensormask_server.worker.loading import load_service
 from tensormask_server.worker.metrics import COUNTERS, HISTOGRAMS, Measurement
 from tensormask_server.worker.service import RawRequest, Response, Service
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import Service as TorchServeService
-from ts.torch_handler.base_handler import BaseHandler
+
+# BaseHandler's module imports these for kinds of models that it loads itself. They take two seconds and 150 MB of each
+# worker. The engine openvino imports what it needs later. The module logs that OpenVINO is not enabled, even then.
+logging.getLogger("ts.torch_handler.base_handler").setLevel(logging.ERROR)
+with left_out("openvino.torch", "onnxruntime", "torch_tensorrt"):
+    from ts.torch_handler.base_handler import BaseHandler
 
 logger = logging.getLogger(__name__)
 

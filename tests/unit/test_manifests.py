@@ -11,7 +11,7 @@ import pytest
 import tensormask_server
 import yaml
 from tensormask_server.gateway.command import gateway_parser
-from tensormask_server.launcher import command as launcher
+from tensormask_server.launcher.arguments import server_arguments
 from tensormask_server.torchserve.frontend import STOP_SECONDS
 
 from tests.manifests import DEPLOY, KUSTOMIZATIONS, built, instructions, kserve_fields, pod_specs, read
@@ -127,7 +127,7 @@ def test_pods_have_no_rights_and_write_only_to_tmp(spec: dict[str, Any]) -> None
 def test_the_launcher_takes_their_arguments_and_has_time_to_drain(spec: dict[str, Any]) -> None:
     [container] = spec["containers"]
     command, *always = json.loads(values("ENTRYPOINT")[0])
-    parsed = launcher._parser().parse_args([*always, *container["args"]])
+    parsed = server_arguments([*always, *container["args"]])
     assert command == "tensormask-server"
     assert [str(path) for path in parsed.archives] == [values("COPY")[-1].split()[-1]]
     assert parsed.port == container["ports"][0]["containerPort"] == int(values("EXPOSE")[0])
