@@ -39,6 +39,8 @@ GATEWAY = {
     "uvicorn": "uvicorn",
     "httptools": "httptools",
     "httpx": "httpx",
+    "httpcore": "httpcore",
+    "sniffio": "sniffio",
 }
 VIDEO = {"av": "av", "PIL": "pillow", "trackers": "trackers"}
 EXTRAS: Mapping[str, Mapping[str, str]] = {

@@ -23,6 +23,7 @@ class StrangeServer:
 
     def __init__(self) -> None:
         self.response = b""
+        self.closing = threading.Lock()  # held from a response's first byte until its connection is closed
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
@@ -36,9 +37,12 @@ class StrangeServer:
             connection.settimeout(PATIENCE)
             received = b""
             while b"\r\n\r\n" not in received:
-                received += connection.recv(1 << 16)
-            connection.sendall(self.response)
-            connection.shutdown(socket.SHUT_WR)
+                if not (piece := connection.recv(1 << 16)):
+                    return  # it has only looked whether the server is there
+                received += piece
+            with self.closing:
+                connection.sendall(self.response)
+                connection.shutdown(socket.SHUT_WR)
             while connection.recv(1 << 16):  # closed with something unread, it would break off what was sent
                 pass
 
@@ -65,8 +69,14 @@ def gateway(
 
 
 @pytest.fixture(scope="module")
-def http(gateway: RunningGateway) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client:
+def http(gateway: RunningGateway, strange: StrangeServer) -> Iterator[httpx.Client]:
+    """Between two requests the gateway can see that the connection of the first one is closed."""
+
+    def wait(_: httpx.Response) -> None:
+        with strange.closing:
+            pass
+
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE, event_hooks={"response": [wait]}) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tensormask_server.gateway.joined_writes import HeldHead
 from tensormask_server.gateway.reasons import WithReason
 
 MOST_HEAD_BYTES = 1 << 16  # of a request line and headers; the server behind takes fewer
@@ -78,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._extra_bytes = 0
         super().on_headers_complete()
-        self.cycle.transport = WithReason(self.transport, self.scope["state"])  # type: ignore[assignment]
+        self.cycle.transport = WithReason(HeldHead(self.transport, self.loop), self.scope["state"])  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header. Trailers, which come after the body, aren't headers: they are dropped."""

@@ -1,9 +1,9 @@
 """Errors in the status line: HTTP's reason phrase, the only part of an error that some clients show to their user."""
 
-import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
+from tensormask_server.gateway.joined_writes import HeldHead
 from tensormask_server.printable import printable
 
 KEY = "reason"  # in ASGI's state of a request, once its response should have a reason of its own
@@ -13,7 +13,7 @@ MOST_BYTES = 400
 class WithReason:
     """The connection as one response sees it. It writes the reason that stands in the request's state."""
 
-    def __init__(self, transport: asyncio.Transport, state: MutableMapping[str, Any]):
+    def __init__(self, transport: HeldHead, state: MutableMapping[str, Any]):
         """
         Args:
             transport: of the connection.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import httpcore
 import httpx
 from starlette.responses import Response
 from starlette.types import Send
@@ -14,6 +15,7 @@ from starlette.types import Send
 from tensormask_server.gateway.body import Body
 from tensormask_server.gateway.errors import ClientGoneError, GatewayError, NotReadyError
 from tensormask_server.gateway.headers import Headers
+from tensormask_server.gateway.joined_writes import JoiningBackend
 from tensormask_server.gateway.response_heads import LENGTH, check_head, head_for_client
 from tensormask_server.gateway.settings import Settings
 
@@ -25,6 +27,8 @@ KEPT_SECONDS = 4.0  # for which a connection is kept: less than any --idle-timeo
 MOST_TARGET_BYTES = 4000  # of path and query; TorchServe reads a request line of 4096 bytes
 MOST_HEADER_BYTES = 7900  # of all headers; TorchServe reads 8192 bytes
 ERROR_BYTES = 1 << 16  # of an error's body that is read to explain it
+
+FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 Result = TypeVar("Result")
 # makes the error for the client from a status and the start of a body; None: the response is passed on as it is
@@ -60,17 +64,17 @@ class Upstream:
                 "pool": POOL_SECONDS,
             }
         }
-        limits = httpx.Limits(
+        # no client of httpx: it would follow cookies, and read proxies and passwords from the environment
+        self._pool = httpcore.AsyncConnectionPool(
             max_connections=settings.connections,
             max_keepalive_connections=settings.connections,
             keepalive_expiry=KEPT_SECONDS,
+            network_backend=JoiningBackend(),
         )
-        # no client of httpx: it would follow cookies, and read proxies and passwords from the environment
-        self._transport = httpx.AsyncHTTPTransport(limits=limits, retries=0, trust_env=False)
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._transport.aclose()
+        await self._pool.aclose()
 
     async def check_connection(self) -> None:
         """Checks that the server takes connections.
@@ -115,7 +119,7 @@ class Upstream:
             response = await self._responded(request)
             try:
                 content = bytearray()
-                async for piece in response.aiter_raw():
+                async for piece in response.aiter_stream():
                     content += piece
                     if len(content) > most_bytes:
                         raise GatewayError(
@@ -123,25 +127,25 @@ class Upstream:
                             f"the server's response has more than {most_bytes} bytes",
                             "a server of this project behind the gateway",
                         )
-                return httpx.Response(response.status_code, headers=response.headers, content=bytes(content))
+                return httpx.Response(response.status, headers=response.headers, content=bytes(content))
             finally:
                 await response.aclose()
-        except httpx.TransportError as error:
+        except FAILURES as error:
             raise _error_for(error) from error
 
-    def _outgoing(self, request: UpstreamRequest) -> httpx.Request:
-        return httpx.Request(
+    def _outgoing(self, request: UpstreamRequest) -> httpcore.Request:
+        return httpcore.Request(
             request.method,
-            self._url.copy_with(raw_path=request.target),
+            httpcore.URL(scheme=b"http", host=self._url.raw_host, port=self._url.port, target=request.target),
             headers=[(b"host", self._url.netloc), *request.headers, *_framing(request)],
-            stream=_Stream(request.pieces) if request.pieces else None,
+            content=request.pieces,
             extensions=self._extensions,
         )
 
-    async def _responded(self, request: UpstreamRequest) -> httpx.Response:
-        response = await self._transport.handle_async_request(self._outgoing(request))
+    async def _responded(self, request: UpstreamRequest) -> httpcore.Response:
+        response = await self._pool.handle_async_request(self._outgoing(request))
         try:
-            check_head(response.status_code, response.headers.raw)
+            check_head(response.status, response.headers)
         except GatewayError:
             await response.aclose()
             raise
@@ -152,25 +156,25 @@ class Upstream:
         try:
             response = await self._responded(request)
             try:
-                if explain is not None and response.status_code >= HTTPStatus.BAD_REQUEST:
+                if explain is not None and response.status >= HTTPStatus.BAD_REQUEST:
                     await self._explained(response, explain, send)
                     return
                 is_started = True
                 await _relay(response, send)
             finally:
                 await response.aclose()
-        except httpx.TransportError as error:
+        except FAILURES as error:
             if is_started:
                 raise ConnectionAbortedError("the server broke off its response") from error
             raise _error_for(error) from error
 
-    async def _explained(self, response: httpx.Response, explain: Explain, send: Send) -> None:
+    async def _explained(self, response: httpcore.Response, explain: Explain, send: Send) -> None:
         content = b""
-        async for piece in response.aiter_raw():
+        async for piece in response.aiter_stream():
             content += piece
             if len(content) > ERROR_BYTES:
                 break
-        if error := explain(response.status_code, response.headers, content):
+        if error := explain(response.status, httpx.Headers(response.headers), content):
             raise error
         await _send_whole(response, content, send)
 
@@ -199,15 +203,6 @@ async def unless_gone(work: Coroutine[Any, Any, Result], body: Body) -> Result:
                 await task
 
 
-class _Stream(httpx.AsyncByteStream):
-    def __init__(self, pieces: AsyncIterator[bytes]):
-        self._pieces = pieces
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._pieces:
-            yield piece
-
-
 def _check_head(request: UpstreamRequest) -> None:
     """TorchServe closes the connection of a longer head, without a word."""
     if len(request.target) > MOST_TARGET_BYTES:
@@ -233,44 +228,44 @@ def _framing(request: UpstreamRequest) -> Headers:
     return [(b"content-length", b"%d" % request.length)]
 
 
-async def _relay(response: httpx.Response, send: Send) -> None:
-    headers = head_for_client(response.status_code, response.headers.raw)
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    async for piece in response.aiter_raw():
+async def _relay(response: httpcore.Response, send: Send) -> None:
+    headers = head_for_client(response.status, response.headers)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    async for piece in response.aiter_stream():
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send_whole(response: httpx.Response, content: bytes, send: Send) -> None:
-    headers = [each for each in head_for_client(response.status_code, response.headers.raw) if each[0] != LENGTH]
-    whole = Response(content, response.status_code)
+async def _send_whole(response: httpcore.Response, content: bytes, send: Send) -> None:
+    headers = [each for each in head_for_client(response.status, response.headers) if each[0] != LENGTH]
+    whole = Response(content, response.status)
     whole.raw_headers = [*headers, (LENGTH, b"%d" % len(content))]
     await send({"type": "http.response.start", "status": whole.status_code, "headers": whole.raw_headers})
     await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-def _error_for(error: httpx.TransportError) -> GatewayError:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+def _error_for(error: Exception) -> GatewayError:
+    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return NotReadyError("it takes no connection")
-    if isinstance(error, httpx.PoolTimeout):
+    if isinstance(error, httpcore.PoolTimeout):
         return GatewayError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "the server has as many requests in hand as the gateway passes on at a time",
             "the same request again in a moment",
             {"Retry-After": "1"},
         )
-    if isinstance(error, httpx.WriteTimeout):  # TorchServe reads no further while its memory is short
+    if isinstance(error, httpcore.WriteTimeout):  # TorchServe reads no further while its memory is short
         return GatewayError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "the server takes no more of the body",
             "the same request again in a moment",
             {"Retry-After": "2"},
         )
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpcore.TimeoutException):
         return GatewayError(
             HTTPStatus.GATEWAY_TIMEOUT, "the server doesn't respond in time", "the same request again later"
         )
-    if isinstance(error, httpx.LocalProtocolError):
+    if isinstance(error, httpcore.LocalProtocolError):
         return GatewayError(
             HTTPStatus.BAD_REQUEST, "a header has characters that HTTP doesn't allow", "headers of visible characters"
         )

@@ -1,9 +1,9 @@
 """The reason in a response's status line."""
 
-import asyncio
 from typing import Any, cast
 
 import pytest
+from tensormask_server.gateway.joined_writes import HeldHead
 from tensormask_server.gateway.reasons import KEY, WithReason
 
 HEAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 1\r\n\r\n"
@@ -27,7 +27,7 @@ class Written:
 
 def written(state: dict[str, Any]) -> bytes:
     transport = Written()
-    connection = WithReason(cast(asyncio.Transport, transport), state)
+    connection = WithReason(cast(HeldHead, transport), state)
     for data in (HEAD, b"x", b"\r\n"):
         connection.write(data)
     return transport.data
