@@ -67,11 +67,11 @@ def _check_javascript(
         assert "score" in _run_javascript(text.replace(":8000/", f":{gateway.port}/"))
 
 
-@pytest.fixture
-def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
-    """With an image, a folder of images, a network, its archive, COCO's val2017 and training data of their own."""
-    folder = tmp_path / "project"
-    left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", ".*_cache")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, case: Case, weights: Path) -> Path:
+    """A copy with an image, a folder of images, a network, its archive, COCO's val2017 and training data of its own."""
+    folder = tmp_path_factory.mktemp("reader") / "project"
+    left_out = shutil.ignore_patterns(".git", ".venv", "model_store", "logs", "tests", "output", "build", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=left_out)
     (folder / ".venv").symlink_to(sys.prefix)
     Image.fromarray(case.image).save(folder / "image.jpg")
@@ -85,6 +85,14 @@ def reader(tmp_path: Path, case: Case, weights: Path) -> Iterator[Reader]:
     archive = ["./archive.sh", "--config", "config.yaml", "--weights", "weights.pkl"]
     subprocess.run(archive, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     shutil.copy(folder / "model_store/tensormask.mar", folder / "model_store/demo.mar")  # in the place of `make demo`'s
+    return folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, project: Path) -> Iterator[Reader]:
+    """In a copy of `project` of its own."""
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder, symlinks=True)
     person = Reader(folder)
     yield person
     person.close()
