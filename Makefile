@@ -12,12 +12,14 @@ $(error TORCH is $(TORCH); expected TORCH=cpu, or no TORCH for the torch of the 
 endif
 TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/cpu)
 INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
+# three files of tests at a time on two cores: they wait for servers as long as they compute
+PYTEST = pytest --numprocesses 3 --dist loadfile
 REQUESTS = bad_requests client connections evaluate forms formats gateway hostile_requests image_files image_kinds \
 	inference_clients integrations large_images metrics openapi request_log responses
 REQUEST_TESTS = $(REQUESTS:%=tests/served/test_%.py)
 SIZE = $(if $(TORCH),About 1.2 GB on disk.,About 5.5 GB on disk where torch is for CUDA. 1.2 GB by make demo TORCH=cpu.)
 
-.PHONY: demo serve check test test-all test-openvino attack fuzz chaos soak hosts lint openapi audit try-image bench clean
+.PHONY: demo serve check test test-all coverage test-openvino attack fuzz chaos soak hosts lint openapi audit try-image bench clean
 
 demo: $(VENV)/.serve
 	$(BIN)/python -m demo
@@ -29,28 +31,31 @@ serve: $(VENV)/.serve
 
 # The linters and the unit tests: what to run after each change.
 check: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' tests/unit
+	$(BIN)/python -m $(PYTEST) -m 'not extensive' tests/unit
 
-# What a user relies on, and which lines and branches of the package it ran, in the servers that it started as well.
-# A file is one worker's, so that what its tests share is started once.
+# What a user relies on. A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev
-	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' --durations 20
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/python -m $(PYTEST) -m 'not extensive' --durations 20
 
 # Everything: make test, and then what needs a browser, nginx, HAProxy, a wheel, or patience.
 test-all: test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m extensive --durations 20
+	$(BIN)/python -m $(PYTEST) -m extensive --durations 20
+
+# make test, and which lines and branches of the package it ran, in the servers that it started as well.
+coverage: $(VENV)/.dev
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m $(PYTEST) -m 'not extensive'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # The tests of requests with a server of the engine openvino in the place of the native one.
 test-openvino: $(VENV)/.dev
-	ENGINE=openvino $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not extensive' $(REQUEST_TESTS) $(OPTIONS)
+	ENGINE=openvino $(BIN)/python -m $(PYTEST) -m 'not extensive' $(REQUEST_TESTS) $(OPTIONS)
 
 # What SECURITY.md names: each attack, and whether the server held. With THROUGH_GATEWAY=1 the requests of this target and
 # of the next three go through the gateway: make attack THROUGH_GATEWAY=1
 attack: $(VENV)/.dev
-	$(BIN)/python -m pytest -m attack --numprocesses 2 --dist loadfile $(OPTIONS)
+	$(BIN)/python -m $(PYTEST) -m attack $(OPTIONS)
 
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(OPTIONS)

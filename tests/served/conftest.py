@@ -33,7 +33,7 @@ THRESHOLD = 0.1
 ENGINE = os.environ.get("ENGINE", "native")  # of the server that most tests share: ENGINE=openvino tries them with it
 DEMO = ROOT / "demo" / "model"
 DEMO_NETWORK = ["--config", DEMO / "config.yaml", "--weights", DEMO / "weights.pkl", "--classes", DEMO / "classes.txt"]
-COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make test
+COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # of make coverage
 CHOICE = SystemRandom()  # tests' own random numbers are the same in each process
 PORTS = range(20_000, 32_768)  # Ray's workers take ports below, and Linux gives those above to clients
 MARKS: deque[socket.socket] = deque()  # of the ports that this process was given last

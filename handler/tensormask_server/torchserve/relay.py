@@ -23,6 +23,7 @@ from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, c
 from tensormask_server.torchserve.unix_http import UnixConnection
 
 CONNECTIONS = 100  # at a time; for one more, the oldest connection without a whole request is closed
+POLL_SECONDS = 0.1  # in which the relay sees that it has to end
 ARRIVAL_SECONDS = 5  # in which a whole request has to arrive
 READ_SECONDS = 30  # in which TorchServe has to send a response, and a client has to read it
 SCALING_SECONDS = 600  # with synchronous=true, the response to a scaling comes when the workers are ready
@@ -76,7 +77,7 @@ class ManagementRelay(ThreadingMixIn, HTTPServer):
         super().__init__(address, _Handler)
 
     def __enter__(self) -> "ManagementRelay":
-        threading.Thread(target=self.serve_forever, name="management", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), name="management", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
