@@ -1,6 +1,8 @@
 """The command line of an export, and what is printed about its file."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +53,9 @@ def run(program: str, arguments: Sequence[str] | None) -> int:
 def _write(network: TensorMask, graph_format: str, output: Path, calibrate: Path | None) -> None:
     images = [] if calibrate is None else calibration_images(calibrate)
     output.parent.mkdir(parents=True, exist_ok=True)
+    for file in (output, output.with_suffix(".bin")) if graph_format == "openvino" else (output,):
+        if file.is_dir():  # said now, and not after the minute that the graph of a large network takes
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file), None, str(file))
     if graph_format == "onnx":
         save_onnx(network, output)
         return

@@ -30,7 +30,8 @@ def test_an_epoch_shows_each_image_as_often_as_its_factor_says() -> None:
     factors = np.array([1.0, 2.0, 1.25])
     first_epoch = Counter(Epochs(factors, seed=4).image(i) for i in range(4))
     assert (first_epoch[0], first_epoch[1]) == (1, 2)
-    counted = Counter(Epochs(factors, seed=4).image(i) for i in range(4250))
+    epochs = Epochs(factors, seed=4)
+    counted = Counter(epochs.image(i) for i in range(4250))
     assert counted[1] / counted[0] == pytest.approx(2, rel=0.01)
     assert counted[2] / counted[0] == pytest.approx(1.25, rel=0.05)
 
