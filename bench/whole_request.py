@@ -1,7 +1,8 @@
 """Times a whole request, from JSON to torch, with one optimisation after the other: python -m bench.whole_request
 
 The first row has the first server's steps with a stand-in for the reference network (see `bench.first_server`). All
-rows have the same image, weights and detections. Each row also says how well the detections agree with float32's.
+rows have the same image, weights and detections, but for that of a JPEG, which is answered by COCO's results. The other
+rows also say how well the detections agree with float32's.
 """
 
 import argparse

@@ -30,7 +30,8 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import Service as TorchServeService
 
 # BaseHandler's module imports these for kinds of models that it loads itself. They take two seconds and 150 MB of each
-# worker. The engine openvino imports what it needs later. The module logs that OpenVINO is not enabled, even then.
+# worker. The engine openvino imports what it needs later. The module logs that OpenVINO is not enabled, also with that
+# engine.
 logging.getLogger("ts.torch_handler.base_handler").setLevel(logging.ERROR)
 with left_out("openvino.torch", "onnxruntime", "torch_tensorrt"):
     from ts.torch_handler.base_handler import BaseHandler

@@ -34,13 +34,12 @@ BULK = {
 OPENVINO = {**PREDICT, "openvino": "openvino"}
 EXPORT = {**OPENVINO, "nncf": "nncf", "onnx": "onnx", "onnxscript": "onnxscript"}
 HEIC = {"pi_heif": "pi-heif"}
-GATEWAY = {
+GATEWAY = {  # without sniffio the gateway is only slower
     "starlette": "starlette",
     "uvicorn": "uvicorn",
     "httptools": "httptools",
     "httpx": "httpx",
     "httpcore": "httpcore",
-    "sniffio": "sniffio",
 }
 VIDEO = {"av": "av", "PIL": "pillow", "trackers": "trackers"}
 EXTRAS: Mapping[str, Mapping[str, str]] = {

@@ -79,7 +79,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._extra_bytes = 0
         super().on_headers_complete()
-        self.cycle.transport = WithReason(HeldHead(self.transport, self.loop), self.scope["state"])  # type: ignore[assignment]
+        has_body = self.scope["method"] != "HEAD"  # else uvicorn takes the response for complete while its head is held
+        transport = HeldHead(self.transport, self.loop) if has_body else self.transport
+        self.cycle.transport = WithReason(transport, self.scope["state"])  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header. Trailers, which come after the body, aren't headers: they are dropped."""

@@ -1,5 +1,6 @@
 """Errors in the status line: HTTP's reason phrase, the only part of an error that some clients show to their user."""
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,7 +14,7 @@ MOST_BYTES = 400
 class WithReason:
     """The connection as one response sees it. It writes the reason that stands in the request's state."""
 
-    def __init__(self, transport: HeldHead, state: MutableMapping[str, Any]):
+    def __init__(self, transport: asyncio.Transport | HeldHead, state: MutableMapping[str, Any]):
         """
         Args:
             transport: of the connection.

@@ -103,6 +103,8 @@ class Upstream:
             ClientGoneError: the client has gone.
         """
         _check_head(request)
+        if request.pieces is not None:
+            await body.peek()  # the head waits for it, and no connection should wait meanwhile
         await unless_gone(self._exchange(request, send, explain), body)
 
     async def fetch(self, request: UpstreamRequest, most_bytes: int) -> httpx.Response:
@@ -176,6 +178,7 @@ class Upstream:
                 break
         if error := explain(response.status, httpx.Headers(response.headers), content):
             raise error
+        await response.aclose()
         await _send_whole(response, content, send)
 
 
@@ -222,7 +225,7 @@ def _check_head(request: UpstreamRequest) -> None:
 
 def _framing(request: UpstreamRequest) -> Headers:
     if request.pieces is None:
-        return []
+        return [] if request.method == "GET" else [(b"content-length", b"0")]
     if request.length is None:
         return [(b"transfer-encoding", b"chunked")]
     return [(b"content-length", b"%d" % request.length)]
@@ -233,6 +236,7 @@ async def _relay(response: httpcore.Response, send: Send) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     async for piece in response.aiter_stream():
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await response.aclose()  # before the last message, after which the client may go
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

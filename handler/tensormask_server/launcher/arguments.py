@@ -24,8 +24,8 @@ def server_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         arguments: of the command; None for the process's own.
 
     Returns:
-        The arguments. Either `archives` has files, or those that `made_archives` takes are complete; with `list_models`
-        neither is.
+        The arguments. Either `archives` has files, or those that `made_archives` takes are complete. With `list_models`
+        nothing is checked.
     """
     parser = _parser()
     parsed = parsed_arguments(parser, arguments)
