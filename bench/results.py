@@ -1,7 +1,7 @@
 """The committed tables: a folder for each CPU, with a page of all tables that were measured on it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -34,6 +34,11 @@ def publish(measured: Table | Iterable[Table], results: Path = RESULTS) -> None:
         last[table.name] = table
     for table in last.values():
         table.show()
+
+
+def measure_and_publish(measure: Callable[[], Table | Iterable[Table]], results: Path) -> None:
+    """Measures, and publishes the tables."""
+    publish(measure(), results)
 
 
 def save(table: Table, folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Committed tables: a folder for each CPU, a section for each table, and what a cut measurement leaves."""
 
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +81,10 @@ def test_each_folder_of_a_cpu_has_a_page_that_names_it() -> None:
         title = page.read_text().splitlines()[0]
         assert machine.folder_name(title.removeprefix("# Measured on ")) == page.parent.name
         assert f"({page.parent.name}/README.md)" in index
+
+
+def test_the_command_measures_a_part_and_writes_its_table(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--only", "around_the_network", "--results", str(tmp_path)]
+    result = subprocess.run(command, cwd=RESULTS.parents[1], capture_output=True, text=True, check=True)
+    assert "| **JPEG in, COCO out** |" in result.stdout
+    assert (folder_of_this_cpu(tmp_path) / "around_the_network.csv").exists()
