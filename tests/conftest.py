@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import logging
 import signal
 from collections import Counter
 
@@ -16,6 +17,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # small networks gain nothing from more threads, which on a busy machine wait for each other: five times slower there
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _whole_logs() -> None:
+    """Has pytest keep all lines of the log.
+
+    What makes graphs for OpenVINO may leave the handlers of all logs at ERROR.
+    """
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.NOTSET)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
