@@ -14,8 +14,6 @@ from tensormask_server.tile_options import (
     is_tile_size,
 )
 
-ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-
 
 def whole_number(least: int, unit: str = "") -> Callable[[str], int]:
     """Makes an argparse type for whole numbers of `least` or more, of a unit such as "seconds"."""
@@ -34,16 +32,6 @@ def port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a port; expected a whole number from 1 to 65535")
     return int(text)
-
-
-def origin(text: str) -> str:
-    """Reads the origin of pages in a browser, as an argparse type."""
-    if not ORIGIN.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text[:60]!r} is not an origin; expected https://HOST, with :PORT if it has one, in lower case and "
-            "without a path"
-        )
-    return text
 
 
 def weight(text: str) -> float:

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import tensormask_server
 import yaml
-from tensormask_server.gateway.command import gateway_parser
+from tensormask_server.gateway.arguments import gateway_parser
 from tensormask_server.launcher.arguments import server_arguments
 from tensormask_server.torchserve.frontend import STOP_SECONDS
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import re
 import signal
 import socket
 import sys
@@ -13,22 +12,20 @@ from types import FrameType
 
 import uvicorn
 
-from tensormask_server import __version__
-from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
+from tensormask_server.arguments import parsed_arguments
 from tensormask_server.gateway.application import application
+from tensormask_server.gateway.arguments import gateway_parser
 from tensormask_server.gateway.protocol import BoundedProtocol, Bounds
 from tensormask_server.gateway.settings import Settings
-from tensormask_server.label_studio_arguments import add_label_studio_arguments, label_studio_token
+from tensormask_server.label_studio_arguments import label_studio_token
 from tensormask_server.printable import give_up_unprinted, one_line, printable, say
 from tensormask_server.request_log import check_log_file
 from tensormask_server.tokens import TokenError
 from tensormask_server.torchserve.guard_limits import connection_limit, raise_file_limit
 
-DEFAULTS = Settings()
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BACKLOG = 2048  # connections that wait to be accepted
 KEPT_SECONDS = 30  # for which a client's connection is kept without a request
-UPSTREAM = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,93 +117,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"can't listen on {printable(host)}:{port}: {error.strerror}") from error
-
-
-def _upstream(text: str) -> str:
-    if not UPSTREAM.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a server's URL; expected http://HOST:PORT")
-    return text
-
-
-def gateway_parser() -> argparse.ArgumentParser:
-    """Makes the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="tensormask-gateway",
-        description="A front door for a running tensormask-server: more paths, CORS, and errors that help.",
-        add_help=False,  # -h is the host
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--help", action="help", help="show this and exit")
-    add("--version", action="version", version=__version__)
-    add("-h", "--host", default="127.0.0.1", help="0.0.0.0: all addresses (default: %(default)s)")
-    add("-p", "--port", type=port, default=8000, help="(default: %(default)s)")
-    add(
-        "--upstream",
-        type=_upstream,
-        default=DEFAULTS.upstream,
-        metavar="URL",
-        help="the server behind (default: %(default)s)",
-    )
-    add(
-        "--management-port",
-        type=port,
-        default=DEFAULTS.management_port,
-        metavar="PORT",
-        help="that server's, on this machine; it names the models (default: %(default)s)",
-    )
-    add("--key-file", type=Path, metavar="FILE", help="that server's key_file.json (default: this user's server's)")
-    add(
-        "--cors-origin",
-        type=origin,
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="pages of this origin may read responses; may be given several times (default: none)",
-    )
-    add(
-        "--max-request-size",
-        type=whole_number(1, "bytes"),
-        default=DEFAULTS.max_body_bytes,
-        metavar="BYTES",
-        help="of a body, as max_request_size of the server behind (default: %(default)s)",
-    )
-    add(
-        "--connections",
-        type=whole_number(1),
-        default=DEFAULTS.connections,
-        metavar="N",
-        help="requests that the server behind gets at a time (default: %(default)s)",
-    )
-    add(
-        "--idle-timeout",
-        type=whole_number(1, "seconds"),
-        default=DEFAULTS.idle_seconds,
-        metavar="S",
-        help="seconds after which a connection without traffic is closed (default: %(default)s)",
-    )
-    add(
-        "--response-timeout",
-        type=whole_number(1, "seconds"),
-        default=DEFAULTS.response_seconds,
-        metavar="S",
-        help="seconds for a response; more than the server's queue can take (default: %(default)s)",
-    )
-    add(
-        "--stop-timeout",
-        type=whole_number(0, "seconds"),
-        default=30,
-        metavar="S",
-        help="seconds in which requests in hand are answered when the gateway is stopped (default: %(default)s)",
-    )
-    add(
-        "--request-log",
-        default="-",
-        metavar="FILE",
-        help='append a line of JSON for each request; - for stdout, "" for none (default: %(default)s)',
-    )
-    add_label_studio_arguments(parser)
-    return parser
 
 
 if __name__ == "__main__":

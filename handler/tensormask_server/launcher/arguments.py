@@ -7,11 +7,16 @@ from typing import Any
 
 from tensormask_server import __version__
 from tensormask_server.archive.arguments import add_archive_arguments
-from tensormask_server.arguments import origin, parsed_arguments, port, whole_number
+from tensormask_server.arguments import parsed_arguments, port
 from tensormask_server.config_properties import PROPERTIES
 from tensormask_server.extras import missing_extra
 from tensormask_server.label_studio_arguments import add_label_studio_arguments, label_studio_token
 from tensormask_server.models.arguments import EXPECTED, is_complete
+from tensormask_server.serving_arguments import (
+    add_cors_origin_argument,
+    add_request_log_argument,
+    add_timeout_arguments,
+)
 from tensormask_server.tokens import TokenError
 from tensormask_server.torchserve.java_memory import MIB
 from tensormask_server.torchserve.memory_sizes import memory_size
@@ -89,14 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for Prometheus, without a token (default: %(default)s)",
     )
     add("--gateway", type=port, metavar="PORT", help="start tensormask-gateway, too (default: no gateway)")
-    add(
-        "--cors-origin",
-        type=origin,
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="of the gateway: pages of this origin may read responses; may be given several times",
-    )
+    add_cors_origin_argument(parser, "of the gateway: ")
     add_label_studio_arguments(parser, "of the gateway: ")
     add(
         "--ts-config",
@@ -105,20 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="TorchServe's settings (default: our config.properties)",
     )
-    add(
-        "--stop-timeout",
-        type=whole_number(0, "seconds"),
-        default=30,
-        metavar="S",
-        help="seconds in which requests in hand are answered when the server is stopped (default: %(default)s)",
-    )
-    add(
-        "--idle-timeout",
-        type=whole_number(1, "seconds"),
-        default=60,
-        metavar="S",
-        help="seconds after which a connection without traffic is closed (default: %(default)s)",
-    )
+    add_timeout_arguments(parser, "server")
     add(
         "--memory",
         type=_memory,
@@ -133,12 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="for logs; DIR/PORT, with the management port, while another server uses DIR (default: %(default)s)",
     )
-    add(
-        "--request-log",
-        default="",
-        metavar="FILE",
-        help="append a line of JSON for each request; - for stdout (default: no such log)",
-    )
+    add_request_log_argument(parser, default="")
     add_archive_arguments(parser)
     return parser
 

@@ -15,7 +15,7 @@ KEPT_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def upstream_of(heads: list[bytes]) -> AsyncIterator[Upstream]:
+async def upstream_of(heads: list[bytes], connections: int = 100) -> AsyncIterator[Upstream]:
     """A server that answers /slow after its kept connections have expired; it notes the heads that it gets."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -29,7 +29,8 @@ async def upstream_of(heads: list[bytes]) -> AsyncIterator[Upstream]:
             writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        upstream = Upstream(Settings(upstream=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        upstream = Upstream(Settings(upstream=url, connections=connections))
         yield upstream
         await upstream.aclose()
 
@@ -80,3 +81,28 @@ def test_a_request_without_a_body_says_so(method: str, has_length: bool) -> None
     [head] = heads
     assert head.startswith(f"{method} /a?b=1 HTTP/1.1\r\n".encode())
     assert (b"content-length: 0\r\n" in head.lower()) == has_length
+
+
+def test_a_body_that_does_not_come_takes_no_connection_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POOL_SECONDS", 0.1)
+    heads: list[bytes] = []
+
+    async def no_message() -> Message:
+        return await asyncio.Future()
+
+    async def no_send(_: Message) -> None:
+        raise AssertionError("there is nothing to respond to")
+
+    async def requests() -> bytes:
+        async with upstream_of(heads, connections=1) as upstream:
+            body = Body({"type": "http", "headers": [(b"transfer-encoding", b"chunked")]}, no_message, Settings())
+            request = UpstreamRequest("POST", b"/silent", [], body.pieces())
+            silent = asyncio.ensure_future(upstream.pass_on(request, body, no_send))
+            await asyncio.sleep(0.1)
+            content = await answered(upstream, b"/")
+            silent.cancel()
+            await asyncio.wait({silent})
+            return content
+
+    assert asyncio.run(requests()) == b"hi"
+    assert [head.split()[1] for head in heads] == [b"/"]
