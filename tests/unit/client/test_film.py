@@ -9,7 +9,7 @@ from PIL import Image
 from tensormask_server.client.__main__ import main
 from tensormask_server.video.records import records_file
 
-from tests.unit.client.test_hostile_server import http, sending, talking
+from tests.unit.client.hostile_servers import http, sending, talking
 from tests.unit.video.films import write_film
 
 NOBODY = "http://127.0.0.1:9/predictions/x"  # the port of discard, where no server is
