@@ -1,15 +1,10 @@
 """A file comes whole, once and unchanged, or an error says why it doesn't: at a real https server that has faults."""
 
-import base64
 import hashlib
-import http.server
-import shutil
 import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,26 +25,9 @@ from tests.mirror import (
     without_length,
     without_place,
 )
-from tests.waiting import PATIENCE, wait_for
+from tests.unit.models.wanted_files import CONTENT, PATH, QUICK, SHA256, error_of, wanted
 
-CONTENT = bytes(range(256)) * 4000  # 1 MB
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-PATH = "/weights/model.pkl"
-QUICK = Patience(timeout=PATIENCE, waits=(0, 0, 0))
 ROOT = Path(__file__).parents[3]
-
-
-def wanted(mirror: Mirror, cache: Path, sha256: str = SHA256, most: int = 1 << 21) -> Wanted:
-    mirror.files.setdefault(PATH, CONTENT)
-    return Wanted("the model", mirror.url + PATH, cache / "model.pkl", most, sha256, "fetch it by hand")
-
-
-def error_of(file: Wanted, patience: Patience = QUICK) -> str:
-    with pytest.raises(ModelError) as caught:
-        fetch(file, patience=patience)
-    assert not file.path.exists()
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def names(folder: Path) -> set[str]:
@@ -186,6 +164,12 @@ def test_a_server_that_is_busy_is_asked_again(mirror: Mirror, cache: Path) -> No
     assert fetch(wanted(mirror, cache), patience=QUICK).read_bytes() == CONTENT
 
 
+def test_a_busy_server_says_how_long_to_wait(mirror: Mirror, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mirror.faults += [status(503, Retry_After="1")]
+    fetch(wanted(mirror, cache), patience=QUICK)
+    assert "localhost answers 503 Service Unavailable; trying again in 1 s" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("fault", "said", "requests"),
     [
@@ -268,161 +252,3 @@ def test_a_server_that_can_not_be_reached_is_said_at_once(cache: Path) -> None:
     assert error_of(file, Patience()) == "can't download the model: 127.0.0.1 refuses the connection; do this"
     absent = Wanted("the model", "https://nowhere.invalid/model.pkl", cache / "model.pkl", 1 << 21, "", "do this")
     assert "nowhere.invalid has no address here" in error_of(absent, Patience())
-
-
-class Proxy(http.server.BaseHTTPRequestHandler):
-    """A forward proxy: it connects a client to the host that it names, if the password is right."""
-
-    def do_CONNECT(self) -> None:
-        if self.headers.get("Proxy-Authorization") != f"Basic {base64.b64encode(b'me:secret').decode()}":
-            self.send_error(407)
-            return
-        host, _, port = self.path.partition(":")
-        with socket.create_connection((host, int(port))) as there:
-            self.send_response(200)
-            self.end_headers()
-            back = threading.Thread(target=copy, args=(there, self.connection))
-            back.start()
-            copy(self.connection, there)
-            back.join()
-        self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while content := source.recv(1 << 16):
-            target.sendall(content)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-
-
-@contextmanager
-def proxied() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
-def test_the_environments_proxy_is_used(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "elsewhere.example")
-    with proxied() as port:
-        monkeypatch.setenv("https_proxy", f"http://me:wrong@127.0.0.1:{port}")
-        error = error_of(wanted(mirror, cache))
-        assert "407" in error
-        assert f"by the proxy 127.0.0.1:{port} of the environment" in error
-        assert "wrong" not in error
-        assert mirror.requests == []
-        monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}")
-        assert fetch(wanted(mirror, cache)).read_bytes() == CONTENT
-
-
-FETCH = """
-import sys
-from pathlib import Path
-from tensormask_server.models.cache import Wanted, fetch
-from tensormask_server.models.errors import ModelError
-url, path, sha256 = sys.argv[1:]
-try:
-    print(fetch(Wanted("the model", url, Path(path), 1 << 21, sha256, "advice")))
-except ModelError as error:
-    sys.exit(str(error))
-"""
-
-
-def fetching(file: Wanted, *before: str) -> list[str]:
-    """The command of a process that fetches the file."""
-    return [*before, sys.executable, "-c", FETCH, file.url, str(file.path), file.sha256]
-
-
-def test_two_processes_download_once(mirror: Mirror, cache: Path, tmp_path: Path) -> None:
-    file = wanted(mirror, cache)
-    released = threading.Event()
-
-    def held(answer: Answer) -> None:
-        released.wait()
-        answer.send_file(CONTENT)
-
-    mirror.faults += [held]
-    logs = [tmp_path / "1", tmp_path / "2"]
-    processes = []
-    try:
-        for log in logs:
-            with log.open("w") as stderr:
-                processes.append(subprocess.Popen(fetching(file), stderr=stderr, stdout=subprocess.PIPE, text=True))
-        waiting = "another process downloads the model; waiting for it"
-        wait_for(lambda: any(waiting in log.read_text() for log in logs), "one of the processes to wait")
-    finally:
-        released.set()
-    for process in processes:
-        assert process.communicate(timeout=PATIENCE)[0] == f"{file.path}\n"
-        assert process.returncode == 0
-    assert len(mirror.requests) == 1
-
-
-def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(mirror: Mirror, cache: Path) -> None:
-    file = wanted(mirror, cache)
-    released = threading.Event()
-    mirror.faults += [stalled(300_000, released)]
-    try:
-        process = subprocess.Popen(fetching(file), stderr=subprocess.DEVNULL)
-        partial = cache / "model.pkl.partial"
-        wait_for(lambda: partial.exists() and partial.stat().st_size > 0, "the first bytes")
-        process.kill()
-        process.wait()
-        begun = partial.stat().st_size
-        assert fetch(file).read_bytes() == CONTENT
-    finally:
-        released.set()
-    assert mirror.requests[-1] == (PATH, f"bytes={begun}-")
-
-
-@pytest.mark.parametrize("has_length", [True, False])
-def test_a_full_disk_is_said_and_left_with_room(mirror: Mirror, cache: Path, has_length: bool) -> None:
-    """In a namespace of its own, where the cache is a file system of 512 kB."""
-    file = wanted(mirror, cache)
-    cache.mkdir()
-    script = f'mount -t tmpfs -o size=512k cache "{cache}" || exit 77\n"$@"\nstatus=$?\nls "{cache}"\nexit $status'
-    if not has_length:
-        mirror.faults += [without_length]
-    command = fetching(file, "unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh")
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    if result.returncode == 77 or "unshare" in result.stderr:
-        pytest.skip("a namespace of one's own isn't allowed here")
-    assert result.returncode == 1
-    error = result.stderr.splitlines()[-1]
-    assert error.startswith(f"can't download the model to {cache}: ")
-    assert ("it needs 1.0 MB, and 0.5 MB are free" if has_length else "the disk is full") in error
-    assert error.endswith("; make room, or let TENSORMASK_CACHE name a folder with room")
-    assert result.stdout.split() == ["model.pkl.lock"]
-
-
-def test_a_cache_that_can_not_be_used_is_said(mirror: Mirror, cache: Path) -> None:
-    cache.write_text("a file")
-    with pytest.raises(ModelError, match=r"can't use the cache for the model: .*TENSORMASK_CACHE names another folder"):
-        fetch(wanted(mirror, cache))
-
-
-def test_a_planted_link_is_not_followed(mirror: Mirror, cache: Path, tmp_path: Path) -> None:
-    cache.mkdir()
-    target = tmp_path / "target"
-    target.write_text("mine")
-    (cache / "model.pkl.partial").symlink_to(target)
-    with pytest.raises(ModelError, match="can't use the cache"):
-        fetch(wanted(mirror, cache))
-    assert target.read_text() == "mine"
-
-
-def test_a_busy_server_says_how_long_to_wait(mirror: Mirror, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mirror.faults += [status(503, Retry_After="1")]
-    fetch(wanted(mirror, cache), patience=QUICK)
-    assert "localhost answers 503 Service Unavailable; trying again in 1 s" in capsys.readouterr().err
