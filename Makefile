@@ -12,8 +12,9 @@ $(error TORCH is $(TORCH); expected TORCH=cpu, or no TORCH for the torch of the 
 endif
 TORCH_INDEX = $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/cpu)
 INSTALL = $(BIN)/pip install --constraint constraints.txt $(TORCH_INDEX)
-# three files of tests at a time on two cores: they wait for servers as long as they compute
-PYTEST = pytest --numprocesses 3 --dist loadfile
+# Three files of tests at a time on two cores: they wait for servers as long as they compute. They start in the order of
+# their names, tests/served before tests/unit. By default those with few tests, which take longest, would start last.
+PYTEST = pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 REQUESTS = bad_requests client connections evaluate forms formats gateway hostile_requests image_files image_kinds \
 	inference_clients integrations large_images metrics openapi request_log responses
 REQUEST_TESTS = $(REQUESTS:%=tests/served/test_%.py)
