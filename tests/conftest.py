@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import logging
+import os
 import signal
 from collections import Counter
 
@@ -17,6 +18,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # small networks gain nothing from more threads, which on a busy machine wait for each other: five times slower there
 torch.set_num_threads(1)
+
+# Ray's own is 15, with which its workers get a hundredth of a core beside busy processes
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray reads it in this case
 
 
 @pytest.fixture(autouse=True)
