@@ -30,9 +30,9 @@ serve: $(VENV)/.serve
 	@echo "With other options: make serve OPTIONS='-p 9000'. All options: make serve OPTIONS=--help"
 	exec $(BIN)/tensormask-server $(if $(MODEL),--model "$(MODEL)",--archive "$(ARCHIVE)") $(OPTIONS)
 
-# The linters and the unit tests: what to run after each change.
+# The linters, and the unit tests but the slow ones: what to run after each change.
 check: lint
-	$(BIN)/python -m $(PYTEST) -m 'not extensive' tests/unit
+	$(BIN)/python -m $(PYTEST) -m 'not extensive and not slow' tests/unit
 
 # What a user relies on. A file is one worker's, so that what its tests share is started once.
 test: $(VENV)/.dev

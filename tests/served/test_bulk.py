@@ -49,6 +49,7 @@ from tests.waiting import PATIENCE, wait_for
 COUNT = 12  # annotated images
 RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many images with networks of its own
 LARGE = 8  # images that take a while, so that something can be killed meanwhile
+on_a_cluster = pytest.mark.extensive  # what needs `cluster`, or tries to reach one
 BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
 
 
@@ -260,6 +261,7 @@ def test_a_complete_run_is_left_as_it_is(bulk: Bulk, complete: Path, capsys: pyt
     assert [path.stat().st_mtime_ns for path in parts_in(complete)] == before
 
 
+@on_a_cluster
 def test_a_run_whose_command_is_killed_goes_on_to_the_same_rows(
     bulk: Bulk, complete: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -281,6 +283,7 @@ def test_a_run_whose_command_is_killed_goes_on_to_the_same_rows(
     assert not list(tmp_path.glob(".*"))
 
 
+@on_a_cluster
 def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster: Cluster, tmp_path: Path) -> None:
     node = cluster.list_all_nodes()[-1]
     children = psutil.Process(node.all_processes["raylet"][0].process.pid).children
@@ -295,6 +298,7 @@ def test_a_node_that_is_killed_costs_no_row(bulk: Bulk, complete: Path, cluster:
     assert rows_of(tmp_path) == rows_of(complete)
 
 
+@on_a_cluster
 def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     bulk: Bulk, complete: Path, cluster: Cluster, client_port: int, tmp_path: Path
 ) -> None:
@@ -309,6 +313,7 @@ def test_a_cluster_is_used_from_outside_and_a_killed_command_goes_on_there(
     assert not list(tmp_path.glob(".*"))
 
 
+@on_a_cluster
 def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
     complete: Path, predictor: Predictor, cluster: Cluster, client_port: int
 ) -> None:
@@ -319,6 +324,7 @@ def test_a_run_that_was_finished_meanwhile_has_nothing_to_do(
     assert (done.images, done.outside_the_network) == (0, 0)
 
 
+@on_a_cluster
 def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
     output = tmp_path / "found"
     process = bulk.start(output, "--address", cluster.address)
@@ -329,6 +335,7 @@ def test_a_run_whose_folder_is_moved_away_says_that_it_is_gone(bulk: Bulk, clust
     assert re.search(f"can't write part [0-9]+ of {output}: .*No such file", stderr.splitlines()[-1])
 
 
+@on_a_cluster
 def test_a_driver_that_the_cluster_fails_to_start_is_started_again(
     bulk: Bulk, cluster: Cluster, client_port: int, tmp_path: Path
 ) -> None:
@@ -346,6 +353,7 @@ def test_a_driver_that_the_cluster_fails_to_start_is_started_again(
     assert stdout.startswith(f"1 images in {tmp_path}, 0 "), stderr
 
 
+@on_a_cluster
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU")
 def test_a_gpu_that_torch_can_not_use_is_reported(bulk: Bulk, cluster: Cluster, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
@@ -422,6 +430,7 @@ def test_a_run_needs_images_and_a_folder(bulk: Bulk, tmp_path: Path, capsys: pyt
     assert "holds other files, such as mine.txt" in capsys.readouterr().err.splitlines()[-1]
 
 
+@on_a_cluster
 @pytest.mark.parametrize(
     ("address", "said"),
     [("nonsense", "can't start Ray at nonsense"), ("ray://127.0.0.1:1", "can't start Ray at ray://127.0.0.1:1")],

@@ -30,12 +30,15 @@ HAS_EXPORT = not missing_extra("export") and find_spec("onnxruntime") is not Non
 HAS_RAY = find_spec("ray") is not None  # of the extra bulk
 NODE = str(compute_driver_executable()[0])  # that comes with Playwright
 NODE_STARTS = subprocess.run([NODE, "--version"], capture_output=True).returncode == 0
+LONG = {"BULK", "DEPLOYMENT", "GATEWAY", "INTEGRATIONS", "MODELS", "OPENVINO", "OPERATIONS", "TRAINING"}  # 15 s or more
 WITH_COMMANDS = [
-    page for page in PAGES if any(block.language in ("sh", "python") and not block.reason for block in blocks(page))
+    pytest.param(page, id=page.stem, marks=[pytest.mark.extensive] if page.stem in LONG else [])
+    for page in PAGES
+    if any(block.language in ("sh", "python") and not block.reason for block in blocks(page))
 ]
 
 
-@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_every_command_of_a_page_works(page: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.stem == "DEPLOYMENT" and not HAS_OPENSSL:
         pytest.skip("there is no openssl to make a certificate with")

@@ -380,6 +380,7 @@ def test_a_client_that_goes_away_cancels_its_request(
             assert gateway.record("gone")["ended"] == "client gone"
 
 
+@pytest.mark.extensive  # a request that TorchServe loses is waited for
 def test_a_request_finds_the_server_again_after_it_was_away(archive: Path, tmp_path: Path, image: Path) -> None:
     with (
         launched(tmp_path, "--archive", archive, PATH="") as server,

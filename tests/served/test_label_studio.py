@@ -258,6 +258,7 @@ def test_the_password_of_a_backend_is_the_servers_token(archive: Path, case: Cas
             assert "Label Studio at http://127.0.0.1:1" in answer.json()["error"]
 
 
+@pytest.mark.extensive  # a request that TorchServe loses is waited for
 def test_a_dead_worker_is_said_and_the_next_request_is_answered(archive: Path, case: Case, tmp_path: Path) -> None:
     with (
         launched(tmp_path, "--archive", archive, PATH="") as server,

@@ -20,6 +20,8 @@ from reference.cases import CASES, load_case, write_weights
 from tests.many_aliases import MANY_ALIASES
 from tests.unit.small_network import noise, small_predictor
 
+pytestmark = pytest.mark.slow
+
 TINY = load_case("tiny")
 NAMES = tuple(f"class {i}" for i in range(5))
 

@@ -24,6 +24,8 @@ from reference.cases import load_case, write_weights
 from reference.synthetic_weights import synthetic_state
 from tests.unit.model_files.opcodes import called, pickled, text, torch_zip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 CONFIG = load_case("tiny").config
 

@@ -20,7 +20,7 @@ from tests.unit.small_network import noise
 
 CASE = load_case("tiny")
 
-pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")]
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="nncf is not installed")
 
 

@@ -15,6 +15,8 @@ from tensormask_server.network.loading import build_network
 
 from reference.cases import load_case, write_weights
 
+pytestmark = pytest.mark.slow
+
 CASE = load_case("tiny")
 SHAPES = ((1, 3, 128, 128), (2, 3, 256, 128), (1, 3, 128, 640))
 needs_export = pytest.mark.skipif(

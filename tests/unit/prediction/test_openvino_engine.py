@@ -21,7 +21,7 @@ from tests.unit.small_network import SMALL, assert_alike, noise, small_network, 
 
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")]
 
 
 @pytest.fixture(scope="module")

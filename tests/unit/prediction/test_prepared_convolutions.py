@@ -10,6 +10,8 @@ from tensormask_server.prediction.prepared_convolutions import MOST, VARIABLE, l
 
 from reference.cases import load_case, write_weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 ONEDNN = 1024  # its own limit
 # oneDNN prints each convolution that it prepares, and each that it has kept

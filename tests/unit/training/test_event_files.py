@@ -15,6 +15,8 @@ from training import report
 from training.settings import load_training_config
 from training.trainer import Run, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -21,6 +21,8 @@ from training.coco_folder import CocoFolder
 from training.run_lengths import RunLengthError, checked_runs
 from training.segmentations import LONGEST_OUTLINE, SegmentationError, checked_segmentation, encoded_segmentation
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
 HEIGHT, WIDTH = 20, 30

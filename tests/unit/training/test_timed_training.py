@@ -22,6 +22,8 @@ from training.files import write_weights
 from training.network import named_weights, network_to_train
 from training.settings import load_training_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -27,6 +27,8 @@ from training.network import network_to_train, norm_parameters
 from training.settings import load_training_config
 from training.trainer import Run, TrainingStopped, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = ("--standalone", "--local-addr", "localhost")  # else torchrun looks up the machine's name for its address
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}

@@ -29,6 +29,8 @@ from ts.service import Service
 
 from reference.cases import load_case, write_weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
