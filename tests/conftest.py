@@ -19,7 +19,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # small networks gain nothing from more threads, which on a busy machine wait for each other: five times slower there
 torch.set_num_threads(1)
 
-# Ray's own is 15, with which its workers get a hundredth of a core beside busy processes
+# Ray's default niceness is 15, with which its workers get a hundredth of a core beside busy processes
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray reads it in this case
 
 

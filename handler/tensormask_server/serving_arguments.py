@@ -1,10 +1,11 @@
-"""Arguments that the two commands that answer requests have: tensormask-server and tensormask-gateway."""
+"""The arguments that tensormask-server and tensormask-gateway share."""
 
 import argparse
 import re
 
 from tensormask_server.arguments import whole_number
 
+IDLE_SECONDS = 60  # the default of --idle-timeout
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -25,17 +26,17 @@ def add_cors_origin_argument(parser: argparse.ArgumentParser, of: str = "") -> N
     )
 
 
-def add_timeout_arguments(parser: argparse.ArgumentParser, stopped: str) -> None:
+def add_timeout_arguments(parser: argparse.ArgumentParser, program: str) -> None:
     """Adds --idle-timeout and --stop-timeout, in seconds.
 
     Args:
         parser: of a command.
-        stopped: what the command runs, for the help: "server" or "gateway".
+        program: what the command runs, for the help: "server" or "gateway".
     """
     parser.add_argument(
         "--idle-timeout",
         type=whole_number(1, "seconds"),
-        default=60,
+        default=IDLE_SECONDS,
         metavar="S",
         help="seconds after which a connection without traffic is closed (default: %(default)s)",
     )
@@ -44,7 +45,7 @@ def add_timeout_arguments(parser: argparse.ArgumentParser, stopped: str) -> None
         type=whole_number(0, "seconds"),
         default=30,
         metavar="S",
-        help=f"seconds in which requests in hand are answered when the {stopped} is stopped (default: %(default)s)",
+        help=f"seconds in which requests in hand are answered when the {program} is stopped (default: %(default)s)",
     )
 
 

@@ -48,7 +48,7 @@ from tests.waiting import PATIENCE, wait_for
 
 COUNT = 12  # annotated images
 RUN_PATIENCE = 4 * PATIENCE  # seconds of a whole run, of many images with networks of its own
-LARGE = 8  # images that take a while, so that something can be killed meanwhile
+LARGE = 16  # images that take a while, so that something can be killed meanwhile
 on_a_cluster = pytest.mark.extensive  # what needs `cluster`, or tries to reach one
 BAD = {"images/empty.png", "images/text.jpg", "images/cut.jpg", "images/huge.png"}
 

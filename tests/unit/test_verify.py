@@ -20,8 +20,6 @@ from reference.cases import CASES, load_case, write_weights
 from tests.many_aliases import MANY_ALIASES
 from tests.unit.small_network import noise, small_predictor
 
-pytestmark = pytest.mark.slow
-
 TINY = load_case("tiny")
 NAMES = tuple(f"class {i}" for i in range(5))
 
@@ -111,6 +109,7 @@ def archived(folder: Path, name: str, *arguments: str, seed: int | None = None) 
     return folder / f"{name}.mar"
 
 
+@pytest.mark.slow
 def test_two_archives_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = tmp_path / "tiny.png"
     Image.fromarray(TINY.image).save(image)
@@ -175,6 +174,7 @@ def test_one_archive_alone_is_an_error(capsys: pytest.CaptureFixture[str]) -> No
     assert "expected --archive A.mar together with --against B.mar" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed: there is no error")
 def test_without_detectron2_the_command_says_how_to_install_it_and_what_is_wrong_with_the_files_first(
     tmp_path: Path,

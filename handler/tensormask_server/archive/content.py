@@ -41,6 +41,8 @@ LEFT_OUT = (
     "demo",
     "py.typed",
     "health.py",
+    "label_studio_arguments.py",
+    "serving_arguments.py",
     "verify.py",
 )
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tensormask_server.serving_arguments import IDLE_SECONDS
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -14,7 +16,7 @@ class Settings:
     origins: tuple[str, ...] = ()  # of the pages in browsers that may read responses
     max_body_bytes: int = 67_108_864  # of a request; max_request_size of config.properties
     connections: int = 100  # to the server behind, at a time; it keeps one for each request in hand
-    idle_seconds: float = 60  # without a byte of a request's body; --idle-timeout of tensormask-server
+    idle_seconds: float = IDLE_SECONDS  # without a byte of a request's body; --idle-timeout of tensormask-server
     response_seconds: float = 7200  # without a byte of a response; longer than the server's queue can take
     request_log: str = ""  # a file's path, or "-" for stdout; "": no log
     label_studio: str = ""  # URL of the Label Studio from which images are fetched, without a slash; "": none are

@@ -56,17 +56,17 @@ def socket_states(*ports: int) -> list[SocketState]:
 
 
 def _families(kernel: socket.socket, port: int) -> list[socket.AddressFamily]:
-    """Those in which a port may have connections.
+    """Returns the address families in which a port may have connections.
 
-    For those of one family the kernel goes through its table of all connections, which takes a millisecond on a machine
-    of 23 GB. Its table of the sockets that listen is short.
+    To list the connections of one family, the kernel walks its table of all TCP connections. That takes a millisecond
+    on a machine with 23 GB. Its table of listening sockets is short, so it is asked first.
     """
     listening = [family for family in FAMILIES if list(_dump(kernel, family, port, LISTEN))]
-    return listening or list(FAMILIES)  # the connections stay when a server listens no more
+    return listening or list(FAMILIES)  # connections outlive the socket that listens
 
 
 def _dump(kernel: socket.socket, family: int, port: int, states: int, requested: int = 0) -> Iterator[bytes]:
-    """Yields the kernel's messages, without their heads, about the sockets of a local port that are in these states."""
+    """Yields the kernel's messages, without their headers, about a local port's sockets that are in these states."""
     any_socket = struct.pack("!HH", port, 0) + bytes(36) + b"\xff" * 8  # struct inet_diag_sockid
     query = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, requested, states) + any_socket
     kernel.send(struct.pack("=IHHII", 16 + len(query), SOCK_DIAG_BY_FAMILY, DUMP_REQUEST, 0, 0) + query)

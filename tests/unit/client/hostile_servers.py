@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from tensormask_server.client import Client, ClientError
 
+from tests.waiting import PATIENCE
+
 PIXEL = np.zeros((1, 2, 3), np.uint8)
 GOOD = {"instances": [], "width": 2, "height": 1, "model": "m", "weights_sha256": "0"}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-PATIENCE = 120  # seconds until a test gives up
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The client at results of wrong types, depths and sizes: an error of its own, before they take memory."""
+"""The client refuses results of wrong types, depths or sizes with an error of its own, before they take memory."""
 
 import gzip
 from contextlib import suppress

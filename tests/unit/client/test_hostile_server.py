@@ -16,7 +16,6 @@ from tensormask_server.client import Busy, Client, ClientError, Lost, Refused, T
 
 from tests.unit.client.hostile_servers import (
     HEAD,
-    PATIENCE,
     PIXEL,
     dripping,
     endless,
@@ -26,6 +25,7 @@ from tests.unit.client.hostile_servers import (
     sending,
     talking,
 )
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.attack(13, "a hostile server")
 

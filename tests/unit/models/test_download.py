@@ -27,8 +27,6 @@ from tests.mirror import (
 )
 from tests.unit.models.wanted_files import CONTENT, PATH, QUICK, SHA256, error_of, wanted
 
-ROOT = Path(__file__).parents[3]
-
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""The cache between processes and on a disk that is full, planted or no folder."""
+"""Several processes share the cache. Its disk is full, or it holds a planted link, or it is no folder."""
 
 import shutil
 import subprocess

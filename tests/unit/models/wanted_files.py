@@ -1,4 +1,4 @@
-"""A file of a server of the tests, as the cache is asked for it."""
+"""The file that tests download from the mirror, and the error of a failed download."""
 
 import hashlib
 from pathlib import Path

@@ -7,49 +7,61 @@ import pytest
 from tensormask_server.torchserve import socket_states as module
 from tensormask_server.torchserve.socket_states import socket_states
 
-LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
+LOOPBACK = {IPV4: "127.0.0.1", IPV6: "::1"}
 
 
-def listening(stack: ExitStack, host: str, family: socket.AddressFamily, port: int = 0) -> socket.socket:
+def _has_ipv6() -> bool:
     try:
-        is_dual = host == "::"
-        server = socket.create_server((host, port), family=family, dualstack_ipv6=is_dual)
-    except OSError as error:
-        pytest.skip(f"no {family.name} here: {error.strerror}")
-    return stack.enter_context(server)
+        socket.create_server(("::1", 0), family=IPV6).close()
+    except OSError:
+        return False
+    return True
+
+
+with_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="there is no IPv6 here")
+
+
+def connect(stack: ExitStack, server: socket.socket, family: socket.AddressFamily) -> None:
+    """A connection that the server has accepted, and of which it has read three bytes."""
+    client = stack.enter_context(socket.create_connection((LOOPBACK[family], server.getsockname()[1])))
+    client.sendall(b"abc")
+    accepted = stack.enter_context(server.accept()[0])
+    assert accepted.recv(3, socket.MSG_WAITALL) == b"abc"
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
 @pytest.mark.parametrize(
     ("host", "family", "clients"),
     [
-        ("127.0.0.1", socket.AF_INET, [socket.AF_INET]),
-        ("::1", socket.AF_INET6, [socket.AF_INET6]),
-        ("::", socket.AF_INET6, [socket.AF_INET, socket.AF_INET6]),
+        ("127.0.0.1", IPV4, [IPV4]),
+        pytest.param("::1", IPV6, [IPV6], marks=with_ipv6),
+        pytest.param("::", IPV6, [IPV4, IPV6], marks=with_ipv6),
     ],
 )
 def test_connections_are_found_also_if_the_server_listens_no_more(
     host: str, family: socket.AddressFamily, clients: list[socket.AddressFamily], is_stopped: bool
 ) -> None:
     with ExitStack() as stack:
-        server = listening(stack, host, family)
+        server = socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::")
+        stack.enter_context(server)
         port = server.getsockname()[1]
         for each in clients:
-            client = stack.enter_context(socket.create_connection((LOOPBACK[each], port)))
-            client.sendall(b"abc")
-            stack.enter_context(server.accept()[0])
+            connect(stack, server, each)
         if is_stopped:
             server.close()
         states = socket_states(port)
         assert [(state.port, state.received) for state in states] == [(port, 3)] * len(clients)
 
 
+@with_ipv6
 def test_servers_of_both_families_have_all_their_connections_found() -> None:
     with ExitStack() as stack:
-        port = listening(stack, "127.0.0.1", socket.AF_INET).getsockname()[1]
-        listening(stack, "::1", socket.AF_INET6, port)
-        for host in LOOPBACK.values():
-            stack.enter_context(socket.create_connection((host, port)))
+        first = stack.enter_context(socket.create_server((LOOPBACK[IPV6], 0), family=IPV6))
+        port = first.getsockname()[1]
+        second = stack.enter_context(socket.create_server((LOOPBACK[IPV4], port)))
+        connect(stack, first, IPV6)
+        connect(stack, second, IPV4)
         assert len(socket_states(port)) == 2
 
 
@@ -63,9 +75,9 @@ def test_only_families_that_have_connections_are_gone_through(monkeypatch: pytes
         return dump(kernel, family, port, states, *requested)
 
     monkeypatch.setattr(module, "_dump", noted)
-    with ExitStack() as stack:
-        socket_states(listening(stack, "127.0.0.1", socket.AF_INET).getsockname()[1])
-    assert gone_through == [socket.AF_INET]
+    with socket.create_server((LOOPBACK[IPV4], 0)) as server:
+        socket_states(server.getsockname()[1])
+    assert gone_through == [IPV4]
 
 
 def test_what_the_kernel_refuses_is_an_error() -> None:

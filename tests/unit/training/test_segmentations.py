@@ -21,8 +21,6 @@ from training.coco_folder import CocoFolder
 from training.run_lengths import RunLengthError, checked_runs
 from training.segmentations import LONGEST_OUTLINE, SegmentationError, checked_segmentation, encoded_segmentation
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'handler'}", "PATH": "/usr/bin:/bin"}
 HEIGHT, WIDTH = 20, 30
@@ -179,6 +177,7 @@ def test_the_first_damaged_annotation_is_named_and_the_others_counted(tmp_path: 
         CocoFolder(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "segmentation",
     [

@@ -29,8 +29,6 @@ from ts.service import Service
 
 from reference.cases import load_case, write_weights
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[3]
 
 
@@ -291,6 +289,7 @@ print(json.loads(bodies[1])["error"])
 """
 
 
+@pytest.mark.slow
 # less than decoding takes, and less than drawing does
 @pytest.mark.parametrize(("megabytes", "said"), [(200, "could not be read"), (1000, "could not be made")])
 def test_a_image_that_memory_is_too_small_for_fails_alone(model_dir: Path, megabytes: int, said: str) -> None:
