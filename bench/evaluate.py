@@ -1,6 +1,6 @@
 """Measures a running server's accuracy on images with COCO annotations.
 
-python bench/evaluate.py --url http://127.0.0.1:8080/predictions/NAME --annotations instances.json --images DIR
+python bench/evaluate.py --url http://127.0.0.1:8080/NAME/predict --annotations instances.json --images DIR
 """
 
 import argparse
@@ -197,7 +197,7 @@ def _image(entry: ImageEntry, folder: Path) -> np.ndarray:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measures a running server's box and mask AP on COCO annotations.")
     add = parser.add_argument
-    add("--url", type=_http, required=True, help="URL of the model: http://127.0.0.1:8080/predictions/NAME")
+    add("--url", type=_http, required=True, help="URL of the model: http://127.0.0.1:8080/NAME/predict")
     add("--annotations", type=Path, required=True, metavar="FILE.json", help="instances in COCO's format")
     add("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     add(

@@ -65,20 +65,20 @@ def _run_all() -> None:
         for image in IMAGES:
             drawn, results = OUTPUT / f"{image.stem}.png", OUTPUT / f"{image.stem}.json"
             _curl("-T", image, "-o", drawn, f"{server.url}/demo/predict?format=png")
-            _curl("-T", image, "-o", results, f"{server.url}/predictions/demo")
+            _curl("-T", image, "-o", results, f"{server.url}/demo/predict")
             print(f"   {_detections(results)}")
         print("4. The same image as JSON; the response is a gzip of torch's bytes")
         request, response = OUTPUT / "image.json", OUTPUT / "masks.gz"
         _run(sys.executable, "prepare_input.py", IMAGES[0], request)
         json_type = ("-H", "Content-Type: application/json")
-        _curl(*json_type, "--data-binary", f"@{request}", "-o", response, f"{server.url}/predictions/demo")
+        _curl(*json_type, "--data-binary", f"@{request}", "-o", response, f"{server.url}/demo/predict")
         with gzip.open(response) as file:
             masks = torch.load(io.BytesIO(file.read()), weights_only=True)["pred_masks"]
         print(f"   pred_masks {tuple(masks.shape)}, {masks.dtype}")
     print("\nLook at")
     for image in IMAGES:
         print(f"  {OUTPUT / image.stem}.png")
-    print("and serve it, with a page for browsers at http://127.0.0.1:8080/predictions/demo, by")
+    print("and serve it, with a page for browsers at http://127.0.0.1:8080/demo/predict, by")
     print("  make serve ARCHIVE=model_store/demo.mar")
 
 

@@ -1,6 +1,6 @@
 """Puts the instances on a folder of images into a data set of FiftyOne.
 
-python examples/client_to_fiftyone.py http://127.0.0.1:8080/predictions/demo images my-images
+python examples/client_to_fiftyone.py http://127.0.0.1:8080/demo/predict images my-images
 fiftyone app launch my-images
 """
 

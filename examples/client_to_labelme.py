@@ -1,6 +1,6 @@
 """Annotates a folder of images for LabelMe: a file of polygons beside each image, which LabelMe opens with it.
 
-python examples/client_to_labelme.py http://127.0.0.1:8080/predictions/demo images
+python examples/client_to_labelme.py http://127.0.0.1:8080/demo/predict images
 labelme images
 """
 

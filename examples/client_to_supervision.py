@@ -1,6 +1,6 @@
 """Sends an image to a running server and draws the instances with supervision.
 
-python examples/client_to_supervision.py http://127.0.0.1:8080/predictions/demo IMAGE.jpg DRAWN.png
+python examples/client_to_supervision.py http://127.0.0.1:8080/demo/predict IMAGE.jpg DRAWN.png
 """
 
 import argparse
@@ -14,7 +14,7 @@ from tensormask_server.client import Client
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the instances that a server finds on an image.")
-    parser.add_argument("url", help="http://HOST:8080/predictions/MODEL")
+    parser.add_argument("url", help="http://HOST:8080/MODEL/predict")
     parser.add_argument("image", type=Path)
     parser.add_argument("output", type=Path, help="the .png to write")
     parser.add_argument("--threshold", type=float, default=0.5, help="of scores (default: %(default)s)")

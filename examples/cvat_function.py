@@ -1,7 +1,7 @@
 """CVAT's auto-annotation by a server: masks or polygons for the images of a task.
 
 cvat-cli --server-host CVAT task auto-annotate TASK --function-file examples/cvat_function.py \\
-    -p url=str:http://127.0.0.1:8080/predictions/demo -p labels=str:cat,dog --allow-unmatched-labels
+    -p url=str:http://127.0.0.1:8080/demo/predict -p labels=str:cat,dog --allow-unmatched-labels
 """
 
 import json

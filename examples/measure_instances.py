@@ -1,6 +1,6 @@
 """Measures the instances on a folder of images by a server, and writes one table of them.
 
-python examples/measure_instances.py http://127.0.0.1:8080/predictions/NAME images measures.csv --pixel-size 0.25um
+python examples/measure_instances.py http://127.0.0.1:8080/NAME/predict images measures.csv --pixel-size 0.25um
 """
 
 import argparse

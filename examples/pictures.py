@@ -1,7 +1,7 @@
 """Makes the pictures and tables of docs/INTEGRATIONS.md again, by a running server with the demo's network.
 
 make serve MODEL=demo
-.venv/bin/python -m examples.pictures http://127.0.0.1:8080/predictions/demo
+.venv/bin/python -m examples.pictures http://127.0.0.1:8080/demo/predict
 
 LabelMe's and X-AnyLabeling's windows, FiftyOne's drawing and Label Studio's screen need these packages, each in an
 environment of its own: --labelme PYTHON, --x-anylabeling PYTHON, --fiftyone PYTHON and --label-studio PYTHON name the

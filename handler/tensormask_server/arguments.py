@@ -10,6 +10,7 @@ from tensormask_server.tile_options import (
     DEFAULT_OVERLAP,
     EXPECTED_OVERLAP,
     EXPECTED_SIZE,
+    NO_TILES,
     is_tile_overlap,
     is_tile_size,
 )
@@ -56,11 +57,14 @@ def fraction(text: str) -> float:
     return value
 
 
-def tile_size(text: str) -> int | str:
-    """Reads a size of tiles, as an argparse type: "auto" or pixels."""
+def tile_size(text: str) -> int | str | None:
+    """Reads a size of tiles, as an argparse type: "auto", pixels, or "none", which gives None."""
     value = int(text) if text.isdecimal() else text.lower()
+    if value == NO_TILES:
+        return None
     if not is_tile_size(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED_SIZE}{did_you_mean(text, (AUTO,))}")
+        hint = did_you_mean(text, (AUTO, NO_TILES))
+        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED_SIZE}; {NO_TILES} for no tiles{hint}")
     return value
 
 
@@ -75,28 +79,36 @@ def tile_overlap(text: str) -> float:
     return value
 
 
-def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --tile-size, --tile-overlap and --no-tile-whole, with the names of `PredictionOptions`."""
-    add = parser.add_argument
+def add_tile_arguments(parser: argparse.ArgumentParser, has_archive: bool = False) -> None:
+    """Adds --tile-size, --tile-overlap and --tile-whole, with the names of `PredictionOptions`.
+
+    Args:
+        parser: of a command.
+        has_archive: whether the command may get these options from an archive. Then the parsed arguments have only
+            those that were given.
+    """
+    add, archives = parser.add_argument, ", or the archive's" if has_archive else ""
     add(
         "--tile-size",
         type=tile_size,
+        default=argparse.SUPPRESS if has_archive else None,
         metavar="PIXELS",
-        help="cut larger images into tiles of this side; auto: the side at which the network's input isn't reduced "
-        "(default: no tiles)",
+        help="cut larger images into tiles of this side; auto: the side at which the network's input isn't reduced; "
+        f"none: no tiles (default: none{archives})",
     )
     add(
         "--tile-overlap",
         type=tile_overlap,
-        default=DEFAULT_OVERLAP,
-        metavar="SHARE",
-        help="of a tile's side that the next tile has, too, at least (default: %(default)s)",
+        default=argparse.SUPPRESS if has_archive else DEFAULT_OVERLAP,
+        metavar="FRACTION",
+        help="neighbouring tiles overlap by at least this fraction of a tile's side "
+        f"(default: {DEFAULT_OVERLAP}{archives})",
     )
     add(
-        "--no-tile-whole",
-        action="store_false",
-        dest="tile_whole",
-        help="with tiles, don't run the network on the whole image as well",
+        "--tile-whole",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS if has_archive else True,
+        help=f"with tiles, whether the network also sees the whole image once (default: it does{archives})",
     )
 
 

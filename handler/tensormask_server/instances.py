@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tensormask_server.compressed_runs import characters_of_runs, decompressed_runs
+from tensormask_server.options import Limits
 
-MAX_MASK_PIXELS = 1_677_721_600  # of all masks of a response: the default of the server's --max-mask-pixels
+MAX_MASK_PIXELS = Limits.max_mask_pixels  # of all masks of a response: the default of the server
 MAX_VALUES = 1_000_000  # of a response's JSON; 1000 instances have 20,000. A value takes up to 200 bytes of memory
 MAX_COUNTS = 1 << 24  # characters of a mask's run lengths: enough for 16 million runs of one pixel
 MAX_GROUPS = 7  # of 5 bits, of one run length: enough for a mask of 2³⁴ pixels

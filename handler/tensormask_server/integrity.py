@@ -119,8 +119,8 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
             is_folder = place != path or entry.is_dir()
             known = places.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), (str(place), is_folder))
             if known != (str(place), is_folder):
-                shown = f"{printable(known[0])} and {printable(place)}"
-                raise IntegrityError(f"its entries {shown} have names that some file systems take for one; {AGAIN}")
+                names = f"{printable(known[0])} and {printable(place)}"
+                raise IntegrityError(f"its entries {names} have names that some file systems take for one; {AGAIN}")
     [(name, count)] = Counter(entry.filename for entry in entries).most_common(1) or [("", 0)]
     if count > 1:
         raise IntegrityError(f"it has {count} entries {printable(name)}; expected one of each name; {AGAIN}")
@@ -135,24 +135,26 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.orig_filename  # Python's `filename` ends before a NUL
-    shown = f"its entry {printable(name)}"
+    its_entry = f"its entry {printable(name)}"
     parts = name.removesuffix("/").split("/")
     if name != entry.filename or not name.isprintable() or "\\" in name or ":" in name:
-        raise IntegrityError(f"{shown} has a name with a backslash, a colon or a control character; {AGAIN}")
+        raise IntegrityError(f"{its_entry} has a name with a backslash, a colon or a control character; {AGAIN}")
     if any(part in ("", ".", "..") for part in parts):
-        raise IntegrityError(f'{shown} has an absolute name, or one with an empty part, "." or ".."; {AGAIN}')
+        raise IntegrityError(f'{its_entry} has an absolute name, or one with an empty part, "." or ".."; {AGAIN}')
     if len(name.encode()) > MOST_NAME:
-        raise IntegrityError(f"{shown} has a name of {len(name.encode())} bytes; expected at most {MOST_NAME}; {AGAIN}")
+        size = len(name.encode())
+        raise IntegrityError(f"{its_entry} has a name of {size} bytes; expected at most {MOST_NAME}; {AGAIN}")
     mode = stat.S_IFMT(entry.external_attr >> 16)
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         file_type = "a link" if mode == stat.S_IFLNK else "neither a file nor a folder"
-        raise IntegrityError(f"{shown} is {file_type}; expected only files and folders; {AGAIN}")
+        raise IntegrityError(f"{its_entry} is {file_type}; expected only files and folders; {AGAIN}")
     if entry.flag_bits & 0x1:
-        raise IntegrityError(f"{shown} is encrypted; {AGAIN}")
+        raise IntegrityError(f"{its_entry} is encrypted; {AGAIN}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise IntegrityError(f"{shown} is compressed by method {entry.compress_type}, which Java doesn't read; {AGAIN}")
+        method = f"compressed by method {entry.compress_type}"
+        raise IntegrityError(f"{its_entry} is {method}, which Java doesn't read; {AGAIN}")
     if UNSUMMED.match(name) and name != SUMS and entry.file_size > MOST_UNSUMMED:
-        raise IntegrityError(f"{shown} has {entry.file_size} bytes; expected at most {MOST_UNSUMMED}; {AGAIN}")
+        raise IntegrityError(f"{its_entry} has {entry.file_size} bytes; expected at most {MOST_UNSUMMED}; {AGAIN}")
 
 
 def _check_places(archive: zipfile.ZipFile) -> int:
@@ -168,18 +170,18 @@ def _check_places(archive: zipfile.ZipFile) -> int:
     assert file is not None
     place = 0
     for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
-        shown = f"its entry {printable(entry.filename)}"
+        its_entry = f"its entry {printable(entry.filename)}"
         file.seek(entry.header_offset)
         header = file.read(LOCAL_HEADER.size)
         if entry.header_offset != place or len(header) < LOCAL_HEADER.size:
-            raise IntegrityError(f"{shown} doesn't begin where the entry before it ends; {AGAIN}")
+            raise IntegrityError(f"{its_entry} doesn't begin where the entry before it ends; {AGAIN}")
         signature, flags, method, packed, unpacked, name_length, extra_length = LOCAL_HEADER.unpack(header)
         name = file.read(name_length)
         sizes = (packed, unpacked) in ((entry.compress_size, entry.file_size), (ZIP64, ZIP64))
         encoding = "utf-8" if flags & 0x800 else "cp437"
         same = name.decode(encoding, errors="replace") == entry.orig_filename and method == entry.compress_type
         if signature != b"PK\3\4" or flags & ~0x806 or not sizes or not same:
-            raise IntegrityError(f"{shown} is described in two ways, or in one that Java doesn't read; {AGAIN}")
+            raise IntegrityError(f"{its_entry} is described in two ways, or in one that Java doesn't read; {AGAIN}")
         place += LOCAL_HEADER.size + name_length + extra_length + entry.compress_size
     if place != archive.start_dir:
         raise IntegrityError(f"it has something else behind its last entry; {AGAIN}")

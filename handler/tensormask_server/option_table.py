@@ -21,7 +21,6 @@ from tensormask_server.option_values import (
     MOST_CLASSES,
     MOST_DETECTIONS,
     MOST_TOLERANCE,
-    NO_TILES,
     checked_boolean,
     checked_classes,
     checked_file_name,
@@ -36,7 +35,7 @@ from tensormask_server.option_values import (
     one_of,
 )
 from tensormask_server.pixel_sizes import LONGEST as LONGEST_PIXEL_SIZE
-from tensormask_server.tile_options import AUTO, DEFAULT_OVERLAP, LEAST_TILE, MOST_OVERLAP
+from tensormask_server.tile_options import AUTO, DEFAULT_OVERLAP, LEAST_TILE, MOST_OVERLAP, NO_TILES
 
 Schema = Mapping[str, Any]  # a JSON Schema
 
@@ -97,7 +96,7 @@ OPTIONS: dict[str, Option] = {
     "tile_overlap": Option(
         checked_tile_overlap,
         {"type": "number", "minimum": 0, "maximum": MOST_OVERLAP},
-        f"0 to {MOST_OVERLAP}: the smallest share of a tile's side that the next tile has, too",
+        f"0 to {MOST_OVERLAP}. Neighbouring tiles overlap by at least this fraction of a tile's side",
         f"the archive's `--tile-overlap`, {DEFAULT_OVERLAP}",
     ),
     "tile_whole": Option(
@@ -139,14 +138,14 @@ OPTIONS: dict[str, Option] = {
     "tolerance": Option(
         checked_tolerance,
         {"type": "number", "minimum": 0, "maximum": MOST_TOLERANCE},
-        f"`polygons`: 0 to {MOST_TOLERANCE} pixels. [Points](#polygons) are left out as far as outlines stay this "
-        "near. 0 leaves out none but those on straight lines",
+        f"`polygons`: 0 to {MOST_TOLERANCE} pixels. [Outlines](#polygons) are simplified by at most this distance. 0 "
+        "removes only points on straight lines",
         f"{DEFAULT_TOLERANCE}",
     ),
     "holes": Option(
         one_of(*HOLES),
         {"type": "string", "enum": list(HOLES)},
-        "`polygons`: `fill`, or `keep`, which leaves out the [holes](#polygons) of masks",
+        "`polygons`: `fill` makes the [holes](#polygons) of masks part of the polygons, and `keep` keeps them as holes",
         f"`{DEFAULT_HOLES}`",
     ),
     "image_data": Option(

@@ -15,13 +15,14 @@ from tensormask_server.tile_options import (
     EXPECTED_OVERLAP,
     EXPECTED_SIZE,
     EXPECTED_WHOLE,
+    NO_TILES,
     is_tile_overlap,
     is_tile_size,
 )
 
 MOST_DETECTIONS = 1000
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-NO_TILES = "none"  # the value of tile_size that turns off the archive's tiles
+
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
 MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
 LONGEST_TEXT = 1000  # characters of a file's name or an image's id

@@ -4,6 +4,7 @@ from tensormask_server.printable import quoted
 from tensormask_server.spelling import did_you_mean, did_you_mean_fraction
 
 AUTO = "auto"  # the side of a square that the network sees without reducing it
+NO_TILES = "none"  # turns off the archive's tiles
 LEAST_TILE = 32  # pixels; smaller tiles would be mostly border
 MOST_OVERLAP = 0.9  # of a tile's side; more would run the network hundreds of times on each pixel
 DEFAULT_OVERLAP = 0.2
@@ -18,7 +19,7 @@ def check_tile_options(tile_size: object, tile_overlap: object, tile_whole: obje
 
     Args:
         tile_size: pixels of a tile's side, AUTO, or None for no tiles.
-        tile_overlap: the smallest share of a tile's side that it has in common with the next tile.
+        tile_overlap: neighbouring tiles overlap by at least this fraction of a tile's side.
         tile_whole: whether the network also sees the whole image once.
 
     Raises:

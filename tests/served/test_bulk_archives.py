@@ -22,7 +22,7 @@ from tests.served.conftest import ROOT, Server, launched, send
 from tests.waiting import PATIENCE
 
 ENGINES = ("native", "openvino")
-THRESHOLD = 0.07  # of the archives: not a default
+THRESHOLD, TILE = 0.07, 96  # of the archives: no defaults
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def served(
         pytest.skip("OpenVINO isn't installed: the extra openvino brings it")
     store = tmp_path_factory.mktemp("store")
     command = [ROOT / "archive.sh", "--config", case.config, "--weights", weights, "--output", store]
-    command += ["--name", "tiny", "--threshold", THRESHOLD, "--engine", request.param]
+    command += ["--name", "tiny", "--threshold", THRESHOLD, "--tile-size", TILE, "--engine", request.param]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     with launched(store, "--archive", store / "tiny.mar", PATH="") as server:
         yield store / "tiny.mar", server

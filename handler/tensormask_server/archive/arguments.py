@@ -30,7 +30,7 @@ LIMITS = {
     "largest_image": "H·W of the largest image that is read in parts, such as 50000000 for photographs; 0: none is",
     "max_request_pixels": "H·W of all images of one request together",
     "max_mask_pixels": "max_detections × H·W of all images of one request together",
-    "max_response_bytes": "of a batch's answers together; below max_response_size in config.properties",
+    "max_response_bytes": "of a batch's responses together; below max_response_size in config.properties",
 }
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,19 +65,21 @@ def _run(parsed: argparse.Namespace) -> int:
     else:
         options = HandlerOptions(precision=parsed.precision or HandlerOptions().precision)
         model = model_of_files(parsed.config, parsed.weights, parsed.classes, options)
+    given = {name: value for name, value in vars(parsed).items() if name in ("tile_size", "tile_overlap", "tile_whole")}
+    options = replace(model.options, **given)
     source, output = source_of(parsed.input), place_of(parsed.output)
     settings = Settings(
         input=full_name(parsed.input),
         config=model.config_sha256,
         weights=model.weights_sha256,
         classes=model.classes,
-        threshold=model.threshold if parsed.threshold is None else parsed.threshold,
+        threshold=options.score_threshold if parsed.threshold is None else parsed.threshold,
         precision=model.network.precision,
         max_pixels=parsed.max_pixels,
         max_side=parsed.max_side,
-        tile_size=parsed.tile_size,
-        tile_overlap=parsed.tile_overlap,
-        tile_whole=parsed.tile_whole,
+        tile_size=options.tile_size,
+        tile_overlap=options.tile_overlap,
+        tile_whole=options.tile_whole,
         archive=model.graph_sha256,
     )
     if is_begun(output):
@@ -141,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         type=fraction,
         help=f"only instances with higher scores (default: {defaults.score_threshold:g}, or the archive's)",
     )
-    add_tile_arguments(parser)
+    add_tile_arguments(parser, has_archive=True)
     add(
         "--max-pixels",
         type=positive,

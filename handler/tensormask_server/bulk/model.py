@@ -58,7 +58,7 @@ class Model:
     config_sha256: str
     weights_sha256: str
     classes: tuple[str, ...]
-    threshold: float
+    options: HandlerOptions  # the defaults of the score threshold and of tiles; limits aren't a run's
 
     @property
     def graph_sha256(self) -> str | None:
@@ -73,7 +73,7 @@ def model_of_files(config: Path, weights: Path, classes: Path | None, options: H
     Args:
         config, weights: as in `load_predictor`, but only paths.
         classes: a file of class names, one a line. None: COCO's for 80 classes.
-        options: of which the precision and the score threshold count.
+        options: the precision, and the defaults of the score threshold and of tiles. The limits don't count.
 
     Raises:
         ConfigError, CheckpointError: as `load_predictor`.
@@ -86,11 +86,11 @@ def model_of_files(config: Path, weights: Path, classes: Path | None, options: H
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config_sha256 = hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
     names = class_names(parsed.head.num_classes, classes)
-    return Model(network, config_sha256, weights_sha256, names, options.score_threshold)
+    return Model(network, config_sha256, weights_sha256, names, options)
 
 
 def model_of_archive(archive: Path) -> Model:
-    """Reads the model of an archive of archive.sh, with its precision and its score threshold.
+    """Reads the model of an archive of archive.sh, with its precision, its score threshold and its tiles.
 
     Raises:
         ArchivedError: as `unpack_archive`.

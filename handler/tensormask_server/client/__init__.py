@@ -2,7 +2,7 @@
 
     from tensormask_server.client import Client
 
-    instances = Client("http://127.0.0.1:8080/predictions/tensormask").predict("image.jpg")
+    instances = Client("http://127.0.0.1:8080/tensormask/predict").predict("image.jpg")
 
 The command `python -m tensormask_server.client IMAGE… --out DIR` does this for whole folders.
 """

@@ -18,7 +18,7 @@ from tensormask_server.same_options import OptionsChanged
 from tensormask_server.tokens import TokenError, add_token_options, token_of
 
 NAME = "python -m tensormask_server.client"
-URL = "http://127.0.0.1:8080/predictions/tensormask"
+URL = "http://127.0.0.1:8080/tensormask/predict"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

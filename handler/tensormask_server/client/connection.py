@@ -31,7 +31,7 @@ from tensormask_server.client.options import Options, option_headers
 from tensormask_server.exchange import Limits, RawResponse, TooManyBytes, exchange
 from tensormask_server.formats import FORMATS
 from tensormask_server.instances import MAX_MASK_PIXELS, Instances, ResponseTooLarge, read_instances
-from tensormask_server.printable import one_line, printable
+from tensormask_server.printable import one_line, printable, quoted
 from tensormask_server.tokens import TokenError, TokenFile, checked_token
 
 TIMEOUT = 600  # seconds; the server's own time limit is much shorter
@@ -55,7 +55,7 @@ class Response:
 class Client:
     """Sends images to a server and reads its responses. Threads can share it."""
 
-    url: str  # of a model: http://127.0.0.1:8080/predictions/tensormask
+    url: str  # of a model: http://127.0.0.1:8080/tensormask/predict
     token: str | TokenFile | None = field(default=None, repr=False)  # only for a server that requires one
     waits: tuple[float, ...] = WAITS  # seconds before each further try
     timeout: float = TIMEOUT  # seconds without a byte, after which a request is taken for lost
@@ -128,9 +128,10 @@ class Client:
             The response. Its body is in the requested format, and isn't checked.
 
         Raises:
-            RequestError, Unreachable, TypeError, ValueError: as `predict` does.
-            KeyError: the format is unknown.
+            RequestError, Unreachable, TypeError, ValueError: as `predict` does. ValueError also for an unknown format.
         """
+        if format not in FORMATS:
+            raise ValueError(f"format is {quoted(format)}; expected one of {', '.join(FORMATS)}")
         body = image_bytes(image)
         media_type = FORMATS[format].media_type
         headers = {"Content-Type": "application/octet-stream", "Accept": media_type, "Format": format}

@@ -20,7 +20,7 @@ from tensormask_server.printable import one_line
 
 SENTENCE = 400  # bytes that a message shows of a server's own text
 MOST_LOST = 3  # tries without a response; after so many, the image is taken for the cause
-EXPECTED_URL = "http://HOST:8080/predictions/MODEL"
+EXPECTED_URL = "http://HOST:8080/MODEL/predict"
 EXPECTED_TOKEN = (
     'the "inference" key of the key_file.json that the server named when it started, for instance '
     "~/.local/state/tensormask-server/8081/key_file.json; a key is valid for 60 minutes; --token-file, or TokenFile in "

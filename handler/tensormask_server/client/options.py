@@ -17,7 +17,7 @@ class Options(TypedDict, total=False):
     nms_threshold: float | None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
     mask_threshold: float | None  # above 0, at most 1: a pixel belongs to a mask if its probability is this or more
     tile_size: int | str | None  # pixels of a tile's side, "auto", or "none": in which tiles the network sees the image
-    tile_overlap: float | None  # 0…0.9: the smallest share of a tile's side that the next tile has, too
+    tile_overlap: float | None  # 0…0.9: neighbouring tiles overlap by at least this fraction of a tile's side
     tile_whole: bool | None  # whether the network also sees the whole image once
     stretch: str | None  # auto, none, min-max or percentile: how values beyond 8 bits become 8 bits
     image_id: int | str | None  # of the image, in the formats coco and csv
@@ -28,8 +28,8 @@ class Options(TypedDict, total=False):
     image_data: str | None  # embed or none: whether the format polygons holds the image
 
 
-PER_IMAGE = ("image_id", "file_name")  # not on the command line, which sends many images
-# from the name of each other option to its type, example and help on the command line
+# From the name of an option to its type, example and help on the command line. image_id and file_name aren't there,
+# because a command sends many images.
 ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "score_threshold": (fraction, "0…1", "only detections with higher scores"),
     "max_detections": (whole_number(0), "N", "at most the best N detections on an image"),
@@ -37,12 +37,12 @@ ARGUMENTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "nms_threshold": (fraction, "0…1", "drop a box if its IoU with a better one of its class is higher"),
     "mask_threshold": (fraction, "0…1", "lowest probability of a pixel of a mask"),
     "tile_size": (str, "PIXELS", "see a large image in tiles of this side; auto: the network's own; none: no tiles"),
-    "tile_overlap": (tile_overlap, "SHARE", "of a tile's side that the next tile has, too, at least"),
+    "tile_overlap": (tile_overlap, "FRACTION", "neighbouring tiles overlap by at least this fraction of a tile's side"),
     "tile_whole": (str, "BOOL", "with tiles, whether the network also sees the whole image once: true or false"),
     "stretch": (str, "auto|none|min-max|percentile", "how values beyond 8 bits become 8 bits"),
     "pixel_size": (str, "SIZE", "side of a pixel, such as 0.25um: csv has lengths and areas in this unit, too"),
     "tolerance": (weight, "PIXELS", "polygons: how far simplified outlines may be from the exact ones (server: 0.5)"),
-    "holes": (str, "fill|keep", "polygons: fill the holes of masks, or leave them out"),
+    "holes": (str, "fill|keep", "polygons: fill the holes of masks, or keep them as holes"),
     "image_data": (str, "embed|none", "polygons: with the image in the file, or without it"),
 }
 

@@ -59,11 +59,6 @@ def api_html(document: Node) -> str:
     )
 
 
-def _with_parameters(operation: Node, shared: list[Any]) -> Node:
-    """An operation with the parameters of its path beside its own."""
-    return {**operation, "parameters": [*shared, *operation.get("parameters", [])]}
-
-
 def _operation(document: Node, method: str, path: str, operation: Node) -> str:
     parts = [
         f'<section id="{escape(operation["operationId"])}"><h2><code>{method.upper()} {escape(path)}</code></h2>',

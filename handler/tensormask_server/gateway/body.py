@@ -52,10 +52,6 @@ class Body:
             self._held = await self._read_piece()
         return self._held
 
-    def pieces_if_any(self) -> AsyncIterator[bytes] | None:
-        """The pieces; None: the request has no body."""
-        return self.pieces() if self.is_expected else None
-
     async def pieces(self) -> AsyncIterator[bytes]:
         """The pieces, none of which is empty.
 

@@ -71,18 +71,18 @@ async def description(gateway: Gateway, scope: Scope, name: str) -> dict[str, An
     sent = with_token_header(scope["headers"])
     kept = [*(each for each in sent if each[0] in KEPT), (b"accept", MODEL_DESCRIPTION.encode())]
     headers = request_headers(kept, scope["state"]["request_id"])
-    asked = UpstreamRequest("GET", predict_target(name, ""), headers, None)
-    answer = await gateway.upstream.fetch(asked, LARGEST_DESCRIPTION)
-    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
+    request = UpstreamRequest("GET", predict_target(name, ""), headers, None)
+    response = await gateway.upstream.fetch(request, LARGEST_DESCRIPTION)
+    if response.is_error and (error := explained(gateway)(response.status_code, response.headers, response.content)):
         raise error
-    return _entry(name, answer)
+    return _entry(name, response)
 
 
-def _entry(name: str, answer: httpx.Response) -> dict[str, Any]:
+def _entry(name: str, response: httpx.Response) -> dict[str, Any]:
     """The model's description. That of an archive that an older version made has only the name."""
-    if answer.status_code == HTTPStatus.OK and answer.headers.get("content-type") == MODEL_DESCRIPTION:
+    if response.status_code == HTTPStatus.OK and response.headers.get("content-type") == MODEL_DESCRIPTION:
         try:
-            description = json.loads(answer.content)
+            description = json.loads(response.content)
         except (ValueError, RecursionError):
             description = None
         if not isinstance(description, dict):

@@ -24,10 +24,10 @@ def routes(gateway: Gateway) -> list[Route]:
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         body = Body(scope, receive, gateway.settings)
-        asked = Request(scope)
-        requested = asked.query_params.get(MODEL)
+        client_request = Request(scope)
+        requested = client_request.query_params.get(MODEL)
         if requested is None and len(await gateway.models.names()) > 1:
-            html = models_html(await descriptions(gateway, asked))
+            html = models_html(await descriptions(gateway, client_request))
             await HTMLResponse(html, headers={"Content-Security-Policy": POLICY})(scope, receive, send)
             return
         model = await gateway.models.name_for(requested)

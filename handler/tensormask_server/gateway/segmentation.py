@@ -55,30 +55,30 @@ async def segmentation(
     headers = request_headers(kept, scope["state"]["request_id"])
     target = predict_target(model, urlencode(options))
     request = UpstreamRequest("POST", target, headers, _one_piece(image), len(image))
-    answer = await unless_gone(gateway.upstream.fetch(request, LARGEST_RESULT), body)
-    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
+    response = await unless_gone(gateway.upstream.fetch(request, LARGEST_RESULT), body)
+    if response.is_error and (error := explained(gateway)(response.status_code, response.headers, response.content)):
         raise error
-    content = _content(answer)
-    if answer.status_code == HTTPStatus.OK:
+    content = _content(response)
+    if response.status_code == HTTPStatus.OK:
         return content
-    raise GatewayError(HTTPStatus(answer.status_code), content["error"], content["expected"])
+    raise GatewayError(HTTPStatus(response.status_code), content["error"], content["expected"])
 
 
-def _content(answer: httpx.Response) -> dict[str, Any]:
+def _content(response: httpx.Response) -> dict[str, Any]:
     """The JSON object of a result, or that of an error with its two texts.
 
     Raises:
         GatewayError: it is something else, so another server than ours sent it: 502.
     """
     try:
-        content = json.loads(answer.content)
+        content = json.loads(response.content)
     except (ValueError, RecursionError):
         content = None
     if isinstance(content, dict):
-        if answer.is_error:
+        if response.is_error:
             is_ours = all(isinstance(content.get(name), str) for name in ("error", "expected"))
         else:
-            is_ours = answer.status_code == HTTPStatus.OK and any(
+            is_ours = response.status_code == HTTPStatus.OK and any(
                 isinstance(content.get(name), list) for name in RESULTS
             )
         if is_ours:

@@ -1,4 +1,4 @@
-"""Checks the token of a request before its body is read, or where the answer needs no worker."""
+"""Checks the token of a request before its body is read, or where the response needs no worker."""
 
 from starlette.types import Scope
 
@@ -22,6 +22,6 @@ async def check_server(gateway: Gateway, scope: Scope) -> None:
     """
     kept = [each for each in scope["headers"] if each[0] == b"authorization"]
     request = UpstreamRequest("GET", b"/ping", request_headers(kept, scope["state"]["request_id"]), None)
-    answer = await gateway.upstream.fetch(request, LARGEST_PING)
-    if answer.is_error and (error := explained(gateway)(answer.status_code, answer.headers, answer.content)):
+    response = await gateway.upstream.fetch(request, LARGEST_PING)
+    if response.is_error and (error := explained(gateway)(response.status_code, response.headers, response.content)):
         raise error

@@ -46,14 +46,14 @@ def routes(gateway: Gateway) -> list[Route]:
     async def predict(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":  # or else it would be a request for a model of the name v1
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-        asked = {**scope, "headers": with_token_header(scope["headers"])}
+        with_token = {**scope, "headers": with_token_header(scope["headers"])}
         try:
-            await check_server(gateway, asked)
+            await check_server(gateway, with_token)
             body = Body(scope, receive, gateway.settings)
             async with gateway.whole_bodies.read(body) as content:
                 model, task, request = server_request(json_object(content))
                 name = await _model(gateway, model)
-                result = await segmentation(gateway, asked, body, name, request, {}, JSON.encode())
+                result = await segmentation(gateway, with_token, body, name, request, {}, JSON.encode())
         except GatewayError as error:
             scope["state"][reasons.KEY] = f"{error.error}; expected {error.expected}"
             response = _failure(error)

@@ -117,8 +117,8 @@ def json_answer(description: str, schema: str, *, has_headers: bool = False) -> 
         schema: its name among the components.
         has_headers: whether it has the headers of a request's results.
     """
-    answer: dict[str, Any] = {"description": description, "content": {JSON: {"schema": reference(schema)}}}
-    return answer | ({"headers": _headers()} if has_headers else {})
+    response: dict[str, Any] = {"description": description, "content": {JSON: {"schema": reference(schema)}}}
+    return response | ({"headers": _headers()} if has_headers else {})
 
 
 def errors(*statuses: str) -> dict[str, Any]:

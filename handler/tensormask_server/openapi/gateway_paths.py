@@ -76,16 +76,16 @@ def gateway_paths() -> dict[str, Any]:
 
 def _text_page(operation: str, summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
     """A path that a browser opens."""
-    answer = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
-    return _get(operation, summary, answer, *parameters)
+    response = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+    return _get(operation, summary, response, *parameters)
 
 
 def _json_path(operation: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:
     return _get(operation, summary, {"description": summary, "content": {JSON: {"schema": schema}}})
 
 
-def _get(operation: str, summary: str, answer: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
-    responses = {"200": answer, **errors("400", "401", "500", "502", "503", "504")}
+def _get(operation: str, summary: str, response: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    responses = {"200": response, **errors("400", "401", "500", "502", "503", "504")}
     described = {"operationId": operation, "summary": summary, "responses": responses}
     return {"get": described | ({"parameters": list(parameters)} if parameters else {})}
 

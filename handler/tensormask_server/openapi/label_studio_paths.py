@@ -59,9 +59,10 @@ def label_studio_paths() -> dict[str, Any]:
 
 
 def _operation(
-    name: str, summary: str, statuses: tuple[str, ...], answer: dict[str, Any], more: dict[str, Any] | None = None
+    name: str, summary: str, statuses: tuple[str, ...], response: dict[str, Any], more: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    found = {"200": {"description": "The response.", "content": {JSON: {"schema": _object(answer)}}}} if answer else {}
+    content = {JSON: {"schema": _object(response)}}
+    found = {"200": {"description": "The response.", "content": content}} if response else {}
     return {
         "operationId": f"label_studio_{name}",
         "summary": f"Label Studio: {summary}",

@@ -69,7 +69,7 @@ def unpack_archive(archive: Path, folder: Path) -> ArchiveFiles:
     Raises:
         ArchivedError: it isn't an archive, was changed since it was made, or has options that can't be used.
     """
-    shown = printable(archive)
+    name = printable(archive)
     try:
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             check_archive(content)
@@ -80,13 +80,13 @@ def unpack_archive(archive: Path, folder: Path) -> ArchiveFiles:
         if weights != PurePath(weights).name:
             raise ValueError("the weights aren't in the archive")
     except OSError as error:
-        raise ArchivedError(f"can't read the archive {shown}: {error.strerror or error}") from error
+        raise ArchivedError(f"can't read the archive {name}: {error.strerror or error}") from error
     except zipfile.BadZipFile as error:
-        raise ArchivedError(f"{shown} is no archive; expected a .mar of archive.sh") from error
+        raise ArchivedError(f"{name} is no archive; expected a .mar of archive.sh") from error
     except (IntegrityError, OptionError) as error:
-        raise ArchivedError(f"the archive {shown} can't be used: {error}") from error
+        raise ArchivedError(f"the archive {name} can't be used: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ArchivedError(
-            f"the archive {shown} has no settings that can be read; archive.sh makes it again"
+            f"the archive {name} has no settings that can be read; archive.sh makes it again"
         ) from error
     return ArchiveFiles(folder / "config.yaml", folder / weights, folder / "classes.txt", options)

@@ -13,6 +13,7 @@ from tensormask_server.spelling import did_you_mean_fraction
 from tensormask_server.tile_options import DEFAULT_OVERLAP, check_tile_options
 
 REAL = (int, float, np.floating, np.integer)
+WHOLE = (int, np.integer)
 
 if TYPE_CHECKING:  # the network's modules import torch
     from tensormask_server.network.config import DetectionConfig
@@ -34,28 +35,39 @@ class PredictionOptions:
     """Which detections of an image are returned. None stands for the value in the model's configuration.
 
     Raises:
-        ValueError: a threshold isn't a number in its range, or an option of tiles can't be used.
+        ValueError: a value isn't in its range, the classes aren't in ascending order, or an option of tiles can't be
+            used.
     """
 
     score_threshold: float | None = None  # 0…1: a detection's score must be above it
     nms_threshold: float | None = None  # 0…1: a box is dropped if its IoU with a better one of its class is above it
-    max_detections: int | None = None  # the best ones are returned
-    classes: tuple[int, ...] | None = None  # only these classes, in ascending order; None: all classes
-    mask_threshold: float = 0.5  # above 0: a pixel belongs to a mask if its probability is this or more
+    max_detections: int | None = None  # 0 or more: the best ones are returned
+    # only these classes, each once and in ascending order, 0 … NUM_CLASSES-1. None: all classes
+    classes: tuple[int, ...] | None = None
+    mask_threshold: float = 0.5  # above 0, at most 1: a pixel belongs to a mask if its probability is this or more
     # pixels of the image, a tile's side; "auto": the largest square that the network sees unreduced; None: no tiles
     tile_size: int | str | None = None
-    tile_overlap: float = DEFAULT_OVERLAP  # the smallest share of a tile's side that the next tile has, too
+    tile_overlap: float = DEFAULT_OVERLAP  # neighbouring tiles overlap by at least this fraction of a tile's side
     tile_whole: bool = True  # whether the network also sees the whole image once, for what is larger than a tile
 
     def __post_init__(self) -> None:
         check_tile_options(self.tile_size, self.tile_overlap, self.tile_whole)
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             value = getattr(self, name)
-            if value is None and name != "mask_threshold":
+            is_mask = name == "mask_threshold"
+            if value is None and not is_mask:
                 continue
-            if not isinstance(value, REAL) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN isn't
-                hint = did_you_mean_fraction(value)
-                raise ValueError(f"{name} is {quoted(value)}{hint}; expected a number from 0 to 1")
+            is_number = isinstance(value, REAL) and not isinstance(value, bool)
+            if not is_number or not 0 <= value <= 1 or (is_mask and value == 0):  # NaN isn't in the range
+                expected = "a number above 0, at most 1" if is_mask else "a number from 0 to 1"
+                raise ValueError(f"{name} is {quoted(value)}{did_you_mean_fraction(value)}; expected {expected}")
+        if self.max_detections is not None and not _is_whole(self.max_detections):
+            raise ValueError(f"max_detections is {quoted(self.max_detections)}; expected a whole number, 0 or more")
+        if self.classes is not None:
+            numbers = self.classes if isinstance(self.classes, tuple) else None
+            if numbers is None or not all(map(_is_whole, numbers)) or list(numbers) != sorted(set(numbers)):
+                expected = "a tuple of class numbers, 0 or more, each once and in ascending order"
+                raise ValueError(f"classes is {quoted(self.classes)}; expected {expected}")
 
     def completed(self, configured: "DetectionConfig") -> CompleteOptions:
         """Replaces each None by the value in the model's configuration."""
@@ -111,23 +123,32 @@ class Detections:
 
 
 def options_per_image(
-    options: float | PredictionOptions | Sequence[PredictionOptions], num_images: int
+    options: float | PredictionOptions | Sequence[PredictionOptions], num_images: int, num_classes: int
 ) -> Sequence[PredictionOptions]:
     """Gives each image its options.
 
     Args:
         options: one for all images, or a sequence with one for each image. A number is a score threshold.
+        num_images: how many images there are.
+        num_classes: of the network.
 
     Returns:
         `num_images` options.
 
     Raises:
-        ValueError: the sequence has another length, or the number isn't from 0 to 1.
+        ValueError: the sequence has another length, the number isn't from 0 to 1, or the network has no such class.
     """
     if isinstance(options, PredictionOptions):
-        return [options] * num_images
-    if not isinstance(options, Sequence):
-        return [PredictionOptions(score_threshold=options)] * num_images
+        options = [options] * num_images
+    elif not isinstance(options, Sequence):
+        options = [PredictionOptions(score_threshold=options)] * num_images
     if len(options) != num_images:
         raise ValueError(f"options has {len(options)} entries; expected {num_images}, one per image, or a single one")
+    for each in options:
+        if each.classes and each.classes[-1] >= num_classes:
+            raise ValueError(f"classes has {each.classes[-1]}; expected numbers from 0 to {num_classes - 1}")
     return options
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, WHOLE) and not isinstance(value, bool) and value >= 0

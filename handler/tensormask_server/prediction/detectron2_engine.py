@@ -109,10 +109,11 @@ class Detectron2Engine:
             One `Detections` per image, in the order of the images, in the host's memory.
 
         Raises:
-            ValueError: an image has another shape or dtype, or there isn't one option per image.
+            ValueError: an image has another shape or dtype, there isn't one option per image, or there is no such
+                class.
             UnsupportedOption: as `check_options`.
         """
-        image_options = options_per_image(options, len(images))
+        image_options = options_per_image(options, len(images), self.config.head.num_classes)
         check_images(images)
         for each in image_options:
             self.check(each)

@@ -161,9 +161,12 @@ class Predictor:
             One `Detections` per image, in the order of the images, in the host's memory.
 
         Raises:
-            ValueError: an image has another shape or dtype, or there isn't one option per image.
+            ValueError: an image has another shape or dtype, there isn't one option per image, or there is no such
+                class.
+            LargeMasksError: the masks of an image together are too large.
+            ImageError: a part of a `LargeImage` is damaged.
         """
-        image_options = options_per_image(options, len(images))
+        image_options = options_per_image(options, len(images), self.config.head.num_classes)
         check_images(images)
         stopwatch = stopwatch or Stopwatch()
         detect = partial(self._detect, stopwatch)

@@ -65,7 +65,7 @@ def tiles_of(height: int, width: int, size: int, overlap: float) -> list[Tile]:
     Args:
         height, width: of the image, in pixels.
         size: of a tile, pixels a side.
-        overlap: the smallest share of a tile's side that it has in common with the next tile, 0…1, below 1.
+        overlap: neighbouring tiles overlap by at least this fraction of a tile's side, 0…1, below 1.
     """
     rows, columns = _starts(height, size, overlap), _starts(width, size, overlap)
     tile_height, tile_width = min(size, height), min(size, width)

@@ -5,7 +5,6 @@ from typing import Any
 
 from tensormask_server.classes import category_ids
 from tensormask_server.prediction.detections import Detections
-from tensormask_server.responses.measures import area_of
 from tensormask_server.responses.result import Result
 from tensormask_server.responses.run_lengths import encode_mask
 
@@ -25,7 +24,7 @@ def coco_document(result: Result) -> dict[str, Any]:
     instances = []
     for i, each in enumerate(coco_instances(result.detections, model.class_names)):
         rounded = {"bbox": [round(value, 2) for value in each["bbox"]], "score": round(each["score"], 6)}
-        area = round(each["bbox"][2] * each["bbox"][3], 2) if masks is None else area_of(masks.crops[i])
+        area = round(each["bbox"][2] * each["bbox"][3], 2) if masks is None else masks.crops[i].area
         instances.append({**named, **each, **rounded, "area": area, "iscrowd": 0})
     height, width = result.image.shape[:2]
     about = {"width": width, "height": height, "model": model.name, "weights_sha256": model.weights_sha256}

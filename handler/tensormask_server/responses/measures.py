@@ -28,11 +28,6 @@ class Measures:
     orientation: float  # radians, -π/2…π/2, from the image's vertical to the mask's longer axis. NaN: no pixel
 
 
-def area_of(crop: MaskCrop) -> int:
-    """Counts the pixels of a mask."""
-    return int(np.bitwise_count(crop.bits).sum(dtype=np.int64))
-
-
 def measures_of(crop: MaskCrop) -> Measures:
     """Measures a mask."""
     framed = np.zeros((crop.width + 2, crop.height + 2), bool)  # (w+2, h+2): the crop's columns, in pixels that are off

@@ -24,7 +24,7 @@ class ResponseOptions:
     tolerance: float = (
         DEFAULT_TOLERANCE  # polygons: how far a simplified outline may be from the exact one, in pixels; 0: exact
     )
-    holes: Holes = DEFAULT_HOLES  # polygons: whether they leave out the holes of masks
+    holes: Holes = DEFAULT_HOLES  # polygons: whether the holes of masks are filled, or stay holes
     image_data: ImageData = DEFAULT_IMAGE_DATA  # polygons: whether the image is in the file
 
 

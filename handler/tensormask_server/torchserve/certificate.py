@@ -31,11 +31,11 @@ def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path
     Raises:
         PropertiesError: a file can't be used.
     """
-    shown = f"the certificate {printable(certificate)} with the key {printable(key)}"
+    name = f"the certificate {printable(certificate)} with the key {printable(key)}"
     for path in (certificate.resolve(), key.resolve()):
         if not str(path).isprintable() or "\\" in str(path):  # these have a meaning in a file of properties
             raise PropertiesError(
-                f"can't use {shown}: TorchServe takes no path with a backslash, a line end or another control "
+                f"can't use {name}: TorchServe takes no path with a backslash, a line end or another control "
                 "character; rename the file or its folder"
             )
     try:
@@ -44,7 +44,7 @@ def with_certificate(properties: Mapping[str, str], certificate: Path, key: Path
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password=lambda: "")
         content = read_regular(key, MOST_TEXT).decode(errors="replace")
     except OSError as error:  # ssl.SSLError is one, too
-        raise PropertiesError(f"can't use {shown}: {_reason(error)}") from error
+        raise PropertiesError(f"can't use {name}: {_reason(error)}") from error
     _check_is_rsa(key, content)
     return {**properties, "certificate_file": str(certificate.resolve()), "private_key_file": str(key.resolve())}
 
@@ -74,13 +74,13 @@ def _check_is_rsa(key: Path, content: str) -> None:
     pem = PKCS8.search(content)
     if pem is not None and RSA_ENCRYPTION in base64.b64decode(pem[1]):
         return
-    shown = printable(key)
+    name = printable(key)
     if pem is not None or "BEGIN EC PRIVATE KEY" in content:
         raise PropertiesError(
-            f"TorchServe can't use the key {shown}, which isn't an RSA key; expected an RSA key and its certificate: "
+            f"TorchServe can't use the key {name}, which isn't an RSA key; expected an RSA key and its certificate: "
             f"{NEW_PAIR}"
         )
     raise PropertiesError(
-        f"TorchServe can't read the key {shown}; expected an RSA key in PKCS #8: "
-        f"openssl pkcs8 -topk8 -nocrypt -in {shown} prints this key so"
+        f"TorchServe can't read the key {name}; expected an RSA key in PKCS #8: "
+        f"openssl pkcs8 -topk8 -nocrypt -in {name} prints this key so"
     )

@@ -129,7 +129,7 @@ def _checked_size(archive: Path, properties: Mapping[str, str]) -> int:
         ArchiveUnusable: there is no archive, it is damaged, or its responses can be too large.
     """
     _check_is_there(archive)
-    shown = printable(archive)
+    name = printable(archive)
     try:
         with open_regular(archive, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as content:
             content.getinfo("MAR-INF/MANIFEST.json")
@@ -137,11 +137,11 @@ def _checked_size(archive: Path, properties: Mapping[str, str]) -> int:
             _check_responses_fit(content, properties)
             return sum(entry.file_size for entry in content.infolist())
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-        raise ArchiveUnusable(f"{shown} is not a model archive, or damaged; archive.sh makes one") from error
+        raise ArchiveUnusable(f"{name} is not a model archive, or damaged; archive.sh makes one") from error
     except OSError as error:
-        raise ArchiveUnusable(f"can't read {shown}: {one_line(error.strerror or error)}") from error
+        raise ArchiveUnusable(f"can't read {name}: {one_line(error.strerror or error)}") from error
     except IntegrityError as error:
-        raise ArchiveUnusable(f"{shown} can't be served: {one_line(error)}") from error
+        raise ArchiveUnusable(f"{name} can't be served: {one_line(error)}") from error
 
 
 def _check_is_there(archive: Path) -> None:

@@ -190,7 +190,7 @@ def test_wrong_usage_is_reported(tmp_path: object, capsys: pytest.CaptureFixture
     assert main([str(tmp_path), "--url", "http://127.0.0.1:9", "--out", "x"]) == 2
     assert "no images in" in capsys.readouterr().err
     assert main([str(tmp_path), "--url", "nowhere", "--out", "x"]) == 2
-    assert "expected http://HOST:8080/predictions/MODEL" in capsys.readouterr().err
+    assert "expected http://HOST:8080/MODEL/predict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("counts", ["", "~", "é", "P", "1", "11111"])

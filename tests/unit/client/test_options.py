@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 from tensormask_server import PredictionOptions
-from tensormask_server.client.options import ARGUMENTS, PER_IMAGE, Options, add_options, option_headers, options_of
+from tensormask_server.client.options import ARGUMENTS, Options, add_options, option_headers, options_of
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.option_table import OPTIONS
 from tensormask_server.requests.options import options_of_headers, parse_options
@@ -20,7 +20,7 @@ def parsed(*arguments: str) -> Options:
 
 
 def test_the_client_has_every_option_of_the_server() -> None:
-    assert set(Options.__annotations__) == set(OPTIONS) - {"format"} == {*ARGUMENTS, *PER_IMAGE}
+    assert set(Options.__annotations__) == set(OPTIONS) - {"format"} == {*ARGUMENTS, "image_id", "file_name"}
 
 
 def test_the_server_reads_the_options_that_the_command_line_has() -> None:

@@ -45,7 +45,7 @@ def test_a_redirect_is_not_followed_and_the_token_goes_nowhere(status: int, othe
 def test_a_url_of_another_form_is_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(Unreachable) as caught:
         Client(url)
-    assert "expected http://HOST:8080/predictions/MODEL" in str(caught.value)
+    assert "expected http://HOST:8080/MODEL/predict" in str(caught.value)
     assert str(caught.value).isprintable()
     assert "password" not in str(caught.value)
 

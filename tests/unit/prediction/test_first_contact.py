@@ -1,6 +1,8 @@
 """What people try first with `load_predictor`, and what they are told where it can't work."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +44,32 @@ def test_numbers_from_0_to_1_are_thresholds(predictor: Predictor, threshold: flo
 def test_each_threshold_of_the_options_is_checked(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is 50 \(did you mean 0\.5\?\)"):
         PredictionOptions(**{name: 50})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"mask_threshold": 0}, "mask_threshold is 0; expected a number above 0, at most 1"),
+        ({"max_detections": -1}, "max_detections is -1; expected a whole number, 0 or more"),
+        ({"max_detections": 2.0}, "max_detections is 2.0; expected"),
+        ({"max_detections": True}, "max_detections is True; expected"),
+        ({"classes": (-1,)}, "classes is (-1,); expected a tuple of class numbers, 0 or more"),
+        ({"classes": (2, 1)}, "classes is (2, 1); expected"),
+        ({"classes": (1, 1)}, "classes is (1, 1); expected"),
+        ({"classes": [1]}, "classes is [1]; expected a tuple"),
+        ({"classes": ("cat",)}, "classes is ('cat',); expected"),
+    ],
+)
+def test_each_other_option_is_checked(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        PredictionOptions(**option)
+
+
+def test_a_class_that_the_network_has_not_is_an_error(predictor: Predictor) -> None:
+    count = predictor.config.head.num_classes
+    assert len(predictor([IMAGE], PredictionOptions(classes=(0, count - 1)))) == 1
+    with pytest.raises(ValueError, match=f"classes has {count}; expected numbers from 0 to {count - 1}"):
+        predictor([IMAGE], [PredictionOptions(classes=(0, count))])
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:63", torch.device("cuda", 63)])

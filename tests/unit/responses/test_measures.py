@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import regionprops
 from tensormask_server.prediction.image_masks import MaskCrop
-from tensormask_server.responses.measures import area_of, measures_of
+from tensormask_server.responses.measures import measures_of
 
 from tests.unit.responses.examples import KINDS, loose_crop, random_mask
 
@@ -23,7 +23,7 @@ def test_they_are_those_of_regionprops(kind: str, seed: int, crop_seed: int) -> 
     crop = loose_crop(mask, crop_seed)
     measures = measures_of(crop)
     [expected] = regionprops(mask.astype(np.uint8))
-    assert measures.area == area_of(crop) == expected.area
+    assert measures.area == crop.area == expected.area
     assert measures.perimeter == pytest.approx(expected.perimeter)
     assert (measures.centroid_y, measures.centroid_x) == pytest.approx(expected.centroid)
     assert measures.equivalent_diameter == pytest.approx(expected.equivalent_diameter_area)

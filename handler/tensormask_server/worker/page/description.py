@@ -7,10 +7,11 @@ from typing import Any
 
 from tensormask_server.formats import FORMATS
 from tensormask_server.network.config import TensorMaskConfig
-from tensormask_server.option_values import MOST_DETECTIONS, NO_TILES
+from tensormask_server.option_values import MOST_DETECTIONS
 from tensormask_server.options import HandlerOptions
 from tensormask_server.prediction.inputs import unreduced_side
 from tensormask_server.sample_images import Sample
+from tensormask_server.tile_options import NO_TILES
 
 LOWEST_SCORE = 0.1  # of the instances that the page requests; its slider then hides some of them
 
