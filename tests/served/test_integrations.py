@@ -89,7 +89,7 @@ def test_the_committed_pictures_are_small_and_shown() -> None:
 def test_the_pictures_are_made_again(demo_server: Server, tmp_path: Path) -> None:
     run("-m", "examples.pictures", demo_server.url, "--results", tmp_path / "results")
     made = sorted((tmp_path / "results").iterdir())
-    assert [path.name for path in made] == ["cvat.png", "video.png", "video_tracks.txt", "supervision.png"]
+    assert [path.name for path in made] == ["cvat.png", "supervision.png", "video.png", "video_tracks.txt"]
     for path in made:
         if path.suffix == ".png":
             one, other = (np.asarray(Image.open(each).convert("RGB"), int) for each in (path, RESULTS / path.name))
