@@ -15,6 +15,7 @@ from tensormask_server.images.jpeg import END, END_OF_IMAGE, START_OF_SCAN, segm
 
 EXIF = 0xE1
 OTHERS = (*range(0xE0, 0xF0), 0xFE)  # the markers of applications and comments
+MOST_JOINED = LARGEST_EXIF >> 16  # segments of up to 64 kB
 COLOUR_SPACES = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}  # of these, the ones by which libjpeg knows what the colours are
 LARGEST_HEADER = 1 << 18  # bytes; tables have some 3 kB, and a thumbnail in JFIF has up to 64 kB
 # Padding, longer than any segment. With each piece of the file that comes, libjpeg reads it again from its start.
@@ -48,14 +49,15 @@ def only_pixels(jpeg: bytes) -> bytes:
             scans = _without_long_padding(jpeg, start)
             break
         if marker == EXIF and content.startswith(PREFIX):
-            exif.append(content if not exif else content.removeprefix(PREFIX))
+            if len(exif) < MOST_JOINED:
+                exif.append(content if not exif else content.removeprefix(PREFIX))
         elif marker not in OTHERS or content.startswith(COLOUR_SPACES.get(marker, ())):
             kept.append(_segment(marker, content))
     if sum(map(len, kept)) > LARGEST_HEADER:
         raise ImageError(
             f"the image is a JPEG with more than {LARGEST_HEADER} bytes of tables", "one of some kilobytes"
         )
-    orientation = orientation_in(b"".join(exif[: LARGEST_EXIF >> 16]))
+    orientation = orientation_in(b"".join(exif))
     if orientation != 1:
         kept.append(_segment(EXIF, exif_of(orientation)))
     return b"".join([jpeg[:2], *kept, scans])

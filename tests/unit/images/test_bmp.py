@@ -24,7 +24,6 @@ def test_the_longest_codes_of_an_image_are_read(side: int) -> None:
     content = run_lengths(row * side + b"\0\1", side)
     with Image.open(io.BytesIO(content)) as image:
         expected = np.array(image.convert("RGB"))
-    assert (expected[0, -1] != expected[0, 0]).any() or side == 1
     np.testing.assert_array_equal(read_image(io.BytesIO(content)), expected)
     np.testing.assert_array_equal(read_image(io.BytesIO(content + bytes(2_000_000))), expected)
     assert len(only_pixels(content + bytes(2_000_000))) < 1_000_000
