@@ -6,7 +6,7 @@ Source: RFC 9649, section 2.
 import struct
 
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.exif import exif_of, orientation_in
+from tensormask_server.images.exif import LARGEST_EXIF, exif_of, orientation_in
 
 HEADER = 12  # bytes: RIFF, a length, WEBP
 OF_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
@@ -40,7 +40,7 @@ def only_pixels(webp: bytes) -> bytes:
         if name in OF_PIXELS:
             kept.append(chunk)
         elif name == b"EXIF" and exif is None:
-            exif = bytes(chunk[8:])
+            exif = bytes(chunk[8 : 8 + LARGEST_EXIF])
         position += 8 + size + size % 2
     else:
         raise ImageError(f"the image is a WebP of more than {MOST_CHUNKS} chunks", "a WebP that an image editor wrote")
