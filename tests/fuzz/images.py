@@ -217,6 +217,79 @@ def jpeg_of_many_segments(segments: int) -> bytes:
     return whole[:2] + b"\xff\xfe\0\2" * segments + whole[2:]
 
 
+def jpeg_of_many_exifs(segments: int, size: int) -> bytes:
+    """Segments of EXIF of `size` bytes each, which a reader may join."""
+    whole = _saved(Image.new("RGB", (16, 16)), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + size) + b"Exif\0\0" + bytes(size - 6)
+    return whole[:2] + segment * segments + whole[2:]
+
+
+def jpeg_of_padding(size: int) -> bytes:
+    """Half of it before the first scan, and half before the second one."""
+    whole = _saved(Image.new("L", (16, 16)), "JPEG", progressive=True)
+    first = whole.index(b"\xff\xda")
+    second = whole.index(b"\xff\xda", first + 2)
+    padding = b"\xff" * (size // 2)
+    return whole[:first] + padding + whole[first:second] + padding + whole[second:]
+
+
+def jpeg_of_many_tables(tables: int) -> bytes:
+    """Tables of quantisation, 1000 in each segment."""
+    whole = _saved(Image.new("L", (16, 16)), "JPEG")
+    segment = b"\xff\xdb" + struct.pack(">H", 2 + 65 * 1000) + (b"\0" + b"\1" * 64) * 1000
+    return whole[:2] + segment * (tables // 1000) + whole[2:]
+
+
+def exif_of_rationals(number: int) -> bytes:
+    """An orientation that is so many fractions."""
+    header = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 5, number, 26, 0)
+    return header + struct.pack("<II", 0x7FFFFFFF, 0x7FFFFFED) * number
+
+
+def webp_of_rationals(number: int) -> bytes:
+    return _saved(Image.new("RGB", (8, 8)), "WEBP", lossless=True, exif=exif_of_rationals(number))
+
+
+def avif_of_rationals(number: int) -> bytes:
+    """Its EXIF is in a box at the file's end, where the list of items finds it."""
+    small = Image.Exif()
+    small[0x010E] = "text"
+    whole = _saved(Image.new("RGB", (8, 8)), "AVIF", exif=small)
+    item = b"\0\0\0\6" + small.tobytes()  # with the length of EXIF's prefix
+    place = struct.pack(">II", whole.index(item), len(item))
+    assert whole.count(place) == 1
+    large = item[:4] + exif_of_rationals(number)
+    whole = whole.replace(place, struct.pack(">II", len(whole) + 8, len(large)))
+    return whole + struct.pack(">I4s", 8 + len(large), b"free") + large
+
+
+def webp_of_many_chunks(chunks: int) -> bytes:
+    """Unknown ones, behind the image."""
+    whole = webp_of_rationals(1) + b"abcd\0\0\0\0" * chunks
+    return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
+
+
+def gif_of_comment(parts: int) -> bytes:
+    """A comment in parts of two bytes, before the image."""
+    whole = _saved(Image.new("L", (16, 16)), "GIF")
+    frame = whole.index(b",")
+    return whole[:frame] + b"!\xfe" + b"\2ab" * parts + b"\0" + whole[frame:]
+
+
+def tiff_of_many_depths(depths: int) -> bytes:
+    """A grey image that says of each of many samples how many bits it has."""
+    content = _tiff({256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 278: 16}, 273, 279, zlib.compress(bytes(256)))
+    entry = struct.pack("<HHII", 258, 4, 1, 8)
+    return content.replace(entry, struct.pack("<HHII", 258, 3, depths, len(content))) + b"\x08\0" * depths
+
+
+def bmp_of_empty_rows(rows: int) -> bytes:
+    """Run lengths that have only ends of rows, and no pixels."""
+    palette = bytes(range(256)) * 4
+    header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 8, 1, 0, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(header + palette)) + header + palette + bytes(2 * rows)
+
+
 def bmp_bomb() -> bytes:
     small = bytearray(_saved(Image.new("RGB", (16, 16)), "BMP"))
     small[18:26] = struct.pack("<ii", 0x7FFFFFFF, -0x7FFFFFFF)

@@ -10,7 +10,18 @@ from tests.served.conftest import Server
 pytestmark = [pytest.mark.extensive, pytest.mark.attack(0, "bodies, images and options that mean ill")]
 
 # the ones that cost a server most, in bytes, in time or in memory
-LARGE = ("TIFF of a tile of 32,768²", "JPEG of 50,000 scans", "instances, 8 of 3000²", "lists, 10 million")
+LARGE = (
+    "TIFF of a tile of 32,768²",
+    "JPEG of 50,000 scans",
+    "JPEG of 66 MB of tables",
+    "WebP of 8 million chunks",
+    "GIF of 66 MB of comment",
+    "BMP of 33 million empty rows",
+    "instances, 8 of 3000²",
+    "lists, 10 million",
+)
+# small images with much beside their pixels
+READABLE = tuple(name for name in LARGE_BODIES if "readable" in name)
 
 
 @pytest.mark.parametrize("kind", bodies.KINDS)
@@ -30,6 +41,13 @@ def test_any_request_gets_results_or_an_error_with_a_reason(server: Server, kind
 def test_a_small_body_that_requests_far_more_is_refused(server: Server, name: str) -> None:
     before = server.worker_pids()
     assert promise.outcome(server, bodies.Sent(name, LARGE_BODIES[name]())) == "400"
+    assert server.worker_pids() == before
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_much_beside_the_pixels_of_a_small_image_costs_nothing(server: Server, name: str) -> None:
+    before = server.worker_pids()
+    assert promise.outcome(server, bodies.Sent(name, LARGE_BODIES[name]())) == "200"
     assert server.worker_pids() == before
 
 

@@ -1,7 +1,7 @@
 """Reads image files as RGB arrays with Pillow, within limits of time and memory."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
+from tensormask_server.images import bmp, gif, jpeg_header, png, webp
 from tensormask_server.images.depth import Notes
 from tensormask_server.images.errors import ImageError, TooManyPixelsError, image_errors
 from tensormask_server.images.heif import HeifImage
@@ -18,11 +19,19 @@ from tensormask_server.images.large import LargeImage
 from tensormask_server.images.large_files import header_of_any_size, large_file, large_tiff
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS, ImageOptions
 from tensormask_server.images.pixels import upright_rgb
-from tensormask_server.images.png import only_pixels
 from tensormask_server.images.signatures import SIGNATURES, is_heif, is_tiff
 from tensormask_server.images.tiff import TiffImage
 from tensormask_server.printable import printable
 from tensormask_server.regular_files import MOST_IMAGE, read_regular
+
+# Pillow doesn't see the other parts of these files: reading them can take far more time and memory than the pixels do
+ONLY_PIXELS: dict[str, Callable[[bytes], bytes]] = {
+    "JPEG": jpeg_header.only_pixels,
+    "PNG": png.only_pixels,
+    "GIF": gif.only_pixels,
+    "WEBP": webp.only_pixels,
+    "BMP": bmp.only_pixels,
+}
 
 
 def read_image(source: Path | BinaryIO, options: ImageOptions = DEFAULT_IMAGE_OPTIONS) -> np.ndarray:
@@ -70,9 +79,10 @@ class EncodedImage:
         self._name = name
         self._lacks_end = False
         with image_errors(name, content):
-            if content.startswith(SIGNATURES["PNG"]):
-                content = only_pixels(content)
-            elif content.startswith(SIGNATURES["JPEG"]):
+            for kind, only_pixels in ONLY_PIXELS.items():
+                if content.startswith(SIGNATURES[kind]):
+                    content = only_pixels(content)
+            if content.startswith(SIGNATURES["JPEG"]):
                 check_scans(content, name)
                 self._lacks_end = lacks_end(content)
                 content += END if self._lacks_end else b""

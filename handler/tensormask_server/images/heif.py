@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from tensormask_server.extras import missing_extra
 from tensormask_server.images.av1_sizes import coded_frames
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.heif_boxes import Item, items
+from tensormask_server.images.heif_boxes import Item, items, without_metadata
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS
 from tensormask_server.images.pixels import turned_rgb, upright_rgb
 
@@ -46,6 +46,7 @@ class HeifImage:
         """
         found = items(content)
         types = {item.type for item in found.values()}
+        content = without_metadata(content)
         if HEVC in types:
             heic = _opened_heic(content)
             self.width, self.height = heic.size

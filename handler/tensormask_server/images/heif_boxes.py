@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tensormask_server.images.errors import ImageError
 
 MOST_BOXES = 20_000  # in one box; a photograph of 48 megapixels has about 200 tiles, and each is an item
+METADATA = (b"Exif", b"mime")  # types of items; mime: XMP
+UNKNOWN = b"skip"  # a type that decoders leave alone
 ONLY_ONCE = (b"meta", b"iinf", b"iloc", b"idat", b"iprp", b"ipco", b"iref")
 IN_IDAT = 1  # iloc's construction method for items that lie in the box idat
 
@@ -52,6 +54,20 @@ def items(content: bytes) -> dict[int, Item]:
         )
         for number in types
     }
+
+
+def without_metadata(content: bytes) -> bytes:
+    """The same file without a type for the items of EXIF and XMP, so that decoders don't read them.
+
+    Args:
+        content: a file for which `items` raises nothing.
+    """
+    meta = _boxes(content, (0, len(content)))[b"meta"]
+    start, end = _boxes(content, (meta[0] + 4, meta[1]))[b"iinf"]
+    listed = content[start:end]
+    for type in METADATA:
+        listed = listed.replace(type, UNKNOWN)
+    return b"".join([memoryview(content)[:start], listed, memoryview(content)[end:]])
 
 
 def _damaged() -> ImageError:

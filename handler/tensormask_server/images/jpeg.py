@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from PIL import Image, ImageChops
 
@@ -33,14 +34,22 @@ PIECE = random.Random(0).randbytes(1024).replace(b"\xff", b"\x7f")
 JUNK = b"\0" + PIECE + b"".join(b"\xff" + bytes([0xD0 + number]) + PIECE for number in range(8))
 
 
-def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
+class Segment(NamedTuple):
+    """A marker of a JPEG, and what belongs to it."""
+
+    marker: int  # its second byte
+    content: bytes  # behind the marker and the length
+    start: int  # of the marker in the file
+
+
+def segments(jpeg: bytes) -> Iterator[Segment]:
     """The markers of a JPEG up to the end of the image, without restart markers.
 
     Args:
         jpeg: the file's bytes.
 
     Yields:
-        The marker's second byte, and the content of its segment. The last marker is END_OF_IMAGE if the file has it.
+        A marker with its segment. The last marker is END_OF_IMAGE if the file has it.
 
     Raises:
         ImageError: there are far more segments than any writer makes.
@@ -51,7 +60,7 @@ def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
         if marker is None:
             return
         length = int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
-        yield marker[1][0], jpeg[marker.end() + 2 : marker.end() + length]
+        yield Segment(marker[1][0], jpeg[marker.end() + 2 : marker.end() + length], marker.start())
         if marker[1][0] == END_OF_IMAGE:
             return
         position = marker.end() + length
@@ -68,7 +77,7 @@ def check_scans(jpeg: bytes, name: str) -> None:
     Raises:
         ImageError: it has more than MOST_SCANS scans.
     """
-    scans = (marker for marker, _ in segments(jpeg) if marker == START_OF_SCAN)
+    scans = (segment for segment in segments(jpeg) if segment.marker == START_OF_SCAN)
     if next(islice(scans, MOST_SCANS, None), None) is not None:
         raise ImageError(f"{name} is a progressive JPEG with more than {MOST_SCANS} scans")
 
@@ -83,7 +92,7 @@ def lacks_end(jpeg: bytes) -> bool:
         ImageError: as `segments`.
     """
     to_come: set[tuple[int, int]] | None = None  # each component's coefficients of which a scan hasn't begun
-    for marker, content in segments(jpeg):
+    for marker, content, _ in segments(jpeg):
         if marker == END_OF_IMAGE:
             return False
         if marker in FRAMES and to_come is None:

@@ -73,7 +73,7 @@ def large_file(content: bytes, name: str) -> LargeImage:
     image = header_of_any_size(content)
     if image is None:
         raise ImageError(f"{name} is large, and of a kind that is only read as a whole", EXPECTED)
-    scans = sum(marker == START_OF_SCAN for marker, _ in segments(content)) if image.format == "JPEG" else 1
+    scans = sum(segment.marker == START_OF_SCAN for segment in segments(content)) if image.format == "JPEG" else 1
     if scans > 1:  # libjpeg keeps the coefficients of all scans, up to 6 bytes a pixel
         raise ImageError(
             f"{name} is a large progressive JPEG", "a JPEG of one scan: jpegtran -optimize in.jpg > out.jpg"

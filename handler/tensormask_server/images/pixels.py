@@ -1,11 +1,10 @@
 """Decoded images of Pillow to upright RGB of 8 bits: orientation, transparency, depth."""
 
-from contextlib import suppress
-
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from tensormask_server.images.depth import Notes, eight_bits
+from tensormask_server.images.exif import orientation_in
 from tensormask_server.images.options import ImageOptions
 from tensormask_server.images.sixteen_bits import Opened, png_unpacker, values_beyond_8_bits
 
@@ -69,14 +68,8 @@ def turned_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The orientation of a loaded image, by EXIF alone, as OpenCV and browsers use it.
+    """The orientation of a loaded image, by EXIF alone, as OpenCV and browsers use it: 1 to 8.
 
-    XMP and a PNG's raw profiles may hold an orientation, too, and Pillow's own `getexif` uses these. It also fails if
-    another value is wrong.
+    XMP and a PNG's raw profiles may hold an orientation, too, and Pillow's own `getexif` uses these.
     """
-    exif = Image.Exif()
-    with suppress(Exception):  # almost anything, for damaged EXIF
-        exif.load(image.info.get("exif", b""))
-        value = exif.get(ExifTags.Base.Orientation)
-        return value if isinstance(value, int) else 1
-    return 1
+    return orientation_in(image.info.get("exif", b""))

@@ -9,13 +9,12 @@ import struct
 import zlib
 
 from tensormask_server.images.errors import ImageError
+from tensormask_server.images.exif import LARGEST_EXIF, STARTS
 from tensormask_server.images.signatures import SIGNATURES
 
 (START,) = SIGNATURES["PNG"]
 CRITICAL = re.compile(rb"[A-Z][A-Za-z]{3}")  # a capital first letter: a decoder has to know these
 HELPFUL = (b"tRNS", b"eXIf")  # of the other chunks, those that change what a person sees: transparency, orientation
-LARGEST_HELPFUL = 1 << 20  # bytes; an eXIf chunk may have a preview in it
-EXIF_STARTS = (b"II*\0", b"MM\0*")
 COLOUR_TYPE = 25  # its place in the file
 TRNS_LENGTHS = {b"\0": (2,), b"\2": (6,), b"\3": range(1, 257)}  # bytes by colour type: grey, RGB, palette
 MOST_CHUNKS = 100_000  # writers put 4 kB or more in a chunk, and each chunk takes time
@@ -51,9 +50,9 @@ def only_pixels(png: bytes) -> bytes:
 
 def _is_valid(chunk: memoryview, colour_type: bytes) -> bool:
     """Whether a tRNS or eXIf chunk isn't huge, has the right checksum, and has content that fits the image."""
-    if len(chunk) > LARGEST_HELPFUL or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+    if len(chunk) > LARGEST_EXIF or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
         return False
     name, content = bytes(chunk[4:8]), bytes(chunk[8:-4])
     if name == b"eXIf":
-        return content.startswith(EXIF_STARTS)
+        return content.startswith(tuple(STARTS))
     return len(content) in TRNS_LENGTHS.get(colour_type, ())

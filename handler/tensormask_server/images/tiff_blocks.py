@@ -23,6 +23,7 @@ BLACK_IS_ZERO, CMYK = 1, 5
 DECODED_AT_ONCE = 1 << 24  # bytes
 # the tags that say how samples are stored, and what they mean
 KEPT = (258, 259, 262, 266, 277, 292, 293, 317, 320, 332, 338, 339, 347, 529, 530, 531, 532)
+MOST_VALUES = 3 << 16  # of one of these tags: a palette of 16 bits; Pillow makes a Python object of each
 OF_EACH_SAMPLE = (tiff_tags.BITS, tiff_tags.SAMPLE_FORMAT)
 
 Values = tuple[int, np.ndarray]  # a key of TYPES, and the values of a tag
@@ -100,7 +101,7 @@ def open_region(page: Page, layout: Layout, region: Region, photometric: int, pl
     top, left = cover.top * layout.block_height, cover.left * layout.block_width
     height = min(cover.bottom * layout.block_height, layout.height) - top
     width = min(cover.right * layout.block_width, layout.width) - left
-    tags = {tag: (page.tags[tag].type, page.values(tag)) for tag in KEPT if tag in page}
+    tags = {tag: (page.tags[tag].type, page.values(tag)[:MOST_VALUES]) for tag in KEPT if tag in page}
     numbers = {tiff_tags.WIDTH: width, tiff_tags.LENGTH: height, tiff_tags.PHOTOMETRIC: photometric}
     if photometric != layout.photometric or layout.is_planar:
         tags.pop(tiff_tags.EXTRA_SAMPLES, None)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 import pytest
 from PIL import Image
 from tensormask_server.images.av1_sizes import coded_frames
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.heif_boxes import items
+from tensormask_server.images.heif_boxes import items, without_metadata
 from tensormask_server.images.signatures import SIGNATURES
 
 from tests.unit.images.heif_files import Made, grid, heif, whole_box
@@ -227,3 +228,15 @@ def test_boxes_that_lie_are_refused() -> None:
         opened(HEIC[:meta] + b"free" + HEIC[meta + 4 :])
     with pytest.raises(ImageError, match="an animation without a still image"):
         opened(HEIC[:meta] + b"moov" + HEIC[meta + 4 :])
+
+
+def test_decoders_do_not_see_exif_and_xmp() -> None:
+    heic = (FILES / "turned.heic").read_bytes()
+    content = avif(Image.fromarray(SHOWN), exif=exif(6), xmp=b"<xmp/>")
+    assert pi_heif.open_heif(heic).info["exif"]
+    assert not pi_heif.open_heif(without_metadata(heic)).info["exif"]
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.info.keys() >= {"exif", "xmp"}
+    with Image.open(io.BytesIO(without_metadata(content))) as image:
+        assert "xmp" not in image.info
+        assert dict(image.getexif()) == {0x0112: 6}  # of the boxes irot and imir
