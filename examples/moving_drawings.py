@@ -1,6 +1,6 @@
-"""Makes a film of drawings that the demo's network knows, which move on lines of their own, with their masks.
+"""Makes a video of drawings that the demo's network knows, which move on lines of their own, with their masks.
 
-python examples/moving_drawings.py film.mp4
+python examples/moving_drawings.py video.mp4
 """
 
 import argparse
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 SIZE = 384  # pixels of a frame's sides
 BACKGROUND = (120, 160, 120)
 RATE = 12  # frames a second
-TONE = 440  # Hz, of the film's sound
+TONE = 440  # Hz, of the video's sound
 SOUND_RATE = 44_100  # samples a second
 
 
@@ -79,7 +79,7 @@ def scene(index: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         index: of the frame, from 0.
-        count: of the film's frames.
+        count: of the video's frames.
 
     Returns:
         uint8 (SIZE, SIZE, 3), RGB, and the masks of DRAWINGS, bool (4, SIZE, SIZE).
@@ -94,44 +94,44 @@ def scene(index: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(image), masks
 
 
-def write_film(path: Path, count: int, turn: int = 0, codec: str = "libx264", pixel_format: str = "yuv420p") -> None:
-    """Writes the film, with a tone.
+def write_video(path: Path, count: int, turn: int = 0, codec: str = "libx264", pixel_format: str = "yuv420p") -> None:
+    """Writes the video, with a tone.
 
     Args:
         path: its suffix names the container.
         count: of frames.
-        turn: 90, 180 or 270: the film is stored turned clockwise by these degrees, and players turn it back.
+        turn: 90, 180 or 270: the video is stored turned clockwise by these degrees, and players turn it back.
         codec, pixel_format: FFmpeg's names.
     """
-    with av.open(path, "w") as film:
+    with av.open(path, "w") as video:
         options = {"crf": "12"} if codec == "libx264" else {}
-        video = cast(av.VideoStream, film.add_stream(codec, rate=RATE, options=options))
-        video.width = video.height = SIZE
-        video.pix_fmt = pixel_format
+        stream = cast(av.VideoStream, video.add_stream(codec, rate=RATE, options=options))
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = pixel_format
         if turn:
-            video.set_display_rotation(turn)
-        sound = film.add_stream("aac", rate=SOUND_RATE, layout="mono")
+            stream.set_display_rotation(turn)
+        sound = video.add_stream("aac", rate=SOUND_RATE, layout="mono")
         for index in range(count):
             pixels = np.ascontiguousarray(np.rot90(scene(index, count)[0], -turn // 90))
-            film.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        film.mux(video.encode(None))
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        video.mux(stream.encode(None))
         samples = np.arange(count * SOUND_RATE // RATE)
         frame = av.AudioFrame.from_ndarray(
             (0.2 * np.sin(2 * np.pi * TONE / SOUND_RATE * samples)).astype(np.float32)[None], "fltp", layout="mono"
         )
         frame.sample_rate, frame.time_base, frame.pts = SOUND_RATE, Fraction(1, SOUND_RATE), 0
-        film.mux(sound.encode(frame))
-        film.mux(sound.encode(None))
+        video.mux(sound.encode(frame))
+        video.mux(sound.encode(None))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Makes a film of moving drawings that the demo's network knows.")
-    parser.add_argument("film", type=Path, help="to write, such as film.mp4")
+    parser = argparse.ArgumentParser(description="Makes a video of moving drawings that the demo's network knows.")
+    parser.add_argument("video", type=Path, help="to write, such as video.mp4")
     parser.add_argument("--frames", type=int, default=36, help="(default: %(default)s)")
     parser.add_argument("--turn", type=int, default=0, choices=(0, 90, 180, 270), help="store it turned, as phones do")
     parsed = parser.parse_args()
-    write_film(parsed.film, parsed.frames, parsed.turn)
-    print(f"{parsed.frames} frames of {len(DRAWINGS)} drawings in {parsed.film}")
+    write_video(parsed.video, parsed.frames, parsed.turn)
+    print(f"{parsed.frames} frames of {len(DRAWINGS)} drawings in {parsed.video}")
 
 
 if __name__ == "__main__":

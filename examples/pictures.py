@@ -23,13 +23,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from examples import cvat_function, label_studio_picture
-from examples.moving_drawings import SIZE, scene, write_film
+from examples.moving_drawings import SIZE, scene, write_video
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 FRAMES = 36  # as moving_drawings.py makes them
 STILL = (8, 24)  # an index, and a number of frames
-SHOWN = (0, 17, 35)  # frames of the film
+SHOWN = (0, 17, 35)  # frames of the video
 COLOURS = 96  # of a picture, so that it has less than 100 kB
 # in LabelMe's environment: opens an image with its annotations, and saves a picture of the window
 WINDOW = """
@@ -109,7 +109,7 @@ def main() -> None:
         (folder / "images").mkdir()
         image = folder / "images" / "scene.png"
         Image.fromarray(scene(*STILL)[0]).save(image)
-        film(parsed.url, folder, parsed.results)
+        video(parsed.url, folder, parsed.results)
         run("client_to_supervision.py", parsed.url, image, folder / "supervision.png")
         save(Image.open(folder / "supervision.png"), parsed.results / "supervision.png")
         cvat(parsed.url, image, parsed.results)
@@ -128,15 +128,15 @@ def main() -> None:
             save(Image.open(picture), parsed.results / picture.name)
 
 
-def film(url: str, folder: Path, results: Path) -> None:
-    """The film of moving drawings with its masks: some of its frames, and the table of its tracks."""
-    write_film(folder / "film.mp4", FRAMES)
-    command = [sys.executable, "-m", "tensormask_server.client", folder / "film.mp4", "--url", url, "--track"]
-    subprocess.run([*map(str, command), "--out", str(folder / "film.masks.mp4")], check=True)
-    with av.open(folder / "film.masks.mp4") as masked:
+def video(url: str, folder: Path, results: Path) -> None:
+    """The video of moving drawings with its masks: some of its frames, and the table of its tracks."""
+    write_video(folder / "video.mp4", FRAMES)
+    command = [sys.executable, "-m", "tensormask_server.client", folder / "video.mp4", "--url", url, "--track"]
+    subprocess.run([*map(str, command), "--out", str(folder / "video.masks.mp4")], check=True)
+    with av.open(folder / "video.masks.mp4") as masked:
         frames = [frame.to_ndarray(format="rgb24") for frame in masked.decode(video=0)]
-    save(Image.fromarray(np.concatenate([frames[index] for index in SHOWN], axis=1)), results / "film.png")
-    (results / "film_tracks.txt").write_text(run("film_tracks.py", folder / "film.masks.csv"))
+    save(Image.fromarray(np.concatenate([frames[index] for index in SHOWN], axis=1)), results / "video.png")
+    (results / "video_tracks.txt").write_text(run("video_tracks.py", folder / "video.masks.csv"))
 
 
 def cvat(url: str, image: Path, results: Path) -> None:

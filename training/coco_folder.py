@@ -94,12 +94,6 @@ class CocoFolder:
         masks: np.ndarray = rle.decode([encoded_segmentation(segmentation, entry["height"], entry["width"])])
         return masks[..., 0]
 
-    def classes_and_masks(self, index: int) -> tuple[list[int], np.ndarray]:
-        """The image's M classes, and masks uint8 (M, H, W), 0 or 1."""
-        classes, entry = self.classes(index), self.entries[index]
-        masks = [self.mask(index, instance) for instance in range(len(classes))]
-        return classes, np.array(masks, np.uint8).reshape(-1, entry["height"], entry["width"])
-
     def classes_of_images(self) -> list[set[int]]:
         """The classes that each image shows. Those of crowds count as well, as detectron2 counts them."""
         return [

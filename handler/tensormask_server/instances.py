@@ -15,7 +15,8 @@ MAX_MASK_PIXELS = Limits.max_mask_pixels  # of all masks of a response: the defa
 MAX_VALUES = 1_000_000  # of a response's JSON; 1000 instances have 20,000. A value takes up to 200 bytes of memory
 MAX_COUNTS = 1 << 24  # characters of a mask's run lengths: enough for 16 million runs of one pixel
 MAX_GROUPS = 7  # of 5 bits, of one run length: enough for a mask of 2³⁴ pixels
-STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# A string that doesn't end goes to the body's end. Otherwise each of its escaped quotation marks would be tried again.
+STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 TIMING = re.compile(r"\s*([^;=,\s]{1,100});dur=(\d{1,15}(?:\.\d{1,15})?)\s*", re.ASCII)
 
 

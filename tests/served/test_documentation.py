@@ -184,10 +184,10 @@ def _check_clients(reader: Reader) -> None:
 
 
 def _check_integrations(reader: Reader) -> None:
-    with av.open(str(reader.folder / "film.masks.mp4")) as film:
-        assert sum(1 for _ in film.decode(video=0)) == 36
-    [tracks] = [text for command, text in reader.printed.items() if "film_tracks.py" in command]
-    assert "px a second" in tracks or "no instance in film.masks.csv has an id" in tracks  # the network is a small one
+    with av.open(str(reader.folder / "video.masks.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 36
+    [tracks] = [text for command, text in reader.printed.items() if "video_tracks.py" in command]
+    assert "px a second" in tracks or "no instance in video.masks.csv has an id" in tracks  # the network is a small one
     assert _size(reader.folder / "supervision.png") == (200, 150)
     assert json.loads((reader.folder / "images" / "image.json").read_text())["imagePath"] == "image.jpg"
 

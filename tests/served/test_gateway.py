@@ -361,16 +361,17 @@ def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway, image
     assert re.findall(rb"x-request-id: (\w+)", received) == [b"first", b"second"]
 
 
+@pytest.mark.parametrize("following", [b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"], ids=["alone", "pipelined"])
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda client: client.shutdown(socket.SHUT_WR)])
 def test_a_client_that_goes_away_cancels_its_request(
-    server: Server, tmp_path: Path, leave: Callable[[socket.socket], None]
+    server: Server, tmp_path: Path, leave: Callable[[socket.socket], None], following: bytes
 ) -> None:
     """Behind the gateway listens a socket that never answers. Half of a close can't be told from a whole one."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         upstream = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with gateway_of(server, tmp_path, upstream=upstream) as gateway:
             client = socket.create_connection(("127.0.0.1", gateway.port))
-            client.sendall(PREDICTION + b"X-Request-ID: gone\r\nContent-Length: 3\r\n\r\nabc")
+            client.sendall(PREDICTION + b"X-Request-ID: gone\r\nContent-Length: 3\r\n\r\nabc" + following)
             connection = accepted(silent)
             received = b""
             while not received.endswith(b"\r\n\r\nabc"):

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.attack(17, "clients that hold or fool the gateway")
 
 POST = b"POST /v1/segment HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+UNFINISHED = POST + b"Content-Length: 1000\r\n\r\n"
 PART = b'--a\r\nContent-Disposition: form-data; name="data"\r\n\r\n\r\n'
 MOST = 1 << 20  # bytes of a body, in these tests
 
@@ -127,15 +128,26 @@ def test_trailers_without_end_are_closed(gateway: RunningGateway) -> None:
         assert send_for_ever(client, b"X-A: b\r\n" * 10_000, 1 << 24) < 1 << 24
 
 
-def test_a_form_of_very_many_parts_gets_a_400(gateway: RunningGateway) -> None:
+@pytest.mark.parametrize(
+    ("media_type", "said"),
+    [
+        (b"multipart/form-data", "parts"),
+        (b"Multipart/Form-Data", "parts"),
+        # a form for TorchServe, which looks at the beginning
+        (b"multipart/form-datax", "'multipart/form-datax'"),
+        (b"multipart/form-data, a", "'multipart/form-data, a'"),
+        (b"multipart/mixed", "'multipart/mixed'"),
+    ],
+)
+def test_a_form_of_very_many_parts_gets_a_400(gateway: RunningGateway, media_type: bytes, said: str) -> None:
     body = PART * 15_000
     with connect(gateway) as client:
-        head = b"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"Content-Type: %s; boundary=a\r\nContent-Length: %d\r\n\r\n" % (media_type, len(body))
         client.sendall(POST + head + body)
         client.shutdown(socket.SHUT_WR)
         response = answer(client)
     assert response.startswith(b"HTTP/1.1 400")
-    assert "parts" in error_of(response)["error"]
+    assert said in error_of(response)["error"]
 
 
 # --- what programs read differently ---
@@ -200,22 +212,46 @@ def test_an_upgrade_is_not_made(gateway: RunningGateway) -> None:
 # --- many ---
 
 
-def test_ten_thousand_connections_leave_room_for_others(gateway: RunningGateway) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [b"", UNFINISHED[:-2], UNFINISHED, UNFINISHED + b"abc"],
+    ids=["nothing", "half a head", "a head", "half a body"],
+)
+def test_ten_thousand_connections_leave_room_for_others(server: Server, tmp_path: Path, sent: bytes) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     clients: list[socket.socket] = []
-    try:
-        for _ in range(min(10_000, hard - 200)):
-            with contextlib.suppress(OSError):
-                clients.append(connect(gateway))
-        with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client:
-            assert client.get("/readyz").status_code == 200
-    finally:
-        for each in clients:
-            each.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    process = psutil.Process(gateway.process.pid)
-    wait_for(lambda: process.num_fds() < 200, "the connections' end")
+    with gateway_of(server, tmp_path, "--idle-timeout", 10_000) as patient:
+        try:
+            for _ in range(min(10_000, hard - 200)):
+                with contextlib.suppress(OSError):
+                    clients.append(connect(patient))
+                    clients[-1].sendall(sent)
+            with httpx.Client(base_url=patient.url, timeout=PATIENCE) as client:
+                assert client.get("/readyz").status_code == 200
+        finally:
+            for each in clients:
+                each.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        process = psutil.Process(patient.process.pid)
+        wait_for(lambda: process.num_fds() < 200, "the connections' end")
+
+
+def test_very_many_pipelined_requests_are_closed(server: Server, tmp_path: Path) -> None:
+    """Behind the gateway listens a socket that never answers, so all of them wait for the first one."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        upstream = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with gateway_of(server, tmp_path, "--idle-timeout", 10_000, upstream=upstream) as other:
+            process = psutil.Process(other.process.pid)
+            before = process.memory_info().rss
+            for _ in range(20):
+                with connect(other) as client:
+                    requests = b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n" + b"GET /x HTTP/1.1\r\n\r\n" * 29_000
+                    with contextlib.suppress(ConnectionError):
+                        client.sendall(requests)
+                    assert answer(client) == b""
+            assert process.memory_info().rss < before + (1 << 26)
+            wait_for(lambda: process.num_fds() < 100, "the end of the connections to the server behind")
 
 
 def test_a_response_that_nobody_reads_takes_little_memory(server: Server, tmp_path: Path) -> None:

@@ -60,17 +60,17 @@ def test_a_folder_gets_files_for_labelme_and_corrected_ones_are_kept(demo_server
     assert {shape["label"] for shape in content["shapes"]} == {drawing.name for drawing in DRAWINGS}
 
 
-def test_the_table_of_a_film_becomes_one_of_its_tracks(tmp_path: Path) -> None:
+def test_the_table_of_a_video_becomes_one_of_its_tracks(tmp_path: Path) -> None:
     rows = [
         {"frame": t, "time": t / 10, "track": track, "class": name, "score": 0.9, "area": 100}
         | {"box_x": speed * t, "box_y": 0, "box_width": 10, "box_height": 10}
         for t in range(11)
         for track, name, speed in ((1, "cat", 3), (2, "dog", 4), (None, "cup", 0))
     ]
-    pd.DataFrame(rows).to_csv(tmp_path / "film.csv", index=False)
-    pd.DataFrame(rows).to_parquet(tmp_path / "film.parquet")
-    printed = run(EXAMPLES / "film_tracks.py", tmp_path / "film.csv").stdout
-    assert run(EXAMPLES / "film_tracks.py", tmp_path / "film.parquet").stdout == printed
+    pd.DataFrame(rows).to_csv(tmp_path / "video.csv", index=False)
+    pd.DataFrame(rows).to_parquet(tmp_path / "video.parquet")
+    printed = run(EXAMPLES / "video_tracks.py", tmp_path / "video.csv").stdout
+    assert run(EXAMPLES / "video_tracks.py", tmp_path / "video.parquet").stdout == printed
     cat, dog = (line.split() for line in printed.splitlines()[2:])
     assert (cat[1:3], cat[-2:]) == (["cat", "11"], ["30.0", "30.0"])
     assert (dog[1:3], dog[-2:]) == (["dog", "11"], ["40.0", "40.0"])
@@ -82,14 +82,14 @@ def test_the_committed_pictures_are_small_and_shown() -> None:
     assert len(pictures) >= 5
     assert pictures <= shown
     assert max(picture.stat().st_size for picture in pictures) < MOST_BYTES
-    assert (RESULTS / "film_tracks.txt").read_text() in (ROOT / "docs" / "INTEGRATIONS.md").read_text()
+    assert (RESULTS / "video_tracks.txt").read_text() in (ROOT / "docs" / "INTEGRATIONS.md").read_text()
 
 
 @pytest.mark.extensive
 def test_the_pictures_are_made_again(demo_server: Server, tmp_path: Path) -> None:
     run("-m", "examples.pictures", demo_server.url, "--results", tmp_path / "results")
     made = sorted((tmp_path / "results").iterdir())
-    assert [path.name for path in made] == ["cvat.png", "film.png", "film_tracks.txt", "supervision.png"]
+    assert [path.name for path in made] == ["cvat.png", "video.png", "video_tracks.txt", "supervision.png"]
     for path in made:
         if path.suffix == ".png":
             one, other = (np.asarray(Image.open(each).convert("RGB"), int) for each in (path, RESULTS / path.name))

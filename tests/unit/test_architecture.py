@@ -18,7 +18,7 @@ FORBIDDEN = {
     "requests": ("worker", "client"),
     "worker": ("torchserve", "launcher", "client", "bulk"),
     "gateway": ("network", "prediction", "requests", "responses", "worker", "client", "launcher", "torch", "PIL"),
-    # that it starts without Pillow is a test of its own: films need Pillow
+    # that it starts without Pillow is a test of its own: videos need Pillow
     "client": ("network", "prediction", "requests", "worker", "torchserve", "torch"),
     "video": ("client", "network", "prediction", "requests", "responses", "worker", "torchserve", "torch", "http"),
     "bulk": ("archive", "client", "worker", "torchserve"),

@@ -1,4 +1,4 @@
-"""Sends images, folders of images and films to a server: python -m tensormask_server.client"""
+"""Sends images, folders of images and videos to a server: python -m tensormask_server.client"""
 
 import argparse
 import sys
@@ -9,9 +9,9 @@ from tensormask_server import __version__
 from tensormask_server.arguments import whole_number
 from tensormask_server.client.connection import Client
 from tensormask_server.client.errors import Unreachable
-from tensormask_server.client.film import FilmStopped, add_film_options, is_film, write_film
 from tensormask_server.client.folder import Requests, UsageError, check_folder, find_images, request_all, summary
 from tensormask_server.client.options import add_options, options_of
+from tensormask_server.client.video import VideoStopped, add_video_options, is_video, write_video
 from tensormask_server.formats import FORMATS
 from tensormask_server.printable import give_up_unprinted, one_line, say
 from tensormask_server.same_options import OptionsChanged
@@ -31,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         requests = Requests(Client(parsed.url, token_of(parsed)), parsed.format, options_of(parsed))
-        if is_film(parsed):
-            return write_film(parsed, requests)
+        if is_video(parsed):
+            return write_video(parsed, requests)
         images, skipped = find_images(parsed.images, parsed.out, parsed.format)
         check_folder(parsed.out, requests)
         outcome = request_all(requests, images, parsed.out, parsed.at_once)
-    except (UsageError, FilmStopped, OptionsChanged, TokenError, Unreachable, OSError) as error:
+    except (UsageError, VideoStopped, OptionsChanged, TokenError, Unreachable, OSError) as error:
         print(f"{NAME}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -53,17 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
-        description="Sends images or a film to a server and writes its responses. Existing responses stay as they are.",
+        description="Sends images or a video to a server and writes the responses. Existing responses stay.",
     )
     add = parser.add_argument
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder of images and folders, or a film")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder of images and folders, or a video")
     add("--url", default=URL, help="URL of the model (default: %(default)s)")
     add(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="the folder of the responses, one for each format and choice of options; or the film to write",
+        help="the folder of the responses, one for each format and choice of options; or the video to write",
     )
     add("--format", choices=tuple(FORMATS), default="coco", help="format of the responses (default: %(default)s)")
     add_options(parser)
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="requests at the same time (default: %(default)s)",
     )
-    add_film_options(parser)
+    add_video_options(parser)
     add("--version", action="version", version=__version__)
     return parser
 

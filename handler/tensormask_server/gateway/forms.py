@@ -45,7 +45,7 @@ class CheckedForm:
 
 
 async def checked_form(scope: Scope, body: Body, *, json_as_form: bool = False) -> CheckedForm:
-    """Prepares the checks of a request. A body that is no form goes through unchecked.
+    """Prepares the checks of a request. A body that is no form for TorchServe goes through unchecked.
 
     Args:
         scope: ASGI's, with the headers.
@@ -63,6 +63,9 @@ async def checked_form(scope: Scope, body: Body, *, json_as_form: bool = False) 
         raise bad_request(f"the request has {len(types)} headers Content-Type", "one")
     content_type = types[0] if types else ""
     media_type = content_type.partition(";")[0].strip().lower()
+    if media_type.startswith("multipart/") and media_type != MULTIPART:
+        # TorchServe looks at the beginning only: "multipart/form-datax" is a form for it
+        raise bad_request(f"the body's type is {quoted(media_type)}", f"{MULTIPART}, or {EXPECTED_IMAGE}")
     if media_type == MULTIPART and "boundary" in content_type.lower():
         boundary = _boundary(content_type)
         canonical = boundary if TOKEN.fullmatch(boundary) else f'"{boundary}"'

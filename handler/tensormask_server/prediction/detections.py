@@ -151,4 +151,4 @@ def options_per_image(
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, WHOLE) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, WHOLE) and not isinstance(value, bool) and bool(value >= 0)

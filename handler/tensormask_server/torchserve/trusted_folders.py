@@ -56,8 +56,9 @@ def trusted_folder(path: Path) -> Path:
         if target.is_absolute():
             found = Path(target.anchor)
         rest = [Path(each) for each in target.relative_to(target.anchor).parts] + rest
-    check_parent(found)
-    _check_writers(found, found.stat())  # in a sticky folder, others can put links
+    status = found.stat()
+    _check_owner(printable(found), status)
+    _check_writers(found, status)  # also if it is sticky: others could put links into it
     return found
 
 
@@ -83,7 +84,7 @@ def _check_writers(folder: Path, status: os.stat_result) -> None:
     """
     if status.st_mode & stat.S_IWOTH:
         raise OSError(errno.EPERM, f"all users can write to {printable(folder)}")
-    if status.st_mode & stat.S_IWGRP and status.st_uid != 0 and not _has_only_this_user(status.st_gid):
+    if status.st_mode & stat.S_IWGRP and not _is_roots(status) and not _has_only_this_user(status.st_gid):
         raise OSError(errno.EPERM, f"the group {_group(status.st_gid)} can write to {printable(folder)}")
 
 
@@ -92,9 +93,13 @@ def _check_owner(name: str, status: os.stat_result) -> None:
     Raises:
         OSError: another user, who isn't trusted, owns what has this name.
     """
-    root = Path("/").stat().st_uid  # in a user namespace, the real root has the number of nobody
-    if status.st_uid not in (0, root, os.geteuid()):
+    if status.st_uid != os.geteuid() and not _is_roots(status):
         raise OSError(errno.EPERM, f"{name} belongs to another user, {_user(status.st_uid)}")
+
+
+def _is_roots(status: os.stat_result) -> bool:
+    """Whether root owns it. In a user namespace, root outside it has another number, and owns /."""
+    return status.st_uid in (0, Path("/").stat().st_uid)
 
 
 def _has_only_this_user(number: int) -> bool:

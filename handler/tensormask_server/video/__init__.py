@@ -1,1 +1,1 @@
-"""Films and folders of frames: read upright, tracked, drawn on and written. It knows nothing of HTTP."""
+"""Videos and folders of frames: read upright, tracked, drawn on and written. It knows nothing of HTTP."""

@@ -1,5 +1,5 @@
 """The error of this room."""
 
 
-class FilmError(Exception):
-    """A film can't be read or written as requested. The message has one line."""
+class VideoError(Exception):
+    """A video can't be read or written as requested. The message has one line."""

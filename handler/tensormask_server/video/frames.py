@@ -1,4 +1,4 @@
-"""A source of frames: what a film and a folder of images have in common."""
+"""A source of frames: what a video and a folder of images have in common."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-UNSPECIFIED = 2  # FFmpeg's number for a colour space, transfer or primaries that a film doesn't name
+UNSPECIFIED = 2  # FFmpeg's number for a colour space, transfer or primaries that a video doesn't name
 BT709 = 1
 
 
@@ -23,7 +23,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Colours:
-    """How a film's YUV is made of RGB, as FFmpeg numbers it."""
+    """How a video's YUV is made of RGB, as FFmpeg numbers it."""
 
     space: int = BT709
     transfer: int = BT709
@@ -35,23 +35,23 @@ class Damage:
     """What couldn't be read of a source, so far."""
 
     frames: list[str] = field(default_factory=list)  # where each damaged frame is: its time, or its file's name
-    cut_short: str = ""  # FFmpeg's reason why the film ends early; "" if it has none
+    cut_short: str = ""  # FFmpeg's reason why the video ends early; "" if it has none
 
 
 @dataclass(frozen=True)
 class Source:
-    """A film, or a folder of images in the order of their names."""
+    """A video, or a folder of images in the order of their names."""
 
     path: Path
     width: int  # of the upright frames, in pixels
     height: int
     rate: Fraction  # frames a second, on average
     time_base: Fraction  # seconds
-    start: Fraction  # seconds; the time in the film's file that is 0 here
-    expected: int  # number of frames; an estimate where the film doesn't say it
+    start: Fraction  # seconds; the time in the video's file that is 0 here
+    expected: int  # number of frames; an estimate where the video doesn't say it
     pixel_shape: Fraction  # width of a pixel by its height, upright
     colours: Colours
-    fingerprint: str  # another film or folder has another one
+    fingerprint: str  # another video or folder has another one
     duration: float  # of the frames, in seconds, as the source says; 0: it doesn't
     has_sound: bool
     read: Callable[[Damage], Iterator[Frame]]  # all frames that aren't damaged, from the start; fills the Damage

@@ -1,4 +1,4 @@
-"""Reads a folder of images as the frames of a film, in the order of their names: frame2 before frame10."""
+"""Reads a folder of images as the frames of a video, in the order of their names: frame2 before frame10."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from tensormask_server.image_files import READABLE, is_image_name
 from tensormask_server.printable import printable
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import Colours, Damage, Frame, Source
 
 # Pillow's names of the formats of these files. Others may run a program, as Ghostscript for EPS.
@@ -26,16 +26,16 @@ def open_image_folder(folder: Path, rate: int) -> Source:
         rate: frames a second.
 
     Raises:
-        FilmError: there are no images, or none can be read.
+        VideoError: there are no images, or none can be read.
         OSError: the folder can't be read.
     """
     files = sorted((path for path in folder.iterdir() if _is_frame(path)), key=_natural)
     if not files:
-        raise FilmError(f"{printable(folder)} has no frames; expected images that end in {' '.join(READABLE)}")
+        raise VideoError(f"{printable(folder)} has no frames; expected images that end in {' '.join(READABLE)}")
     first = next((pixels for file in files if (pixels := _pixels(file)) is not None), None)
     if first is None:
-        raise FilmError(
-            f"none of the {len(files)} images in {printable(folder)} can be read; expected frames of a film"
+        raise VideoError(
+            f"none of the {len(files)} images in {printable(folder)} can be read; expected frames of a video"
         )
     height, width, _ = first.shape
     sizes = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
@@ -70,8 +70,8 @@ def _pixels(file: Path) -> np.ndarray | None:
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.mode.startswith(("I", "F")):
-                expected = "expected 8 bits a channel, as the frames of a film have"
-                raise FilmError(f"{printable(file)} has more than 8 bits a channel; {expected}")
+                expected = "expected 8 bits a channel, as the frames of a video have"
+                raise VideoError(f"{printable(file)} has more than 8 bits a channel; {expected}")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
         return None

@@ -1,4 +1,4 @@
-"""Writes a film: its frames as H.264 at their own times, with the sound of the film that they come from."""
+"""Writes a video: its frames as H.264 at their own times, with the sound of the video that they come from."""
 
 import io
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import numpy as np
 
 from tensormask_server.printable import one_line, printable
 from tensormask_server.regular_files import write_whole
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import UNSPECIFIED, Frame, Source
 from tensormask_server.video.sound import Sound
 
@@ -27,30 +27,30 @@ MPEG_RANGE = 1  # FFmpeg's number for Y from 16 to 235
 
 
 def check_sound(source: Source, path: Path) -> None:
-    """Checks that a film to write can hold the source's sound.
+    """Checks that a video to write can hold the source's sound.
 
     Args:
         source: of the sound.
-        path: of the film; ends in one of CONTAINERS.
+        path: of the video; ends in one of CONTAINERS.
 
     Raises:
-        FilmError: it can't.
+        VideoError: it can't.
     """
     with Sound(source) as sound, io.BytesIO() as nothing:
         _opened(nothing, path, source, sound)
 
 
-def write_film(path: Path, source: Source, pictures: Iterable[tuple[Frame, np.ndarray]]) -> None:
-    """Writes a film completely or not at all.
+def write_video(path: Path, source: Source, pictures: Iterable[tuple[Frame, np.ndarray]]) -> None:
+    """Writes a video completely or not at all.
 
     Args:
         path: ends in one of CONTAINERS.
-        source: whose times, colours and sound the film gets. The sound is copied and not encoded again.
+        source: whose times, colours and sound the video gets. The sound is copied and not encoded again.
         pictures: each frame in order, with the pixels to show in its place: uint8 (H, W, 3), RGB.
 
     Raises:
         OSError: it can't be written.
-        FilmError: the container can't hold the sound, or FFmpeg fails otherwise.
+        VideoError: the container can't hold the sound, or FFmpeg fails otherwise.
     """
     write_whole(path, lambda file: _write(file, path, source, pictures))
 
@@ -60,10 +60,10 @@ def _write(file: BinaryIO, path: Path, source: Source, pictures: Iterable[tuple[
 
     durations: dict[int, int] = {}  # by pts, of the frames in the encoder
     with Sound(source) as sound:
-        output, video, copies = _opened(file, path, source, sound)
+        output, stream, copies = _opened(file, path, source, sound)
 
         def mux_video(frame: "VideoFrame | None") -> None:
-            for packet in video.encode(frame):
+            for packet in stream.encode(frame):
                 packet.duration = durations.pop(packet.pts or 0, 0)
                 output.mux(packet)
 
@@ -76,53 +76,53 @@ def _write(file: BinaryIO, path: Path, source: Source, pictures: Iterable[tuple[
             for frame, pixels in pictures:
                 mux_sound(sound.until(frame.pts * source.time_base))
                 durations[frame.pts] = frame.duration
-                mux_video(_encodable(frame, pixels, source, video))
+                mux_video(_encodable(frame, pixels, source, stream))
             mux_video(None)
             mux_sound(sound.until(None))
             output.close()
         except av.error.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
-            raise FilmError(f"{printable(path)} can't be written: {one_line(error.strerror)}") from error
+            raise VideoError(f"{printable(path)} can't be written: {one_line(error.strerror)}") from error
 
 
 def _opened(
     file: BinaryIO, path: Path, source: Source, sound: Sound
 ) -> tuple["OutputContainer", "VideoStream", dict[int, "AudioStream"]]:
-    """A film with its header written, its stream of frames, and its streams of sound by their index in the source."""
+    """A video with its header written, its stream of frames, and its streams of sound by their index in the source."""
     import av
 
     output = av.open(file, "w", format=CONTAINERS[path.suffix.lower()])
-    video = output.add_stream("libx264", rate=source.rate, options=ENCODER)
-    video.width, video.height = source.width, source.height
+    stream = output.add_stream("libx264", rate=source.rate, options=ENCODER)
+    stream.width, stream.height = source.width, source.height
     is_even = source.width % 2 == source.height % 2 == 0
-    video.pix_fmt = "yuv420p" if is_even else "yuv444p"  # which has colours for half as many rows and columns
-    context = video.codec_context
-    video.time_base = context.time_base = source.time_base
+    stream.pix_fmt = "yuv420p" if is_even else "yuv444p"  # which has colours for half as many rows and columns
+    context = stream.codec_context
+    stream.time_base = context.time_base = source.time_base
     context.sample_aspect_ratio = source.pixel_shape
     context.colorspace, context.color_trc = source.colours.space, source.colours.transfer
     context.color_primaries, context.color_range = source.colours.primaries, MPEG_RANGE
     copies = {}
     try:
-        for stream in sound.streams:
-            copies[stream.index] = output.add_stream_from_template(stream)
+        for each in sound.streams:
+            copies[each.index] = output.add_stream_from_template(each)
         output.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         if not sound.streams:
             raise
-        codecs = ", ".join(sorted({stream.codec_context.name for stream in sound.streams}))
+        codecs = ", ".join(sorted({each.codec_context.name for each in sound.streams}))
         others = " or ".join(suffix for suffix in CONTAINERS if suffix != path.suffix.lower())
-        expected = f"expected an --out that ends in {others}, or a film whose sound is AAC or MP3"
-        raise FilmError(f"a {path.suffix} can't hold the film's sound, {codecs}; {expected}") from error
-    return output, video, copies
+        expected = f"expected an --out that ends in {others}, or a video whose sound is AAC or MP3"
+        raise VideoError(f"a {path.suffix} can't hold the video's sound, {codecs}; {expected}") from error
+    return output, stream, copies
 
 
-def _encodable(frame: Frame, pixels: np.ndarray, source: Source, video: "VideoStream") -> "VideoFrame":
+def _encodable(frame: Frame, pixels: np.ndarray, source: Source, stream: "VideoStream") -> "VideoFrame":
     from av import VideoFrame
 
     space = source.colours.space
     picture = VideoFrame.from_ndarray(pixels, "rgb24").reformat(
-        format=video.pix_fmt, dst_colorspace=None if space == UNSPECIFIED else space, dst_color_range=MPEG_RANGE
+        format=stream.pix_fmt, dst_colorspace=None if space == UNSPECIFIED else space, dst_color_range=MPEG_RANGE
     )
     picture.pts, picture.time_base = frame.pts, source.time_base
     return picture

@@ -1,4 +1,4 @@
-"""The file in which a run keeps the response to each frame until its film is written, so that it can be continued."""
+"""The file in which a run keeps the response to each frame until its video is written, so that it can be continued."""
 
 import errno
 import fcntl
@@ -12,15 +12,15 @@ from typing import Any
 from tensormask_server.instances import read_instances
 from tensormask_server.printable import printable
 from tensormask_server.same_options import by_option, check_same_options
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 
-SUFFIX = ".frames.jsonl"  # after the name of the film that the run writes
+SUFFIX = ".frames.jsonl"  # after the name of the video that the run writes
 LATEST = (1 << 63) - 1  # pts of a frame; FFmpeg's has 64 bits
 
 
-def records_file(film: Path) -> Path:
-    """Where a run that writes this film keeps its responses. There is such a file until the run is finished."""
-    return film.with_name(film.name + SUFFIX)
+def records_file(video: Path) -> Path:
+    """Where a run that writes this video keeps its responses. There is such a file until the run is finished."""
+    return video.with_name(video.name + SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Records:
     Use it as a context manager. Another process can't open it meanwhile.
     """
 
-    def __init__(self, film: Path, settings: Mapping[str, object]):
+    def __init__(self, video: Path, settings: Mapping[str, object]):
         """Opens the file of an earlier run, or begins one.
 
         Args:
-            film: that the run writes. The file stands beside it.
+            video: that the run writes. The file stands beside it.
             settings: all that the responses depend on, as JSON.
 
         Raises:
             OptionsChanged: the earlier run had other settings.
-            FilmError: the file is damaged, or another run is writing it.
+            VideoError: the file is damaged, or another run is writing it.
             OSError: it can't be opened.
         """
-        self.path = records_file(film)
+        self.path = records_file(video)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._descriptor = os.open(self.path, flags, 0o666)
         try:
@@ -87,7 +87,7 @@ class Records:
                 yield _record(line, self.path)
 
     def delete(self) -> None:
-        """Deletes the file, because the film is written."""
+        """Deletes the file, because the video is written."""
         self.path.unlink(missing_ok=True)
 
     def _continue(self, settings: Mapping[str, object]) -> None:
@@ -124,7 +124,7 @@ class Records:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 return  # a file system without locks
-            raise FilmError(f"another run is writing {printable(self.path)}; wait for its end, or end it") from error
+            raise VideoError(f"another run is writing {printable(self.path)}; wait for its end, or end it") from error
 
 
 def _record(line: bytes, path: Path) -> Record:
@@ -139,7 +139,7 @@ def _check(record: Record, last_frame: int, path: Path) -> None:
     """Checks a record of an earlier run, in whose file somebody may have changed something.
 
     Raises:
-        FilmError: its frame isn't after the last one, its time is beyond 64 bits, or its response is none.
+        VideoError: its frame isn't after the last one, its time is beyond 64 bits, or its response is none.
     """
     if record.frame <= last_frame or not -LATEST <= record.pts <= LATEST:
         raise _damaged(path)
@@ -156,5 +156,5 @@ def _object(line: bytes, path: Path) -> dict[str, Any]:
         raise _damaged(path) from error
 
 
-def _damaged(path: Path) -> FilmError:
-    return FilmError(f"{printable(path)} isn't what an earlier run has written; delete it to begin again")
+def _damaged(path: Path) -> VideoError:
+    return VideoError(f"{printable(path)} isn't what an earlier run has written; delete it to begin again")

@@ -1,4 +1,4 @@
-"""The table of a film: a row for each instance and frame, as CSV or Parquet."""
+"""The table of a video: a row for each instance and frame, as CSV or Parquet."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ SUFFIXES = (".csv", ".parquet")
 BATCH = 10_000  # rows of a Parquet file that are in memory at a time
 # by name: the type of its values
 COLUMNS: dict[str, type] = {
-    "frame": int,  # index in the film, from 0
+    "frame": int,  # index in the video, from 0
     "time": float,  # seconds
     "track": int,  # the instance's id; none without --track, and for instances that were seen once
     "class": str,

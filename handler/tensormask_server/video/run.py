@@ -1,4 +1,4 @@
-"""A run: the response to each frame, which outlives the run, and then the film and its table."""
+"""A run: the response to each frame, which outlives the run, and then the video and its table."""
 
 import json
 from collections import deque
@@ -14,15 +14,15 @@ import numpy as np
 from tensormask_server.instances import Instances, read_instances
 from tensormask_server.printable import printable
 from tensormask_server.video.drawing import draw_instances
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import Damage, Frame, Source
-from tensormask_server.video.output import write_film
+from tensormask_server.video.output import write_video
 from tensormask_server.video.records import Record, Records
 from tensormask_server.video.rows import Row, rows_of, write_rows
 from tensormask_server.video.tracks import Ids, Seen, track_ids
 
 NAMED = 5  # damaged frames in the report
-ENDS_EARLY = 0.5  # seconds that frames may end before the film's end
+ENDS_EARLY = 0.5  # seconds that frames may end before the video's end
 
 
 class Progress(Protocol):
@@ -39,7 +39,7 @@ class Job:
     source: Source
     every: int  # of so many frames, one gets a response
     track: bool
-    film: Path
+    video: Path
     table: Path
     at_once: int  # requests at the same time
     request: Callable[[np.ndarray], bytes]  # from a frame's pixels to its response in the format coco
@@ -50,12 +50,12 @@ class Job:
 class Outcome:
     """What a run has made."""
 
-    frames: int  # in the film
+    frames: int  # in the video
     responses: int
     instances: int  # on all frames together; rows of the table
     tracks: int  # ids
     damage: Damage
-    ends_at: float  # seconds; where the film's frames end
+    ends_at: float  # seconds; where the video's frames end
 
 
 def request_frames(job: Job, records: Records) -> None:
@@ -66,7 +66,7 @@ def request_frames(job: Job, records: Records) -> None:
         records: of earlier runs. They are kept, whatever happens.
 
     Raises:
-        FilmError: a frame has another size than the first one.
+        VideoError: a frame has another size than the first one.
         What `job.request` raises. All responses before it are kept.
     """
     done = records.count
@@ -92,10 +92,10 @@ def request_frames(job: Job, records: Records) -> None:
 
 
 def write_results(job: Job, records: Records) -> Outcome:
-    """Writes the film and its table from the responses to all frames.
+    """Writes the video and its table from the responses to all frames.
 
     Raises:
-        FilmError: the film changes while it is read, or it can't be encoded.
+        VideoError: the video changes while it is read, or it can't be encoded.
         OSError: a file can't be written.
     """
     ids = _ids(job, records)
@@ -107,7 +107,7 @@ def write_results(job: Job, records: Records) -> Outcome:
 
     write_rows(job.table, rows())
     with closing(job.progress("write", job.source.expected, 0)) as progress:
-        write_film(job.film, job.source, _pictures(job, records, ids, shown, progress))
+        write_video(job.video, job.source, _pictures(job, records, ids, shown, progress))
     return Outcome(
         frames=shown.frames,
         responses=len(ids),
@@ -122,9 +122,8 @@ def report(job: Job, outcome: Outcome) -> list[str]:
     """The lines that a run ends with. Lines about damage come after the first one."""
     tracked = f" of {outcome.tracks} instances" if job.track else ""
     of = "" if job.every == 1 else f", {outcome.responses} of them requested"
-    lines = [
-        f"{printable(job.film)}: {outcome.frames} frames{of}; {printable(job.table)}: {outcome.instances} rows{tracked}"
-    ]
+    table = f"{printable(job.table)}: {outcome.instances} rows{tracked}"
+    lines = [f"{printable(job.video)}: {outcome.frames} frames{of}; {table}"]
     if outcome.damage.frames:
         names = ", ".join(outcome.damage.frames[:NAMED])
         more = f" and {len(outcome.damage.frames) - NAMED} more" if len(outcome.damage.frames) > NAMED else ""
@@ -139,7 +138,7 @@ def report(job: Job, outcome: Outcome) -> list[str]:
 
 @dataclass
 class _Shown:
-    """What has been written of a film."""
+    """What has been written of a video."""
 
     damage: Damage = field(default_factory=Damage)
     frames: int = 0
@@ -156,14 +155,14 @@ def _same_size(source: Source, damage: Damage) -> Iterator[Frame]:
         height, width, _ = frame.pixels.shape
         if (width, height) != (source.width, source.height):
             sizes = f"{width}×{height} pixels, and earlier ones {source.width}×{source.height}"
-            raise FilmError(f"frame {frame.index} of {printable(source.path)} has {sizes}; expected one size")
+            raise VideoError(f"frame {frame.index} of {printable(source.path)} has {sizes}; expected one size")
         yield frame
 
 
 def _pictures(
     job: Job, records: Iterable[Record], ids: Iterable[Ids], shown: _Shown, progress: Progress
 ) -> Iterator[tuple[Frame, np.ndarray]]:
-    """Each frame with what the film shows: its instances, or those of the last frame before it that has a response."""
+    """Each frame with what the video shows: its instances, or those of the last frame before it that has a response."""
     left = zip(records, ids, strict=True)
     following = next(left, None)
     instances: Instances | None = None
@@ -184,7 +183,7 @@ def _of_frames(record: Record, source: Source) -> Instances:
     if (instances.width, instances.height) != (source.width, source.height):
         found = f"the response to frame {record.frame} is for {instances.width}×{instances.height} pixels"
         expected = f"expected {source.width}×{source.height}, as the frames have"
-        raise FilmError(f"{found}; {expected}; delete the file of responses to begin again")
+        raise VideoError(f"{found}; {expected}; delete the file of responses to begin again")
     return instances
 
 

@@ -1,4 +1,4 @@
-"""The sound of a film, as packets to copy."""
+"""The sound of a video, as packets to copy."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tensormask_server.video.frames import Source
-from tensormask_server.video.opening import opened_film
+from tensormask_server.video.opening import opened_video
 
 if TYPE_CHECKING:
     from av import Packet
@@ -21,7 +21,7 @@ class Sound:
 
     def __init__(self, source: Source):
         self._closing = ExitStack()
-        self._container = self._closing.enter_context(opened_film(source.path)) if source.has_sound else None
+        self._container = self._closing.enter_context(opened_video(source.path)) if source.has_sound else None
         self._start = source.start
         self.streams = list(self._container.streams.audio) if self._container else []
         self._packets = self._read()
@@ -34,7 +34,7 @@ class Sound:
         self._closing.close()
 
     def until(self, seconds: Fraction | None) -> Iterator["Packet[Stream]"]:
-        """The next packets that begin before a time of the film, or all that are left."""
+        """The next packets that begin before a time of the video, or all that are left."""
         while self._next is not None and (seconds is None or self._next[0] < seconds):
             yield self._next[1]
             self._next = next(self._packets, None)
@@ -51,5 +51,5 @@ class Sound:
                     packet.pts -= shift
                     packet.dts -= shift
                     yield packet.dts * packet.time_base, packet
-        except av.error.FFmpegError:  # the film is cut short, which its frames report
+        except av.error.FFmpegError:  # the video is cut short, which its frames report
             return

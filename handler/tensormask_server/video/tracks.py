@@ -1,4 +1,4 @@
-"""Ids of instances over the frames of a film, by ByteTrack of the package trackers."""
+"""Ids of instances over the frames of a video, by ByteTrack of the package trackers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensormask_server.printable import one_line
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 
 if TYPE_CHECKING:
     from trackers import ByteTrackTracker
@@ -44,7 +44,7 @@ def track_ids(frames: Iterable[Seen], rate: float) -> list[Ids]:
         The ids of each frame's instances, from 1 in the order in which they appear.
 
     Raises:
-        FilmError: the package trackers can't be imported.
+        VideoError: the package trackers can't be imported.
     """
     trackers: dict[int, ByteTrackTracker] = {}
     numbers: dict[tuple[int, int], int] = {}  # from a category and its tracker's id to ours
@@ -71,7 +71,7 @@ def check_tracker() -> None:
     """Checks that the package trackers can be imported.
 
     Raises:
-        FilmError: it can't.
+        VideoError: it can't.
     """
     _tracker(1.0)
 
@@ -81,7 +81,7 @@ def _tracker(rate: float) -> "ByteTrackTracker":
         from trackers import ByteTrackTracker
     except ImportError as error:  # OpenCV needs a library that servers don't have
         advice = "on Debian, apt-get install libgl1 brings libGL"
-        raise FilmError(
+        raise VideoError(
             f"--track needs the package trackers, which can't start: {one_line(error)}; {advice}"
         ) from error
     lost = max(LOST_SECONDS, 2.5 / rate)  # of frames that lie far apart, one may miss an instance, too

@@ -1,4 +1,4 @@
-"""Turns decoded frames upright, as their display matrix says. Phones store films as the sensor sees them."""
+"""Turns decoded frames upright, as their display matrix says. Phones store videos as the sensor sees them."""
 
 from typing import TYPE_CHECKING, Any
 

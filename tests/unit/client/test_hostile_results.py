@@ -130,6 +130,13 @@ def test_json_that_would_take_many_times_its_size_is_not_read(body: bytes) -> No
         read_instances(body, "")
 
 
+@pytest.mark.parametrize("end", [b"", b"\\", b"\n"], ids=["nothing", "a backslash", "a line end"])
+def test_a_text_without_end_is_looked_at_once(end: bytes) -> None:
+    """A search that began again at each escaped quotation mark would take hours."""
+    with pytest.raises(ValueError, match="isn't a response in the format coco"):
+        read_instances(b'{"a":"' + b'\\"' * 900_000 + end, "")
+
+
 def test_brackets_and_commas_in_texts_are_no_values() -> None:
     body = response(model=r'[{,"\\' * 1_000_000)
     assert read_instances(body, "").model == r'[{,"\\' * 1_000_000

@@ -80,7 +80,7 @@ def test_a_jpeg_with_scans_without_end_is_refused() -> None:
 
 
 def test_what_follows_a_jpeg_is_no_scan_of_it() -> None:
-    """Phones append films to their images."""
+    """Phones append videos to their images."""
     jpeg = progressive_jpeg(0) + b"\xff\xda\0\2" * 200
     assert parse_request({"body": jpeg}, {}, Limits(), ("cat",)).items
 

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 from pycocotools import mask as rle
 
+from training.coco_folder import CocoFolder
 from training.segmentations import encoded_segmentation
 
 SIZE = 96
@@ -117,3 +118,10 @@ def _polygon(left: int, top: int, side: int) -> list[list[int]]:
 def _run_lengths(mask: np.ndarray) -> dict[str, object]:
     encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+
+
+def classes_and_masks(data: CocoFolder, index: int) -> tuple[list[int], np.ndarray]:
+    """An image's M classes, and masks uint8 (M, H, W), 0 or 1."""
+    classes, entry = data.classes(index), data.entries[index]
+    masks = [data.mask(index, instance) for instance in range(len(classes))]
+    return classes, np.array(masks, np.uint8).reshape(-1, entry["height"], entry["width"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.training.small_training import write_data
+from tests.unit.training.small_training import classes_and_masks, write_data
 from training.annotations import DataError, category_ids, check_images, read_annotations
 from training.coco_folder import CocoFolder
 
@@ -95,7 +95,7 @@ def test_numbers_may_be_spelled_in_several_ways(path: Path, key: str, spelling: 
     found = CocoFolder(path.parent)
     assert found.category_ids == expected.category_ids
     for index in range(len(expected)):
-        for each, other in zip(found.classes_and_masks(index), expected.classes_and_masks(index), strict=True):
+        for each, other in zip(classes_and_masks(found, index), classes_and_masks(expected, index), strict=True):
             np.testing.assert_array_equal(each, other)
 
 

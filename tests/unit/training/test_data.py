@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.training.small_training import DISC, SIZE, SQUARE, write_config, write_data
+from tests.unit.training.small_training import DISC, SIZE, SQUARE, classes_and_masks, write_config, write_data
 from training.annotations import DataError
 from training.coco_folder import CocoFolder
 from training.data import Batches
@@ -33,7 +33,7 @@ def _batches(
 
 def test_polygons_and_run_lengths_agree_with_the_pixels(data: CocoFolder) -> None:
     assert data.category_ids == [DISC, SQUARE]
-    classes, masks = data.classes_and_masks(0)
+    classes, masks = classes_and_masks(data, 0)
     assert classes == [0, 1]
     image = data.image(0)
     for mask, colour in zip(masks, ((200, 40, 40), (40, 60, 220)), strict=True):
@@ -45,18 +45,18 @@ def test_crowds_are_left_out(data: CocoFolder) -> None:
     content = json.loads(path.read_text())
     content["annotations"][0]["iscrowd"] = 1
     path.write_text(json.dumps(content))
-    assert CocoFolder(data.folder).classes_and_masks(0)[0] == [1]
+    assert classes_and_masks(CocoFolder(data.folder), 0)[0] == [1]
 
 
 @pytest.mark.parametrize("segmentation", [[], [[]], [[0, 0, 1, 1]], None])
 def test_annotations_that_outline_nothing_are_left_out(data: CocoFolder, segmentation: object) -> None:
     _annotate(data, segmentation)
-    assert CocoFolder(data.folder).classes_and_masks(0)[0] == [1]
+    assert classes_and_masks(CocoFolder(data.folder), 0)[0] == [1]
 
 
 def test_polygons_of_two_points_are_left_out(data: CocoFolder) -> None:
     _annotate(data, [[0, 0, 1, 1], [2, 2, 20, 2, 20, 20, 2, 20]])
-    _, masks = CocoFolder(data.folder).classes_and_masks(0)
+    _, masks = classes_and_masks(CocoFolder(data.folder), 0)
     assert masks[0].sum() == 18 * 18
 
 

@@ -21,7 +21,7 @@ from tensormask_server.network.tensormask import TensorMask
 from tensormask_server.same_options import OptionsChanged
 from torch import nn
 
-from tests.unit.training.small_training import write_config, write_data
+from tests.unit.training.small_training import classes_and_masks, write_config, write_data
 from training.coco_folder import CocoFolder
 from training.network import network_to_train, norm_parameters
 from training.settings import load_training_config
@@ -47,7 +47,7 @@ def test_two_images_are_fitted(tmp_path: Path, data: Path) -> None:
     folder = CocoFolder(data)
     for index in range(len(folder)):
         (found,) = predictor([folder.image(index)], 0.5)
-        classes, masks = folder.classes_and_masks(index)
+        classes, masks = classes_and_masks(folder, index)
         assert sorted(found.classes.tolist()) == sorted(classes)
         for category, mask in zip(classes, masks > 0, strict=True):
             answer = found.masks[found.classes.tolist().index(category)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensormask_server.network.tensormask import TensorMask
 
-from tests.unit.training.small_training import CONFIG, SIZE, write_config, write_data
+from tests.unit.training.small_training import CONFIG, SIZE, classes_and_masks, write_config, write_data
 from training.coco_folder import CocoFolder
 from training.network import network_to_train
 from training.resized_boxes import InstanceBoxes
@@ -136,7 +136,7 @@ def test_the_training_says_it_before_its_first_step(
 def test_the_boxes_are_those_of_the_masks_to_a_pixel(tmp_path: Path) -> None:
     data = CocoFolder(write_data(tmp_path / "data"))
     instances = data.boxes()
-    masks = np.concatenate([data.classes_and_masks(index)[1] for index in range(len(data))])
+    masks = np.concatenate([classes_and_masks(data, index)[1] for index in range(len(data))])
     expected = []
     for mask in masks:
         y, x = mask.nonzero()

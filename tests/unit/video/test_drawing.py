@@ -1,4 +1,4 @@
-"""What a frame of a film shows."""
+"""What a frame of a video shows."""
 
 import numpy as np
 import pytest

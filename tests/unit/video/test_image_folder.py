@@ -1,15 +1,15 @@
-"""A folder of images is a film in the order of their names."""
+"""A folder of images is a video in the order of their names."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import Damage
 from tensormask_server.video.image_folder import open_image_folder
 
-from tests.unit.video.films import picture
+from tests.unit.video.videos import picture
 
 
 def test_images_are_frames_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -44,21 +44,21 @@ def test_a_damaged_image_is_named_and_its_time_stays_empty(tmp_path: Path) -> No
     assert (frame.index, frame.pts, damage.frames) == (2, 2, ["0.png", "1.png"])
 
 
-def test_other_images_in_the_same_place_are_another_film(tmp_path: Path) -> None:
+def test_other_images_in_the_same_place_are_another_video(tmp_path: Path) -> None:
     Image.fromarray(picture(0)).save(tmp_path / "0.png")
     before = open_image_folder(tmp_path, rate=25).fingerprint
     Image.fromarray(picture(1)).save(tmp_path / "1.png")
     assert open_image_folder(tmp_path, rate=25).fingerprint != before
 
 
-def test_a_folder_that_is_no_film_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FilmError, match="has no frames; expected images that end in"):
+def test_a_folder_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="has no frames; expected images that end in"):
         open_image_folder(tmp_path, rate=25)
     (tmp_path / "0.png").write_text("text")
-    with pytest.raises(FilmError, match=r"none of the 1 images in .* can be read"):
+    with pytest.raises(VideoError, match=r"none of the 1 images in .* can be read"):
         open_image_folder(tmp_path, rate=25)
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "0.png")
-    with pytest.raises(FilmError, match=r"0.png has more than 8 bits a channel; expected 8 bits"):
+    with pytest.raises(VideoError, match=r"0.png has more than 8 bits a channel; expected 8 bits"):
         open_image_folder(tmp_path, rate=25)
 
 
@@ -66,5 +66,5 @@ def test_only_formats_of_image_names_are_read(tmp_path: Path) -> None:
     """Pillow would read others under these names, and some of those by running a program."""
     Image.fromarray(picture(0)).save(tmp_path / "1.png", "PPM")
     Image.fromarray(picture(0)).save(tmp_path / "2.jpg", "EPS")
-    with pytest.raises(FilmError, match=r"none of the 2 images in .* can be read"):
+    with pytest.raises(VideoError, match=r"none of the 2 images in .* can be read"):
         open_image_folder(tmp_path, rate=10)

@@ -1,4 +1,4 @@
-"""The table of a film, as pandas, pyarrow and pycocotools read it."""
+"""The table of a video, as pandas, pyarrow and pycocotools read it."""
 
 import json
 from fractions import Fraction

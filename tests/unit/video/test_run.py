@@ -1,4 +1,4 @@
-"""A run's film is made of responses to its own frames."""
+"""A run's video is made of responses to its own frames."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensormask_server.client.progress import progress_bar
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.image_folder import open_image_folder
 from tensormask_server.video.records import Records
 from tensormask_server.video.run import Job, request_frames, write_results
@@ -24,14 +24,14 @@ def test_a_response_for_another_size_is_refused(tmp_path: Path) -> None:
         source=open_image_folder(tmp_path / "frames", 25),
         every=1,
         track=False,
-        film=tmp_path / "film.mp4",
-        table=tmp_path / "film.csv",
+        video=tmp_path / "video.mp4",
+        table=tmp_path / "video.csv",
         at_once=1,
         request=lambda pixels: response_for(*pixels.shape[:2]),  # height and width are exchanged
         progress=lambda verb, total, done: progress_bar(total, done, "frame", verb),
     )
-    with Records(job.film, {}) as records:
+    with Records(job.video, {}) as records:
         request_frames(job, records)
-        with pytest.raises(FilmError, match=r"the response to frame 0 is for 48×64 pixels; expected 64×48.*; delete"):
+        with pytest.raises(VideoError, match=r"the response to frame 0 is for 48×64 pixels; expected 64×48.*; delete"):
             write_results(job, records)
-    assert not job.film.exists()
+    assert not job.video.exists()

@@ -13,7 +13,7 @@ from tensormask_server.printable import quoted
 
 TOOLS = ("brushlabels", "polygonlabels", "rectanglelabels")  # the best first
 LARGEST = 1 << 20  # characters; a thousand labels have a tenth of it
-MOST_LABELS = 100_000  # of all controls together, each counted for each of its images
+MOST_LABELS = 100_000  # classes of labels, of all controls together, each counted for each of its images
 EXPECTED = "a labelling configuration with <Image> and <BrushLabels>, <PolygonLabels> or <RectangleLabels>"
 
 
@@ -104,10 +104,10 @@ class _Reading:
         for each in self._controls:
             names = dict.fromkeys(map(str.strip, each.attributes.get("toName", "").split(",")))
             images = [name for name in names if name in self._images]
-            room -= len(images) * max(1, len(each.labels))
+            room -= len(images) * max(1, sum(len(label.classes) for label in each.labels))
             if room < 0:
                 raise bad_request(
-                    "the labelling configuration has too many labels, each counted for each image",
+                    "the labelling configuration has too many labels and predicted_values, each counted for each image",
                     f"at most {MOST_LABELS}",
                 )
             labels, threshold = tuple(each.labels), _threshold(each.attributes)

@@ -135,6 +135,17 @@ def test_labels_count_for_each_image() -> None:
     assert len(read_config(text.replace(",100", ""))) == 100
 
 
+def test_the_classes_of_a_label_count_for_each_image() -> None:
+    """Each is compared with the network's. A megabyte of them, for as many images as fit, would take many minutes."""
+    images = "".join(f'<Image name="{number}" value="$a"/>' for number in range(101))
+    named = ",".join(map(str, range(101)))
+    label = f'<Label value="x" predicted_values="{"a," * 1000}"/>'
+    text = f'<View>{images}<BrushLabels name="m" toName="{named}">{label}</BrushLabels></View>'
+    with pytest.raises(GatewayError, match="too many labels and predicted_values"):
+        read_config(text)
+    assert len(read_config(text.replace(",100", ""))) == 100
+
+
 def test_an_image_that_is_named_again_is_one() -> None:
     assert len(read_config(config(brush('<Label value="x"/>').replace('"photo"', f'"{2000 * "photo,"}"')))) == 1
 

@@ -1,4 +1,4 @@
-"""The command for films says what it needs. tests/served/test_films.py runs it on a real server."""
+"""The command for videos says what it needs. tests/served/test_videos.py runs it on a real server."""
 
 import json
 from pathlib import Path
@@ -10,48 +10,48 @@ from tensormask_server.client.__main__ import main
 from tensormask_server.video.records import records_file
 
 from tests.unit.client.hostile_servers import http, sending, talking
-from tests.unit.video.films import write_film
+from tests.unit.video.videos import write_video
 
 NOBODY = "http://127.0.0.1:9/predictions/x"  # the port of discard, where no server is
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_film(tmp_path / "film.mp4")
-    return tmp_path / "film.mp4"
+    write_video(tmp_path / "video.mp4")
+    return tmp_path / "video.mp4"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("film.mp4 --out masks", "film.mp4 is a film, and --out is masks; expected a file that ends in .mp4 .m4v"),
-        ("film.mp4 --out masks --track", "--track is for films, and --out is masks; expected a file that ends in"),
-        ("images --out masks --every 2", "--every is for films, and --out is masks; expected a file that ends in"),
-        ("film.mp4 film.mp4 --out out.mp4", "2 films or folders are given; expected one, for --out out.mp4"),
-        ("film.mp4 --out out.mp4 --format png", "--format is png, which films don't have; expected no --format"),
-        ("film.mp4 --out out.mp4 --rate 5", "--rate is for a folder of frames; film.mp4 isn't one"),
-        ("film.mp4 --out out.mp4 --table t.xls", "--table is t.xls; expected a file that ends in .csv or .parquet"),
-        ("film.mp4 --out film.mp4", "--out is the film itself, film.mp4; name another --out"),
-        ("film.mp4 --out here.mp4", "here.mp4 exists; delete it, or name another --out"),
-        ("film.mp4 --out out.mp4 --table t.csv", "t.csv exists; delete it, or name another --out"),
-        ("text.mp4 --out out.mp4", "text.mp4 isn't a film that FFmpeg can read; expected a film such as .mp4"),
-        ("absent.mp4 --out out.mp4", "absent.mp4 is neither a file nor a folder; expected a film"),
+        ("video.mp4 --out masks", "video.mp4 is a video, and --out is masks; expected a file that ends in .mp4 .m4v"),
+        ("video.mp4 --out masks --track", "--track is for videos, and --out is masks; expected a file that ends in"),
+        ("images --out masks --every 2", "--every is for videos, and --out is masks; expected a file that ends in"),
+        ("video.mp4 video.mp4 --out out.mp4", "2 videos or folders are given; expected one, for --out out.mp4"),
+        ("video.mp4 --out out.mp4 --format png", "--format is png, which videos don't have; expected no --format"),
+        ("video.mp4 --out out.mp4 --rate 5", "--rate is for a folder of frames; video.mp4 isn't one"),
+        ("video.mp4 --out out.mp4 --table t.xls", "--table is t.xls; expected a file that ends in .csv or .parquet"),
+        ("video.mp4 --out video.mp4", "--out is the video itself, video.mp4; name another --out"),
+        ("video.mp4 --out here.mp4", "here.mp4 exists; delete it, or name another --out"),
+        ("video.mp4 --out out.mp4 --table t.csv", "t.csv exists; delete it, or name another --out"),
+        ("text.mp4 --out out.mp4", "text.mp4 isn't a video that FFmpeg can read; expected a video such as .mp4"),
+        ("absent.mp4 --out out.mp4", "absent.mp4 is neither a file nor a folder; expected a video"),
         ("images --out out.mp4", "frame 1 of images has 64×96 pixels, and earlier ones 128×96; expected one size"),
         ("none --out out.mp4", "none has no frames; expected images that end in"),
-        ("film.mp4 --out out.mp4", "no server answers at http://127.0.0.1:9"),
-        ("film.mp4 --out text.mp4/out.mp4", "[Errno 17] File exists: 'text.mp4'"),
-        ("film.mp4 --out out.mp4 --table text.mp4/t.csv", "[Errno 17] File exists: 'text.mp4'"),
-        ("script.mp4 --out out.mp4", "script.mp4 is an FFmpeg script, which names other files; expected a film"),
+        ("video.mp4 --out out.mp4", "no server answers at http://127.0.0.1:9"),
+        ("video.mp4 --out text.mp4/out.mp4", "[Errno 17] File exists: 'text.mp4'"),
+        ("video.mp4 --out out.mp4 --table text.mp4/t.csv", "[Errno 17] File exists: 'text.mp4'"),
+        ("script.mp4 --out out.mp4", "script.mp4 is an FFmpeg script, which names other files; expected a video"),
     ],
 )
 def test_a_first_mistake_gets_one_line_and_leaves_nothing(
-    arguments: str, message: str, film: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = film.parent
+    folder = video.parent
     for name in ("text.mp4", "here.mp4", "t.csv"):
         (folder / name).write_text("text")
-    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile film.mp4\n")
+    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile video.mp4\n")
     for name in ("images", "none"):
         (folder / name).mkdir()
     Image.fromarray(np.zeros((96, 128, 3), np.uint8)).save(folder / "images" / "0.png")
@@ -65,9 +65,9 @@ def test_a_first_mistake_gets_one_line_and_leaves_nothing(
 
 
 def test_a_table_that_can_not_be_written_is_found_before_the_first_request(
-    film: Path, capsys: pytest.CaptureFixture[str]
+    video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(film), "--url", NOBODY, "--out", "out.mp4", "--table"]
+    words = [str(video), "--url", NOBODY, "--out", "out.mp4", "--table"]
     Path("folder.csv").mkdir()
     records_file(Path("out.mp4")).touch()  # of an earlier run, which has had its --table
     assert main([*words, "folder.csv"]) == 2
@@ -81,16 +81,16 @@ def test_a_table_that_can_not_be_written_is_found_before_the_first_request(
     )
 
 
-def test_a_response_for_an_image_of_another_size_is_not_kept(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_response_for_an_image_of_another_size_is_not_kept(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = json.dumps({"instances": [], "width": 96, "height": 128, "model": "x", "weights_sha256": "0"}).encode()
     with talking(sending(http(body))) as url:
-        assert main([str(film), "--url", url, "--out", "out.mp4", "--at-once", "1"]) == 2
+        assert main([str(video), "--url", url, "--out", "out.mp4", "--at-once", "1"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "128×96 pixels for an image of 96×128; no frame has a response yet" in line
     assert not records_file(Path("out.mp4")).exists()
 
 
-def test_a_film_that_can_not_be_finished_is_not_said_to_go_on(
+def test_a_video_that_can_not_be_finished_is_not_said_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "frames").mkdir()
@@ -106,14 +106,14 @@ def test_a_film_that_can_not_be_finished_is_not_said_to_go_on(
 
 
 def test_a_missing_package_is_named(
-    film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tensormask_server.client.film.find_spec", lambda name: None if name == "trackers" else name)
+    monkeypatch.setattr("tensormask_server.client.video.find_spec", lambda name: None if name == "trackers" else name)
     monkeypatch.setattr("tensormask_server.extras.find_spec", lambda name: None if name == "trackers" else name)
-    assert main([str(film), "--out", "out.mp4", "--track"]) == 2
+    assert main([str(video), "--out", "out.mp4", "--track"]) == 2
     expected = (
-        "films need packages of an extra: trackers not installed; pip install 'tensormask-segmentation-server[video]'"
+        "videos need packages of an extra: trackers not installed; pip install 'tensormask-segmentation-server[video]'"
     )
     assert expected in capsys.readouterr().err
-    assert main([str(film), "--out", "out.mp4", "--url", NOBODY]) == 2  # without ids it isn't needed
+    assert main([str(video), "--out", "out.mp4", "--url", NOBODY]) == 2  # without ids it isn't needed
     assert "no server answers" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Films of a moving square, made by PyAV, and what PyAV reads of them."""
+"""Videos of a moving square, made by PyAV, and what PyAV reads of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def picture(index: int, width: int = 128, height: int = 96) -> np.ndarray:
     return pixels
 
 
-def write_film(
+def write_video(
     path: Path,
     times: Sequence[int] = EVEN,
     *,
@@ -36,7 +36,7 @@ def write_film(
     start: int = 0,
     **context: Any,
 ) -> None:
-    """Writes a film.
+    """Writes a video.
 
     Args:
         times: of its frames, in units of time_base.
@@ -46,17 +46,17 @@ def write_film(
         start: of frames and sound, in units of time_base.
         context: values of the encoder.
     """
-    with av.open(str(path), "w") as film:
-        options = {"bf": "0"} if codec == "libx264" else {}  # as phones' films are; others' durations are unreliable
-        video: Any = film.add_stream(codec, rate=25, options=options)
-        video.width, video.height = size
-        video.pix_fmt = pixel_format
-        video.time_base = video.codec_context.time_base = time_base
+    with av.open(str(path), "w") as video:
+        options = {"bf": "0"} if codec == "libx264" else {}  # as phones' videos are; others' durations are unreliable
+        stream: Any = video.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        stream.time_base = stream.codec_context.time_base = time_base
         for name, value in context.items():
-            setattr(video.codec_context, name, value)
+            setattr(stream.codec_context, name, value)
         if turn is not None:
-            video.set_display_rotation(*turn)
-        audio: Any = film.add_stream(sound, rate=44_100, layout="stereo") if sound else None
+            stream.set_display_rotation(*turn)
+        audio: Any = video.add_stream(sound, rate=44_100, layout="stereo") if sound else None
         if sound == "wmav2":
             audio.bit_rate = 128_000
         for index, time in enumerate(times):
@@ -64,21 +64,21 @@ def write_film(
                 format=pixel_format, dst_colorspace=context.get("colorspace")
             )
             frame.pts, frame.time_base = time + start, time_base
-            film.mux(video.encode(frame))
-        film.mux(video.encode(None))
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
         if audio:
             for index in range(int(max(times) * time_base * 44_100) // SAMPLES):
                 wave = np.sin(np.arange(SAMPLES) * 0.05 + index).repeat(2) * 9000
                 heard = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], "s16", layout="stereo")
                 heard.sample_rate, heard.time_base = 44_100, Fraction(1, 44_100)
                 heard.pts = index * SAMPLES + int(start * time_base * 44_100)
-                film.mux(audio.encode(heard))
-            film.mux(audio.encode(None))
+                video.mux(audio.encode(heard))
+            video.mux(audio.encode(None))
 
 
 @dataclass(frozen=True)
 class Content:
-    """What PyAV reads of a film."""
+    """What PyAV reads of a video."""
 
     times: list[float]  # of the frames, in seconds
     seconds: float  # how long the stream of frames is, or the file where the stream doesn't say it
@@ -89,13 +89,13 @@ class Content:
 
 
 def content(path: Path) -> Content:
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
-        seconds = stream.duration * stream.time_base if stream.duration else Fraction(film.duration, av.time_base)
+    with av.open(str(path)) as video:
+        stream = video.streams.video[0]
+        seconds = stream.duration * stream.time_base if stream.duration else Fraction(video.duration, av.time_base)
         shape = stream.sample_aspect_ratio
-        frames = list(film.decode(stream))
-    with av.open(str(path)) as film:
-        sound = b"".join(bytes(packet) for packet in film.demux(film.streams.audio)) if film.streams.audio else b""
+        frames = list(video.decode(stream))
+    with av.open(str(path)) as video:
+        sound = b"".join(bytes(packet) for packet in video.demux(video.streams.audio)) if video.streams.audio else b""
     first = frames[0]
     times = [float(frame.pts * frame.time_base) for frame in frames]
     return Content(times, float(seconds), sound, (first.width, first.height), first.rotation, shape)

@@ -1,4 +1,4 @@
-"""The command for a film: python -m tensormask_server.client film.mp4 --out film.masks.mp4 --track"""
+"""The command for a video: python -m tensormask_server.client video.mp4 --out video.masks.mp4 --track"""
 
 import argparse
 import sys
@@ -21,18 +21,18 @@ from tensormask_server.video.rows import SUFFIXES
 if TYPE_CHECKING:
     from tensormask_server.video.records import Records
 
-FILMS = (*CONTAINERS, ".avi", ".webm", ".ts", ".mts", ".mpg", ".wmv", ".3gp")  # that people have
+VIDEOS = (*CONTAINERS, ".avi", ".webm", ".ts", ".mts", ".mpg", ".wmv", ".3gp")  # that people have
 RATE = 25  # frames a second of a folder of frames
 
 
-class FilmStopped(Exception):
+class VideoStopped(Exception):
     """A run has stopped before its end. The message has one line, and says if the same command goes on."""
 
 
-def add_film_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that only films have. Their defaults are None or False, so that others can be refused."""
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that only videos have. Their defaults are None or False, so that others can be refused."""
     group = parser.add_argument_group(
-        "films", f"IMAGE is one film or one folder of frames if --out ends in {' '.join(CONTAINERS)}"
+        "videos", f"IMAGE is one video or one folder of frames if --out ends in {' '.join(CONTAINERS)}"
     )
     add = group.add_argument
     add("--track", action="store_true", help="give instances ids that they keep from frame to frame, by ByteTrack")
@@ -41,8 +41,8 @@ def add_film_options(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=whole_number(1), metavar="FPS", help=f"frames a second of a folder of frames (default: {RATE})")
 
 
-def is_film(parsed: argparse.Namespace) -> bool:
-    """Whether the arguments are about a film to write.
+def is_video(parsed: argparse.Namespace) -> bool:
+    """Whether the arguments are about a video to write.
 
     Raises:
         UsageError: only a part of them is.
@@ -52,40 +52,40 @@ def is_film(parsed: argparse.Namespace) -> bool:
     expected = f"expected a file that ends in {' '.join(CONTAINERS)}"
     for name in ("track", "every", "table", "rate"):
         if getattr(parsed, name):
-            raise UsageError(f"--{name} is for films, and --out is {printable(parsed.out)}; {expected}")
+            raise UsageError(f"--{name} is for videos, and --out is {printable(parsed.out)}; {expected}")
     for image in parsed.images:
-        if image.suffix.lower() in FILMS and image.is_file():
-            raise UsageError(f"{printable(image)} is a film, and --out is {printable(parsed.out)}; {expected}")
+        if image.suffix.lower() in VIDEOS and image.is_file():
+            raise UsageError(f"{printable(image)} is a video, and --out is {printable(parsed.out)}; {expected}")
     return False
 
 
-def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
-    """Requests each frame's instances, and writes the film with their masks, and a table of them.
+def write_video(parsed: argparse.Namespace, requests: Requests) -> int:
+    """Requests each frame's instances, and writes the video with their masks, and a table of them.
 
     Args:
         parsed: the command's arguments.
         requests: the server and the options.
 
     Returns:
-        The exit status. 0: the film is complete. 1: damaged frames are left out, or the film is cut short.
+        The exit status. 0: the video is complete. 1: damaged frames are left out, or the video is cut short.
 
     Raises:
-        UsageError: the film, the frames or the options can't be used.
+        UsageError: the video, the frames or the options can't be used.
         OptionsChanged: an earlier run that wasn't finished had other options.
-        FilmStopped: a frame gets no response, or a file can't be written. The responses before it are kept.
-        OSError: the film can't be opened.
+        VideoStopped: a frame gets no response, or a file can't be written. The responses before it are kept.
+        OSError: the video can't be opened.
     """
     path, table = _checked(parsed)
     if not path.exists():
-        raise UsageError(f"{printable(path)} is neither a file nor a folder; expected a film or a folder of frames")
+        raise UsageError(f"{printable(path)} is neither a file nor a folder; expected a video or a folder of frames")
     # only here, because they need packages that may not be installed
-    from tensormask_server.video.errors import FilmError
-    from tensormask_server.video.film import open_film
+    from tensormask_server.video.errors import VideoError
     from tensormask_server.video.image_folder import open_image_folder
     from tensormask_server.video.output import check_sound
     from tensormask_server.video.records import Records
     from tensormask_server.video.run import Job, report, request_frames, write_results
     from tensormask_server.video.tracks import check_tracker
+    from tensormask_server.video.video_file import open_video
 
     def request(pixels: np.ndarray) -> bytes:
         response = requests.client.request(pixels, "coco", **requests.options)
@@ -94,7 +94,7 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
 
     try:
         is_folder = path.is_dir()
-        source = open_image_folder(path, parsed.rate or RATE) if is_folder else open_film(path)
+        source = open_image_folder(path, parsed.rate or RATE) if is_folder else open_video(path)
         check_sound(source, parsed.out)
         if parsed.track:
             check_tracker()
@@ -102,13 +102,13 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
             source=source,
             every=parsed.every or 1,
             track=parsed.track,
-            film=parsed.out,
+            video=parsed.out,
             table=table,
             at_once=parsed.at_once,
             request=request,
             progress=lambda verb, total, done: progress_bar(total, done, "frame", verb),
         )
-        settings = {**requests.described(), "every": job.every, "film": source.fingerprint}
+        settings = {**requests.described(), "every": job.every, "video": source.fingerprint}
         _check_new(path, parsed.out, table)
         for file in (parsed.out, table):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,13 +117,13 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
             try:
                 request_frames(job, records)
                 outcome = write_results(job, records)
-            except (ClientError, FilmError, OSError) as error:
+            except (ClientError, VideoError, OSError) as error:
                 if records.count == 0:
                     records.delete()
-                goes_on = not isinstance(error, FilmError)  # the film or a record of it stays as it is
-                raise FilmStopped(f"{one_line(error)}; {_kept(records, goes_on)}") from error
+                goes_on = not isinstance(error, VideoError)  # the video or a record of it stays as it is
+                raise VideoStopped(f"{one_line(error)}; {_kept(records, goes_on)}") from error
             records.delete()
-    except FilmError as error:
+    except VideoError as error:
         raise UsageError(str(error)) from error
     first, *others = report(job, outcome)
     say(first)
@@ -134,13 +134,13 @@ def write_film(parsed: argparse.Namespace, requests: Requests) -> int:
 
 
 def _checked(parsed: argparse.Namespace) -> tuple[Path, Path]:
-    """The film or the folder of frames, and the table to write."""
+    """The video or the folder of frames, and the table to write."""
     if len(parsed.images) != 1:
         raise UsageError(
-            f"{len(parsed.images)} films or folders are given; expected one, for --out {printable(parsed.out)}"
+            f"{len(parsed.images)} videos or folders are given; expected one, for --out {printable(parsed.out)}"
         )
     if parsed.format != "coco":
-        raise UsageError(f"--format is {parsed.format}, which films don't have; expected no --format")
+        raise UsageError(f"--format is {parsed.format}, which videos don't have; expected no --format")
     [path] = parsed.images
     if parsed.rate and not path.is_dir():
         raise UsageError(f"--rate is for a folder of frames; {printable(path)} isn't one")
@@ -149,20 +149,20 @@ def _checked(parsed: argparse.Namespace) -> tuple[Path, Path]:
         raise UsageError(f"--table is {printable(table)}; expected a file that ends in {' or '.join(SUFFIXES)}")
     needed = VIDEO if parsed.track else {module: VIDEO[module] for module in ("av", "PIL")}
     if any(find_spec(module) is None for module in needed):
-        raise UsageError(f"films need packages of an extra: {missing_extra('video')}")
+        raise UsageError(f"videos need packages of an extra: {missing_extra('video')}")
     if table.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError("a .parquet needs the package pyarrow: pip install pyarrow; a .csv doesn't")
     return path, table
 
 
-def _check_new(path: Path, film: Path, table: Path) -> None:
+def _check_new(path: Path, video: Path, table: Path) -> None:
     """Checks that the run overwrites nothing, unless it continues an earlier one."""
     from tensormask_server.video.records import records_file
 
-    if film.exists() and film.samefile(path):
-        raise UsageError(f"--out is the film itself, {printable(film)}; name another --out")
-    if not records_file(film).exists():
-        for existing in (film, table):
+    if video.exists() and video.samefile(path):
+        raise UsageError(f"--out is the video itself, {printable(video)}; name another --out")
+    if not records_file(video).exists():
+        for existing in (video, table):
             if existing.exists():
                 raise UsageError(f"{printable(existing)} exists; delete it, or name another --out")
 

@@ -1,7 +1,7 @@
-"""Follows the instances of a film with pandas: where each was, for how long, how far and how fast it went.
+"""Follows the instances of a video with pandas: where each was, for how long, how far and how fast it went.
 
-python -m tensormask_server.client film.mp4 --out film.masks.mp4 --track
-python examples/film_tracks.py film.masks.csv
+python -m tensormask_server.client video.mp4 --out video.masks.mp4 --track
+python examples/video_tracks.py video.masks.csv
 """
 
 import argparse
@@ -12,7 +12,7 @@ import pandas as pd
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Summarises the table that the client writes beside a film.")
+    parser = argparse.ArgumentParser(description="Summarises the table that the client writes beside a video.")
     parser.add_argument("table", type=Path, help=".csv or .parquet")
     parsed = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Reads a film: its frames upright, with their times, without the damaged ones."""
+"""Reads a video: its frames upright, with their times, without the damaged ones."""
 
 import hashlib
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensormask_server.printable import one_line, printable
-from tensormask_server.video.errors import FilmError
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import Colours, Damage, Frame, Source
-from tensormask_server.video.opening import opened_film
+from tensormask_server.video.opening import opened_video
 from tensormask_server.video.upright import display_matrix, is_quarter_turn, upright_pixels
 
 if TYPE_CHECKING:
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-FINGERPRINT_BYTES = 1 << 20  # at each end of a film
-USUAL_RATE = Fraction(25)  # where a film doesn't say how many frames a second it has
+FINGERPRINT_BYTES = 1 << 20  # at each end of a video
+USUAL_RATE = Fraction(25)  # where a video doesn't say how many frames a second it has
 
 
-def open_film(path: Path) -> Source:
-    """Opens a film and reads its first frame.
+def open_video(path: Path) -> Source:
+    """Opens a video and reads its first frame.
 
     Args:
-        path: of a film in any codec that FFmpeg reads, and in one of the formats of `opening`.
+        path: of a video in any codec that FFmpeg reads, and in one of the formats of `opening`.
 
     Raises:
-        FilmError: it isn't a film, it has no video stream, or none of its frames can be decoded.
+        VideoError: it isn't a video, it has no video stream, or none of its frames can be decoded.
         OSError: it can't be read.
     """
-    with opened_film(path) as container:
+    with opened_video(path) as container:
         stream = _video_stream(container, path)
         damage = Damage()
         first = next(_decoded(container, stream, damage), None)
         if first is None:
-            raise FilmError(f"{printable(path)} has no frame that can be decoded; expected a film with frames")
+            raise VideoError(f"{printable(path)} has no frame that can be decoded; expected a video with frames")
         _, frame = first
         rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
         seconds = _seconds(container, stream)
@@ -72,8 +72,8 @@ def _frames(path: Path, damage: Damage) -> Iterator[Frame]:
 
 
 def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
-    """Each frame, with the time that is left until the film's end as its duration."""
-    with opened_film(path) as container:
+    """Each frame, with the time that is left until the video's end as its duration."""
+    with opened_video(path) as container:
         stream = _video_stream(container, path)
         time_base = stream.time_base or 1 / USUAL_RATE
         shift = round(_start(container) / time_base)
@@ -81,7 +81,7 @@ def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
         end = (stream.start_time or 0) - shift + stream.duration if stream.duration else 0
         if _is_cut_short(stream, path):
             damage.cut_short, end = "its last frames aren't in the file", 0
-        following: int | None = None  # the least time of the next frame; those of damaged films go back
+        following: int | None = None  # the least time of the next frame; those of damaged videos go back
         for index, frame in _decoded(container, stream, damage):
             pts = (following or 0) if frame.pts is None else frame.pts - shift
             if following is not None:
@@ -92,7 +92,7 @@ def _timed(path: Path, damage: Damage) -> Iterator[Frame]:
 
 
 def _is_cut_short(stream: "VideoStream", path: Path) -> bool:
-    """Whether the film's index has frames that lie beyond the end of its file."""
+    """Whether the video's index has frames that lie beyond the end of its file."""
     size = path.stat().st_size
     return any(entry.pos + entry.size > size for entry in stream.index_entries)
 
@@ -139,25 +139,25 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
             stream.codec_context.options = {"err_detect": "explode"}  # a damaged frame isn't shown as grey blocks
             return stream
     streams = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream"
-    raise FilmError(f"{printable(path)} has no video stream, only {streams}; expected a film")
+    raise VideoError(f"{printable(path)} has no video stream, only {streams}; expected a video")
 
 
 def _start(container: "InputContainer") -> Fraction:
-    """The time of a film's start, in seconds: broadcasts begin at any time. 0 if it is negative, as some sound's is."""
+    """The time of a start in seconds: broadcasts begin at any time. 0 if it is negative, as that of some sound is."""
     import av
 
     return Fraction(max(0, container.start_time or 0), av.time_base)
 
 
 def _colours(frame: "VideoFrame") -> Colours:
-    """The colours of a film; those of RGB are written as BT.709."""
+    """The colours of a video; those of RGB are written as BT.709."""
     if frame.format.is_rgb:
         return Colours()
     return Colours(frame.colorspace, frame.color_trc, frame.color_primaries)
 
 
 def _seconds(container: "InputContainer", stream: "VideoStream") -> float:
-    """How long the frames of a stream are, as the film says; 0 if it doesn't. Its sound can be longer."""
+    """How long the frames of a stream are, as the video says; 0 if it doesn't. Its sound can be longer."""
     import av
 
     if stream.duration:
@@ -170,7 +170,7 @@ def _seconds(container: "InputContainer", stream: "VideoStream") -> float:
 
 
 def _fingerprint(path: Path) -> str:
-    """Of a film's size, its start and its end."""
+    """Of a video's size, its start and its end."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Films are read upright, at their own times and without damaged frames, and others are refused by name."""
+"""Videos are read upright, at their own times and without damaged frames, and others are refused by name."""
 
 import itertools
 import os
@@ -9,15 +9,15 @@ import av
 import numpy as np
 import pytest
 from tensormask_server.regular_files import RefusedFileError
-from tensormask_server.video.errors import FilmError
-from tensormask_server.video.film import open_film
+from tensormask_server.video.errors import VideoError
 from tensormask_server.video.frames import Damage, Frame
+from tensormask_server.video.video_file import open_video
 
-from tests.unit.video.films import EVEN, UNEVEN, picture, write_film
+from tests.unit.video.videos import EVEN, UNEVEN, picture, write_video
 
 
 def frames_of(path: Path, damage: Damage | None = None) -> list[Frame]:
-    return list(open_film(path).read(damage or Damage()))
+    return list(open_video(path).read(damage or Damage()))
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -26,22 +26,22 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize(("in_x", "in_y"), [(False, False), (True, False), (False, True)])
-def test_a_turned_or_mirrored_film_is_upright(degrees: int, in_x: bool, in_y: bool, tmp_path: Path) -> None:
+def test_a_turned_or_mirrored_video_is_upright(degrees: int, in_x: bool, in_y: bool, tmp_path: Path) -> None:
     """PyAV says what it writes: a turn counter-clockwise, and then mirrors."""
-    write_film(tmp_path / "film.mp4", [0, 40], turn=(degrees, in_x, in_y), pixel_format="yuv444p")
+    write_video(tmp_path / "video.mp4", [0, 40], turn=(degrees, in_x, in_y), pixel_format="yuv444p")
     shown = np.rot90(picture(0), degrees // 90)
     shown = shown[:: -1 if in_y else 1, :: -1 if in_x else 1]
-    source = open_film(tmp_path / "film.mp4")
+    source = open_video(tmp_path / "video.mp4")
     frame, _ = source.read(Damage())
     assert (source.height, source.width) == frame.pixels.shape[:2] == shown.shape[:2]
     assert difference(frame.pixels, shown) < 3
     assert difference(frame.pixels, shown[::-1]) > 3
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.mov"])
+@pytest.mark.parametrize("name", ["video.mp4", "video.mkv", "video.mov"])
 def test_each_frame_has_its_own_time(name: str, tmp_path: Path) -> None:
-    write_film(tmp_path / name, UNEVEN)
-    source = open_film(tmp_path / name)
+    write_video(tmp_path / name, UNEVEN)
+    source = open_video(tmp_path / name)
     frames = list(source.read(Damage()))
     np.testing.assert_allclose([source.seconds(frame.pts) for frame in frames], np.array(UNEVEN) / 1000, atol=1e-4)
     durations = [source.seconds(frame.duration) for frame in frames[:-1]]
@@ -50,23 +50,25 @@ def test_each_frame_has_its_own_time(name: str, tmp_path: Path) -> None:
 
 
 def test_a_broadcasts_time_begins_at_zero(tmp_path: Path) -> None:
-    write_film(tmp_path / "film.ts", EVEN, start=50_000)
-    source = open_film(tmp_path / "film.ts")
+    write_video(tmp_path / "video.ts", EVEN, start=50_000)
+    source = open_video(tmp_path / "video.ts")
     assert source.start > 40
     assert [source.seconds(frame.pts) for frame in source.read(Damage())] == pytest.approx(
         [time / 1000 for time in EVEN], abs=1e-3
     )
 
 
-@pytest.mark.parametrize(("name", "codec"), [("film.mp4", "libx264"), ("film.mkv", "libx264"), ("film.avi", "mpeg4")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("video.mp4", "libx264"), ("video.mkv", "libx264"), ("video.avi", "mpeg4")]
+)
 def test_damaged_frames_are_counted_and_left_out(name: str, codec: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    write_film(path, range(60), codec=codec, time_base=Fraction(1, 25))
+    write_video(path, range(60), codec=codec, time_base=Fraction(1, 25))
     whole = {frame.pts: frame for frame in frames_of(path)}
     assert len(whole) == 60
     rng = np.random.default_rng(1)
-    with av.open(str(path)) as film:
-        packets = [(packet.pos, packet.size) for packet in film.demux(video=0) if packet.size]
+    with av.open(str(path)) as video:
+        packets = [(packet.pos, packet.size) for packet in video.demux(video=0) if packet.size]
     data = bytearray(path.read_bytes())
     for position, size in packets[20:40:10]:  # two of the frames
         begin = position + 8 + size // 4  # AVI has 8 bytes before a packet's own
@@ -82,29 +84,29 @@ def test_damaged_frames_are_counted_and_left_out(name: str, codec: str, tmp_path
     assert len(left) + len(damage.frames) == left[-1].index + 1
 
 
-def test_the_start_of_a_film_that_was_cut_short_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "film.mkv"
-    write_film(path, range(60), time_base=Fraction(1, 25))
+def test_the_start_of_a_video_that_was_cut_short_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "video.mkv"
+    write_video(path, range(60), time_base=Fraction(1, 25))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    source = open_film(path)
+    source = open_video(path)
     damage = Damage()
     last = list(source.read(damage))[-1]
     assert 10 < last.index < 59
     assert source.duration == pytest.approx(60 / 25, abs=0.05)  # which is how a run knows
 
 
-def test_a_film_whose_index_comes_first_says_that_it_was_cut_short(tmp_path: Path) -> None:
-    write_film(tmp_path / "whole.mkv", range(60), time_base=Fraction(1, 25))
-    path = tmp_path / "film.mp4"
+def test_a_video_whose_index_comes_first_says_that_it_was_cut_short(tmp_path: Path) -> None:
+    write_video(tmp_path / "whole.mkv", range(60), time_base=Fraction(1, 25))
+    path = tmp_path / "video.mp4"
     with (
         av.open(str(tmp_path / "whole.mkv")) as whole,
-        av.open(str(path), "w", options={"movflags": "faststart"}) as film,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as video,
     ):
-        stream = film.add_stream_from_template(whole.streams.video[0])
+        stream = video.add_stream_from_template(whole.streams.video[0])
         for packet in whole.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
-                film.mux(packet)
+                video.mux(packet)
     damage = Damage()
     assert len(frames_of(path, damage)) == 60
     assert damage == Damage()
@@ -112,115 +114,129 @@ def test_a_film_whose_index_comes_first_says_that_it_was_cut_short(tmp_path: Pat
     left = frames_of(path, damage)
     assert 20 < len(left) < 60
     assert damage.cut_short == "its last frames aren't in the file"
-    assert left[-1].duration == left[0].duration  # and not until the end that the film had
+    assert left[-1].duration == left[0].duration  # and not until the end that the video had
 
 
-def test_what_is_no_film_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("hello " * 100)
-    write_film(tmp_path / "cut.mp4")
+    write_video(tmp_path / "cut.mp4")
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "cut.mp4").read_bytes()[:1000])
-    with av.open(str(tmp_path / "none.mkv"), "w") as film:
-        video = film.add_stream("mpeg4", rate=25)
-        video.width = video.height = 64
-        film.start_encoding()
+    with av.open(str(tmp_path / "none.mkv"), "w") as video:
+        stream = video.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        video.start_encoding()
     for name in ("empty.mp4", "text.mp4", "cut.mp4", "none.mkv"):
-        with pytest.raises(FilmError, match=f"{name} isn't a film that FFmpeg can read; expected a film such as .mp4"):
-            open_film(tmp_path / name)
+        with pytest.raises(
+            VideoError, match=f"{name} isn't a video that FFmpeg can read; expected a video such as .mp4"
+        ):
+            open_video(tmp_path / name)
     with pytest.raises(FileNotFoundError):
-        open_film(tmp_path / "absent.mp4")
+        open_video(tmp_path / "absent.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(RefusedFileError, match="it is a FIFO"):
-        open_film(tmp_path / "pipe.mp4")
+        open_video(tmp_path / "pipe.mp4")
 
 
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as film:
-        stream = film.add_stream("aac", rate=44_100, layout="mono")
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as video:
+        stream = video.add_stream("aac", rate=44_100, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", layout="mono")
         frame.sample_rate = 44_100
-        film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
-    with pytest.raises(FilmError, match=r"sound.m4a has no video stream, only audio; expected a film"):
-        open_film(tmp_path / "sound.m4a")
+        video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
+    with pytest.raises(VideoError, match=r"sound.m4a has no video stream, only audio; expected a video"):
+        open_video(tmp_path / "sound.m4a")
 
 
-def test_a_film_whose_frames_are_all_damaged_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "film.mp4"
-    write_film(path, [0, 40])
-    with av.open(str(path)) as film:
-        packets = [(packet.pos, packet.size) for packet in film.demux(video=0) if packet.size]
+def test_a_video_whose_frames_are_all_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    write_video(path, [0, 40])
+    with av.open(str(path)) as video:
+        packets = [(packet.pos, packet.size) for packet in video.demux(video=0) if packet.size]
     data = bytearray(path.read_bytes())
     for position, size in packets:
         data[position : position + size] = b"\xff" * size
     path.write_bytes(data)
-    with pytest.raises(FilmError, match=r"film.mp4 has no frame that can be decoded; expected a film with frames"):
-        open_film(path)
+    with pytest.raises(VideoError, match=r"video.mp4 has no frame that can be decoded; expected a video with frames"):
+        open_video(path)
 
 
-def test_the_picture_of_an_album_is_no_film(tmp_path: Path) -> None:
+def test_the_picture_of_an_album_is_no_video(tmp_path: Path) -> None:
     """A song with its cover, as FFmpeg writes it in Matroska."""
-    with av.open(str(tmp_path / "song.mkv"), "w") as film:
-        stream = film.add_stream("aac", rate=44_100, layout="mono")
+    with av.open(str(tmp_path / "song.mkv"), "w") as video:
+        stream = video.add_stream("aac", rate=44_100, layout="mono")
         cover = av.CodecContext.create("png", "w")
         cover.width = cover.height = 16
         cover.pix_fmt, cover.time_base = "rgb24", Fraction(1, 25)
         [packet] = cover.encode(av.VideoFrame.from_ndarray(picture(0, 16, 16).copy(), "rgb24"))
-        film.add_attachment("cover.png", "image/png", bytes(packet))
+        video.add_attachment("cover.png", "image/png", bytes(packet))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", layout="mono")
         frame.sample_rate = 44_100
-        film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
-    with pytest.raises(FilmError, match=r"song.mkv has no video stream"):
-        open_film(tmp_path / "song.mkv")
+        video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
+    with pytest.raises(VideoError, match=r"song.mkv has no video stream"):
+        open_video(tmp_path / "song.mkv")
 
 
-PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nfilm.ts\n#EXT-X-ENDLIST\n"
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nvideo.ts\n#EXT-X-ENDLIST\n"
 DESCRIPTION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
 
 
-@pytest.mark.attack(12, "films that name other files, or streams of a network")
+@pytest.mark.attack(12, "videos that name other files, or streams of a network")
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.mp4", "ffconcat version 1.0\nfile film.ts\n", "an FFmpeg script, which names other files; expected a film"),
-        ("a.ffconcat", "# films\nfile film.ts\n", "isn't a film"),
-        ("a.m3u8", PLAYLIST, "a playlist, which names other files; expected a film"),
-        ("a.mp4", "\n" + PLAYLIST, "a playlist, which names other files; expected a film"),
+        (
+            "a.mp4",
+            "ffconcat version 1.0\nfile video.ts\n",
+            "an FFmpeg script, which names other files; expected a video",
+        ),
+        ("a.ffconcat", "# videos\nfile video.ts\n", "isn't a video"),
+        ("a.m3u8", PLAYLIST, "a playlist, which names other files; expected a video"),
+        ("a.mp4", "\n" + PLAYLIST, "a playlist, which names other files; expected a video"),
         ("a.mp4", DESCRIPTION, "the description of a stream from a network"),
         (
             "a.mpd",
-            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>film.ts</BaseURL></MPD>',
+            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>video.ts</BaseURL></MPD>',
             "",
         ),
-        ("a.avs", 'AVISource("film.ts")\n', "isn't a film"),
-        ("a.txt", "text", "isn't a film"),
+        ("a.avs", 'AVISource("video.ts")\n', "isn't a video"),
+        ("a.txt", "text", "isn't a video"),
     ],
 )
 def test_a_file_that_names_others_is_refused(
     name: str, content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where FFmpeg would find the film
-    write_film(Path("film.ts"))
+    monkeypatch.chdir(tmp_path)  # where FFmpeg would find the video
+    write_video(Path("video.ts"))
     Path(name).write_text(content)
-    with pytest.raises(FilmError, match=f"{name} .*{message}"):
-        open_film(Path(name))
+    with pytest.raises(VideoError, match=f"{name} .*{message}"):
+        open_video(Path(name))
 
 
-@pytest.mark.attack(12, "films whose names FFmpeg takes for a URL or a pattern")
+@pytest.mark.attack(12, "videos whose names FFmpeg takes for a URL or a pattern")
 @pytest.mark.parametrize(
     "name",
-    ["concat:film.ts|film.ts", "subfile,,start,0,end,0,,:film.ts", "data:,", "pipe:0", "-", "file:film.ts", "%03d.png"],
+    [
+        "concat:video.ts|video.ts",
+        "subfile,,start,0,end,0,,:video.ts",
+        "data:,",
+        "pipe:0",
+        "-",
+        "file:video.ts",
+        "%03d.png",
+    ],
 )
 def test_a_name_is_only_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A film of this name is read, and not what the name means to FFmpeg."""
+    """A video of this name is read, and not what the name means to FFmpeg."""
     monkeypatch.chdir(tmp_path)
-    write_film(Path("film.ts"), times=range(0, 400, 40))
+    write_video(Path("video.ts"), times=range(0, 400, 40))
     for number in range(3):
-        write_film(Path(f"{number:03}.png"), [0], codec="png", pixel_format="rgb24")
+        write_video(Path(f"{number:03}.png"), [0], codec="png", pixel_format="rgb24")
     with pytest.raises(FileNotFoundError):
-        open_film(Path(name))
-    write_film(Path("short.mkv"), times=range(0, 80, 40))
+        open_video(Path(name))
+    write_video(Path("short.mkv"), times=range(0, 80, 40))
     Path("short.mkv").rename(name)
     assert len(frames_of(Path(name))) == 2
 
@@ -239,9 +255,9 @@ PIXEL_FORMATS = {"gif": "rgb8", "apng": "rgb24"}
 
 
 @pytest.mark.parametrize("suffix", [*USUAL, *CODECS])
-def test_films_in_the_usual_containers_are_read(suffix: str, tmp_path: Path) -> None:
+def test_videos_in_the_usual_containers_are_read(suffix: str, tmp_path: Path) -> None:
     """Each is one of the allowed formats."""
-    path = tmp_path / f"film.{suffix}"
+    path = tmp_path / f"video.{suffix}"
     codec, pixel_format = CODECS.get(suffix, "libx264"), PIXEL_FORMATS.get(suffix, "yuv420p")
-    write_film(path, range(10), codec=codec, pixel_format=pixel_format, time_base=Fraction(1, 25))
+    write_video(path, range(10), codec=codec, pixel_format=pixel_format, time_base=Fraction(1, 25))
     assert len(frames_of(path)) == 10
