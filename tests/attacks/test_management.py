@@ -125,6 +125,45 @@ def test_a_client_that_holds_a_connection_is_disconnected(server: Server) -> Non
         assert connection.recv(1) == b""  # nor does the last one stay for ever
 
 
+@pytest.mark.attack(15, "large heads at the management port, on all its connections")
+def test_large_heads_take_no_memory(server: Server) -> None:
+    """http.server by itself would put 640 MB of them together."""
+    assert server.process is not None
+    before = most_resident(server.process.pid)
+    with ExitStack() as held:
+        connections = []
+        for _ in range(relay.CONNECTIONS):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", server.ports[1]), timeout=300))
+            connections.append(connection)
+            with suppress(ConnectionError):
+                connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+                for _ in range(98):
+                    connection.sendall(b"X: " + bytes(64_995) + b"\r\n")
+        assert requested(server, "GET", "/models")[0] == 200
+        for connection in connections:
+            with suppress(ConnectionError):
+                connection.sendall(b"\r\n")
+            response = b""
+            with suppress(ConnectionError):
+                response = connection.recv(12)
+            assert response in (b"", b"HTTP/1.1 431")
+    assert most_resident(server.process.pid) < before + (100 << 20)
+
+
+def most_resident(pid: int) -> int:
+    """The most bytes of memory that a process has had so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.attack(15, "changes that TorchServe refuses, before one that it makes")
+@pytest.mark.parametrize("path", ["/models/absent?min_worker=1", "/models/tiny/9.9?min_worker=1"])
+def test_a_refused_change_does_not_hold_up_the_next_one(server: Server, path: str) -> None:
+    assert requested(server, "PUT", path)[0] == 404
+    assert requested(server, "PUT", "/models/tiny?min_worker=1&max_worker=1&synchronous=true")[0] == 200
+
+
 @pytest.mark.attack(1, "broken HTTP at the management port")
 @pytest.mark.parametrize(
     "content",

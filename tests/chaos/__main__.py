@@ -242,7 +242,7 @@ def logs_full() -> bool:
 @contextmanager
 def small_disk() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tensormask-disk-") as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], check=True)
         try:
             yield Path(folder)
         finally:

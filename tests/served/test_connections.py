@@ -15,11 +15,12 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from tensormask_server.torchserve.socket_states import socket_states
+from tensormask_server.torchserve.socket_states import ServerConnections
 
 from reference.cases import Case
 from tests.served.conftest import Server, launched, request_body
 from tests.served.test_faults import paused, taken
+from tests.strangers import holding_stranger
 from tests.waiting import wait_for
 
 IDLE = 3  # s, the server's --idle-timeout
@@ -27,6 +28,7 @@ WAIT = 240  # s, for what takes some
 STALLED = 5  # s in which a server takes nothing of a body; a gateway reads none behind a request that waits
 LARGE = 40 << 20  # bytes of a body
 CLIENTS = 60
+HOLDING = 40  # connections whose large bodies together are more than Java may hold
 HALVES = 90
 WAITING, ROUNDS = 4, 18  # requests that the queue has room for, and how often as many come
 
@@ -204,6 +206,24 @@ def test_bodies_at_the_metrics_port_end_and_cost_no_worker(small: Server, case: 
     assert small.worker_pids() == [worker]
 
 
+@pytest.mark.attack(3, "bytes that another user's server holds at the same port of another address")
+def test_what_another_server_on_this_port_holds_closes_nobodys_request(patient: Server) -> None:
+    """Java isn't the one that holds them, so no request has to make room."""
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, "PNG")
+    body = image.getvalue()
+    assert len(body) > 4 << 20
+    with (
+        holding_stranger("127.0.0.2", patient.torchserve_port, LARGE, HOLDING),
+        connected(patient, request_head(len(body), f"/predictions/{patient.name}")) as slow,
+    ):
+        for at in range(0, len(body), 1 << 18):
+            slow.sendall(body[at : at + (1 << 18)])
+            time.sleep(0.3)  # more than one look of the guard
+        assert slow.recv(12)[9:] == b"200"
+
+
 @pytest.mark.attack(3, "responses that nobody reads")
 def test_responses_that_nobody_reads_end_and_cost_no_worker(small: Server, case: Case) -> None:
     [worker] = small.worker_pids()
@@ -216,7 +236,8 @@ def test_responses_that_nobody_reads_end_and_cost_no_worker(small: Server, case:
         readers = [stack.enter_context(connected(small, data, buffer=4096)) for _ in range(4)]
         for reader in readers:
             assert reader.recv(12)[9:] == b"200"
-        wait_for(lambda: not any(state.waiting for state in socket_states(small.ports[0])), "an end of what waits")
+        connections = ServerConnections(small.frontend().pid, small.torchserve_port)
+        wait_for(lambda: not any(state.waiting for state in connections.states()), "an end of what waits")
         for reader in readers:
             size = 0
             try:

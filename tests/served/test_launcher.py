@@ -268,7 +268,7 @@ def test_a_misspelt_option_is_reported_with_the_one_it_stands_for(
         (("--metrics-host", "192.0.2.1"), "choose another with --metrics-host HOST"),
         (("--ts-config", "misspelt.txt"), "which TorchServe doesn't know (did you mean disable_token_authorization?)"),
         (("--memory", "9000g"), "--memory is 9216000 MiB; expected at most the "),
-        (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: File exists"),
+        (("--logs", "a.txt"), "can't use a.txt as the folder of the logs: Not a directory"),
         (("--ts-config", "a.txt"), "a.txt has the line 'of text'; expected lines of key=value"),
         (("--memory", "500m"), "500 MiB of memory are too little for Java with 1 workers, batches of 4"),
         (("--ts-config", "small.txt"), "job_queue_size 50 with max_request_size 67108864"),

@@ -154,6 +154,14 @@ def test_each_token_opens_only_its_own_api(opened: Opened, case: Case) -> None:
     assert fetched(management, headers=opened.bearer("management"))[0] == 200
 
 
+@pytest.mark.attack(15, "changes without a token, before one with its token")
+def test_a_change_without_a_token_does_not_hold_up_one_with_it(opened: Opened) -> None:
+    change = f"http://127.0.0.1:{opened.server.ports[1]}/models/tiny?min_worker=1&max_worker=1&synchronous=true"
+    for wrong in (NOTHING, opened.bearer("inference"), {"Authorization": "Bearer x"}):
+        assert fetched(change, "PUT", headers=wrong)[0] == 400
+    assert fetched(change, "PUT", headers=opened.bearer("management"))[0] == 200
+
+
 ROUTES = [
     "/predictions/tiny",
     "/predictions/tiny/1.0",

@@ -10,15 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import psutil
 
 from tensormask_server.printable import say
 from tensormask_server.torchserve.guard_limits import GuardLimits
 from tensormask_server.torchserve.judge import INTERVAL, Judge
-from tensormask_server.torchserve.socket_states import socket_states
-from tensormask_server.torchserve.sockets import borrowed
+from tensormask_server.torchserve.socket_states import ServerConnections
+from tensormask_server.torchserve.sockets import borrowed, descriptors_of_sockets
 
 REPORTS = 10.0  # seconds between two reports
 
@@ -64,7 +63,7 @@ class ConnectionGuard:
             report: is called with lines for people, which say what was closed and why.
         """
         self._process = process
-        self._ports = (port, metrics_port)
+        self._connections = ServerConnections(process.pid, port, metrics_port)
         self._judge = Judge(limits, metrics_port)
         self._report = report
         self._counts: Counter[str] = Counter()  # of closed connections by reason, not reported yet
@@ -77,10 +76,9 @@ class ConnectionGuard:
         Raises:
             OSError: the system doesn't let this process reach the other process's sockets.
         """
-        for _, inode in _sockets(self._process.pid)[:1]:
-            for own in _reached(self._process.pid, {inode}).values():
-                own.close()
-        socket_states(*self._ports)
+        for own in _reached(self._process.pid, list(descriptors_of_sockets(self._process.pid))[:1]).values():
+            own.close()
+        self._connections.states()
         self._thread.start()
         return self
 
@@ -93,7 +91,7 @@ class ConnectionGuard:
         said = -REPORTS
         while not self._stopped.wait(INTERVAL):
             try:
-                states = socket_states(*self._ports)
+                states = self._connections.states()
                 reasons = self._judge.to_close(states, time.monotonic())
                 if reasons:
                     self._close({each.inode: reasons[each.cookie] for each in states if each.cookie in reasons})
@@ -122,17 +120,6 @@ class ConnectionGuard:
             self._report(line)
 
 
-def _sockets(pid: int) -> list[tuple[int, int]]:
-    """The file descriptors of a process's sockets, with their inodes."""
-    sockets = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            target = str(entry.readlink())
-            if target.startswith("socket:["):
-                sockets.append((int(entry.name), int(target[8:-1])))
-    return sockets
-
-
 def _reached(pid: int, inodes: Iterable[int]) -> dict[int, socket.socket]:
     """Borrows another process's sockets. Those that are closed already are left out.
 
@@ -142,13 +129,12 @@ def _reached(pid: int, inodes: Iterable[int]) -> dict[int, socket.socket]:
     Raises:
         OSError: the system doesn't allow it.
     """
-    wanted = set(inodes) - {0}
+    descriptors = descriptors_of_sockets(pid)
     reached = {}
-    for number, inode in _sockets(pid):
-        if inode in wanted:
-            own = borrowed(pid, number)
-            if own is not None and os.fstat(own).st_ino == inode:  # and not a new file of this number
-                reached[inode] = socket.socket(fileno=own)
-            elif own is not None:
-                os.close(own)
+    for inode in descriptors.keys() & set(inodes):
+        own = borrowed(pid, descriptors[inode])
+        if own is not None and os.fstat(own).st_ino == inode:  # and not a new file of this number
+            reached[inode] = socket.socket(fileno=own)
+        elif own is not None:
+            os.close(own)
     return reached

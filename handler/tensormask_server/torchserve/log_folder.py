@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tensormask_server.printable import printable
 from tensormask_server.torchserve.folder_lock import locked
+from tensormask_server.torchserve.trusted_folders import trusted_folder
 
 
 class LogFolderError(Exception):
@@ -26,10 +27,12 @@ def log_folder(folder: Path, management_port: int) -> Iterator[Path]:
         management_port: no two running servers of a machine have the same one.
 
     Yields:
-        `folder`, or `folder/PORT` with the management port while another server uses `folder`.
+        `folder`, or `folder/PORT` with the management port while another server uses `folder`. If links lead there, it
+        is the path without them.
 
     Raises:
-        LogFolderError: the folder can't be made or written to, belongs to another user, or both folders are in use.
+        LogFolderError: the folder can't be made or written to, another user could lead the logs elsewhere, or both
+            folders are in use.
     """
     path, descriptor = _taken(folder, management_port)
     try:
@@ -43,26 +46,20 @@ def _taken(folder: Path, management_port: int) -> tuple[Path, int]:
     both = (folder, folder / str(management_port))
     for path in both:
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            _check_owner(path)
-            return path, _locked(path.resolve())
+            found = trusted_folder(path)
+            return path if path.absolute() == found else found, _locked(found)
         except BlockingIOError:
             continue
         except OSError as error:
-            raise LogFolderError(f"can't use {printable(path)} as the folder of the logs: {error.strerror}") from error
+            example = "~/tensormask-logs" if os.geteuid() else "/var/log/tensormask-server"
+            raise LogFolderError(
+                f"can't use {printable(path)} as the folder of the logs: {error.strerror}; expected a folder of yours "
+                f"that no other user can replace or write to: choose one with --logs DIR, such as {example}"
+            ) from error
     raise LogFolderError(
         f"other servers write their logs to {' and '.join(map(printable, both))}; expected a folder that no other "
         "server uses: choose one with --logs DIR"
     )
-
-
-def _check_owner(folder: Path) -> None:
-    """
-    Raises:
-        OSError: a user other than root and this one owns the folder or the link to it, and could redirect the logs.
-    """
-    if {folder.lstat().st_uid, folder.stat().st_uid} - {0, os.geteuid()}:
-        raise OSError(errno.EPERM, "it belongs to another user; expected one of yours: choose one with --logs DIR")
 
 
 def _locked(folder: Path) -> int:

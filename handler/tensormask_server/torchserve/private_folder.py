@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tensormask_server.torchserve.folder_lock import lock, locked
+from tensormask_server.torchserve.trusted_folders import check_parent
 
 NAME = "tensormask-server"
 KEY_FILE = "key_file.json"  # TorchServe's name for its tokens; it writes them to the folder that it runs in
@@ -76,7 +77,7 @@ class PrivateFolder:
             raise FolderError(f"its path has more than {LONGEST} bytes")
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         for parent in base.parents:
-            _check_is_safe(parent)
+            check_parent(parent)
         base_lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             status = os.fstat(base_lock)
@@ -113,16 +114,6 @@ def _bases() -> Iterator[Path]:
     home = Path(os.environ.get("XDG_STATE_HOME", ""))  # a relative one doesn't count, as its specification says
     with contextlib.suppress(RuntimeError):  # this user has no home
         yield (home if home.is_absolute() else Path.home() / ".local" / "state") / NAME
-
-
-def _check_is_safe(folder: Path) -> None:
-    """
-    Raises:
-        FolderError: a user other than root and this one owns it, or all users can replace what is in it.
-    """
-    status = folder.stat()
-    if status.st_uid not in (0, os.geteuid()) or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
-        raise FolderError(f"other users can replace what is in {folder}")
 
 
 def _delete_left_over(base: Path) -> None:

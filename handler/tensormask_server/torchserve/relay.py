@@ -19,6 +19,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import urlsplit
 
+from tensormask_server.torchserve.request_head import HeadReader
 from tensormask_server.torchserve.routes import ROUTES, Refused, check_sender, checked_target
 from tensormask_server.torchserve.unix_http import UnixConnection
 
@@ -132,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self.rfile = HeadReader(self.rfile.detach())
         self.connection.settimeout(READ_SECONDS)
         self._late = threading.Timer(ARRIVAL_SECONDS, _shut, [self.connection])
         self._late.daemon = True
@@ -142,7 +144,12 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def handle_one_request(self) -> None:
-        super().handle_one_request()
+        self.command = self.request_version = ""  # not known yet
+        try:
+            super().handle_one_request()
+        except Refused as refused:
+            content = {"error": refused.error, "expected": refused.expected}
+            self._send_response(refused.status, "application/json", json.dumps(content).encode() + b"\n")
         self.close_connection = True
 
     def do_GET(self) -> None:
@@ -151,26 +158,22 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_POST = do_DELETE = do_OPTIONS = do_HEAD = do_PATCH = do_GET
 
     def _relay(self) -> None:
-        try:
-            check_sender(self.headers)
-            self._skip_body()
-            target = checked_target(self.command, self.path, self.server.most_workers)
-            self._late.cancel()
-            self.server.has_come(self.connection)
-            if urlsplit(target).path == "/token" and not self.server.has_tokens:
-                raise Refused(
-                    HTTPStatus.NOT_FOUND,
-                    "this server has no tokens",
-                    "requests without a token; to require tokens, start it with --ts-config FILE, and "
-                    "disable_token_authorization=false in FILE",
-                )
-            if self.command == "GET":
-                self._send_response(*self._upstream_response(target, READ_SECONDS))
-            else:
-                self._change(target)
-        except Refused as refused:
-            content = {"error": refused.error, "expected": refused.expected}
-            self._send_response(refused.status, "application/json", json.dumps(content).encode() + b"\n")
+        check_sender(self.headers)
+        self._skip_body()
+        target = checked_target(self.command, self.path, self.server.most_workers)
+        self._late.cancel()
+        self.server.has_come(self.connection)
+        if urlsplit(target).path == "/token" and not self.server.has_tokens:
+            raise Refused(
+                HTTPStatus.NOT_FOUND,
+                "this server has no tokens",
+                "requests without a token; to require tokens, start it with --ts-config FILE, and "
+                "disable_token_authorization=false in FILE",
+            )
+        if self.command == "GET":
+            self._send_response(*self._upstream_response(target, READ_SECONDS))
+        else:
+            self._change(target)
 
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -184,13 +187,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.change.acquire(timeout=TURN_SECONDS):
             raise Refused(HTTPStatus.CONFLICT, "another change is under way", "the same request when that is done")
         path = urlsplit(target).path
+        is_settling = False
         try:
             self._check_count(path)
             response = self._upstream_response(target, SCALING_SECONDS)
-        except Refused:
-            self.server.change.release()
-            raise
-        threading.Thread(target=self._settle, args=[path], daemon=True).start()
+            if not 400 <= response[0] < 500:  # TorchServe may also have done half of what it answers with a 500
+                threading.Thread(target=self._settle, args=[path], daemon=True).start()
+                is_settling = True
+        finally:
+            if not is_settling:
+                self.server.change.release()
         self._send_response(*response)
 
     def _check_count(self, path: str) -> None:

@@ -1,10 +1,12 @@
-"""Reads the kernel's state of the TCP connections of some ports, by sock_diag(7)."""
+"""Reads the kernel's state of the TCP connections of a process's server, by sock_diag(7)."""
 
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from tensormask_server.torchserve.sockets import descriptors_of_sockets
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -24,7 +26,7 @@ class SocketState:
     """One connection of a server at one moment."""
 
     cookie: bytes  # the kernel's name for this connection, which no other connection ever has
-    inode: int  # of the socket in /proc/PID/fd; 0 while the server hasn't accepted it
+    inode: int  # of the socket in /proc/PID/fd
     port: int  # the local one
     received: int  # bytes since it was opened
     acknowledged: int  # bytes that have reached the client since it was opened
@@ -34,35 +36,61 @@ class SocketState:
     sent_before: int  # milliseconds since the last byte was sent
 
 
-def socket_states(*ports: int) -> list[SocketState]:
-    """Reads the states of the connections to these local TCP ports, of IPv4 and IPv6.
+class ServerConnections:
+    """The connections that a process's server has accepted.
 
-    Args:
-        ports: of servers in this network namespace.
-
-    Returns:
-        The state of each connection.
-
-    Raises:
-        OSError: the kernel doesn't allow it, or is too old.
+    Any user may listen on the same port of another address of this machine, such as 127.0.0.2. What comes there isn't
+    the server's. So only those sockets count that are among the process's file descriptors.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-        return [
-            _state(message)
-            for port in ports
-            for family in _families(kernel, port)
-            for message in _dump(kernel, family, port, CONNECTED, DESCRIPTIONS)
-        ]
+
+    def __init__(self, pid: int, *ports: int):
+        """
+        Args:
+            pid: of the server's process.
+            ports: the TCP ports that it listens on, in this network namespace.
+        """
+        self._pid = pid
+        self._ports = ports
+        self._known: set[bytes] = set()  # cookies of the process's own sockets at the last look
+
+    def states(self) -> list[SocketState]:
+        """Reads the state of each connection, of IPv4 and IPv6.
+
+        To list the connections of one family, the kernel walks its table of all TCP connections. That takes a
+        millisecond on a machine with 23 GB. Its table of listening sockets is short, so it is asked first.
+
+        Raises:
+            OSError: the kernel doesn't allow it, or is too old, or the process has ended.
+        """
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+            listening = self._own(
+                message
+                for port in self._ports
+                for family in FAMILIES
+                for message in _dump(kernel, family, port, LISTEN)
+            )
+            connected = self._own(
+                message
+                for port in self._ports
+                for family in _families(listening, port)
+                for message in _dump(kernel, family, port, CONNECTED, DESCRIPTIONS)
+            )
+        self._known = {_cookie(message) for message in (*listening, *connected)}
+        return [_state(message) for message in connected]
+
+    def _own(self, messages: Iterable[bytes]) -> list[bytes]:
+        """The messages about sockets of the process. Its descriptors are read only if there is an unknown socket."""
+        accepted = [message for message in messages if _inode(message)]
+        if any(_cookie(message) not in self._known for message in accepted):
+            inodes = descriptors_of_sockets(self._pid)
+            self._known.update(_cookie(message) for message in accepted if _inode(message) in inodes)
+        return [message for message in accepted if _cookie(message) in self._known]
 
 
-def _families(kernel: socket.socket, port: int) -> list[socket.AddressFamily]:
-    """Returns the address families in which a port may have connections.
-
-    To list the connections of one family, the kernel walks its table of all TCP connections. That takes a millisecond
-    on a machine with 23 GB. Its table of listening sockets is short, so it is asked first.
-    """
-    listening = [family for family in FAMILIES if list(_dump(kernel, family, port, LISTEN))]
-    return listening or list(FAMILIES)  # connections outlive the socket that listens
+def _families(listening: Iterable[bytes], port: int) -> list[int]:
+    """The address families in which a server may have connections to a port."""
+    families = {message[0] for message in listening if _port(message) == port}
+    return sorted(families) or list(FAMILIES)  # connections outlive the socket that listens
 
 
 def _dump(kernel: socket.socket, family: int, port: int, states: int, requested: int = 0) -> Iterator[bytes]:
@@ -84,9 +112,22 @@ def _dump(kernel: socket.socket, family: int, port: int, states: int, requested:
             at += length + 3 & ~3
 
 
-def _state(message: bytes) -> SocketState:
-    (port,) = struct.unpack_from("!H", message, 4)  # struct inet_diag_msg
+def _port(message: bytes) -> int:
+    (port,) = struct.unpack_from("!H", message, 4)  # here and below: struct inet_diag_msg
+    return int(port)
+
+
+def _cookie(message: bytes) -> bytes:
+    return message[44:52]
+
+
+def _inode(message: bytes) -> int:
+    """The socket's inode; 0 while its server hasn't accepted the connection."""
     (inode,) = struct.unpack_from("=I", message, 68)
+    return int(inode)
+
+
+def _state(message: bytes) -> SocketState:
     info, memory = b"", bytes(36)
     at = 72
     while at + 4 <= len(message):
@@ -104,9 +145,9 @@ def _state(message: bytes) -> SocketState:
     send_buffer, _, queued = struct.unpack_from("=3I", memory, 12)
     (waiting,) = struct.unpack_from("=I", message, 60)
     return SocketState(
-        cookie=message[44:52],
-        inode=inode,
-        port=port,
+        cookie=_cookie(message),
+        inode=_inode(message),
+        port=_port(message),
         received=received,
         acknowledged=acknowledged,
         waiting=waiting,

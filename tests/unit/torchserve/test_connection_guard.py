@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -15,8 +15,11 @@ import psutil
 import pytest
 from tensormask_server.torchserve import guard, sockets
 from tensormask_server.torchserve.guard import ConnectionGuard, guarded
-from tensormask_server.torchserve.socket_states import SocketState, socket_states
+from tensormask_server.torchserve.java_memory import MIB
+from tensormask_server.torchserve.judge import Judge
+from tensormask_server.torchserve.socket_states import ServerConnections, SocketState
 
+from tests.strangers import holding_stranger
 from tests.unit.torchserve.limits import LIMITS
 
 WAIT = 120  # s, for what takes less than one
@@ -68,6 +71,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.Process, int, int]) -> None:
     process, port, metrics_port = server
+    connections = ServerConnections(process.pid, port)
     lines: list[str] = []
     limits = replace(LIMITS, idle_seconds=1, response_seconds=1000, in_hand=1)
     with (
@@ -80,7 +84,7 @@ def test_real_connections_that_hold_for_nothing_are_closed(server: tuple[psutil.
             assert is_closed(idle)
             assert is_closed(half)
             end = time.monotonic() + WAIT
-            while len(socket_states(port)) > 1:  # all but the live one
+            while len(connections.states()) > 1:  # all but the live one
                 assert time.monotonic() < end
                 time.sleep(0.05)
             live.sendall(b".")
@@ -98,15 +102,39 @@ def test_real_scrapes_are_small(server: tuple[psutil.Process, int, int]) -> None
         asking(metrics_port, b"scrape.") as scraper,
         asking(metrics_port, b"") as body,
     ):
-        assert {state.port for state in socket_states(metrics_port)} == {metrics_port}
+        assert scraper.recv(500, socket.MSG_WAITALL) == b"a" * 500
+        assert {state.port for state in ServerConnections(process.pid, metrics_port).states()} == {metrics_port}
         with suppress(OSError):
             body.sendall(bytes(1 << 20))
         assert is_closed(body)
         scraper.sendall(b"again.")
-        size = 0
-        while size < 1000:
-            size += len(scraper.recv(1000))
+        assert scraper.recv(500, socket.MSG_WAITALL) == b"a" * 500
         assert process.is_running()
+
+
+def test_what_another_server_on_this_port_holds_closes_nobodys_connection(
+    server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[float] = []
+    to_close = Judge.to_close
+
+    def noted(judge: Judge, states: Iterable[SocketState], now: float) -> dict[bytes, str]:
+        judged.append(now)
+        return to_close(judge, states, now)
+
+    monkeypatch.setattr(Judge, "to_close", noted)
+    limits = replace(LIMITS, held_bytes=4 * MIB)
+    with (
+        holding_stranger("127.0.0.2", server[1], 8 * MIB),
+        asking(server[1], bytes(2 * MIB)) as large,
+        ConnectionGuard(*server, limits, lambda _: None),
+    ):
+        end = time.monotonic() + WAIT
+        while len(judged) < 10:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        large.sendall(b".")
+        assert large.recv(500, socket.MSG_WAITALL) == b"a" * 500
 
 
 def test_the_guard_goes_on_if_nothing_can_be_printed(server: tuple[psutil.Process, int, int]) -> None:
@@ -126,10 +154,12 @@ def test_the_guard_goes_on_if_nothing_can_be_printed(server: tuple[psutil.Proces
 def test_the_guard_goes_on_after_it_could_not_look(
     server: tuple[psutil.Process, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(*ports: int) -> list[SocketState]:
+    look = ServerConnections.states
+
+    def failing(connections: ServerConnections) -> list[SocketState]:
         if not reported.is_set():
             raise OSError(errno.ENOBUFS, "no room")
-        return socket_states(*ports)
+        return look(connections)
 
     def broken(line: str) -> None:
         assert line == "connections can't be watched now: no room" or reported.is_set()
@@ -139,7 +169,7 @@ def test_the_guard_goes_on_after_it_could_not_look(
     reported = threading.Event()
     with ConnectionGuard(*server, replace(LIMITS, idle_seconds=0.5), broken), asking(server[1], b"") as idle:
         monkeypatch.setattr(guard, "REPORTS", 0.1)
-        monkeypatch.setattr(guard, "socket_states", failing)
+        monkeypatch.setattr(ServerConnections, "states", failing)
         assert reported.wait(WAIT)
         assert is_closed(idle)
 

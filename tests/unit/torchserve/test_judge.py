@@ -15,7 +15,7 @@ PORT, METRICS_PORT = 8080, 8082
 
 
 class Kernel:
-    """Connections as socket_states describes them, on a clock of its own."""
+    """Connections as ServerConnections describes them, on a clock of its own."""
 
     def __init__(self, limits: GuardLimits = LIMITS):
         self.now = 1000.0

@@ -29,13 +29,28 @@ def test_a_link_to_a_folder_is_one_folder_with_it(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "link").symlink_to("logs")
     with log_folder(tmp_path / "logs", 1), log_folder(tmp_path / "link", 2) as second:
-        assert second == tmp_path / "link" / "2"
+        assert second == tmp_path / "logs" / "2"
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     with (
-        pytest.raises(LogFolderError, match="as the folder of the logs: File exists"),
+        pytest.raises(LogFolderError, match="as the folder of the logs: Not a directory"),
         log_folder(tmp_path / "logs", 1),
     ):
         pass
+
+
+def test_a_folder_is_shown_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with log_folder(Path("logs"), 1) as folder:
+        assert folder == Path("logs")
+
+
+def test_where_others_can_replace_the_folder_another_is_to_be_chosen(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(LogFolderError) as caught, log_folder(tmp_path / "logs", 1):
+        pass
+    assert f"all users can write to {tmp_path}; expected a folder of yours that no other user" in str(caught.value)
+    assert "choose one with --logs DIR, such as " in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
