@@ -59,7 +59,7 @@ def _run_all() -> None:
     _run("./archive.sh", *weights, "--name", "demo", "--threshold", THRESHOLD, "--about", ABOUT)
     print("2. torchserve with this archive")
     properties = with_addresses(read_properties(ROOT / "config.properties"), "127.0.0.1", *free_ports(3))
-    with TorchServe([Path("model_store/demo.mar")], properties, Path("logs")) as server:
+    with TorchServe([Path("model_store/demo.mar")], properties, None) as server:
         server.wait_until_ready()
         print("3. Image files as requests; responses as images and as COCO's results")
         for image in IMAGES:

@@ -114,9 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--logs",
         type=Path,
-        default=Path("logs"),
         metavar="DIR",
-        help="for logs; DIR/PORT, with the management port, while another server uses DIR (default: %(default)s)",
+        help="for logs; DIR/PORT, with the management port, while another server uses DIR (default: logs)",
     )
     add_request_log_argument(parser, default="")
     add_archive_arguments(parser)

@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tensormask_server.printable import printable
 from tensormask_server.torchserve.folder_lock import locked
+from tensormask_server.torchserve.private_folder import state_folders
 from tensormask_server.torchserve.trusted_folders import trusted_folder
+
+LOGS = Path("logs")
 
 
 class LogFolderError(Exception):
@@ -16,14 +19,15 @@ class LogFolderError(Exception):
 
 
 @contextlib.contextmanager
-def log_folder(folder: Path, management_port: int) -> Iterator[Path]:
+def log_folder(folder: Path | None, management_port: int) -> Iterator[Path]:
     """Gives a server a folder that no other running server writes its logs to, and makes it if it isn't there.
 
     The folder is locked as long as it is used. TorchServe's loggers would otherwise mix the lines of two servers, and
     each would rename the other's files.
 
     Args:
-        folder: where the user wants the logs.
+        folder: where the user wants the logs. None: `logs` in the current folder. Where that can't be used, it is
+            `logs` in the user's folder for the state of programs.
         management_port: no two running servers of a machine have the same one.
 
     Yields:
@@ -34,11 +38,23 @@ def log_folder(folder: Path, management_port: int) -> Iterator[Path]:
         LogFolderError: the folder can't be made or written to, another user could lead the logs elsewhere, or both
             folders are in use.
     """
-    path, descriptor = _taken(folder, management_port)
+    folders = [LOGS, *(each / LOGS for each in state_folders())] if folder is None else [folder]
+    path, descriptor = _first_taken(folders, management_port)
     try:
         yield path
     finally:
         os.close(descriptor)
+
+
+def _first_taken(folders: Sequence[Path], management_port: int) -> tuple[Path, int]:
+    """As `_taken`, of the first folder that can be used. If there is none, the error is that of the first."""
+    try:
+        return _taken(folders[0], management_port)
+    except LogFolderError:
+        for folder in folders[1:]:
+            with contextlib.suppress(LogFolderError):
+                return _taken(folder, management_port)
+        raise
 
 
 def _taken(folder: Path, management_port: int) -> tuple[Path, int]:

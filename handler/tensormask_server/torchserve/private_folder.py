@@ -51,7 +51,7 @@ class PrivateFolder:
             FolderError: no place for the folder can be written to.
         """
         reasons = []
-        for base in _bases():
+        for base in state_folders():
             try:
                 self.path = self._made_in(base)
                 return self.path
@@ -100,14 +100,15 @@ class PrivateFolder:
 
 def key_file_of(management_port: int) -> Path:
     """The file with the tokens of this user's server on this management port. It exists while the server runs."""
-    for base in _bases():
+    for base in state_folders():
         path = base / str(management_port) / KEY_FILE
         if path.exists():
             return path
     return Path(KEY_FILE)  # of TorchServe's own command, started in this folder
 
 
-def _bases() -> Iterator[Path]:
+def state_folders() -> Iterator[Path]:
+    """The folders in which this user's programs keep their state, the best first. None of them may exist."""
     service = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # set by systemd, for StateDirectory=
     if Path(service).is_absolute():
         yield Path(service) / NAME

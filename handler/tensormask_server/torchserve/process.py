@@ -21,7 +21,7 @@ from tensormask_server.torchserve.addresses import (
 from tensormask_server.torchserve.draining import finish_requests
 from tensormask_server.torchserve.frontend import NO_WORKFLOWS, Console, frontend_command, running_frontend
 from tensormask_server.torchserve.java import java_home
-from tensormask_server.torchserve.log_folder import LogFolderError, log_folder
+from tensormask_server.torchserve.log_folder import LOGS, LogFolderError, log_folder
 from tensormask_server.torchserve.management import Management, ModelNotFound
 from tensormask_server.torchserve.private_folder import KEY_FILE, FolderError, PrivateFolder
 from tensormask_server.torchserve.properties import requires_tokens, write_properties
@@ -42,17 +42,20 @@ class TorchServeError(Exception):
 class TorchServe:
     """A TorchServe process with one model or several. Use it as a context manager, which ends all its processes."""
 
-    def __init__(self, archives: Sequence[Path], properties: Mapping[str, str], log_dir: Path, request_log: str = ""):
+    def __init__(
+        self, archives: Sequence[Path], properties: Mapping[str, str], log_dir: Path | None, request_log: str = ""
+    ):
         """
         Args:
             archives: the .mar files, at least one. The name of each model is made from its file's name.
             properties: of config.properties. The management address becomes the relay's.
-            log_dir: for TorchServe's logs. If TorchServe ends by itself, console.log there has the last lines that it
-                printed. While another server writes its logs there, `log_dir/PORT` is used, with the management port.
+            log_dir: for TorchServe's logs, as in `log_folder`. If TorchServe ends by itself, console.log there has the
+                last lines that it printed.
             request_log: the file of the log of requests, or "-" for stdout. "": there is none.
         """
         self.names = [model_name(archive) for archive in archives]
-        self.log_dir = log_dir
+        self.log_dir = log_dir or LOGS  # where they are is known when the server has started
+        self._wanted_log_dir = log_dir
         self._archives = [archive.resolve() for archive in archives]
         self._request_log = request_log
         self._properties = dict(properties)
@@ -198,7 +201,7 @@ class TorchServe:
                 check_port(key, self._properties[key])
             self._folder = self._open.enter_context(PrivateFolder(str(management_port)))
             check_archives(self._archives, self._properties, self._folder)
-            self.log_dir = self._open.enter_context(log_folder(self.log_dir, management_port))
+            self.log_dir = self._open.enter_context(log_folder(self._wanted_log_dir, management_port))
             request_log = self._open.enter_context(request_log_output(self._request_log, self._folder))
         except (AddressError, FolderError, ArchiveUnusable, LogFolderError, RequestLogError) as error:
             raise TorchServeError(str(error)) from error

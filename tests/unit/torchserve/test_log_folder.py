@@ -47,6 +47,23 @@ def test_a_folder_is_shown_as_it_was_given(tmp_path: Path, monkeypatch: pytest.M
         assert folder == Path("logs")
 
 
+def test_where_others_can_replace_the_default_folder_it_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with log_folder(None, 8081) as folder:
+        assert folder == Path("logs")
+    (tmp_path / "here").chmod(0o777)
+    with log_folder(None, 8081) as one, log_folder(None, 8091) as two:
+        logs = tmp_path / "state" / "tensormask-server" / "logs"
+        assert (one, two) == (logs, logs / "8091")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
+    with pytest.raises(LogFolderError, match="can't use logs as the folder of the logs"), log_folder(None, 8081):
+        pass
+
+
 def test_where_others_can_replace_the_folder_another_is_to_be_chosen(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(LogFolderError) as caught, log_folder(tmp_path / "logs", 1):
