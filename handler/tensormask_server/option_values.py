@@ -22,7 +22,6 @@ from tensormask_server.tile_options import (
 
 MOST_DETECTIONS = 1000
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-
 MOST_CLASSES = 10_000  # names or numbers in one request; no network has so many classes
 MOST_TOLERANCE = 20  # pixels; for larger ones take the boxes
 LONGEST_TEXT = 1000  # characters of a file's name or an image's id

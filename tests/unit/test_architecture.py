@@ -6,8 +6,8 @@ import grimp
 import pytest
 
 PACKAGE = "tensormask_server"
-MOST_FLOORS = 7
-# by room: the rooms and packages that it may not reach, by any chain of imports
+MOST_LAYERS = 7
+# by subpackage: the subpackages and packages that it may not reach, by any chain of imports
 FORBIDDEN = {
     "models": ("torch", "numpy", "model_files", "network", "prediction", "requests", "responses", "bad_request"),
     "model_files": ("network", "prediction", "requests", "responses", "bad_request"),
@@ -26,7 +26,7 @@ FORBIDDEN = {
     "openapi": ("network", "prediction", "worker", "torchserve", "torch", "numpy", "PIL"),
 }
 
-COMMANDS = {"health", "verify"}  # files beside the folders that may import rooms; the other files are leaves
+COMMANDS = {"health", "verify"}  # files beside the folders that may import subpackages; the others may not
 
 
 @cache
@@ -34,48 +34,50 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph(PACKAGE, include_external_packages=True, exclude_type_checking_imports=True)
 
 
-def rooms() -> dict[str, set[str]]:
-    """From each room to the rooms that it imports. A room is a folder of the package, or a file beside the folders."""
+def subpackages() -> dict[str, set[str]]:
+    """From each subpackage, or module beside them, to those that it imports."""
     imports: dict[str, set[str]] = {}
     for module in graph().modules:
         if module.startswith(f"{PACKAGE}."):
-            room = module.split(".")[1]
+            subpackage = module.split(".")[1]
             imported = graph().find_modules_directly_imported_by(module)
             targets = {name.split(".")[1] for name in imported if name.startswith(f"{PACKAGE}.")}
-            imports.setdefault(room, set()).update(targets - {room})
+            imports.setdefault(subpackage, set()).update(targets - {subpackage})
     return imports
 
 
-def test_no_room_imports_itself_through_others_and_there_are_few_floors() -> None:
-    """A room stands one floor above the highest room that it imports."""
-    imports = rooms()
-    floors: dict[str, int] = {}
-    while len(floors) < len(imports):
-        free = [room for room in imports if room not in floors and imports[room] <= floors.keys()]
-        assert free, f"these import one another in a circle, or stand above one: {sorted(imports.keys() - floors)}"
-        for room in free:
-            floors[room] = 1 + max((floors[other] for other in imports[room]), default=0)
-    assert max(floors.values()) <= MOST_FLOORS
+def test_no_subpackage_imports_itself_through_others_and_there_are_few_layers() -> None:
+    """A subpackage is one layer above the highest one that it imports."""
+    imports = subpackages()
+    layers: dict[str, int] = {}
+    while len(layers) < len(imports):
+        free = [name for name in imports if name not in layers and imports[name] <= layers.keys()]
+        assert free, f"these import one another in a circle, or stand above one: {sorted(imports.keys() - layers)}"
+        for subpackage in free:
+            layers[subpackage] = 1 + max((layers[other] for other in imports[subpackage]), default=0)
+    assert max(layers.values()) <= MOST_LAYERS
 
 
-def test_a_leaf_imports_no_room() -> None:
-    imports = rooms()
-    leaves = {room for room in imports if not graph().find_children(f"{PACKAGE}.{room}")} - COMMANDS
-    assert {"bad_request", "options", "printable"} <= leaves
-    for leaf in leaves:
-        assert imports[leaf] <= leaves, f"{leaf} imports {sorted(imports[leaf] - leaves)}"
+def test_a_module_beside_the_subpackages_imports_no_subpackage() -> None:
+    imports = subpackages()
+    modules = {name for name in imports if not graph().find_children(f"{PACKAGE}.{name}")} - COMMANDS
+    assert {"bad_request", "options", "printable"} <= modules
+    for module in modules:
+        assert imports[module] <= modules, f"{module} imports {sorted(imports[module] - modules)}"
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    """Inside of a room too."""
+    """Inside of a subpackage too."""
     for module in sorted(graph().modules):
         if module.startswith(f"{PACKAGE}."):
             assert module not in graph().find_upstream_modules(module), f"{module} is in a circle of imports"
 
 
-@pytest.mark.parametrize(("room", "other"), [(room, other) for room, others in FORBIDDEN.items() for other in others])
-def test_a_room_does_not_reach(room: str, other: str) -> None:
-    here = f"{PACKAGE}.{room}"
+@pytest.mark.parametrize(
+    ("subpackage", "other"), [(subpackage, other) for subpackage, others in FORBIDDEN.items() for other in others]
+)
+def test_a_subpackage_does_not_reach(subpackage: str, other: str) -> None:
+    here = f"{PACKAGE}.{subpackage}"
     there = f"{PACKAGE}.{other}" if f"{PACKAGE}.{other}" in graph().modules else other
     assert here in graph().modules
     assert there in graph().modules

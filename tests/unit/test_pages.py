@@ -46,6 +46,12 @@ def broken_links(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tests_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_stand_in_blocks_that_are_run_or_say_why_not(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= LANGUAGES
     assert {block.reason for block in blocks(page)} <= {None, *REASONS}

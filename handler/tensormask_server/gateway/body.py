@@ -12,7 +12,7 @@ from tensormask_server.gateway.errors import ClientGoneError, GatewayError
 from tensormask_server.gateway.settings import Settings
 
 PIECE = 1 << 16  # bytes; smaller pieces are put together, because TorchServe is slow at many
-LEAST_RATE = 10_000  # bytes a second, once a body has come for longer than the idle time; the server's own
+LEAST_RATE = 10_000  # bytes a second, in each stretch of the idle time
 
 
 class Body:
@@ -35,7 +35,8 @@ class Body:
         self._receive = receive
         self._settings = settings
         self._size = 0
-        self._waited = 0.0  # seconds for the client, without those for the server behind
+        # Since the last look at the rate: seconds for the client, without those for the server behind, and bytes.
+        self._recent_seconds, self._recent_bytes = 0.0, 0
         self._held = b""  # the first piece, once it was peeked at
         self._ended = asyncio.Event()
         if self.length is not None and self.length > settings.max_body_bytes:
@@ -87,7 +88,7 @@ class Body:
                 message = await self._receive()
         except TimeoutError as error:
             raise self._too_slow() from error
-        self._waited += time.monotonic() - started
+        self._recent_seconds += time.monotonic() - started
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         part: bytes = message.get("body", b"")
@@ -96,8 +97,11 @@ class Body:
             self._ended.set()
         if self._size > self._settings.max_body_bytes:
             raise self._too_large()
-        if self._waited > self._settings.idle_seconds and self._size < LEAST_RATE * self._waited:
-            raise self._too_slow()
+        self._recent_bytes += len(part)
+        if self._recent_seconds > self._settings.idle_seconds and not self._ended.is_set():
+            if self._recent_bytes < LEAST_RATE * self._recent_seconds:
+                raise self._too_slow()
+            self._recent_seconds, self._recent_bytes = 0.0, 0
         return part
 
     def _too_large(self) -> GatewayError:

@@ -11,6 +11,7 @@ from tensormask_server.printable import quoted
 
 MOST_PARTS = 1000  # of a form; TorchServe is slow at more, and no request needs as many
 MOST_HEADER_BYTES = 8192  # of one part
+MOST_HEADERS, MOST_PARAMETERS = 16, 32  # of one part, and of one header: Python's email takes long for more
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 ENCODINGS = ("7bit", "8bit", "binary")
@@ -109,7 +110,14 @@ def check_part(headers: bytes) -> None:
         GatewayError: TorchServe couldn't read them, or could read them as something else: 400.
     """
     found = Message()
-    for line in headers.split(LINE):
+    lines = headers.split(LINE)
+    if len(lines) > MOST_HEADERS or any(line.count(b";") > MOST_PARAMETERS for line in lines):
+        raise bad_request(
+            f"a part of the form has more than {MOST_HEADERS} headers, or one with more than {MOST_PARAMETERS} "
+            "semicolons",
+            EXPECTED,
+        )
+    for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not NAME.fullmatch(name) or CONTROL.search(value):
             raise bad_request(f"a part of the form has the header {quoted(line[:60])}", EXPECTED)

@@ -76,7 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def silent_since(self) -> float | None:
         """When the client last sent or read something, by the loop's clock. None: it waits for its response."""
-        is_sending = self.is_idle or (self.cycle.more_body and not self.flow.read_paused)
+        has_to_send = self.cycle is not None and self.cycle.more_body and not self.cycle.waiting_for_100_continue
+        is_sending = self.is_idle or (has_to_send and not self.flow.read_paused)
         is_for_client = is_sending or self.flow.write_paused
         return self._last_moved if is_for_client else None
 
@@ -117,6 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._count(len(name) + len(value))
 
     def on_response_complete(self) -> None:
+        self._last_moved = self.loop.time()  # the client's turn begins
         following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self._running = following

@@ -15,19 +15,24 @@ class CodedFrames:
 
     pixels: int  # of the largest frame that the sequence headers allow
     frames: int
+    units: int  # open bitstream units
 
 
-def coded_frames(content: bytes) -> CodedFrames:
+def coded_frames(content: bytes, most_units: int) -> CodedFrames:
     """Reads the sizes that a coded image declares. Nothing is decoded.
 
     Args:
         content: the open bitstream units of one image, as AVIF stores them.
+        most_units: how many there may be.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: they are damaged, or too many.
     """
-    pixels, frames, position = 0, 0, 0
+    pixels, frames, units, position = 0, 0, 0, 0
     while position < len(content):
+        units += 1
+        if units > most_units:
+            raise ValueError("the coded image has far more units than any encoder makes")
         header = content[position]
         position += 2 if header & 4 else 1  # with an extension
         size = len(content) - position
@@ -40,7 +45,7 @@ def coded_frames(content: bytes) -> CodedFrames:
             pixels = max(pixels, _largest_frame(content[position : position + min(size, LONGEST_HEADER)]))
         frames += kind in (FRAME_HEADER, FRAME)
         position += size
-    return CodedFrames(pixels, frames)
+    return CodedFrames(pixels, frames, units)
 
 
 def _leb128(content: bytes, position: int) -> tuple[int, int]:

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from tensormask_server.extras import missing_extra
-from tensormask_server.images.av1_sizes import coded_frames
+from tensormask_server.images.av1_sizes import CodedFrames, coded_frames
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.heif_boxes import Item, items, without_metadata
+from tensormask_server.images.heif_boxes import Item, items, without_metadata, without_movie
 from tensormask_server.images.options import DEFAULT_IMAGE_OPTIONS
 from tensormask_server.images.pixels import turned_rgb, upright_rgb
 
@@ -23,6 +23,7 @@ SMALL_IMAGE = 1 << 22  # pixels that a decoder may take for any file
 ROUNDING = 4  # from a frame's size to the largest of as many bits: up to 2 in each direction
 MOST_LAYERS = 8  # of as many pixels as the image: colours, transparency, a gain map, a depth map, and their rounding
 MOST_FRAMES = 16  # of one item; an image in layers has up to 4
+MOST_UNITS = 20_000  # of all items together; each has a few
 WITHOUT_DECODER = (
     "a JPEG or PNG (heif-convert photo.heic photo.jpg), or on the server: "
     "pip install 'tensormask-segmentation-server[heic]'"
@@ -52,7 +53,7 @@ class HeifImage:
             self.width, self.height = heic.size
             self._decode = partial(_decoded_heic, heic)
         elif AV1 in types:
-            opened = partial(_opened_avif, content)
+            opened = partial(_opened_avif, without_movie(content))
             with opened() as image:
                 self.width, self.height = image.size
             self._decode = partial(_decoded_avif, opened)
@@ -74,9 +75,7 @@ class HeifImage:
 
 @contextmanager
 def _opened_avif(content: bytes) -> Iterator[ImageFile.ImageFile]:
-    # by this brand, Pillow decodes the still image of an animation too
-    still = content[:8] + b"avif" + content[12:]
-    with Image.open(io.BytesIO(still), formats=("AVIF",)) as image:
+    with Image.open(io.BytesIO(content), formats=("AVIF",)) as image:
         yield image
 
 
@@ -110,10 +109,12 @@ def _check_work(found: Mapping[int, Item], pixels: int) -> None:
     """
     uses = Counter(part for item in found.values() for part in item.parts)
     allowed = max(pixels, SMALL_IMAGE)
-    decoded = 0
+    decoded = units = 0
     for number, item in found.items():
         if item.type in (AV1, HEVC):
-            largest = max(item.pixels, _coded_pixels(item))
+            coded = _coded(item, MOST_UNITS - units)
+            units += coded.units
+            largest = max(item.pixels, coded.pixels)
             decoded += largest * max(1, uses[number])
             if largest > ROUNDING * allowed:
                 raise ImageError(f"the image has {pixels} pixels, and a part of it is coded with {largest}")
@@ -123,14 +124,14 @@ def _check_work(found: Mapping[int, Item], pixels: int) -> None:
         raise ImageError(f"the image has {pixels} pixels, and its parts together have {decoded}")
 
 
-def _coded_pixels(item: Item) -> int:
-    """The pixels of a coded frame of AV1; 0 for HEVC, which libheif checks itself."""
+def _coded(item: Item, most_units: int) -> CodedFrames:
+    """What decoding AV1 takes at most. It is 0 for HEVC, which libheif checks itself."""
     if item.type != AV1:
-        return 0
+        return CodedFrames(0, 0, 0)
     try:
-        coded = coded_frames(item.content)
+        coded = coded_frames(item.content, most_units)
     except ValueError as error:
         raise ImageError(f"the image is damaged: {error}") from error
     if coded.frames > MOST_FRAMES:
         raise ImageError(f"the image has a part of {coded.frames} coded frames", f"at most {MOST_FRAMES}")
-    return coded.pixels
+    return coded

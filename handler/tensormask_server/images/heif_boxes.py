@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from tensormask_server.images.errors import ImageError
 
 MOST_BOXES = 20_000  # in one box; a photograph of 48 megapixels has about 200 tiles, and each is an item
+MOST_ENTRIES = 20_000  # of items' properties, and of references to items; decoders search through all items for each
 METADATA = (b"Exif", b"mime")  # types of items; mime: XMP
 UNKNOWN = b"skip"  # a type that decoders leave alone
+ANIMATION, MOVIE = b"avis", b"moov"  # the brand of an animation, and its box
 ONLY_ONCE = (b"meta", b"iinf", b"iloc", b"idat", b"iprp", b"ipco", b"iref")
 IN_IDAT = 1  # iloc's construction method for items that lie in the box idat
 
@@ -68,6 +70,24 @@ def without_metadata(content: bytes) -> bytes:
     for type in METADATA:
         listed = listed.replace(type, UNKNOWN)
     return b"".join([memoryview(content)[:start], listed, memoryview(content)[end:]])
+
+
+def without_movie(content: bytes) -> bytes:
+    """The same AVIF as that of a still image, so that decoders don't read the animation that may be in it.
+
+    Args:
+        content: a file for which `items` raises nothing.
+    """
+    still = bytearray(content)
+    for name, (start, end) in _all_boxes(content, (0, len(content))):
+        if name == b"ftyp":
+            # by its first brand, Pillow decodes the still image of an animation too
+            brands = [b"avif", *(content[at : at + 4] for at in range(start + 4, end, 4))]
+            still[start:end] = b"".join(b"mif1" if brand == ANIMATION else brand for brand in brands)[: end - start]
+        elif name == MOVIE:
+            at = start - 4 if content[start - 4 : start] == name else start - 12  # a size of 64 bits may be between
+            still[at : at + 4] = UNKNOWN
+    return bytes(still)
 
 
 def _damaged() -> ImageError:
@@ -151,6 +171,7 @@ def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
         for name, (start, _) in _all_boxes(content, ipco)
     ]
     found: dict[int, int] = {}
+    entries = 0
     for name, place in _all_boxes(content, iprp):
         if name != b"ipma":
             continue
@@ -159,7 +180,11 @@ def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
         fields = _Fields(box, 4)
         for _ in range(fields.number(4)):
             item = fields.number(wide)
-            for _ in range(fields.number(1)):
+            properties = fields.number(1)
+            entries += 1 + properties
+            if entries > MOST_ENTRIES:
+                raise _damaged()
+            for _ in range(properties):
                 index = fields.number(2) & 0x7FFF if is_long else fields.number(1) & 0x7F
                 if 1 <= index <= len(sizes):
                     found[item] = max(found.get(item, 0), sizes[index - 1])
@@ -169,13 +194,17 @@ def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
 def _parts(content: bytes, iref: Place) -> dict[int, tuple[int, ...]]:
     """From the number of an item to those of the items that it is made of: the references dimg."""
     wide = 4 if content[iref[0]] >= 1 else 2
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, list[int]] = {}
+    entries = 0
     for name, place in _all_boxes(content, (iref[0] + 4, iref[1])):
+        fields = _Fields(content[slice(*place)], 0)
+        item, references = fields.number(wide), fields.number(2)
+        entries += references
+        if entries > MOST_ENTRIES:
+            raise _damaged()
         if name == b"dimg":
-            fields = _Fields(content[slice(*place)], 0)
-            item = fields.number(wide)
-            found[item] = found.get(item, ()) + tuple(fields.number(wide) for _ in range(fields.number(2)))
-    return found
+            found.setdefault(item, []).extend(fields.number(wide) for _ in range(references))
+    return {item: tuple(parts) for item, parts in found.items()}
 
 
 class _Fields:

@@ -12,6 +12,9 @@ from tensormask_server.images.tiff_layout import LARGEST_TILE, MOST_BYTES, layou
 from tensormask_server.images.tiff_meaning import WHITE_IS_ZERO, meaning_of
 from tensormask_server.images.tiff_pages import full_page
 
+# Pixels of a row of blocks. A strip of the image costs at least one such row, however few rows of pixels it has.
+LARGEST_ROW = 1 << 27
+
 
 class TiffImage:
     """A TIFF or BigTIFF. Only its tags are read at first, so that the size is known before the image is decoded."""
@@ -37,6 +40,7 @@ class TiffImage:
         layout = self._layout
         is_in_parts = layout.block_height * layout.block_width <= LARGEST_TILE
         is_in_parts &= layout.block_bytes <= MOST_BYTES * LARGEST_TILE
+        is_in_parts &= layout.block_height * layout.width <= LARGEST_ROW
         return layout.bits <= 8 and layout.kind == "u" and self._orientation == 1 and is_in_parts
 
     def decoded(self, options: ImageOptions) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -175,6 +175,7 @@ def _grouped(sightings: list[_Sighting], check: Callable[[], None]) -> list[_Ins
     instances: list[_Instance] = []
     instance_of: list[_Instance] = []  # by the sighting's number
     for number, sighting in enumerate(sightings):
+        check()
         x0, y0, x1, y1 = boxes[number]
         before = boxes[:number]
         near = (before[:, 0] < x1) & (before[:, 2] > x0) & (before[:, 1] < y1) & (before[:, 3] > y0)

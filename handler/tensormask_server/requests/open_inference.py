@@ -21,6 +21,7 @@ from tensormask_server.spelling import did_you_mean
 
 KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
 MOST_PARAMETERS = 100
+MOST_SIDES = 8  # of a shape; the product of very many takes long
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can have one, and UTF-8 can't
 MISSPELT_OPTION = 0.8  # of difflib's ratio: a parameter that is nearer to an option isn't another client's own
 EXPECTED_INPUTS = (
@@ -243,7 +244,8 @@ def _is_shape(value: Any) -> TypeGuard[list[int]]:
 
 
 def _is_sides(value: Any) -> bool:
-    return isinstance(value, list) and all(type(side) is int and 0 < side < 1 << 32 for side in value)
+    is_short = isinstance(value, list) and len(value) <= MOST_SIDES
+    return is_short and all(type(side) is int and 0 < side < 1 << 32 for side in value)
 
 
 def _shape_text(shape: Any) -> str:

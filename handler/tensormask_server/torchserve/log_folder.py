@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tensormask_server.printable import printable
+from tensormask_server.printable import printable, say
 from tensormask_server.torchserve.folder_lock import locked
 from tensormask_server.torchserve.private_folder import state_folders
 from tensormask_server.torchserve.trusted_folders import trusted_folder
@@ -27,7 +28,7 @@ def log_folder(folder: Path | None, management_port: int) -> Iterator[Path]:
 
     Args:
         folder: where the user wants the logs. None: `logs` in the current folder. Where that can't be used, it is
-            `logs` in the user's folder for the state of programs.
+            `logs` in the user's folder for the state of programs, or else a new folder for temporary files.
         management_port: no two running servers of a machine have the same one.
 
     Yields:
@@ -38,23 +39,28 @@ def log_folder(folder: Path | None, management_port: int) -> Iterator[Path]:
         LogFolderError: the folder can't be made or written to, another user could lead the logs elsewhere, or both
             folders are in use.
     """
-    folders = [LOGS, *(each / LOGS for each in state_folders())] if folder is None else [folder]
-    path, descriptor = _first_taken(folders, management_port)
+    path, descriptor = _default_taken(management_port) if folder is None else _taken(folder, management_port)
     try:
         yield path
     finally:
         os.close(descriptor)
 
 
-def _first_taken(folders: Sequence[Path], management_port: int) -> tuple[Path, int]:
-    """As `_taken`, of the first folder that can be used. If there is none, the error is that of the first."""
+def _default_taken(management_port: int) -> tuple[Path, int]:
+    """As `_taken`, where the user wants no folder. It says so if it isn't the usual one."""
     try:
-        return _taken(folders[0], management_port)
-    except LogFolderError:
-        for folder in folders[1:]:
-            with contextlib.suppress(LogFolderError):
-                return _taken(folder, management_port)
-        raise
+        return _taken(LOGS, management_port)
+    except LogFolderError as error:
+        reason = error
+    for folder in state_folders():
+        with contextlib.suppress(LogFolderError):
+            taken = _taken(folder / LOGS, management_port)
+            break
+    else:
+        made = Path(tempfile.mkdtemp(prefix="tensormask-server-logs-"))
+        taken = made, _locked(made)
+    say(f"Logs:  in {printable(taken[0])}; {reason}")
+    return taken
 
 
 def _taken(folder: Path, management_port: int) -> tuple[Path, int]:

@@ -1,5 +1,6 @@
 """Folders whose files no other user can replace. What is written to any other one can be led elsewhere, by a link."""
 
+import contextlib
 import errno
 import grp
 import os
@@ -103,13 +104,20 @@ def _is_roots(status: os.stat_result) -> bool:
 
 
 def _has_only_this_user(number: int) -> bool:
-    """Whether a group is root's, or the one that some systems make for each user, with the user's name."""
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
-    except KeyError:
-        return number == 0
-    is_private = group.gr_name == user.pw_name and user.pw_gid == number and {*group.gr_mem} <= {user.pw_name}
-    return number == 0 or is_private
+    """Whether a group is root's, or the one that some systems make for each user, with the user's name.
+
+    In a container neither may have a name. Then it is the group with the user's number.
+    """
+    if number == 0:
+        return True
+    user = group = None
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid())
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(number)
+    if user is None or group is None:
+        return user is None and group is None and number == os.geteuid() == os.getegid()
+    return group.gr_name == user.pw_name and user.pw_gid == number and {*group.gr_mem} <= {user.pw_name}
 
 
 def _user(number: int) -> str:

@@ -26,6 +26,17 @@ def whole_box(content: bytes, name: bytes) -> bytes:
     return content[start : start + int.from_bytes(content[start : start + 4], "big")]
 
 
+def with_box(content: bytes, path: Sequence[bytes], added: bytes) -> bytes:
+    """A file with a further box at the end of a nested one. Places in the file aren't corrected."""
+    changed, end = bytearray(content), 0
+    for name in path:
+        start = content.index(name) - 4
+        size = int.from_bytes(content[start : start + 4], "big")
+        changed[start : start + 4] = struct.pack(">I", size + len(added))
+        end = start + size
+    return bytes(changed[:end] + added + changed[end:])
+
+
 def grid(columns: int, rows: int, width: int, height: int) -> bytes:
     """The content of an item of the type grid."""
     return struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)

@@ -4,7 +4,8 @@ import io
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from PIL import Image
 from tensormask_server.images.av1_sizes import coded_frames
 from tensormask_server.images.encoded import EncodedImage
 from tensormask_server.images.errors import ImageError
-from tensormask_server.images.heif_boxes import items, without_metadata
+from tensormask_server.images.heif_boxes import items, without_metadata, without_movie
 from tensormask_server.images.signatures import SIGNATURES
 
-from tests.unit.images.heif_files import Made, grid, heif, whole_box
+from tests.unit.images.heif_files import Made, box, grid, heif, whole_box, with_box
 
 FILES = Path(__file__).parent / "files"
 HEIC = (FILES / "rgb.heic").read_bytes()
@@ -102,7 +103,7 @@ def test_the_coded_size_is_that_of_the_image(size: tuple[int, int], frames: int)
     content = avif(drawn[0], save_all=True, append_images=drawn[1:])
     first = items(content)[1]
     assert first.pixels == size[0] * size[1]
-    found = coded_frames(first.content)
+    found = coded_frames(first.content, 100)
     assert found.frames == 1
     if frames == 1:
         assert found.pixels == size[0] * size[1]
@@ -211,6 +212,52 @@ def test_more_work_than_the_size_needs_is_refused(name: str) -> None:
     made, primary, said = HOSTILE[name]
     with pytest.raises(ImageError, match=said):
         opened(heif(b"heic", made, primary))
+
+
+def _references(kind: bytes, boxes: int, each: int) -> bytes:
+    return box(b"iref", bytes(4) + box(kind, struct.pack(">HH", 7, each) + b"\0\1" * each) * boxes)
+
+
+MANY: Mapping[str, tuple[Sequence[bytes], bytes]] = {
+    "properties of unknown items": (
+        (b"meta", b"iprp"),
+        box(b"ipma", struct.pack(">II", 1 << 24, 20_001) + struct.pack(">IB", 1000, 0) * 20_001),
+    ),
+    "properties of one item": (
+        (b"meta", b"iprp"),
+        box(b"ipma", struct.pack(">II", 0, 100) + (struct.pack(">HB", 1, 255) + b"\1" * 255) * 100),
+    ),
+    "parts in few boxes": ((b"meta",), _references(b"dimg", 2, 12_000)),
+    "parts in many boxes": ((b"meta",), _references(b"dimg", 8000, 3)),
+    "other references": ((b"meta",), _references(b"cdsc", 2, 12_000)),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_very_many_entries_of_boxes_are_refused(name: str) -> None:
+    """Decoders search through all items for each, and so did we."""
+    with pytest.raises(ImageError, match="its boxes can't be read"):
+        opened(with_box(avif(Image.fromarray(SHOWN)), *MANY[name]))
+
+
+def test_decoders_do_not_see_an_animation() -> None:
+    frames = [Image.fromarray(SHOWN), Image.fromarray(255 - SHOWN)]
+    animated = avif(frames[0], save_all=True, append_images=frames[1:])
+    still = without_movie(animated)
+    assert len(still) == len(animated)
+    assert {b"avis", b"moov"} & {animated[at : at + 4] for at in range(len(animated))} == {b"avis", b"moov"}
+    assert not {b"avis", b"moov"} & {still[at : at + 4] for at in range(len(still))}
+    with Image.open(io.BytesIO(still)) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        assert difference(np.asarray(image.convert("RGB")), SHOWN) < 3
+
+
+def test_very_many_units_of_coded_images_are_refused() -> None:
+    units = b"\x12\0" * 1500  # temporal delimiters
+    first = tiles(avif(Image.fromarray(SHOWN)), 16)
+    more = {number: replace(made, content=units + made.content) for number, made in first.items()}
+    with pytest.raises(ImageError, match="far more units than any encoder makes"):
+        opened(heif(b"avif", more, 1))
 
 
 def test_boxes_that_lie_are_refused() -> None:

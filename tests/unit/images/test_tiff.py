@@ -270,6 +270,14 @@ def test_regions_are_those_of_the_whole_image() -> None:
     assert not TiffImage(tiff(waves("u2", 3), "rgb")).is_read_by_region  # its stretch needs the whole image
 
 
+def test_tiles_as_tall_as_a_huge_image_are_not_read_by_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each strip of a few rows would decode all of them."""
+    image = np.zeros((128, 96, 3), np.uint8)
+    monkeypatch.setattr("tensormask_server.images.tiff.LARGEST_ROW", 128 * 96 - 1)
+    assert not TiffImage(tiff(image, "rgb", tile=(128, 16))).is_read_by_region
+    assert TiffImage(tiff(image, "rgb", tile=(64, 16))).is_read_by_region
+
+
 # --- hostile files ----------------------------------------------------------------------------------------------------
 
 

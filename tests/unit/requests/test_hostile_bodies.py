@@ -27,6 +27,8 @@ BODIES = {
     "a class of 400 digits": (f'{{"img_data": {PIXEL}, "classes": [{DIGITS}]}}', "classes has 999"),
     "a class of 400 digits in a text": (f'{{"img_data": {PIXEL}, "classes": "{DIGITS}"}}', 'classes has "999'),
     "a shape whose product has 8000 digits": (inputs(f"[{SIDE}, {SIDE}, 3]"), r"shape \[999"),
+    "a shape of very many sides": (inputs(f"[{'4294967295,' * 400_000}3]").replace("UINT8", "BYTES"), "inputs"),
+    "a shape of very many sides and a -1": (inputs(f"[{'4294967295,' * 400_000}-1]"), r"shape \["),
     "a shape that is nested deep": (inputs("[" * 900 + "]" * 900), r"shape \[a JSON array\]"),
     "an id that UTF-8 can't write": ('{"inputs": [{}], "id": "\\ud800"}', "id is"),
     "an object of rows as an image": ('{"img_data": {"00": [[], [], []]}}', "img_data"),

@@ -1,5 +1,6 @@
 """The folder of a server's logs: no two servers write to the same one."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_folder_is_shown_as_it_was_given(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_where_others_can_replace_the_default_folder_it_is_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -59,9 +60,13 @@ def test_where_others_can_replace_the_default_folder_it_is_elsewhere(
     with log_folder(None, 8081) as one, log_folder(None, 8091) as two:
         logs = tmp_path / "state" / "tensormask-server" / "logs"
         assert (one, two) == (logs, logs / "8091")
+    assert "Logs:  in " + str(logs) in (printed := capsys.readouterr().out)
+    assert f"all users can write to {tmp_path / 'here'}" in printed
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
-    with pytest.raises(LogFolderError, match="can't use logs as the folder of the logs"), log_folder(None, 8081):
-        pass
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "state"))
+    with log_folder(None, 8081) as folder:
+        assert folder.parent == tmp_path / "state"
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_where_others_can_replace_the_folder_another_is_to_be_chosen(tmp_path: Path) -> None:
