@@ -3,6 +3,7 @@
 The tool's window shows the status line of an error and not its body, so the status line has the error as well.
 """
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -51,18 +52,23 @@ def routes(gateway: Gateway) -> list[Route]:
             await check_server(gateway, with_token)
             body = Body(scope, receive, gateway.settings)
             async with gateway.whole_bodies.read(body) as content:
-                model, task, request = server_request(json_object(content))
+                # in a thread: the gateway answers others while it reads or writes megabytes of JSON
+                model, task, request = await asyncio.to_thread(lambda: server_request(json_object(content)))
                 name = await _model(gateway, model)
                 result = await segmentation(gateway, with_token, body, name, request, {}, JSON.encode())
         except GatewayError as error:
             scope["state"][reasons.KEY] = f"{error.error}; expected {error.expected}"
             response = _failure(error)
         else:
-            shapes = rectangles(result) if task == RECTANGLES else polygons(result)
-            response = JSONResponse({"success": True, "data": {"shapes": shapes, "description": ""}})
+            response = await asyncio.to_thread(_response, task, result)
         await response(scope, receive, send)
 
     return [Route("/v1/predict", Endpoint(predict))]
+
+
+def _response(task: str, result: Mapping[str, Any]) -> JSONResponse:
+    shapes = rectangles(result) if task == RECTANGLES else polygons(result)
+    return JSONResponse({"success": True, "data": {"shapes": shapes, "description": ""}})
 
 
 async def _model(gateway: Gateway, name: str) -> str:
@@ -96,6 +102,8 @@ def server_request(content: Mapping[str, Any]) -> tuple[str, str, bytes]:
         GatewayError: a value is wrong: 400. The server checks the image, and the names of classes.
     """
     model, image = _text(content, "model"), _text(content, "image")
+    if not image.isascii():  # escaped, it would become three times as long
+        raise bad_request("image has characters that base64 doesn't have", EXPECTED_BODY)
     params = content.get("params")
     if params is None:
         params = {}
