@@ -233,7 +233,7 @@ def test_an_image_that_can_not_be_read_has_an_error_in_its_row(complete: Path) -
     assert errors.keys() == {Path(name).name for name in BAD}
     assert "has no supported file format" in errors["text.jpg"]
     assert "has no supported file format" in errors["empty.png"]
-    assert "Truncated" in errors["cut.jpg"]
+    assert "the image is a JPEG without pixels: it is damaged, or cut off" in errors["cut.jpg"]
     assert "2002000 pixels (width 2000, height 1001), more than the 2000000 allowed" in errors["huge.png"]
 
 

@@ -11,7 +11,9 @@ from tensormask_server.printable import quoted
 
 MOST_PARTS = 1000  # of a form; TorchServe is slow at more, and no request needs as many
 MOST_HEADER_BYTES = 8192  # of one part
-MOST_HEADERS, MOST_PARAMETERS = 16, 32  # of one part, and of one header: Python's email takes long for more
+# Of one part, and of one header: Python's email takes long for more. A name can have a semicolon for each letter:
+# pages in an old charset write "&#1060;".
+MOST_HEADERS, MOST_SEMICOLONS = 16, 300
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 ENCODINGS = ("7bit", "8bit", "binary")
@@ -111,9 +113,9 @@ def check_part(headers: bytes) -> None:
     """
     found = Message()
     lines = headers.split(LINE)
-    if len(lines) > MOST_HEADERS or any(line.count(b";") > MOST_PARAMETERS for line in lines):
+    if len(lines) > MOST_HEADERS or any(line.count(b";") > MOST_SEMICOLONS for line in lines):
         raise bad_request(
-            f"a part of the form has more than {MOST_HEADERS} headers, or one with more than {MOST_PARAMETERS} "
+            f"a part of the form has more than {MOST_HEADERS} headers, or one with more than {MOST_SEMICOLONS} "
             "semicolons",
             EXPECTED,
         )

@@ -32,6 +32,7 @@ from tensormask_server.spelling import did_you_mean
 
 TOLERANCE = 500  # pixels, of an epsilon_factor of 1: the tool's default of 0.001 is the server's of 0.5
 EXPECTED_BODY = '{"model": NAME, "image": "data:image/png;base64,…", "params": {"conf_threshold": 0.5}}'
+MOST_CLASS_TEXT = 1 << 20  # characters of all names together
 # the codes of the published description, which has only five
 CODES = {
     HTTPStatus.UNAUTHORIZED: "UNAUTHORIZED",
@@ -126,6 +127,8 @@ def server_request(content: Mapping[str, Any]) -> tuple[str, str, bytes]:
     if classes := params.get("filter_classes"):
         if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes):
             raise bad_request(f"params.filter_classes is {quoted(classes, 60)}", "a list of the names of classes")
+        if sum(map(len, classes)) > MOST_CLASS_TEXT:
+            raise bad_request("params.filter_classes has more text than all classes together", "names of classes")
         options["classes"] = classes
     return model, task, json.dumps({**options, "image": image}).encode()
 

@@ -8,6 +8,7 @@ from tensormask_server.images.errors import ImageError
 
 MOST_BOXES = 20_000  # in one box; a photograph of 48 megapixels has about 200 tiles, and each is an item
 MOST_ENTRIES = 20_000  # of items' properties, and of references to items; decoders search through all items for each
+MOST_ITEMS = 4000  # that the boxes of a file name together
 METADATA = (b"Exif", b"mime")  # types of items; mime: XMP
 UNKNOWN = b"skip"  # a type that decoders leave alone
 ANIMATION, MOVIE = b"avis", b"moov"  # the brand of an animation, and its box
@@ -41,10 +42,13 @@ def items(content: bytes) -> dict[int, Item]:
         inside = _boxes(content, (start + 4, end))  # version and flags have 4 bytes
         types = _types(content, inside[b"iinf"])
         places = _places(content[slice(*inside[b"iloc"])], inside.get(b"idat", (len(content), len(content))), content)
-        pixels = _pixels(content, inside[b"iprp"])
-        parts = _parts(content, inside[b"iref"]) if b"iref" in inside else {}
+        numbers = types.keys() | places.keys()  # a decoder also makes an item of a number that only one box has
+        pixels = _pixels(content, inside[b"iprp"], numbers)
+        parts = _parts(content, inside[b"iref"], numbers) if b"iref" in inside else {}
     except (KeyError, IndexError, struct.error) as error:
         raise _damaged() from error
+    if len(numbers) > MOST_ITEMS:
+        raise ImageError(f"the image is made of {len(numbers)} items", f"at most {MOST_ITEMS}")
     if sum(stop - start for extents in places.values() for start, stop in extents) > 2 * len(content):
         raise ImageError("the image's file is damaged: the same bytes belong to many of its items")
     return {
@@ -163,8 +167,12 @@ def _places(iloc: bytes, idat: Place, content: bytes) -> dict[int, list[Place]]:
     return found
 
 
-def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
-    """The sizes of items in pixels by their numbers: the boxes ispe, which the boxes ipma give to items."""
+def _pixels(content: bytes, iprp: Place, numbers: set[int]) -> dict[int, int]:
+    """The sizes of items in pixels by their numbers: the boxes ispe, which the boxes ipma give to items.
+
+    Args:
+        numbers: gets those of all items that have properties.
+    """
     ipco = _boxes(content, iprp)[b"ipco"]
     sizes = [
         math.prod(struct.unpack_from(">II", content, start + 4)) if name == b"ispe" else 0
@@ -180,6 +188,7 @@ def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
         fields = _Fields(box, 4)
         for _ in range(fields.number(4)):
             item = fields.number(wide)
+            numbers.add(item)
             properties = fields.number(1)
             entries += 1 + properties
             if entries > MOST_ENTRIES:
@@ -191,8 +200,12 @@ def _pixels(content: bytes, iprp: Place) -> dict[int, int]:
     return found
 
 
-def _parts(content: bytes, iref: Place) -> dict[int, tuple[int, ...]]:
-    """From the number of an item to those of the items that it is made of: the references dimg."""
+def _parts(content: bytes, iref: Place, numbers: set[int]) -> dict[int, tuple[int, ...]]:
+    """From the number of an item to those of the items that it is made of: the references dimg.
+
+    Args:
+        numbers: gets those of all items in references of any type.
+    """
     wide = 4 if content[iref[0]] >= 1 else 2
     found: dict[int, list[int]] = {}
     entries = 0
@@ -202,8 +215,10 @@ def _parts(content: bytes, iref: Place) -> dict[int, tuple[int, ...]]:
         entries += references
         if entries > MOST_ENTRIES:
             raise _damaged()
+        referenced = [fields.number(wide) for _ in range(references)]
+        numbers.update((item, *referenced))
         if name == b"dimg":
-            found.setdefault(item, []).extend(fields.number(wide) for _ in range(references))
+            found.setdefault(item, []).extend(referenced)
     return {item: tuple(parts) for item, parts in found.items()}
 
 

@@ -11,7 +11,7 @@ import struct
 
 from tensormask_server.images.errors import ImageError
 from tensormask_server.images.exif import LARGEST_EXIF, PREFIX, exif_of, orientation_in
-from tensormask_server.images.jpeg import END, END_OF_IMAGE, START_OF_SCAN, segments
+from tensormask_server.images.jpeg import END_OF_IMAGE, START_OF_SCAN, segments
 
 EXIF = 0xE1
 OTHERS = (*range(0xE0, 0xF0), 0xFE)  # the markers of applications and comments
@@ -36,14 +36,13 @@ def only_pixels(jpeg: bytes) -> bytes:
         runs of padding.
 
     Raises:
-        ImageError: there are far more segments or tables than any writer makes.
+        ImageError: it has no scan, or far more segments or tables than any writer makes.
     """
     kept: list[bytes] = []
     exif: list[bytes] = []
     scans: bytes | memoryview = b""
     for marker, content, start in segments(jpeg):
         if marker == END_OF_IMAGE:  # libjpeg stops here, and Pillow doesn't
-            scans = END
             break
         if marker == START_OF_SCAN:
             scans = _without_long_padding(jpeg, start)
@@ -53,6 +52,8 @@ def only_pixels(jpeg: bytes) -> bytes:
                 exif.append(content if not exif else content.removeprefix(PREFIX))
         elif marker not in OTHERS or content.startswith(COLOUR_SPACES.get(marker, ())):
             kept.append(_segment(marker, content))
+    if not scans:
+        raise ImageError("the image is a JPEG without pixels: it is damaged, or cut off")
     if sum(map(len, kept)) > LARGEST_HEADER:
         raise ImageError(
             f"the image is a JPEG with more than {LARGEST_HEADER} bytes of tables", "one of some kilobytes"

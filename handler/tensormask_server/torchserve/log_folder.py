@@ -57,7 +57,10 @@ def _default_taken(management_port: int) -> tuple[Path, int]:
             taken = _taken(folder / LOGS, management_port)
             break
     else:
-        made = Path(tempfile.mkdtemp(prefix="tensormask-server-logs-"))
+        try:
+            made = Path(tempfile.mkdtemp(prefix="tensormask-server-logs-"))
+        except OSError:
+            raise reason from None
         taken = made, _locked(made)
     say(f"Logs:  in {printable(taken[0])}; {reason}")
     return taken

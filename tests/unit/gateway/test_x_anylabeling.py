@@ -46,6 +46,7 @@ def test_the_tools_parameters_become_options() -> None:
         ({"model": ["m"]}, "model is ['m']"),
         ({"image": ""}, "image is ''"),
         ({"image": {"b64": "AAAA"}}, "image is {"),
+        ({"params": {"filter_classes": ["Ж" * 2_000_000]}}, "params.filter_classes has more text"),
         ({"image": "ü" * 1_000_000}, "image has characters that base64 doesn't have"),
         ({"params": [1]}, "params is [1]"),
         ({"params": {"conf_threshold": "0.5"}}, "params.conf_threshold is '0.5'"),

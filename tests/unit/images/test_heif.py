@@ -240,6 +240,21 @@ def test_very_many_entries_of_boxes_are_refused(name: str) -> None:
         opened(with_box(avif(Image.fromarray(SHOWN)), *MANY[name]))
 
 
+@pytest.mark.parametrize("first", [10_000, 1])
+def test_very_many_items_are_refused_however_few_each_box_names(first: int) -> None:
+    """A decoder makes an item of each number in any box."""
+    content = avif(Image.fromarray(SHOWN))
+    numbers = range(10_000, 12_500)
+    uses = b"".join(struct.pack(">HB", number, 0) for number in numbers)
+    content = with_box(content, (b"meta", b"iprp"), box(b"ipma", struct.pack(">II", 0, len(numbers)) + uses))
+    from_others = [struct.pack(">HHH", first + 2500 + number, 1, first) for number in range(2500)]
+    content = with_box(
+        content, (b"meta",), box(b"iref", bytes(4) + b"".join(box(b"cdsc", each) for each in from_others))
+    )
+    with pytest.raises(ImageError, match=r"the image is made of 500[0-9] items; expected at most 4000"):
+        opened(content)
+
+
 def test_decoders_do_not_see_an_animation() -> None:
     frames = [Image.fromarray(SHOWN), Image.fromarray(255 - SHOWN)]
     animated = avif(frames[0], save_all=True, append_images=frames[1:])

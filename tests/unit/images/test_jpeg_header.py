@@ -136,6 +136,5 @@ def test_segments_between_scans_and_what_follows_the_image_stay() -> None:
 def test_an_end_before_the_first_scan_hides_nothing() -> None:
     """Pillow goes on behind it, and libjpeg doesn't."""
     content = with_header(saved(), b"\xff\xd9", *[segment(EXIF, exif(6))] * 3)
-    assert only_pixels(content) == b"\xff\xd8\xff\xd9"
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="without pixels"):
         EncodedImage(content)
