@@ -53,7 +53,7 @@ def routes(gateway: Gateway) -> list[Route]:
             await check_server(gateway, with_token)
             body = Body(scope, receive, gateway.settings)
             async with gateway.whole_bodies.read(body) as content:
-                # in a thread: the gateway answers others while it reads or writes megabytes of JSON
+                # in a thread: the gateway can answer others between the steps of reading megabytes of JSON
                 model, task, request = await asyncio.to_thread(lambda: server_request(json_object(content)))
                 name = await _model(gateway, model)
                 result = await segmentation(gateway, with_token, body, name, request, {}, JSON.encode())
@@ -128,7 +128,8 @@ def server_request(content: Mapping[str, Any]) -> tuple[str, str, bytes]:
         if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes):
             raise bad_request(f"params.filter_classes is {quoted(classes, 60)}", "a list of the names of classes")
         if sum(map(len, classes)) > MOST_CLASS_TEXT:
-            raise bad_request("params.filter_classes has more text than all classes together", "names of classes")
+            found = f"params.filter_classes has more text than the {MOST_CLASS_TEXT} characters allowed"
+            raise bad_request(found, "names of classes of the model")
         options["classes"] = classes
     return model, task, json.dumps({**options, "image": image}).encode()
 
